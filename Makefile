@@ -1,0 +1,47 @@
+# Every target makes the environment it needs; nothing has to be done by hand before.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench results doctor clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# torch goes first and alone: what depends on it must find this build and not bring another.
+$(VENV)/.installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "fewlabels needs Python 3.11 or newer; give one as 'make PYTHON=python3.12 ...'"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $$(grep '^torch==' requirements.txt)
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+demo: $(VENV)/.installed ## compare all methods on a small data set that is built in, and write a report
+	$(BIN)/fewlabels compare digits --out runs/demo --overwrite
+
+test: $(VENV)/.installed ## run every test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed ## lint, check the format and the types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed ## measure the speed of training and prediction on this machine
+	$(BIN)/python benchmarks/speed.py
+
+results: $(VENV)/.installed ## make the figures of docs/results.md (CIFAR10=folder with the Parquet files; hours)
+	$(BIN)/python benchmarks/results.py $(CIFAR10)
+
+doctor: $(VENV)/.installed ## reproduce and mend the notebook's four failures, as docs/notebook.md tells
+	$(BIN)/python benchmarks/notebook_doctor.py $(CIFAR10)
+
+clean: ## remove the environment and the runs
+	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache

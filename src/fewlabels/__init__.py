@@ -1,0 +1,75 @@
+"""Learn an image classifier from a few labeled and many unlabeled images, and know how far to trust it.
+
+Examples
+--------
+>>> import fewlabels
+>>> data = fewlabels.load_dataset("digits", labels_per_class=20)
+>>> method = fewlabels.Supervised(steps=60, random_state=0)
+>>> method.fit(data.labeled, data.labels, unlabeled=data.pool).score(data.test, data.test_labels) > 0.8
+True
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fewlabels.data import ImageDataset, list_datasets, load_dataset
+    from fewlabels.evaluation import compare
+    from fewlabels.methods import (
+        METHODS,
+        JointAutoencoder,
+        SelfTraining,
+        SemiSupervisedClassifier,
+        Supervised,
+        TwoStepAutoencoder,
+        load,
+        make_method,
+    )
+    from fewlabels.storage.errors import InputError
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ImageDataset": "data",
+    "list_datasets": "data",
+    "load_dataset": "data",
+    "compare": "evaluation",
+    "METHODS": "methods",
+    "JointAutoencoder": "methods",
+    "SelfTraining": "methods",
+    "SemiSupervisedClassifier": "methods",
+    "Supervised": "methods",
+    "TwoStepAutoencoder": "methods",
+    "load": "methods",
+    "make_method": "methods",
+    "InputError": "storage.errors",
+}
+
+__all__ = [
+    "METHODS",
+    "ImageDataset",
+    "InputError",
+    "JointAutoencoder",
+    "SelfTraining",
+    "SemiSupervisedClassifier",
+    "Supervised",
+    "TwoStepAutoencoder",
+    "compare",
+    "list_datasets",
+    "load",
+    "load_dataset",
+    "make_method",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Names are imported when first used: `import fewlabels` and `fewlabels --help` need no PyTorch.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fewlabels' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"fewlabels.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

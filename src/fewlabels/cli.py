@@ -1,0 +1,393 @@
+"""The command line: each command a few lines over the public API."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fewlabels.storage.errors import InputError, Interrupted
+
+app = typer.Typer(
+    name="fewlabels",
+    help="Learn an image classifier from **a few labeled and many unlabeled images**, and know how far to trust it."
+    "\n\nStart with `fewlabels compare`: it trains every method on a small data set that is built in and writes a "
+    "report. Then give it your own images: `fewlabels compare my-photos --labels-per-class 20`.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_out = Console(soft_wrap=True)
+_err = Console(stderr=True, soft_wrap=True)
+
+_SOURCE_HELP = (
+    "A data set's name (see `fewlabels datasets`), a folder of images (train/CLASS/…, unlabeled/, test/CLASS/…), "
+    "a Parquet file or folder in the Hugging Face layout, or an .npz file."
+)
+Source = Annotated[str, typer.Argument(help=_SOURCE_HELP, show_default=True)]
+Steps = Annotated[int | None, typer.Option(help="Optimizer steps of each training.", rich_help_panel="Length (one of)")]
+Epochs = Annotated[
+    float | None, typer.Option(help="Passes over the labeled images instead.", rich_help_panel="Length (one of)")
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(help="Time for each method instead: 90s, 2m, 1h30m.", rich_help_panel="Length (one of)"),
+]
+Preset = Annotated[
+    str, typer.Option(help="`default`, or `notebook`: the nets and training that the project began with, mended.")
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Resize images to this many pixels a side. Without it: their own size up to 64 px, else 32. "
+        "Twice the size is four times the work."
+    ),
+]
+TestPerClass = Annotated[int | None, typer.Option(help="Test on the first so many images of each class.")]
+Fold = Annotated[int | None, typer.Option(help="stl10 only: one of its ten official folds, 0 to 9.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image instead of leaving it out.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Another setting of the method (see `fewlabels methods`)."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, only results and errors.")]
+
+
+@app.command()
+def compare(
+    source: Source = "digits",
+    methods: Annotated[
+        str | None, typer.Option(help="Comma-separated names; all when not given (see `fewlabels methods`).")
+    ] = None,
+    labels_per_class: Annotated[
+        str | None,
+        typer.Option(help="Labels of each class to learn from, the rest joins the pool; several: 10,50,500."),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(help="Repeat with so many draws of labels and initial weights.", min=1)
+    ] = 1,
+    steps: Steps = None,
+    epochs: Epochs = None,
+    budget: Budget = None,
+    image_size: ImageSize = None,
+    preset: Preset = "default",
+    test_per_class: TestPerClass = None,
+    fold: Fold = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for everything of the run; a new one when not given.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")] = False,
+    strict: Strict = False,
+    settings: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train several methods on the same images and say which is best, and how surely.
+
+    Writes the models, all figures and `report.html` into one folder, and prints the table.
+
+    **Examples**
+
+    `fewlabels compare` — all methods on the embedded digits
+
+    `fewlabels compare my-photos --labels-per-class 20 --seeds 3`
+
+    `fewlabels compare cifar10:cifar-10-python.tar.gz --methods supervised,self-training --budget 2m`
+    """
+    from fewlabels.evaluation import compare as run_comparison
+    from fewlabels.training.progress import ProgressBar
+
+    bar = None if quiet else ProgressBar("fewlabels", _err)
+    try:
+        comparison = run_comparison(
+            source,
+            methods=None if methods is None else _split(methods),
+            labels_per_class=None if labels_per_class is None else [_whole(n) for n in _split(labels_per_class)],
+            seeds=seeds,
+            steps=steps,
+            epochs=epochs,
+            budget=budget,
+            image_size=image_size,
+            preset=preset,
+            test_per_class=test_per_class,
+            fold=fold,
+            out=out,
+            overwrite=overwrite,
+            strict=strict,
+            settings=_parse_settings(settings),
+            observer=bar,
+            progress=not quiet,
+        )
+    finally:
+        if bar is not None:
+            bar.stop()
+    _show_comparison(comparison)
+
+
+@app.command()
+def fit(
+    source: Source = "digits",
+    method: Annotated[str, typer.Option(help="Which method (see `fewlabels methods`).")] = "self-training",
+    out: Annotated[Path, typer.Option(help="Folder for the model.")] = Path("model"),
+    labels_per_class: Annotated[
+        int | None, typer.Option(help="Labels of each class to learn from; the rest joins the pool.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the labels drawn and the initial weights.")] = 0,
+    steps: Steps = None,
+    epochs: Epochs = None,
+    budget: Budget = None,
+    image_size: ImageSize = None,
+    preset: Preset = "default",
+    fold: Fold = None,
+    strict: Strict = False,
+    settings: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train one method and save the model.
+
+    **Examples**
+
+    `fewlabels fit my-photos --method self-training --out model`
+
+    `fewlabels fit digits --method supervised --steps 200 --set label_smoothing=0 --out model`
+    """
+    from fewlabels.data import load_dataset
+    from fewlabels.methods import make_method
+
+    learner = make_method(
+        method,
+        preset=preset,
+        steps=steps,
+        epochs=epochs,
+        budget=budget,
+        random_state=seed,
+        verbose=not quiet,
+        **_parse_settings(settings),
+    )
+    learner.check_settings()
+    data = load_dataset(
+        source,
+        image_size=image_size,
+        labels_per_class=labels_per_class,
+        random_state=seed,
+        fold=fold,
+        strict=strict,
+        progress=not quiet,
+    )
+    _show_dataset(data)
+    validation = None if data.validation is None else (data.validation, data.validation_labels)
+    learner.fit(data.labeled, data.labels, unlabeled=data.pool, validation=validation)
+    learner.save(out, class_names=[data.class_names[index] for index in learner.classes_])
+    accuracy = learner.validation_accuracy_
+    measured = "" if accuracy != accuracy else f", {accuracy:.1%} on held-out images"
+    _out.print(f"model saved in {out}: {learner.fit_seconds_:.0f} s of training{measured}", highlight=False)
+    _out.print(f"next: fewlabels evaluate {out} {source}", style="dim", highlight=False)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A model folder that `fit` or `compare` wrote.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files or folders (searched through).")],
+    out: Annotated[
+        Path | None, typer.Option(help="A .csv or .parquet file; the screen when not given.")
+    ] = None,
+    strict: Strict = False,
+    quiet: Quiet = False,
+) -> None:
+    """Classify image files: one row each with file, class and probability.
+
+    **Examples**
+
+    `fewlabels predict model holiday.jpg`
+
+    `fewlabels predict model new-photos/ --out classes.csv`
+    """
+    from fewlabels.export import predict_files, write_predictions
+    from fewlabels.methods import load
+
+    predictions = predict_files(load(model), images, strict=strict, progress=not quiet)
+    for path, reason in predictions.skipped:
+        _err.print(f"left out {path}: {reason}", style="yellow", highlight=False)
+    write_predictions(predictions, out)
+    if out is not None:
+        _out.print(f"{len(predictions.paths):,} images classified in {out}", highlight=False)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A model folder that `fit` or `compare` wrote.")],
+    source: Source = "digits",
+    test_per_class: TestPerClass = None,
+    fold: Fold = None,
+    strict: Strict = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a saved model on the test images of a source.
+
+    **Examples**
+
+    `fewlabels evaluate model my-photos`
+
+    `fewlabels evaluate model digits --json`
+    """
+    from fewlabels.data import load_dataset
+    from fewlabels.evaluation import evaluate_model
+    from fewlabels.methods import load
+
+    loaded = load(model)
+    if len(loaded.sample_shape_) != 3:
+        raise InputError(f"{model} classifies vectors; evaluate it in Python with its score method")
+    data = load_dataset(
+        source,
+        image_size=loaded.sample_shape_[0],
+        test_per_class=test_per_class,
+        fold=fold,
+        strict=strict,
+        progress=not (quiet or as_json),
+    )
+    found = evaluate_model(loaded, data)
+    if as_json:
+        print(json.dumps(found))
+        return
+    table = Table(title=f"{model} on the test images of {source}")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    table.add_row(
+        "test accuracy",
+        f"{found['test_accuracy']:.1%}  (95 %: {found['test_low']:.1%} to {found['test_high']:.1%})",
+    )
+    table.add_row("balanced accuracy", f"{found['balanced_accuracy']:.1%}")
+    table.add_row("test images", f"{found['test_images']:,}")
+    _out.print(table)
+
+
+@app.command()
+def datasets() -> None:
+    """List the data sets known by name, and what else SOURCE may be.
+
+    **Example**: `fewlabels datasets`
+    """
+    from fewlabels.data import list_datasets
+
+    table = Table(title="data sets")
+    for heading in ("name", "what", "size", "how to get it"):
+        table.add_column(heading)
+    for known in list_datasets():
+        table.add_row(known.name, known.description, known.size, known.how)
+    _out.print(table)
+    _out.print(f"SOURCE may also be: {_SOURCE_HELP[0].lower()}{_SOURCE_HELP[1:]}", highlight=False)
+
+
+@app.command()
+def methods() -> None:
+    """List the methods and their settings.
+
+    **Example**: `fewlabels methods`
+    """
+    from dataclasses import fields
+
+    from fewlabels.methods import METHODS, SemiSupervisedClassifier
+
+    common = {field.name for field in fields(SemiSupervisedClassifier)}
+    table = Table(title="methods", show_lines=True)
+    for heading in ("name", "idea", "its own settings (--set NAME=VALUE) and their defaults"):
+        table.add_column(heading)
+    for name, method in METHODS.items():
+        own = ", ".join(f"{field.name}={field.default}" for field in fields(method) if field.name not in common)
+        idea = (method.__doc__ or "").strip().splitlines()[0]
+        table.add_row(name, idea, own or "none")
+    _out.print(table)
+    shared = ", ".join(f"{field.name}={field.default}" for field in fields(SemiSupervisedClassifier))
+    _out.print(f"settings of all: {shared}", highlight=False)
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _whole(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise InputError(f"--labels-per-class {text!r} is not a whole number of at least 1; several go as 10,50,500")
+    return int(text)
+
+
+def _parse_settings(pairs: list[str] | None) -> dict[str, Any]:
+    settings = {}
+    for pair in pairs or []:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise InputError(f"--set {pair!r} is not NAME=VALUE")
+        words = {"true": True, "false": False, "none": None}
+        try:
+            value = words[text.lower()] if text.lower() in words else json.loads(text)
+        except ValueError:
+            value = text
+        settings[name.strip().replace("-", "_")] = value
+    return settings
+
+
+def _show_dataset(data: Any) -> None:
+    for note in data.notes:
+        _err.print(f"note: {note}", style="dim", highlight=False)
+    if data.skipped:
+        first = data.skipped[0]
+        _err.print(
+            f"left out {len(data.skipped):,} unreadable files, the first: {first.path} ({first.reason})",
+            style="yellow",
+            highlight=False,
+        )
+
+
+def _show_comparison(comparison: Any) -> None:
+    table = Table(title=f"{comparison.config['source']}: test accuracy with its 95 % interval")
+    for heading in ("method", "labels a class", "seed", "train", "validation", "test", "95 % interval", "seconds"):
+        table.add_column(heading, justify="left" if heading == "method" else "right")
+    for row in comparison.table():
+        validation = row["validation_accuracy"]
+        table.add_row(
+            row["method"],
+            "all" if row["labels_per_class"] is None else str(row["labels_per_class"]),
+            str(row["seed"]),
+            f"{row['train_accuracy']:.1%}",
+            "" if validation is None or validation != validation else f"{validation:.1%}",
+            f"[bold]{row['test_accuracy']:.1%}[/bold]",
+            f"{row['test_low']:.1%} to {row['test_high']:.1%}",
+            f"{row['fit_seconds']:.1f}",
+        )
+    _out.print(table)
+    for sentence in comparison.verdicts():
+        _out.print(sentence, highlight=False)
+    _out.print(f"report: {comparison.folder / 'report.html'}", style="bold", highlight=False)
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is one line on standard error, never a traceback."""
+    import click
+
+    try:
+        code = app(standalone_mode=False)
+    except (InputError, click.UsageError) as error:
+        message = error.format_message() if isinstance(error, click.UsageError) else str(error)
+        _fail(message, 2)
+    except Interrupted as stop:
+        _fail(str(stop), 130)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("stopped; nothing was written", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 1)
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    _err.print(f"[red]error[/red]: {' '.join(message.split())}".replace("[/red]: ", "[/red]: ", 1), highlight=False)
+    sys.exit(code)

@@ -1,0 +1,45 @@
+"""Reading archives from anywhere: nothing is written outside, nothing is executed, sizes are checked."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from fewlabels.storage.errors import InputError
+
+
+def read_members(archive: Path, wanted: Callable[[str], bool], read: Callable[[str, IO[bytes], int], None]) -> None:
+    """Hand the wanted regular files of a tar archive to `read`, one after the other, without extracting any.
+
+    Parameters
+    ----------
+    archive : Path
+        A tar file, compressed or not.
+    wanted : callable
+        Says by its base name whether a member is of interest.
+    read : callable
+        Gets the base name, an open file, and the size in bytes.
+
+    Raises
+    ------
+    InputError
+        If the archive is damaged, or a member's path points outside or is a link or a device.
+    """
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                parts = Path(member.name).parts
+                if member.name.startswith("/") or ".." in parts:
+                    raise InputError(f"{archive}: member {member.name!r} points outside of the archive; refused")
+                if not wanted(Path(member.name).name) or member.isdir():
+                    continue
+                if not member.isreg():
+                    raise InputError(f"{archive}: member {member.name!r} is a link or a device; refused")
+                file = tar.extractfile(member)
+                assert file is not None
+                read(Path(member.name).name, file, member.size)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        reason = str(error) or type(error).__name__
+        raise InputError(f"{archive} is not a readable archive: {reason}") from error

@@ -1,0 +1,140 @@
+"""Images that are in memory already, or in an `.npz` file."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fewlabels.data.parts import Part, Parts, class_indices
+from fewlabels.data.rows import ImageRows
+from fewlabels.storage.errors import InputError
+
+_PARTS = ("train", "unlabeled", "validation", "test")
+
+
+def read_arrays(source: Any, image_size: int | None, name: str = "arrays") -> Parts:
+    """Read (X, y), or a mapping with keys train, unlabeled, validation and test.
+
+    `X` is uint8 (n, H, W) or (n, H, W, C), or floats in [0, 1]; -1, None and NaN in `y` mean unlabeled.
+
+    Raises
+    ------
+    InputError
+        If shapes, types or ranges are others.
+    """
+    given = dict(source) if isinstance(source, Mapping) else {"train": source}
+    unknown = set(given) - set(_PARTS)
+    if unknown or "train" not in given:
+        raise InputError(f"arrays need the key 'train' and may have {', '.join(_PARTS[1:])}; got {', '.join(map(str, given))}")
+    images: dict[str, NDArray[np.uint8]] = {}
+    labels: dict[str, list[str | None]] = {}
+    for part, value in given.items():
+        pair = value if part != "unlabeled" else (value, None)
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise InputError(f"{part} of {name} is not a pair (X, y)")
+        images[part] = _images(pair[0], f"{part} of {name}", image_size)
+        labels[part] = [None] * len(images[part]) if pair[1] is None else _labels(pair[1], f"{part} of {name}")
+        if len(labels[part]) != len(images[part]):
+            raise InputError(f"{part} of {name} has {len(images[part])} images but {len(labels[part])} labels")
+    shapes = {part: value.shape[1:] for part, value in images.items()}
+    if len(set(shapes.values())) > 1:
+        raise InputError(f"the parts of {name} have images of different shapes: {shapes}; give image_size to resize them")
+    order = _class_order(labels)
+    made = {
+        part: Part(ImageRows(images[part]), class_indices(labels[part], order)[0]) for part in images
+    }
+    return Parts(
+        name=name,
+        class_names=order,
+        train=made["train"],
+        unlabeled=made.get("unlabeled"),
+        validation=made.get("validation"),
+        test=made.get("test"),
+    )
+
+
+def read_npz(path: Path, image_size: int | None) -> Parts:
+    """Read an `.npz` file with X and y, or x_train, y_train, x_test, y_test and so on; nothing is unpickled."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InputError(f"{path} is not an .npz archive")
+            keys = {key.lower(): key for key in archive.files}
+            values = {lower: archive[key] for lower, key in keys.items()}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = "it holds Python objects, which are not read" if "allow_pickle" in str(error) else str(error)
+        raise InputError(f"{path} cannot be read: {reason.splitlines()[0]}") from error
+    source: dict[str, Any] = {}
+    if "x" in values:
+        source["train"] = (values["x"], values.get("y"))
+    for part in ("train", "validation", "val", "test"):
+        if f"x_{part}" in values:
+            source["validation" if part == "val" else part] = (values[f"x_{part}"], values.get(f"y_{part}"))
+    for key in ("x_unlabeled", "unlabeled", "x_pool"):
+        if key in values:
+            source["unlabeled"] = values[key]
+    if "train" not in source or source["train"][1] is None:
+        raise InputError(f"{path} has the keys {', '.join(values)}; expected X and y, or x_train and y_train")
+    return read_arrays(source, image_size, name=path.stem)
+
+
+def _images(X: Any, what: str, image_size: int | None) -> NDArray[np.uint8]:
+    images = np.asarray(X)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[3] not in (1, 3) or not len(images):
+        raise InputError(
+            f"{what} has shape {np.shape(X)}; images are (n, height, width) or (n, height, width, channels) "
+            "with 1 or 3 channels, n at least 1"
+        )
+    if images.dtype.kind not in "fiu":
+        raise InputError(f"{what} has dtype {images.dtype}; images are uint8, or floats in [0, 1]")
+    low, high = float(images.min()), float(images.max())
+    top = 1 if images.dtype.kind == "f" else 255
+    if not (0 <= low and high <= top):  # false for NaN as well
+        found = "NaN or infinity" if not np.isfinite([low, high]).all() else f"values from {low:g} to {high:g}"
+        raise InputError(f"{what} has {found}; {images.dtype} images are in [0, {top}]")
+    pixels = np.round(images * 255).astype(np.uint8) if top == 1 else images.astype(np.uint8)
+    if image_size is None or pixels.shape[1:3] == (image_size, image_size):
+        return pixels
+    resized = []
+    for image in pixels:
+        picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+        scale = image_size / min(picture.size)
+        larger = picture.resize(
+            (max(image_size, round(picture.width * scale)), max(image_size, round(picture.height * scale))),
+            Image.Resampling.BICUBIC,
+        )
+        left, upper = (larger.width - image_size) // 2, (larger.height - image_size) // 2
+        resized.append(np.asarray(larger.crop((left, upper, left + image_size, upper + image_size))))
+    return np.stack(resized).reshape(len(pixels), image_size, image_size, -1)
+
+
+def _labels(y: Any, what: str) -> list[str | None]:
+    values = np.asarray(y)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise InputError(f"the labels of {what} have shape {values.shape}; expected one label for each image")
+    if values.dtype.kind == "f":
+        if not np.array_equal(values[~np.isnan(values)], np.round(values[~np.isnan(values)])):
+            raise InputError(f"the labels of {what} are not whole numbers; classes are whole numbers or strings")
+        return [None if np.isnan(value) or value == -1 else str(int(value)) for value in values]
+    missing = (None, -1, "-1", "")
+    return [None if value in missing or value != value else str(value) for value in values.tolist()]
+
+
+def _class_order(labels: dict[str, list[str | None]]) -> tuple[str, ...]:
+    names = {name for name in labels["train"] if name is not None}
+    if not names:
+        raise InputError("no training image has a label; label a few of each class")
+    numeric = all(name.lstrip("-").isdigit() for name in names)
+    return tuple(sorted(names, key=int) if numeric else sorted(names))

@@ -1,0 +1,127 @@
+"""What every source ends as."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewlabels.data.rows import ImageRows
+
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class SkippedImage:
+    """A file that could not be read, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """What is known but kept from training.
+
+    Attributes
+    ----------
+    pool_labels : ndarray of shape (n_pool,)
+        True class index of each pool image, -1 where unknown.
+    labeled_names, pool_names, test_names : tuple of str or None
+        File names, where images are files.
+    """
+
+    pool_labels: NDArray[np.int64]
+    labeled_names: tuple[str, ...] | None = None
+    pool_names: tuple[str, ...] | None = None
+    test_names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """Labeled, unlabeled and test images of one size.
+
+    Attributes
+    ----------
+    name : str
+        Short name.
+    source : str
+        What was given to `load_dataset`.
+    class_names : tuple of str
+        Names of the classes; labels are indices into it.
+    labeled, pool, test : ImageRows
+        uint8 images, (n, height, width, channels).
+    labels, test_labels : ndarray of int64
+        Class indices.
+    validation, validation_labels : ImageRows and ndarray, or None
+        Where the source has a validation part of its own.
+    diagnostics : Diagnostics
+        The pool's true labels where known, and file names; nothing here is for training.
+    skipped : tuple of SkippedImage
+        Files left out.
+    notes : tuple of str
+        What was done that a user should know.
+    """
+
+    name: str
+    source: str
+    class_names: tuple[str, ...]
+    labeled: ImageRows
+    labels: NDArray[np.int64]
+    pool: ImageRows
+    test: ImageRows
+    test_labels: NDArray[np.int64]
+    diagnostics: Diagnostics
+    validation: ImageRows | None = None
+    validation_labels: NDArray[np.int64] | None = None
+    skipped: tuple[SkippedImage, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+    content_key: str = ""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.labeled.shape[1], self.labeled.shape[2]
+
+    @property
+    def channels(self) -> int:
+        """1 for gray images, 3 for color."""
+        return self.labeled.shape[3]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the images' content and the split: equal for equal experiments."""
+        digest = hashlib.sha256(self.content_key.encode())
+        for rows in (self.labeled, self.pool, self.test, self.validation):
+            if rows is None:
+                continue
+            digest.update(repr(rows.shape).encode())
+            chosen = np.arange(len(rows)) if rows.rows is None else rows.rows
+            digest.update(np.ascontiguousarray(chosen).tobytes())
+            if not self.content_key:
+                for start in range(0, len(rows), 4096):
+                    digest.update(rows[start : start + 4096].tobytes())
+        for labels in (self.labels, self.test_labels, self.validation_labels):
+            if labels is not None:
+                digest.update(np.ascontiguousarray(labels, np.int64).tobytes())
+        return digest.hexdigest()
+
+    def summary(self) -> dict[str, Any]:
+        """Return the facts of the data set as plain values."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "classes": list(self.class_names),
+            "image_size": list(self.image_size),
+            "channels": self.channels,
+            "labeled": len(self.labeled),
+            "pool": len(self.pool),
+            "validation": 0 if self.validation is None else len(self.validation),
+            "test": len(self.test),
+            "skipped": len(self.skipped),
+            "notes": list(self.notes),
+            "fingerprint": self.fingerprint,
+        }

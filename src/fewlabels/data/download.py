@@ -1,0 +1,116 @@
+"""Downloads that go on where they were cut off, and are what they should be."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from fewlabels.storage.errors import InputError
+
+_CHUNK = 1 << 20
+_TRIES = 5
+_TIMEOUT = 30.0
+
+
+def download(url: str, target: Path, md5: str, *, progress: bool = False) -> Path:
+    """Fetch a file unless it is there already.
+
+    What has come of a broken download stays in `<target>.part` and is continued, also by a later call.
+
+    Parameters
+    ----------
+    url : str
+        http or https address.
+    target : Path
+        Where to put it.
+    md5 : str
+        Checksum that the publisher gives, hexadecimal.
+    progress : bool
+        Show a progress bar.
+
+    Raises
+    ------
+    InputError
+        If the address cannot be reached, or what comes has another checksum (it is then removed).
+    """
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
+        disable=not progress,
+    )
+    with bar:
+        task = bar.add_task(f"downloading {target.name}", total=None)
+        for attempt in range(_TRIES):
+            before = part.stat().st_size if part.exists() else 0
+            try:
+                _continue(url, part, bar, task)
+                break
+            except (OSError, EOFError) as error:
+                came = (part.stat().st_size if part.exists() else 0) > before
+                # As long as something comes, the line is only bad; a fruitless try or a refusal ends it.
+                if attempt == _TRIES - 1 or not came:
+                    raise InputError(
+                        f"{url} cannot be downloaded ({getattr(error, 'reason', error)}); download it by other means "
+                        f"and give its path, or run the command again to go on with what has come"
+                    ) from error
+    verify(part, md5, remove=True)
+    os.replace(part, target)
+    return target
+
+
+def verify(path: Path, md5: str, *, remove: bool = False) -> None:
+    """Check a file's MD5.
+
+    Raises
+    ------
+    InputError
+        If it differs; with `remove` the file is deleted first.
+    """
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if found != md5:
+        if remove:
+            path.unlink()
+        raise InputError(
+            f"{path} has checksum {found}, expected {md5}: it is damaged or another file; download it again"
+        )
+
+
+def _continue(url: str, part: Path, bar: Progress, task: object) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and have:
+            error.close()
+            return  # nothing is left to come; the checksum decides
+        raise
+    with response:
+        if have and response.status != 206:
+            have = 0  # a server that cannot continue sends all of it again
+        length = response.headers.get("Content-Length")
+        total = None if length is None else have + int(length)
+        bar.update(task, total=total, completed=have)  # type: ignore[arg-type]
+        with part.open("ab" if have else "wb") as file:
+            while chunk := response.read(_CHUNK):
+                file.write(chunk)
+                bar.advance(task, len(chunk))  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+            if total is not None and file.tell() < total:
+                raise EOFError(f"the connection ended after {file.tell():,} of {total:,} bytes")

@@ -1,0 +1,159 @@
+"""Parquet in the Hugging Face image layout: `image` as a struct of bytes and path, `label`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from fewlabels.data.cache import Encoded, EncodedImages, decoded
+from fewlabels.data.decode import natural_key
+from fewlabels.data.parts import Part, Parts
+from fewlabels.data.rows import ImageRows
+from fewlabels.storage.errors import InputError
+
+_WORDS = {
+    "train": ("train", "labeled"),
+    "unlabeled": ("unlabeled", "unlabelled", "unsupervised"),
+    "validation": ("validation", "valid", "val"),
+    "test": ("test",),
+}
+
+
+def find_shards(source: Path) -> dict[str, list[Path]]:
+    """Return the Parquet files of each part: a single file, or a folder's `*train*`, `*test*` and so on."""
+    if source.is_file():
+        return {"train": [source]}
+    shards: dict[str, list[Path]] = {}
+    for path in sorted(source.rglob("*.parquet"), key=lambda path: natural_key(str(path))):
+        # The longer words first: "unlabeled" contains "labeled".
+        where = str(path.relative_to(source)).lower()
+        for part in ("unlabeled", "validation", "test", "train"):
+            if any(word in where for word in _WORDS[part]):
+                shards.setdefault(part, []).append(path)
+                break
+    return shards
+
+
+def read_parquet(
+    source: Path, image_size: int | None, cache: Path, *, strict: bool = False, progress: bool = False
+) -> Parts:
+    """Read Parquet shards.
+
+    Raises
+    ------
+    InputError
+        If a file is no Parquet file, or columns are missing or of another type.
+    """
+    shards = find_shards(source)
+    if "train" not in shards:
+        raise InputError(f"{source} holds no *train*.parquet; name the shards after their part (train, test, …)")
+    order = [(part, path) for part in ("train", "unlabeled", "validation", "test") for path in shards.get(part, [])]
+    files = {path: _open(path) for _, path in order}
+    counts = [files[path].metadata.num_rows for _, path in order]
+    if not sum(counts):
+        raise InputError(f"{source} holds no rows")
+    images = decoded(_encoded([path for _, path in order], sum(counts)), image_size, cache, strict=strict, progress=progress)
+    columns = [_labels(path, files[path]) for _, path in order]
+    class_names, values = _class_indices(columns, files[order[0][1]], order[0][1])
+    part_of_row = np.repeat([part for part, _ in order], counts)[images.kept]
+    values = values[images.kept]
+    parts: dict[str, Part] = {}
+    for part in _WORDS:
+        rows = np.flatnonzero(part_of_row == part)
+        if len(rows):
+            labels = np.full(len(rows), -1) if part == "unlabeled" else values[rows]
+            parts[part] = Part(ImageRows(images.images, rows), labels.astype(np.int64))
+    if "train" not in parts:
+        raise InputError(f"{source} has no readable training image")
+    name = source.resolve().stem if source.is_file() else source.resolve().name
+    return Parts(
+        name=name,
+        class_names=class_names,
+        train=parts["train"],
+        unlabeled=parts.get("unlabeled"),
+        validation=parts.get("validation"),
+        test=parts.get("test"),
+        skipped=images.skipped,
+        notes=images.notes,
+        content_key=images.key,
+    )
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        file = pq.ParquetFile(path, memory_map=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
+    schema = file.schema_arrow
+    if "image" not in schema.names:
+        raise InputError(f"{path} has no column 'image' (its columns: {', '.join(schema.names)})")
+    kind = schema.field("image").type
+    if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
+        raise InputError(f"{path}: column 'image' is {kind}; expected a struct of bytes and path")
+    return file
+
+
+def _labels(path: Path, file: pq.ParquetFile) -> list[Any]:
+    if "label" not in file.schema_arrow.names:
+        return [None] * int(file.metadata.num_rows)
+    kind = file.schema_arrow.field("label").type
+    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise InputError(f"{path}: column 'label' is {kind}; expected whole numbers or strings")
+    return file.read(columns=["label"])["label"].to_pylist()  # type: ignore[no-any-return]
+
+
+def _class_indices(
+    columns: list[list[Any]], first: pq.ParquetFile, path: Path
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    values = [value for column in columns for value in column]
+    given = [value for value in values if value is not None and value != -1]
+    named = _names_in_schema(first)
+    if given and isinstance(given[0], str):
+        names = tuple(sorted(set(given)))
+        position: dict[Any, int] = {name: index for index, name in enumerate(names)}
+    elif named and all(0 <= value < len(named) for value in given):
+        names, position = named, {index: index for index in range(len(named))}
+    else:
+        numbers = sorted(set(given))
+        names, position = tuple(str(n) for n in numbers), {n: index for index, n in enumerate(numbers)}
+    if not given:
+        raise InputError(f"{path} has images but no labels; a column 'label' with a label for some rows is needed")
+    return names, np.array([-1 if v is None or v == -1 else position[v] for v in values], np.int64)
+
+
+def _names_in_schema(file: pq.ParquetFile) -> tuple[str, ...] | None:
+    try:
+        info = json.loads((file.schema_arrow.metadata or {})[b"huggingface"])
+        names = info["info"]["features"]["label"]["names"]
+        return tuple(str(name) for name in names)
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def _encoded(paths: list[Path], count: int) -> EncodedImages:
+    manifest = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+
+    def digest() -> str:
+        total = hashlib.sha256()
+        for path in paths:
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+        return total.hexdigest()
+
+    def items() -> Iterator[Encoded]:
+        for path in paths:
+            row = 0
+            for batch in _open(path).iter_batches(batch_size=256, columns=["image"]):
+                for content in batch.column("image").field("bytes").to_pylist():
+                    yield f"{path} row {row}", content or b""
+                    row += 1
+
+    return EncodedImages(manifest, digest, items, count)

@@ -1,0 +1,61 @@
+"""What a reader returns: the parts of a source as they are, before labels are drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewlabels.data.dataset import SkippedImage
+from fewlabels.data.rows import ImageRows
+from fewlabels.storage.errors import InputError
+
+PART_NAMES = ("train", "unlabeled", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images with their labels (-1: none) and, where they are files, names."""
+
+    images: ImageRows
+    labels: NDArray[np.int64]
+    names: tuple[str, ...] | None = None
+
+    def take(self, rows: NDArray[np.int64]) -> Part:
+        """Return some of the part's rows."""
+        names = None if self.names is None else tuple(self.names[row] for row in rows)
+        return Part(self.images.take(rows), self.labels[rows], names)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A source's parts; `train` may hold unlabeled rows, the others may be missing.
+
+    `labeled_rows` are the rows of `train` that the source itself chooses to be the labeled ones.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train: Part
+    unlabeled: Part | None = None
+    validation: Part | None = None
+    test: Part | None = None
+    skipped: tuple[SkippedImage, ...] = ()
+    notes: tuple[str, ...] = ()
+    content_key: str = ""
+    default_labels_per_class: int | None = None
+    labeled_rows: NDArray[np.int64] | None = None
+
+
+def class_indices(
+    labels: list[str | None], class_names: tuple[str, ...] | None = None
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return indices of named labels (None: -1) and the class names, sorted when not given."""
+    found = sorted({label for label in labels if label is not None})
+    names = tuple(found) if class_names is None else class_names
+    position = {name: index for index, name in enumerate(names)}
+    strange = [name for name in found if name not in position]
+    if strange:
+        raise InputError(f"class {strange[0]!r} is not among the training classes ({', '.join(names)})")
+    return np.array([-1 if label is None else position[label] for label in labels], np.int64), names

@@ -1,0 +1,104 @@
+"""A selection of images that is read only where it is looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class ImageRows:
+    """Rows of one uint8 array, which may be memory-mapped and larger than memory.
+
+    Parameters
+    ----------
+    array : ndarray of shape (N, height, width, channels)
+        uint8 images.
+    rows : ndarray of int, optional
+        Which of them, in this order; all when not given.
+
+    Examples
+    --------
+    >>> rows = ImageRows(np.arange(12, dtype=np.uint8).reshape(3, 2, 2, 1), np.array([2, 0]))
+    >>> len(rows), rows[0][0, 0, 0], rows[:].shape
+    (2, np.uint8(8), (2, 2, 2, 1))
+    """
+
+    def __init__(self, array: NDArray[np.uint8], rows: NDArray[np.int64] | None = None) -> None:
+        self.array = array
+        self.rows = None if rows is None else np.asarray(rows, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.array) if self.rows is None else len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of images, height, width, channels."""
+        return (len(self), *self.array.shape[1:])
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes: 4."""
+        return self.array.ndim
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Always uint8."""
+        return self.array.dtype
+
+    def __getitem__(self, index: Any) -> NDArray[np.uint8]:
+        """Return a copy of one image (an integer) or several (a slice, integers, a mask)."""
+        if isinstance(index, int | np.integer):
+            row = int(index) if self.rows is None else int(self.rows[index])
+            return np.array(self.array[row])
+        chosen = np.arange(len(self))[index] if self.rows is None else self.rows[index]
+        if isinstance(index, slice) and self.rows is None:
+            return np.array(self.array[index])
+        return np.asarray(self.array[chosen])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("ImageRows cannot become an array without a copy")
+        values = self[:]
+        return values if dtype is None else values.astype(dtype)
+
+    def take(self, rows: NDArray[np.int64]) -> ImageRows:
+        """Return a selection of this selection, without reading images."""
+        rows = np.asarray(rows, np.int64)
+        return ImageRows(self.array, rows if self.rows is None else self.rows[rows])
+
+
+class StackedRows(ImageRows):
+    """Several selections of different arrays, one after the other.
+
+    Parameters
+    ----------
+    parts : list of ImageRows
+        With images of one shape.
+    """
+
+    def __init__(self, parts: list[ImageRows], rows: NDArray[np.int64] | None = None) -> None:
+        super().__init__(parts[0].array, rows)
+        self.parts = parts
+        self.starts = np.cumsum([0] + [len(part) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1]) if self.rows is None else len(self.rows)
+
+    def __getitem__(self, index: Any) -> NDArray[np.uint8]:
+        """Return a copy of one image or several."""
+        chosen = np.arange(int(self.starts[-1])) if self.rows is None else self.rows
+        chosen = np.asarray(chosen[index])
+        flat = np.atleast_1d(chosen)
+        images = np.empty((len(flat), *self.array.shape[1:]), np.uint8)
+        which = np.searchsorted(self.starts, flat, side="right") - 1
+        for number, part in enumerate(self.parts):
+            here = which == number
+            images[here] = part[flat[here] - self.starts[number]]
+        return images if chosen.ndim else images[0]
+
+    def take(self, rows: NDArray[np.int64]) -> StackedRows:
+        """Return a selection of this selection, without reading images."""
+        rows = np.asarray(rows, np.int64)
+        return StackedRows(self.parts, rows if self.rows is None else self.rows[rows])

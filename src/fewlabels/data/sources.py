@@ -1,0 +1,263 @@
+"""From what a user gives to an `ImageDataset`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fewlabels.data import cifar, stl10
+from fewlabels.data.arrays import read_arrays, read_npz
+from fewlabels.data.dataset import Diagnostics, ImageDataset
+from fewlabels.data.digits import read_digits
+from fewlabels.data.download import download, verify
+from fewlabels.data.folder import read_folder
+from fewlabels.data.parquet import read_parquet
+from fewlabels.data.parts import Part, Parts
+from fewlabels.data.rows import ImageRows, StackedRows
+from fewlabels.data.split import draw_labeled, first_of_each_class, hold_out_test
+from fewlabels.storage.cache_folder import cache_folder
+from fewlabels.storage.errors import InputError, nearest
+
+_TEST_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class KnownDataset:
+    """A data set known by name."""
+
+    name: str
+    description: str
+    size: str
+    how: str
+
+
+_KNOWN = (
+    KnownDataset("digits", "1,797 handwritten digits, 8x8, gray", "embedded", "nothing to do"),
+    KnownDataset(
+        "stl10", "5,000 labeled, 100,000 unlabeled, 8,000 test, 96x96", "2.6 GB", "downloaded, or stl10:PATH"
+    ),
+    KnownDataset("cifar10", "60,000 images of 10 classes, 32x32", "170 MB", "downloaded, or cifar10:PATH"),
+    KnownDataset("cifar100", "60,000 images of 100 classes, 32x32", "169 MB", "downloaded, or cifar100:PATH"),
+)
+
+
+def list_datasets() -> tuple[KnownDataset, ...]:
+    """Return the data sets that `load_dataset` knows by name."""
+    return _KNOWN
+
+
+def load_dataset(
+    source: Any,
+    *,
+    image_size: int | None = None,
+    labels_per_class: int | None = None,
+    test_per_class: int | None = None,
+    random_state: int = 0,
+    fold: int | None = None,
+    strict: bool = False,
+    cache_dir: str | Path | None = None,
+    url: str | None = None,
+    progress: bool = False,
+) -> ImageDataset:
+    """Read images from anywhere and split them into labeled, pool and test.
+
+    Parameters
+    ----------
+    source : str, Path, tuple or mapping
+        A name (`list_datasets`), a name with the path of its archive (`stl10:PATH`), a folder of images
+        (`train/CLASS/…`, `unlabeled/…`, `validation/CLASS/…`, `test/CLASS/…`), a Parquet file or a folder of
+        shards in the Hugging Face layout, an `.npz` file, arrays `(X, y)`, or a mapping
+        `{"train": (X, y), "unlabeled": X, "test": (X, y)}`.
+    image_size : int, optional
+        Side in pixels. When not given: the images' own if all are square, equal and at most 64, else 32.
+    labels_per_class : int, optional
+        How many labels of each class to give; the other training images join the pool, and their labels go
+        to `diagnostics` alone. When not given, all (`digits`: 10).
+    test_per_class : int, optional
+        Keep the first so many test images of each class.
+    random_state : int
+        0 takes the first labels of each class in file order, another number draws at random.
+    fold : int, optional
+        STL-10's official draw, 0 to 9.
+    strict : bool
+        Refuse a source with unreadable images rather than leave them out.
+    cache_dir : str or Path, optional
+        Where decoded images and downloads are kept; `$FEWLABELS_CACHE` or the platform's cache folder.
+    url : str, optional
+        Download a named data set from here (a mirror).
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    ImageDataset
+
+    Raises
+    ------
+    InputError
+        If the source cannot be used; the message says what would do.
+
+    Examples
+    --------
+    >>> data = load_dataset("digits", labels_per_class=20)
+    >>> len(data.labeled), len(data.pool), len(data.test)
+    (200, 1000, 597)
+    """
+    if image_size is not None and (image_size != int(image_size) or not 4 <= image_size <= 1024):
+        raise InputError(f"image_size={image_size} is not a whole number of 4 to 1024 pixels")
+    cache = cache_folder(cache_dir)
+    parts = _read(source, image_size, cache, fold=fold, strict=strict, url=url, progress=progress)
+    if len(parts.class_names) < 2:
+        raise InputError(
+            f"{source} has only one class ({parts.class_names[0]!r}); a classifier needs at least 2 classes"
+            if parts.class_names
+            else f"{source} has no labeled images; label a few of each class"
+        )
+    return _split(parts, str(source) if isinstance(source, str | Path) else parts.name, labels_per_class, test_per_class, random_state)
+
+
+def _read(
+    source: Any, image_size: int | None, cache: Path, *, fold: int | None, strict: bool, url: str | None, progress: bool
+) -> Parts:
+    if isinstance(source, tuple | list | Mapping):
+        _refuse_fold(fold, "arrays")
+        return read_arrays(source, image_size)
+    text = str(source)
+    name, colon, path = text.partition(":")
+    known = [entry.name for entry in _KNOWN]
+    if name == "stl10" and (colon or not Path(text).exists()):
+        archive = _given(path) if colon else _fetch(name, url or stl10.URL, stl10.MD5, cache, progress)
+        return stl10.read_stl10(archive, image_size, cache, fold=fold, progress=progress)
+    place = Path(text)
+    if place.exists() and _is_stl10(place):
+        return stl10.read_stl10(place, image_size, cache, fold=fold, progress=progress)
+    _refuse_fold(fold, text)
+    if name in cifar.URLS and (colon or not place.exists()):
+        archive = _given(path) if colon else _fetch(name, url or cifar.URLS[name], cifar.MD5[name], cache, progress)
+        return cifar.read_cifar(name, archive, image_size, cache, progress=progress)
+    if text == "digits":
+        parts = read_digits()
+        if image_size is not None and image_size != 8:
+            raise InputError(f"digits are 8x8 pixels; leave image_size={image_size} away")
+        return parts
+    if not place.exists():
+        looks_like_a_path = "/" in text or "\\" in text or place.suffix
+        hint = "" if looks_like_a_path else f"{nearest(text, known)} (known names: {', '.join(known)})"
+        raise InputError(f"there is no data set, folder or file {text!r}{hint}")
+    for known_name in cifar.URLS:
+        if _is_cifar(place, known_name):
+            return cifar.read_cifar(known_name, place, image_size, cache, progress=progress)
+    if place.is_dir():
+        if any(place.rglob("*.parquet")):
+            return read_parquet(place, image_size, cache, strict=strict, progress=progress)
+        return read_folder(place, image_size, cache, strict=strict, progress=progress)
+    if place.suffix.lower() == ".npz":
+        return read_npz(place, image_size)
+    if place.suffix.lower() in (".parquet", ".pq"):
+        return read_parquet(place, image_size, cache, strict=strict, progress=progress)
+    raise InputError(
+        f"{text} is no kind of source that is known; give a folder, a .parquet or .npz file, or an archive as "
+        "stl10:PATH, cifar10:PATH or cifar100:PATH"
+    )
+
+
+def _refuse_fold(fold: int | None, source: str) -> None:
+    if fold is not None:
+        raise InputError(f"fold={fold} is for stl10 alone, not for {source}")
+
+
+def _given(path: str) -> Path:
+    place = Path(path)
+    if not place.exists():
+        raise InputError(f"there is no file or folder {path!r}")
+    return place
+
+
+def _fetch(name: str, url: str, md5: str, cache: Path, progress: bool) -> Path:
+    target = cache / "downloads" / url.rpartition("/")[2]
+    fresh = not target.exists()
+    archive = download(url, target, md5, progress=progress)
+    if not fresh and not (mark := archive.with_suffix(".verified")).exists():
+        verify(archive, md5)
+        mark.touch()
+    return archive
+
+
+def _is_stl10(place: Path) -> bool:
+    if place.is_file():
+        return place.name.startswith("stl10_binary") and ".tar" in place.name
+    return any((folder / "train_X.bin").exists() for folder in (place, place / "stl10_binary"))
+
+
+def _is_cifar(place: Path, name: str) -> bool:
+    word = name.replace("cifar", "cifar-")
+    if place.is_file():
+        return place.name.startswith(f"{word}-") and ".tar" in place.name
+    files = ("data_batch_1", "data_batch_1.bin") if name == "cifar10" else ("fine_label_names.txt", "meta")
+    return any((folder / file).exists() for folder in (place, place / f"{word}-batches-py", place / f"{word}-python") for file in files)
+
+
+def _split(
+    parts: Parts, source: str, labels_per_class: int | None, test_per_class: int | None, random_state: int
+) -> ImageDataset:
+    train, test, notes = parts.train, parts.test, list(parts.notes)
+    if test is None or not (test.labels >= 0).any():
+        rows = hold_out_test(train.labels, _TEST_SHARE)
+        if not len(rows):
+            raise InputError(f"{source} has no test part and too few labeled images to hold one out")
+        test = train.take(rows)
+        train = train.take(np.setdiff1d(np.arange(len(train.labels)), rows))
+        notes.append(f"there is no test part, so {len(rows):,} labeled images ({_TEST_SHARE:.0%}) were held out for it")
+    test = test.take(np.flatnonzero(test.labels >= 0))
+    if test_per_class is not None:
+        test = test.take(first_of_each_class(test.labels, test_per_class))
+    per_class = parts.default_labels_per_class if labels_per_class is None else labels_per_class
+    if parts.labeled_rows is not None:
+        if labels_per_class is not None:
+            raise InputError("fold and labels_per_class both choose the labels; give one of them")
+        labeled_rows = parts.labeled_rows
+    elif per_class is None:
+        labeled_rows = np.flatnonzero(train.labels >= 0)
+    else:
+        labeled_rows = draw_labeled(train.labels, per_class, parts.class_names, random_state)
+    labeled = train.take(labeled_rows)
+    found = np.unique(labeled.labels)
+    if len(found) < 2:
+        raise InputError(f"{source} has labels of fewer than 2 classes; a classifier needs at least 2 classes")
+    pool = train.take(np.setdiff1d(np.arange(len(train.labels)), labeled_rows))
+    extra = parts.unlabeled
+    return ImageDataset(
+        name=parts.name,
+        source=source,
+        class_names=parts.class_names,
+        labeled=labeled.images,
+        labels=labeled.labels,
+        pool=pool.images if extra is None else _joined(pool, extra),
+        test=test.images,
+        test_labels=test.labels,
+        validation=None if parts.validation is None else parts.validation.images,
+        validation_labels=None if parts.validation is None else parts.validation.labels,
+        diagnostics=Diagnostics(
+            pool_labels=pool.labels if extra is None else np.concatenate([pool.labels, extra.labels]),
+            labeled_names=labeled.names,
+            pool_names=None if pool.names is None else pool.names + (() if extra is None else extra.names or ()),
+            test_names=test.names,
+        ),
+        skipped=parts.skipped,
+        notes=tuple(notes),
+        content_key=parts.content_key,
+    )
+
+
+def _joined(first: Part, second: Part) -> ImageRows:
+    """Return both parts' images as one selection; of the same array where they share it."""
+    a, b = first.images, second.images
+    if not len(a):
+        return b
+    if a.array is b.array and a.rows is not None and b.rows is not None:
+        return ImageRows(a.array, np.concatenate([a.rows, b.rows]))
+    return StackedRows([a, b])

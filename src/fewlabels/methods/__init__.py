@@ -1,0 +1,21 @@
+"""The methods, one file each, and their names."""
+
+from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.joint_autoencoder import JointAutoencoder
+from fewlabels.methods.registry import METHODS, make_method, method_name
+from fewlabels.methods.saved import load
+from fewlabels.methods.self_training import SelfTraining
+from fewlabels.methods.supervised import Supervised
+from fewlabels.methods.two_step_autoencoder import TwoStepAutoencoder
+
+__all__ = [
+    "METHODS",
+    "JointAutoencoder",
+    "SelfTraining",
+    "SemiSupervisedClassifier",
+    "Supervised",
+    "TwoStepAutoencoder",
+    "load",
+    "make_method",
+    "method_name",
+]

@@ -1,0 +1,447 @@
+"""The contract of every method: a scikit-learn classifier whose fields are its hyper-parameters."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from torch import Tensor, nn
+
+from fewlabels.methods.samples import is_images, read_images, read_pool_vectors
+from fewlabels.methods.session import Session, TrainingSet, predict_logits
+from fewlabels.methods.targets import held_out_rows, read_targets
+from fewlabels.storage.errors import InputError, nearest
+from fewlabels.training.batches import Batch, Rows
+from fewlabels.training.budget import parse_seconds
+from fewlabels.training.calibration import best_temperature
+from fewlabels.training.device import choose_device
+from fewlabels.training.monitor import Monitor, Observer
+from fewlabels.training.progress import ProgressBar
+from fewlabels.training.recipe import Recipe, choose_precision
+
+# What the default recipe was chosen for: 64,000 gradient images of 32 px, under a minute on two cores.
+_DEFAULT_STEPS = 500
+# Vectors are learned by a small perceptron, which is done sooner.
+_DEFAULT_VECTOR_STEPS = 200
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Base of all methods: settings, `fit`, `predict`, `save`.
+
+    Parameters
+    ----------
+    preset : {"default", "notebook"}
+        "notebook" replaces every field that is at its default by the value that the method's `PRESETS`
+        gives: the original notebook's nets and training.
+    net : str
+        A key of `fewlabels.nets.NETS`.
+    steps : int, optional
+        Optimizer steps of the classifier's training (of each, where a method trains several).
+    epochs : float, optional
+        The same as passes over the labeled samples.
+    budget : str or float, optional
+        Time for the whole fit instead: "90s", "5m", or seconds. The steps that fit are recorded in
+        `stage_steps_`. At most one of `steps`, `epochs` and `budget`; with none, 500 steps (vectors: 200).
+    batch_size : int
+        Labeled samples a step, at least 2.
+    optimizer : {"muon", "sgd", "adam"}
+        See `fewlabels.training.recipe.Recipe`, also for the next six.
+    learning_rate : float
+        Peak rate, > 0.
+    momentum : float
+        In [0, 1).
+    weight_decay : float
+        At least 0.
+    schedule : {"triangle", "constant"}
+        Course of the rate.
+    warmup : float
+        Share of the steps in which a triangle rises, in [0, 1).
+    ema_decay : float
+        Of the average of the weights that training ends with, in [0, 1); 0 for none.
+    label_smoothing : float
+        Share of each target that is spread over all classes, in [0, 1).
+    dropout : float
+        Share of the features dropped before the head, in [0, 1).
+    view : {"strong", "weak", "plain"}
+        Which views of labeled samples to learn from.
+    flip : bool or "auto"
+        Whether views mirror left to right, and predictions average both sides. "auto": color images
+        do, gray ones (digits, letters, scans) do not.
+    shift, cutout, color : float
+        See `fewlabels.views.ImageViews`.
+    noise : float
+        Strong view of vectors: standard deviation of the noise, in units of each feature's own.
+    validation_fraction : float
+        Share of the labeled samples of each class held out to measure and calibrate on, in [0, 1).
+    device : str
+        "auto", "cpu", "cuda", "cuda:1", "mps".
+    precision : {"auto", "float32", "bfloat16"}
+        Of training; "auto" takes bfloat16 where the hardware has it. Vectors are always float32.
+    random_state : int, RandomState instance or None
+        An integer makes the fit repeatable.
+    verbose : bool
+        Show a progress bar.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels as given.
+    n_features_in_ : int
+        Length of a vector, or height x width x channels of an image.
+    n_iter_ : int
+        Optimizer steps of the whole fit (for SelfTraining: rounds).
+    transduction_ : ndarray of shape (n_samples,)
+        Labels of the rows of `X`: as given, and predicted where missing.
+    network_ : Classifier
+        The trained net, in evaluation mode.
+    history_ : list of dict
+        Losses and accuracies on the way.
+    validation_rows_ : ndarray
+        Rows of `X` that were held out.
+    validation_accuracy_ : float
+        Accuracy on them, NaN if there are none.
+    temperature_ : float
+        What the logits are divided by, found on the held-out samples.
+    gradient_images_ : int
+        Samples that went forward and backward.
+    fit_seconds_ : float
+        Duration of the fit.
+    stage_steps_ : dict
+        Steps of each stage.
+    settings_ : dict
+        Hyper-parameters with the preset applied.
+    """
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    preset: str = "default"
+    net: str = "auto"
+    steps: int | None = None
+    epochs: float | None = None
+    budget: str | float | None = None
+    batch_size: int = 128
+    optimizer: str = "muon"
+    learning_rate: float = 0.24
+    momentum: float = 0.6
+    weight_decay: float = 0.0
+    schedule: str = "triangle"
+    warmup: float = 0.2
+    ema_decay: float = 0.0
+    label_smoothing: float = 0.1
+    dropout: float = 0.0
+    view: str = "strong"
+    flip: bool | str = "auto"
+    shift: float = 0.125
+    cutout: float = 0.25
+    color: float = 0.2
+    noise: float = 0.1
+    validation_fraction: float = 0.1
+    device: str = "auto"
+    precision: str = "auto"
+    random_state: Any = None
+    verbose: bool = False
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        unlabeled: Any = None,
+        validation: tuple[Any, Any] | None = None,
+        observer: Observer | None = None,
+    ) -> Self:
+        """Learn from labeled and unlabeled samples.
+
+        Parameters
+        ----------
+        X : array-like
+            uint8 images or floats in [0, 1] of shape (n, H, W) or (n, H, W, C), or vectors (n, d).
+        y : array-like of shape (n,)
+            Labels; -1, None or NaN where missing.
+        unlabeled : array-like, optional
+            More samples without labels, of the same form; read a batch at a time, so it may lie on disk.
+        validation : tuple of (X, y), optional
+            Labeled samples to measure and calibrate on, in place of a share of those in `X`.
+        observer : callable, optional
+            Is called with each progress event, a dict (see `fewlabels.training.monitor.Monitor`).
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a setting or the data cannot be used; the message says what would do.
+        """
+        if y is None:
+            raise InputError(
+                f"{type(self).__name__}.fit requires y to be passed, but the target y is None; "
+                "mark samples without a label by -1"
+            )
+        worker = self._resolved()
+        images = is_images(X)
+        if images:
+            samples: Any = read_images(X)
+            self.n_features_in_ = int(np.prod(samples.shape[1:]))
+        else:
+            samples = validate_data(self, X, dtype=np.float32, ensure_min_samples=2)
+        y = column_or_1d(y, warn=True, dtype=None) if not isinstance(y, list) else np.asarray(y)
+        if len(y) != len(samples):
+            raise InputError(f"X has {len(samples)} samples but y has {len(y)}; give one label each (-1 for none)")
+        targets = read_targets(y)
+        if len(targets.classes) < 2:
+            raise InputError(
+                f"only one class ({targets.classes[0]!r}) among the labels; a classifier needs at least 2 classes"
+            )
+        pool = [samples[np.flatnonzero(targets.indices < 0)]] if (targets.indices < 0).any() else []
+        if unlabeled is not None and len(unlabeled):
+            pool.append(self._read_more(unlabeled, samples.shape[1:], "unlabeled"))
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        device = choose_device(worker.device)
+        monitor = Monitor(observer)
+        bar = ProgressBar(type(self).__name__) if self.verbose else None
+        if bar is not None:
+            monitor.observer = bar.joined(observer)
+        labeled = targets.labeled
+        if validation is None:
+            draws = np.random.default_rng([seed, 0])
+            held_out = held_out_rows(targets.indices, worker.validation_fraction, draws)
+            part = _training_set(samples, targets.indices, held_out, device)
+        else:
+            held_out = np.empty(0, np.int64)
+            values = self._read_more(validation[0], samples.shape[1:], "validation")
+            indices = read_targets(validation[1], targets.classes).indices
+            part = _training_set(values, indices, np.flatnonzero(indices >= 0), device)
+        session = Session(
+            worker,
+            labeled=_training_set(samples, targets.indices, np.setdiff1d(labeled, held_out), device),
+            validation=part,
+            pool=Rows(pool),
+            classes=len(targets.classes),
+            seed=seed,
+            recipe=worker._recipe(device, vectors=not images),
+            device=device,
+            monitor=monitor,
+        )
+        # Layers draw their initial weights from the global generator; the caller's is left as it was.
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), bar or _Quiet():
+            network = worker._learn(session)
+        worker._finish(session, network, targets.classes, held_out)
+        self.__dict__.update(
+            {name: value for name, value in vars(worker).items() if name.endswith("_") or name.startswith("_")}
+        )
+        if "transduction_" not in vars(worker):
+            self.transduction_ = self._fill_gaps(samples, targets.indices)
+        self.fit_seconds_ = monitor.seconds
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return the probability of each class, calibrated on the held-out samples.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+            float64; columns in the order of `classes_`.
+        """
+        return softmax(self._logits(X) / self.temperature_, axis=1)  # type: ignore[no-any-return]
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the most probable class of each sample, as it was given in `y`."""
+        guesses = self._logits(X).argmax(1)
+        return self.classes_[guesses]  # type: ignore[no-any-return]
+
+    def check_settings(self) -> Self:
+        """Check the hyper-parameters, as `fit` does first, without data.
+
+        Raises
+        ------
+        InputError
+            If a setting cannot be used.
+        """
+        worker = self._resolved()
+        device = choose_device(worker.device)
+        worker._recipe(device, vectors=False)
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float64]:
+        """Return the encoder's features, (n, n_features_out)."""
+        rows = self._read_for_prediction(X)
+        return predict_logits(self.network_, rows, self._device(), features=True)
+
+    def describe(self) -> str:
+        """Return the architecture as text: the layers and how many parameters they have."""
+        check_is_fitted(self)
+        return f"{self.network_}\n{self.n_parameters_:,} parameters"
+
+    @property
+    def n_parameters_(self) -> int:
+        """Number of parameters of the classifier."""
+        check_is_fitted(self)
+        return sum(parameter.numel() for parameter in self.network_.parameters())
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.network_.encoder.feature_size)
+
+    def save(self, folder: str | Path, *, class_names: list[str] | None = None) -> Path:
+        """Write the model to a folder: `model.safetensors`, `config.json` and a model card, `README.md`.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Is made, or replaced if it holds a model.
+        class_names : list of str, optional
+            Names of the classes, kept for whoever predicts with the model.
+        """
+        from fewlabels.methods.saved import save_model
+
+        return save_model(self, Path(folder), class_names)
+
+    def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return the named loss terms of one batch, each already weighted."""
+        raise NotImplementedError
+
+    def _learn(self, session: Session) -> Any:
+        """Train and return the classifier; methods with stages write them here."""
+        raise NotImplementedError
+
+    def _length(self, session: Session) -> dict[str, Any]:
+        """Return the length of the classifier's training as arguments of `Session.train`."""
+        if self.steps is None and self.epochs is None and self.budget is None:
+            return {"steps": _DEFAULT_VECTOR_STEPS if session.is_vectors else _DEFAULT_STEPS}
+        return {"steps": self.steps, "epochs": self.epochs}
+
+    def _resolved(self) -> Self:
+        presets = {"default": {}, **self.PRESETS}
+        if self.preset not in presets:
+            raise InputError(
+                f"unknown preset {self.preset!r}{nearest(str(self.preset), presets)} (known: {', '.join(presets)})"
+            )
+        worker: Self = clone(self)
+        defaults = {field.name: field.default for field in fields(self)}
+        chosen = {
+            name: value for name, value in presets[self.preset].items() if getattr(self, name) == defaults[name]
+        }
+        lengths = [name for name in ("steps", "epochs", "budget") if getattr(self, name) is not None]
+        if len(lengths) > 1:
+            raise InputError(f"{' and '.join(lengths)} are given; give one of steps, epochs and budget")
+        if lengths:
+            # A length that is asked for comes before the preset's own, whatever unit that is in.
+            chosen = {k: v for k, v in chosen.items() if k not in ("steps", "epochs", "budget")}
+        worker.set_params(**chosen)
+        worker._check_settings()
+        return worker
+
+    def _check_settings(self) -> None:
+        if self.steps is not None and (self.steps != int(self.steps) or self.steps < 1):
+            raise InputError(f"steps={self.steps} is not a whole number of at least 1")
+        if self.epochs is not None and not 0 < self.epochs < math.inf:
+            raise InputError(f"epochs={self.epochs} is not above 0")
+        if self.budget is not None:
+            parse_seconds(self.budget)
+        if self.batch_size != int(self.batch_size) or self.batch_size < 2:
+            raise InputError(f"batch_size={self.batch_size} is not a whole number of at least 2")
+        if self.view not in ("strong", "weak", "plain"):
+            raise InputError(f"unknown view {self.view!r} (known: strong, weak, plain)")
+        if self.flip not in (True, False, "auto"):
+            raise InputError(f"flip={self.flip!r} is none of True, False and 'auto'")
+        for name in ("label_smoothing", "dropout", "ema_decay", "momentum", "warmup", "validation_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)} is not in [0, 1)")
+
+    def _recipe(self, device: torch.device, *, vectors: bool) -> Recipe:
+        precision = choose_precision(self.precision, device)
+        return Recipe(
+            optimizer=self.optimizer,
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            schedule=self.schedule,
+            warmup=self.warmup,
+            ema_decay=self.ema_decay,
+            precision=torch.float32 if vectors else precision,
+        )
+
+    def _finish(
+        self, session: Session, network: Any, classes: NDArray[Any], held_out: NDArray[np.int64]
+    ) -> None:
+        if session.is_vectors:
+            # In double precision a sample's prediction does not depend on which others are in its batch.
+            network = network.double()
+        self.network_ = network.eval()
+        self.classes_ = classes
+        self.sample_shape_ = session.sample_shape
+        self.mirrors_ = session.flip
+        self.history_ = session.monitor.history
+        self.gradient_images_ = session.monitor.gradient_images
+        self.stage_steps_ = session.monitor.stage_steps
+        self.n_iter_ = getattr(self, "n_iter_", sum(self.stage_steps_.values()))
+        self.settings_ = {
+            name: value for name, value in self.get_params().items() if isinstance(value, str | int | float | None)
+        }
+        self.validation_rows_ = held_out
+        self.validation_accuracy_, self.temperature_ = math.nan, 1.0
+        if len(session.validation):
+            rows = Rows([session.validation.samples.cpu().numpy()])
+            labels = session.validation.targets.cpu().numpy()
+            logits = predict_logits(network, rows, session.device, flip=session.flip)
+            self.validation_accuracy_ = float((logits.argmax(1) == labels).mean())
+            self.temperature_ = best_temperature(logits, labels)
+        network.temperature.fill_(self.temperature_)
+
+    def _fill_gaps(self, samples: Any, indices: NDArray[np.int64]) -> NDArray[Any]:
+        filled = indices.copy()
+        missing = np.flatnonzero(indices < 0)
+        if len(missing):
+            rows = Rows([samples[missing]])
+            filled[missing] = predict_logits(self.network_, rows, self._device()).argmax(1)
+        return self.classes_[filled]  # type: ignore[no-any-return]
+
+    def _device(self) -> torch.device:
+        return self.network_.mean.device  # type: ignore[no-any-return]
+
+    def _logits(self, X: Any) -> NDArray[np.float64]:
+        rows = self._read_for_prediction(X)
+        return predict_logits(self.network_, rows, self._device(), flip=self.mirrors_)
+
+    def _read_for_prediction(self, X: Any) -> Rows:
+        check_is_fitted(self)
+        if len(self.sample_shape_) == 1:
+            return Rows([validate_data(self, X, reset=False, dtype=np.float32)])
+        return Rows([self._read_more(X, self.sample_shape_, "X")])
+
+    def _read_more(self, X: Any, sample_shape: tuple[int, ...], what: str) -> Any:
+        if len(sample_shape) == 1:
+            return read_pool_vectors(X, sample_shape[0])
+        images = read_images(X, what=what)
+        if tuple(images.shape[1:]) != tuple(sample_shape):
+            raise InputError(
+                f"{what} has images of shape {tuple(images.shape[1:])}; expected {tuple(sample_shape)} as in training"
+            )
+        return images
+
+
+def _training_set(
+    samples: Any, indices: NDArray[np.int64], rows: NDArray[np.int64], device: torch.device
+) -> TrainingSet:
+    values = torch.from_numpy(np.array(samples[rows]))
+    return TrainingSet(values.to(device), torch.from_numpy(indices[rows]).to(device))
+
+
+class _Quiet:
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None

@@ -1,0 +1,143 @@
+"""One step: one net learns to classify the labeled images and to reconstruct all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
+from fewlabels.methods.session import Session
+from fewlabels.methods.supervised import Supervised, labeled_loss
+from fewlabels.nets.statistics import frozen_statistics
+from fewlabels.storage.errors import InputError
+from fewlabels.training.batches import Batch
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class JointAutoencoder(AutoencoderClassifier):
+    """Classify and reconstruct from the same code, in one training.
+
+    Minimizes, over labeled (x, y) and pool samples u, with encoder e, head h and decoder d,
+
+        H(y, h(e(v(x)))) + lambda(t) ||d(e(c(v(u)))) - v(u)||^2
+                         + mu 1[max p(v(u)) > tau] H(argmax p(v(u)), h(e(c(v(u)))))
+
+    where v are random views and c hides patches (and may add noise). The second term is the reconstruction: a
+    mean over pixels, in units of the normalized input, whose weight lambda falls linearly over the training:
+    first the pool shapes the encoder, in the end the labels have the last word. The third term asks that the
+    code of a corrupted sample gives the class that the uncorrupted one surely has (no gradient flows
+    through the latter): the same corruption then teaches the classifier, not the encoder alone.
+
+    With `preset="notebook"`: its encoder, decoder and classifier of dense layers, five passes over labeled
+    and pool samples. Mended: the classifier reads the code, not the reconstruction; no softmax between its
+    layers; the cross-entropy is taken on labeled samples alone, where the pool had come with labels of
+    all zeros; the decoder's last layer is linear; images are held out; dropout regularizes.
+
+    See `SemiSupervisedClassifier` and `AutoencoderClassifier` for the other parameters and attributes.
+
+    Parameters
+    ----------
+    reconstruction_weight : float
+        lambda at the start, at least 0.
+    final_weight : float
+        lambda at the end as a share of that at the start, in [0, 1].
+    unlabeled_ratio : float
+        Pool samples for each labeled one in a batch, > 0.
+
+    consistency_weight : float
+        Weight of the consistency term, at least 0; 0 is the plain autoencoder with a classifier.
+    threshold : float
+        Confidence from which a pool sample's class counts, in [0, 1).
+
+    Attributes
+    ----------
+    autoencoder_ : Autoencoder
+        The trained encoder and decoder.
+
+    References
+    ----------
+    Rasmus et al., "Semi-supervised learning with ladder networks", 2015; Zhang, Lee & Lee, "Augmenting
+    supervised neural networks with unsupervised objectives for large-scale image classification", 2016.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> digits = load_digits()
+    >>> y = digits.target.copy()
+    >>> y[100:] = -1
+    >>> images = (digits.images / 16).astype("float32")
+    >>> method = JointAutoencoder(steps=40, random_state=0).fit(images, y)
+    >>> method.reconstruction_error(images[:100]) < 0.1
+    True
+    """
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "notebook": {
+            **Supervised.PRESETS["notebook"],
+            "net": "notebook-autoencoder",
+            "epochs": 50,
+            "unlabeled_ratio": 1.0,
+            "final_weight": 1.0,
+            "mask": 0.0,
+            "consistency_weight": 0.0,
+        }
+    }
+
+    reconstruction_weight: float = 1.0
+    final_weight: float = 0.0
+    unlabeled_ratio: float = 1.0
+    consistency_weight: float = 1.0
+    threshold: float = 0.8
+
+    def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return the cross-entropy on labeled samples and the weighted reconstruction error of the pool's."""
+        assert isinstance(nets, Autoencoder)
+        clean = batch.views.weak(batch.labeled if batch.unlabeled is None else batch.unlabeled)
+        corrupted, mask = self._corrupt(batch.views, clean)
+        weight = self.reconstruction_weight * (1 - batch.progress * (1 - self.final_weight))
+        losses = {
+            "supervised": labeled_loss(
+                nets.classifier, batch, view=self.view, label_smoothing=self.label_smoothing
+            )
+        }
+        # Corrupted images have other statistics than those to be classified: they must not enter the
+        # running ones that predictions use.
+        with frozen_statistics(nets.classifier):
+            feature_map = nets.classifier.feature_map(corrupted)
+            losses["reconstruction"] = weight * self._reconstruction_loss(nets, feature_map, clean, mask)
+            if self.consistency_weight > 0:
+                logits = nets.classifier.classify_map(feature_map).float()
+                losses["consistency"] = self.consistency_weight * self._consistency(nets, clean, logits)
+        return losses
+
+    def _consistency(self, nets: Autoencoder, clean: Tensor, logits: Tensor) -> Tensor:
+        """Return the cross-entropy to the class of the uncorrupted sample, where that is above the threshold."""
+        with torch.no_grad():
+            confidences, guesses = nets.classifier(clean).float().softmax(1).max(1)
+        return (F.cross_entropy(logits, guesses, reduction="none") * (confidences > self.threshold)).mean()
+
+    def _learn(self, session: Session) -> Any:
+        nets = self._new_autoencoder(session)
+        session.train(
+            nets,
+            lambda batch: self.loss(nets, batch),
+            stage="classifier and autoencoder",
+            batches=lambda: session.batches(unlabeled_size=round(self.unlabeled_ratio * self.batch_size)),
+            classifier=nets.classifier,
+            **self._length(session),
+        )
+        self.autoencoder_ = nets
+        return nets.classifier
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if self.reconstruction_weight < 0:
+            raise InputError(f"reconstruction_weight={self.reconstruction_weight} is below 0")
+        if not 0 <= self.final_weight <= 1:
+            raise InputError(f"final_weight={self.final_weight} is not in [0, 1]")
+        if not self.unlabeled_ratio > 0:
+            raise InputError(f"unlabeled_ratio={self.unlabeled_ratio} is not above 0")

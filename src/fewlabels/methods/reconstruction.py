@@ -1,0 +1,149 @@
+"""What the autoencoders share: corrupting samples, reconstructing them, and showing the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.session import Session
+from fewlabels.nets import Classifier, build_decoder
+from fewlabels.storage.errors import InputError
+from fewlabels.views import ImageViews, Views
+
+_CHUNK = 500
+
+
+class Autoencoder(nn.Module):
+    """A classifier's encoder with a decoder behind it, for joint training.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Gives normalization and encoder.
+    decoder : nn.Module
+        Maps the encoder's last map to normalized samples.
+    """
+
+    def __init__(self, classifier: Classifier, decoder: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.decoder = decoder
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return reconstructions in the inputs' own units."""
+        reconstructed: Tensor = self.classifier.denormalize(self.decoder(self.classifier.feature_map(inputs)).float())
+        return reconstructed
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class AutoencoderClassifier(SemiSupervisedClassifier):
+    """Base of the two autoencoders: their common fields, corruption and reconstructions.
+
+    Parameters
+    ----------
+    mask : float
+        Share of the patches (of vectors: features) hidden in the autoencoder's input, in [0, 1).
+    patch : int
+        Side of a patch in pixels.
+    sigma : float
+        Standard deviation of the noise added to the input, in units of the [0, 1] range (of vectors: of
+        each feature's deviation), at least 0.
+    masked_weight : float
+        Weight of the hidden pixels' error beside the others', in [0, 1]: 1 counts the hidden ones alone,
+        as masked autoencoders do, 0 the visible ones alone.
+    """
+
+    mask: float = 0.5
+    patch: int = 4
+    sigma: float = 0.0
+    masked_weight: float = 0.5
+
+    def reconstruct(self, X: Any) -> NDArray[Any]:
+        """Return what the autoencoder makes of uncorrupted samples.
+
+        Parameters
+        ----------
+        X : array-like
+            As for `predict`.
+
+        Returns
+        -------
+        ndarray
+            uint8 images of shape (n, height, width, channels), or float32 vectors (n, features).
+        """
+        return np.concatenate([stored for _, stored in self._reconstructions(X)])
+
+    def reconstruction_error(self, X: Any) -> float:
+        """Return the mean squared error of the reconstructions of uncorrupted samples.
+
+        In units of the [0, 1] range for images; of each feature's variance for vectors.
+        """
+        total, count = 0.0, 0
+        for error, stored in self._reconstructions(X):
+            total += error * len(stored)
+            count += len(stored)
+        return total / count
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if not 0 <= self.mask < 1:
+            raise InputError(f"mask={self.mask} is not in [0, 1)")
+        if not 0 <= self.masked_weight <= 1:
+            raise InputError(f"masked_weight={self.masked_weight} is not in [0, 1]")
+        if self.patch != int(self.patch) or self.patch < 1:
+            raise InputError(f"patch={self.patch} is not a whole number of at least 1")
+        if self.sigma < 0:
+            raise InputError(f"sigma={self.sigma} is below 0")
+
+    def _new_autoencoder(self, session: Session) -> Autoencoder:
+        classifier = session.new_classifier()
+        decoder = build_decoder(self.net, classifier.encoder, session.sample_shape).to(session.device)
+        if not session.is_vectors:
+            decoder = decoder.to(memory_format=torch.channels_last)
+        return Autoencoder(classifier, decoder)
+
+    def _corrupt(self, views: Views, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the inputs with noise and hidden patches, and where they are hidden."""
+        if self.sigma > 0:
+            inputs = views.noisy(inputs, self.sigma)
+        if self.mask > 0:
+            return views.masked(inputs, self.mask, self.patch)
+        return inputs, None
+
+    def _reconstruction_loss(
+        self, nets: Autoencoder, feature_map: Tensor, clean: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        """Return the mean squared error per pixel in normalized units, hidden pixels weighted apart."""
+        target = nets.classifier.normalize(clean)
+        errors = (nets.decoder(feature_map).float() - target).square().mean(1, keepdim=clean.ndim > 2)
+        if mask is None:
+            return errors.mean()
+        if clean.ndim == 2:
+            mask = mask.mean(1)
+        hidden = (errors * mask).sum() / mask.sum().clamp_min(1)
+        visible = (errors * (1 - mask)).sum() / (1 - mask).sum().clamp_min(1)
+        return self.masked_weight * hidden + (1 - self.masked_weight) * visible
+
+    @torch.inference_mode()
+    def _reconstructions(self, X: Any) -> Any:
+        rows = self._read_for_prediction(X)
+        nets = self.autoencoder_.eval()
+        plain = ImageViews(torch.Generator(self._device())).plain
+        for chunk in rows.chunks(_CHUNK, self._device()):
+            if chunk.ndim == 4:
+                clean = plain(chunk)
+                made = nets(clean).clamp(0, 1)
+                stored = (made * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+                error = (made - clean).square().mean()
+            else:
+                clean = chunk.to(nets.classifier.mean.dtype)
+                made = nets(clean)
+                stored = made.float()
+                error = ((made - clean) / nets.classifier.std).square().mean()
+            yield float(error), stored.cpu().numpy()

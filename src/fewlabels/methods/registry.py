@@ -1,0 +1,61 @@
+"""Methods by name. A new method adds its line to `METHODS`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from typing import Any
+
+from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.joint_autoencoder import JointAutoencoder
+from fewlabels.methods.self_training import SelfTraining
+from fewlabels.methods.supervised import Supervised
+from fewlabels.methods.two_step_autoencoder import TwoStepAutoencoder
+from fewlabels.storage.errors import InputError, nearest
+
+
+def method_name(method: type[SemiSupervisedClassifier]) -> str:
+    """Return the kebab-case name of a method's class.
+
+    Examples
+    --------
+    >>> method_name(SelfTraining)
+    'self-training'
+    """
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", method.__name__).lower()
+
+
+METHODS: dict[str, type[SemiSupervisedClassifier]] = {
+    method_name(method): method for method in (Supervised, SelfTraining, TwoStepAutoencoder, JointAutoencoder)
+}
+
+
+def make_method(name: str, **settings: Any) -> SemiSupervisedClassifier:
+    """Return a method by its name.
+
+    Parameters
+    ----------
+    name : str
+        A key of `METHODS`; the class's own name does too.
+    **settings
+        Its hyper-parameters.
+
+    Raises
+    ------
+    InputError
+        If there is no such method or setting; the message names the nearest.
+
+    Examples
+    --------
+    >>> make_method("self-training", rounds=2)
+    SelfTraining(rounds=2)
+    """
+    by_class = {method.__name__: method for method in METHODS.values()}
+    method = METHODS.get(name) or by_class.get(name)
+    if method is None:
+        raise InputError(f"unknown method {name!r}{nearest(name, METHODS)} (known: {', '.join(METHODS)})")
+    known = [field.name for field in fields(method)]
+    for setting in settings:
+        if setting not in known:
+            raise InputError(f"{method_name(method)} has no setting {setting!r}{nearest(setting, known)}")
+    return method(**settings)

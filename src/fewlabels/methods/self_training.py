@@ -1,0 +1,326 @@
+"""Self-training: a teacher labels the pool, a student learns from it, round by round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
+from torch import Tensor, nn
+
+from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.session import Session, predict_logits
+from fewlabels.methods.supervised import Supervised, labeled_loss
+from fewlabels.storage.errors import InputError
+from fewlabels.training.batches import Batch, Rows, shuffled_batches
+from fewlabels.training.calibration import best_temperature
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SelfTraining(SemiSupervisedClassifier):
+    """Curriculum labeling: the most confident share of each class joins, a fresh net starts each round.
+
+    A teacher is trained on the labeled samples. Then, in round r of R, the last net labels the *whole* pool
+    anew, and of the samples that it puts into class c those with the highest confidence join the training
+    set, a share of r / R of `top_share`:
+
+        S_r = union over c of the top (r / R) top_share of {u : argmax p(u) = c}, ranked by max p(u)
+
+    A student that starts from random weights learns from the labeled samples and S_r by the cross-entropy
+    H(y, p(v(x))) and H(argmax p_teacher(u), p(v(u))) over strong views v. Nothing of a round's labels stays:
+    what a better net judges otherwise is corrected. Shares per predicted class, rather than one threshold on
+    confidence, keep easy classes from crowding out the others, and need no calibrated net. A round whose
+    student does significantly worse on the held-out samples is thrown away and ends the training.
+
+    With `preset="notebook"`: the notebook's net and Adam; 10 rounds of one pass in which one net goes on
+    learning, a fixed threshold of 0.8, the confidence as weight. Mended: the pool is relabeled as a whole
+    every round, where images had been appended again with stale labels; the confidence comes from a
+    net calibrated on held-out images; dropout and weak views regularize.
+
+    See `SemiSupervisedClassifier` for the parameters and attributes that all methods share.
+
+    Parameters
+    ----------
+    rounds : int
+        Number of rounds after the teacher, at least 0.
+    top_share : float
+        Share of the samples of each predicted class that the last round takes, in (0, 1].
+    threshold : float, optional
+        Take the samples whose confidence is above it instead, in every round, in [0, 1).
+    restart : bool
+        Start each round from new weights; otherwise go on with the old ones.
+    confidence_weights : bool
+        Weight each pool sample's loss by its confidence (labeled samples have 1).
+    labeled_share : float, optional
+        Share of labeled samples in each batch, in (0, 1); None: as they come in the joint set.
+    labeled_weight : float
+        Weight of the labeled samples' loss, > 0.
+    student_steps : float
+        Length of a student's training as a multiple of the teacher's, > 0.
+
+    Attributes
+    ----------
+    rounds_ : list of dict
+        For each round: `round`, `pool_share`, `agreement` with the round before (share of the pool with the
+        same label), `threshold` (the least confidence taken), `temperature`, `validation_accuracy`,
+        `accepted`.
+    round_pseudo_labels_ : list of ndarray
+        For each round the class index of each pool sample, -1 where it was not taken.
+    labeled_iter_ : ndarray of shape (n_samples,)
+        For each row of `X` the round in which it got its label: 0 if given, -1 if never.
+    n_iter_ : int
+        Number of rounds.
+    termination_condition_ : {"max_iter", "no_change", "validation"}
+        Why it ended: all rounds done, nothing to label, or a round that did worse.
+
+    References
+    ----------
+    Cascante-Bonilla et al., "Curriculum labeling: revisiting pseudo-labeling for semi-supervised learning",
+    AAAI 2021. Scudder, "Probability of error of some adaptive pattern-recognition machines", 1965.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> digits = load_digits()
+    >>> y = digits.target.copy()
+    >>> y[100:] = -1
+    >>> images = (digits.images / 16).astype("float32")
+    >>> method = SelfTraining(rounds=1, steps=40, random_state=0).fit(images, y)
+    >>> method.termination_condition_, method.rounds_[0]["pool_share"]
+    ('max_iter', 0.8)
+    """
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "notebook": {
+            **Supervised.PRESETS["notebook"],
+            "epochs": 1,
+            "rounds": 10,
+            "threshold": 0.8,
+            "restart": False,
+            "confidence_weights": True,
+            "labeled_share": None,
+            "student_steps": 1.0,
+        }
+    }
+
+    rounds: int = 3
+    top_share: float = 0.8
+    threshold: float | None = None
+    restart: bool = True
+    confidence_weights: bool = False
+    labeled_share: float | None = 0.25
+    labeled_weight: float = 1.0
+    student_steps: float = 1.0
+
+    def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return the weighted cross-entropy on labels and pseudo-labels."""
+        return {
+            "supervised": labeled_loss(nets, batch, view=self.view, label_smoothing=self.label_smoothing)
+        }
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if self.rounds != int(self.rounds) or self.rounds < 0:
+            raise InputError(f"rounds={self.rounds} is not a whole number of at least 0")
+        if not 0 < self.top_share <= 1:
+            raise InputError(f"top_share={self.top_share} is not in (0, 1]")
+        if self.threshold is not None and not 0 <= self.threshold < 1:
+            raise InputError(f"threshold={self.threshold} is not in [0, 1)")
+        if self.labeled_share is not None and not 0 < self.labeled_share < 1:
+            raise InputError(f"labeled_share={self.labeled_share} is not in (0, 1)")
+        for name in ("labeled_weight", "student_steps"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name}={getattr(self, name)} is not above 0")
+
+    def _learn(self, session: Session) -> Any:
+        session.monitor.stage_count = self.rounds + 1
+        length = self._length(session)
+        network = session.new_classifier()
+        share = 1 / (1 + self.rounds * self.student_steps)
+        steps = self._train(session, network, "teacher", length | {"time_share": share})
+        if session.clock is not None:
+            length = {"steps": steps, "epochs": None}
+        correct = self._validate(session, network)
+        self.rounds_: list[dict[str, Any]] = []
+        self.round_pseudo_labels_: list[NDArray[np.int64]] = []
+        self.termination_condition_ = "max_iter"
+        before: NDArray[np.int64] | None = None
+        last = np.full(len(session.pool), -1)
+        for number in range(1, self.rounds + 1):
+            if not len(session.pool):
+                self.termination_condition_ = "no_change"
+                break
+            confidences, guesses, temperature = self._label(session, network)
+            taken = self._select(confidences, guesses, number / self.rounds)
+            record = {
+                "round": number,
+                "pool_share": round(float(taken.mean()), 4),
+                "agreement": None if before is None else float((guesses == before).mean()),
+                "threshold": float(confidences[taken].min()) if taken.any() else None,
+                "temperature": temperature,
+            }
+            if not taken.any():
+                self.termination_condition_ = "no_change"
+                break
+            pseudo_labels = np.where(taken, guesses, -1)
+            student = session.new_classifier() if self.restart else network
+            batches = partial(self._batches, session, pseudo_labels, confidences)
+            self._train(session, student, f"round {number}", self._student_length(session, length, taken), batches)
+            now_correct = self._validate(session, student)
+            accepted = not self.restart or not is_worse(correct, now_correct)
+            record |= {
+                "validation_accuracy": float(now_correct.mean()) if len(now_correct) else None,
+                "accepted": accepted,
+            }
+            self.rounds_.append(record)
+            self.round_pseudo_labels_.append(pseudo_labels)
+            if not accepted:
+                self.termination_condition_ = "validation"
+                break
+            network, correct, before, last = student, now_correct, guesses, pseudo_labels
+        self.n_iter_ = len(self.rounds_)
+        self._last_pseudo_labels = last
+        return network
+
+    def _train(
+        self,
+        session: Session,
+        network: nn.Module,
+        stage: str,
+        length: dict[str, Any],
+        batches: Callable[[], Iterator[Batch]] | None = None,
+    ) -> int:
+        return session.train(
+            network,
+            lambda batch: self.loss(network, batch),
+            stage=stage,
+            classifier=network,  # type: ignore[arg-type]
+            batches=batches,
+            **length,
+        )
+
+    def _label(
+        self, session: Session, network: nn.Module
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], float]:
+        """Return the confidence and class of every pool sample, and the temperature they were taken at."""
+        held_out = session.validation
+        temperature = 1.0
+        if len(held_out):
+            rows = Rows([held_out.samples.cpu().numpy()])
+            logits = predict_logits(network, rows, session.device, flip=session.flip)  # type: ignore[arg-type]
+            temperature = best_temperature(logits, held_out.targets.cpu().numpy())
+        logits = predict_logits(network, session.pool, session.device, flip=session.flip)  # type: ignore[arg-type]
+        probabilities = softmax(logits / temperature, axis=1)
+        return probabilities.max(1), probabilities.argmax(1), temperature
+
+    def _select(
+        self, confidences: NDArray[np.float64], guesses: NDArray[np.int64], done: float
+    ) -> NDArray[np.bool_]:
+        """Return which pool samples join: above the threshold, or the top share of each predicted class."""
+        if self.threshold is not None:
+            return confidences > self.threshold
+        return top_of_each_class(confidences, guesses, done * self.top_share)
+
+    def _student_length(
+        self, session: Session, length: dict[str, Any], taken: NDArray[np.bool_]
+    ) -> dict[str, Any]:
+        if length["steps"] is None:
+            # A pass of a student is one over labeled and pseudo-labeled samples together.
+            both = len(session.labeled) + int(taken.sum())
+            return {"steps": max(1, round(length["epochs"] * both / self.batch_size))}
+        return {"steps": max(1, round(length["steps"] * self.student_steps))}
+
+    def _batches(
+        self, session: Session, pseudo_labels: NDArray[np.int64], confidences: NDArray[np.float64]
+    ) -> Iterator[Batch]:
+        """Yield batches of labeled and pseudo-labeled samples."""
+        order, views = np.random.default_rng(session.next_seed()), session.new_views()
+        chosen = np.flatnonzero(pseudo_labels >= 0)
+        count = len(session.labeled)
+        both = Rows([session.labeled.samples.cpu().numpy(), session.pool])
+        targets = np.concatenate([session.labeled.targets.cpu().numpy(), pseudo_labels])
+        weights = np.full(len(targets), self.labeled_weight)
+        weights[count:] = confidences if self.confidence_weights else 1.0
+        if self.labeled_share is None:
+            draws = shuffled_batches(count + len(chosen), self.batch_size, order)
+            members = np.concatenate([np.arange(count), count + chosen])
+        else:
+            size = min(max(1, round(self.labeled_share * self.batch_size)), self.batch_size - 1)
+            labeled = shuffled_batches(count, size, order)
+            pseudo = shuffled_batches(len(chosen), self.batch_size - size, order)
+        while True:
+            if self.labeled_share is None:
+                rows = members[next(draws)]
+            else:
+                rows = np.concatenate([next(labeled), count + chosen[next(pseudo)]])
+            yield Batch(
+                labeled=both.take(rows, session.device),
+                targets=torch.from_numpy(targets[rows]).to(session.device),
+                weights=torch.from_numpy(weights[rows].astype(np.float32)).to(session.device),
+                unlabeled=None,
+                views=views,
+                progress=0.0,
+            )
+
+    def _validate(self, session: Session, network: nn.Module) -> NDArray[np.bool_]:
+        held_out = session.validation
+        if not len(held_out):
+            return np.empty(0, bool)
+        rows = Rows([held_out.samples.cpu().numpy()])
+        logits = predict_logits(network, rows, session.device, flip=session.flip)  # type: ignore[arg-type]
+        return np.asarray(logits.argmax(1) == held_out.targets.cpu().numpy())
+
+    def _fill_gaps(self, samples: Any, indices: NDArray[np.int64]) -> NDArray[Any]:
+        missing = np.flatnonzero(indices < 0)
+        # The pool begins with the rows of X that have no label.
+        own = self._last_pseudo_labels[: len(missing)]
+        del self._last_pseudo_labels
+        self.labeled_iter_ = np.zeros(len(indices), np.int64)
+        self.labeled_iter_[missing] = np.where(own >= 0, max(self.n_iter_, 1), -1)
+        for number in range(self.n_iter_, 0, -1):
+            earlier = self.round_pseudo_labels_[number - 1][: len(missing)]
+            self.labeled_iter_[missing[(own >= 0) & (earlier == own)]] = number
+        return super()._fill_gaps(samples, indices)
+
+
+def top_of_each_class(
+    confidences: NDArray[np.float64], guesses: NDArray[np.int64], share: float
+) -> NDArray[np.bool_]:
+    """Return a mask of the most confident `share` of the samples of each predicted class.
+
+    Examples
+    --------
+    >>> top_of_each_class(np.array([0.9, 0.8, 0.7, 0.6]), np.array([0, 0, 1, 1]), 0.5).tolist()
+    [True, False, True, False]
+    """
+    taken = np.zeros(len(guesses), bool)
+    for index in np.unique(guesses):
+        rows = np.flatnonzero(guesses == index)
+        best = rows[np.argsort(-confidences[rows], kind="stable")]
+        taken[best[: round(share * len(rows))]] = True
+    return taken
+
+
+def is_worse(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> bool:
+    """Say whether accuracy on the same samples fell by more than chance explains.
+
+    The paired difference counts when it is more than two standard errors below zero: with the few
+    held-out samples there are, a stricter gate would end most trainings on noise.
+
+    Examples
+    --------
+    >>> is_worse(np.ones(100, bool), np.arange(100) < 80)
+    True
+    >>> is_worse(np.arange(100) < 81, np.arange(100) < 80)
+    False
+    """
+    if not len(before):
+        return False
+    difference = after.astype(float) - before.astype(float)
+    error = difference.std() / np.sqrt(len(difference))
+    return bool(difference.mean() < -2 * error and difference.sum() <= -2)

@@ -1,0 +1,297 @@
+"""One call of `fit`: the data in training form, the random generators, and the calls that methods make."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fewlabels.nets import Classifier, build_classifier
+from fewlabels.training.batches import Batch, Rows, shuffled_batches
+from fewlabels.training.budget import Clock, parse_seconds
+from fewlabels.training.loop import Loss, train
+from fewlabels.training.monitor import Monitor
+from fewlabels.training.recipe import Recipe
+from fewlabels.views import ImageViews, VectorViews, Views
+
+if TYPE_CHECKING:
+    from fewlabels.methods.base import SemiSupervisedClassifier
+
+_SAMPLE = 2000
+_LOOK_AT = 1000
+_CHUNK = 500
+
+
+@dataclass
+class TrainingSet:
+    """Labeled samples in memory.
+
+    Attributes
+    ----------
+    samples : Tensor
+        uint8 images (n, height, width, channels) or float vectors (n, features).
+    targets : Tensor
+        Class index of each, (n,).
+    """
+
+    samples: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+class Session:
+    """What a method works with while it learns.
+
+    Parameters
+    ----------
+    method : SemiSupervisedClassifier
+        Its hyper-parameters, with the preset applied.
+    labeled, validation : TrainingSet
+        Labeled samples to learn from, and those held out.
+    pool : Rows
+        Unlabeled samples; may be empty.
+    classes : int
+        Number of classes.
+    seed : int
+        All randomness follows from it.
+    recipe : Recipe
+        The method's optimizer settings.
+    device : torch.device
+        Where to compute.
+    monitor : Monitor
+        Collects the history.
+    """
+
+    def __init__(
+        self,
+        method: SemiSupervisedClassifier,
+        *,
+        labeled: TrainingSet,
+        validation: TrainingSet,
+        pool: Rows,
+        classes: int,
+        seed: int,
+        recipe: Recipe,
+        device: torch.device,
+        monitor: Monitor,
+    ) -> None:
+        self.method = method
+        self.labeled, self.validation, self.pool = labeled, validation, pool
+        self.classes, self.seed, self.recipe = classes, seed, recipe
+        self.device, self.monitor = device, monitor
+        self.sample_shape = tuple(labeled.samples.shape[1:])
+        self.clock = None if method.budget is None else Clock(parse_seconds(method.budget))
+        self._drawn = 0
+        self._sample = self.everything.sample(_SAMPLE, device)
+
+    @property
+    def everything(self) -> Rows:
+        """Labeled and pool samples in a row."""
+        return Rows([self.labeled.samples.cpu().numpy(), self.pool])
+
+    @property
+    def is_vectors(self) -> bool:
+        """Whether samples are vectors rather than images."""
+        return len(self.sample_shape) == 1
+
+    @property
+    def flip(self) -> bool:
+        """Whether views mirror: as asked for, or for color images where that is left to choose."""
+        if self.is_vectors:
+            return False
+        return self.sample_shape[2] == 3 if self.method.flip == "auto" else bool(self.method.flip)
+
+    def next_seed(self) -> int:
+        """Return a new seed; the sequence is the same in every run with the same `random_state`."""
+        self._drawn += 1
+        return int(np.random.SeedSequence([self.seed, self._drawn]).generate_state(1)[0])
+
+    def new_views(self) -> Views:
+        """Return views with a generator of their own."""
+        generator = torch.Generator(self.device).manual_seed(self.next_seed())
+        if self.is_vectors:
+            scale = self._sample.std(0, correction=0)
+            return VectorViews(generator, scale=scale, noise=self.method.noise)
+        method = self.method
+        return ImageViews(generator, self.flip, method.shift, method.cutout, method.color)
+
+    def new_classifier(self) -> Classifier:
+        """Return a freshly initialized classifier, normalized by labeled and pool samples."""
+        torch.manual_seed(self.next_seed())
+        network = build_classifier(
+            self.method.net, self.sample_shape, self.classes, dropout=self.method.dropout
+        ).to(self.device)
+        if not self.is_vectors:
+            network = network.to(memory_format=torch.channels_last)
+        plain = ImageViews(torch.Generator(self.device)).plain
+        network.start(self._sample if self.is_vectors else plain(self._sample))
+        return network
+
+    def batches(
+        self, *, labeled_size: int | None = None, unlabeled_size: int = 0, pool: Rows | None = None
+    ) -> Iterator[Batch]:
+        """Yield batches forever, each a random draw without replacement until all rows have come.
+
+        Parameters
+        ----------
+        labeled_size : int, optional
+            Labeled samples a batch; the method's batch size when not given; may be 0.
+        unlabeled_size : int
+            Pool samples a batch.
+        pool : Rows, optional
+            What they are drawn from; the session's pool when not given.
+        """
+        pool = self.pool if pool is None else pool
+        labeled_size = self.method.batch_size if labeled_size is None else labeled_size
+        order = np.random.default_rng(self.next_seed())
+        views = self.new_views()
+        rows = shuffled_batches(len(self.labeled), labeled_size, order)
+        draws_pool = unlabeled_size > 0 and len(pool) > 0
+        pool_rows = shuffled_batches(max(len(pool), 1), unlabeled_size, order)
+        while True:
+            chosen = torch.from_numpy(next(rows)).to(self.device)
+            yield Batch(
+                labeled=self.labeled.samples[chosen],
+                targets=self.labeled.targets[chosen],
+                weights=None,
+                unlabeled=pool.take(next(pool_rows), self.device) if draws_pool else None,
+                views=views,
+                progress=0.0,
+            )
+
+    def train(
+        self,
+        nets: nn.Module,
+        loss: Loss,
+        *,
+        stage: str,
+        batches: Callable[[], Iterator[Batch]] | None = None,
+        classifier: Classifier | None = None,
+        steps: int | None = None,
+        epochs: float | None = None,
+        epoch_samples: int | None = None,
+        time_share: float = 1.0,
+        recipe: Recipe | None = None,
+        rate_factors: dict[str, float] | None = None,
+    ) -> int:
+        """Train nets for one stage and return its number of steps.
+
+        Parameters
+        ----------
+        nets : nn.Module
+            Modules to train.
+        loss : callable
+            Maps a batch to named scalars.
+        stage : str
+            Name of the stage.
+        batches : callable, optional
+            Returns an iterator of batches; the session's labeled batches when not given.
+        classifier : Classifier, optional
+            Is measured on training and validation samples on the way.
+        steps, epochs : optional
+            Length: steps, or passes over `epoch_samples` (the labeled samples when not given); with neither,
+            what fits into the budget.
+        time_share : float
+            Share of the time left that a budget gives to this stage.
+        recipe : Recipe, optional
+            Other optimizer settings than the session's.
+        rate_factors : dict of str to float, optional
+            Learning rates of the parameters whose name begins so, as a multiple.
+        """
+        batches = self.batches if batches is None else batches
+        settings = {"recipe": self.recipe if recipe is None else recipe, "rate_factors": rate_factors or {}}
+        if steps is None and epochs is None:
+            if self.clock is None:
+                raise ValueError(f"stage {stage} has no length: neither steps nor epochs nor a budget")
+            steps = self.clock.steps_for(
+                time_share, lambda count: self._try_out(nets, loss, batches, count, settings)
+            )
+        elif steps is None:
+            samples = len(self.labeled) if epoch_samples is None else epoch_samples
+            steps = max(1, round((epochs or 0) * samples / self.method.batch_size))
+        # Dropout draws from the global generator, which `fit` gives back as it was.
+        torch.manual_seed(self.next_seed())
+        train(
+            nets,
+            batches(),
+            loss,
+            steps=steps,
+            monitor=self.monitor,
+            stage=stage,
+            accuracies=None if classifier is None else lambda: self.accuracies(classifier),
+            **settings,
+        )
+        return steps
+
+    def _try_out(
+        self,
+        nets: nn.Module,
+        loss: Loss,
+        batches: Callable[[], Iterator[Batch]],
+        count: int,
+        settings: dict[str, Any],
+    ) -> None:
+        # Timing steps must leave no trace: the nets go back to what they were, seeds as if never drawn.
+        kept, drawn, state = copy.deepcopy(nets.state_dict()), self._drawn, torch.get_rng_state()
+        train(nets, batches(), loss, steps=count, monitor=Monitor(), stage="timing", **settings)
+        nets.load_state_dict(kept)
+        self._drawn = drawn
+        torch.set_rng_state(state)
+
+    def accuracies(self, classifier: Classifier) -> dict[str, float]:
+        """Return the classifier's accuracy on validation samples and on some of the training samples."""
+        found = {}
+        every = max(1, len(self.labeled) // _LOOK_AT)
+        for name, part in (
+            ("train_accuracy", TrainingSet(self.labeled.samples[::every], self.labeled.targets[::every])),
+            ("validation_accuracy", self.validation),
+        ):
+            if len(part):
+                guesses = predict_logits(classifier, Rows([part.samples.cpu().numpy()]), self.device).argmax(1)
+                found[name] = float((guesses == part.targets.cpu().numpy()).mean())
+        return found
+
+
+@torch.inference_mode()
+def predict_logits(
+    classifier: Classifier, rows: Rows, device: torch.device, *, flip: bool = False, features: bool = False
+) -> NDArray[np.float64]:
+    """Return the classifier's outputs for all rows, a chunk at a time.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Is put in evaluation mode.
+    rows : Rows
+        Stored samples.
+    device : torch.device
+        Where the classifier is.
+    flip : bool
+        Average with the outputs for the mirrored image.
+    features : bool
+        Return the encoder's features rather than logits.
+
+    Returns
+    -------
+    ndarray of shape (n, classes) or (n, feature_size)
+    """
+    classifier.eval()
+    ask = classifier.features if features else classifier
+    plain = ImageViews(torch.Generator(device)).plain
+    dtype = classifier.mean.dtype
+    outputs = []
+    for chunk in rows.chunks(_CHUNK, device):
+        inputs = plain(chunk) if chunk.ndim == 4 else chunk.to(dtype)
+        output = ask(inputs)
+        if flip:
+            output = (output + ask(inputs.flip(3))) / 2
+        outputs.append(output.double().cpu().numpy())
+    return np.concatenate(outputs)

@@ -1,0 +1,147 @@
+"""Labels with gaps: which rows are labeled, what the classes are, and labels of any type as indices."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.multiclass import check_classification_targets
+
+from fewlabels.storage.errors import InputError
+
+UNLABELED = -1
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Class indices with gaps.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+        The classes as given, sorted.
+    indices : ndarray of shape (n,)
+        Index into `classes`, -1 where the label is missing.
+    """
+
+    classes: NDArray[Any]
+    indices: NDArray[np.int64]
+
+    @property
+    def labeled(self) -> NDArray[np.int64]:
+        """Row numbers of the labeled samples."""
+        return np.flatnonzero(self.indices != UNLABELED)
+
+
+def read_targets(y: Any, classes: NDArray[Any] | None = None) -> Targets:
+    """Find the labeled rows and turn their labels into indices.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,)
+        Numbers with -1 or NaN for a missing label, or strings (or other objects) with None or NaN. Where
+        -1 and 1 are all there is, they are two classes.
+    classes : ndarray, optional
+        Known classes; others are then refused.
+
+    Raises
+    ------
+    InputError
+        If no row is labeled, or a label is not one of `classes`.
+    ValueError
+        If the labels are those of a regression.
+
+    Examples
+    --------
+    >>> read_targets(["cat", None, "dog"]).indices
+    array([ 0, -1,  1])
+    >>> read_targets([3, -1, 5]).classes
+    array([3, 5])
+    """
+    values = np.asarray(y)
+    if values.dtype.kind == "O":
+        missing = np.array([value is None or value != value for value in values], dtype=bool)
+        given = values[~missing]
+        kinds = {type(value) for value in given}
+        if len(kinds) > 1 and not all(issubclass(kind, (int, float, np.number)) for kind in kinds):
+            names = ", ".join(sorted(kind.__name__ for kind in kinds))
+            raise InputError(f"labels mix types ({names}); give all of them as strings or all as integers")
+        if len(given):
+            given = np.asarray(given.tolist())
+            if given.dtype.kind in "iufb":
+                return read_targets(_with_gaps(given, missing), classes)
+    elif values.dtype.kind in "fiu":
+        missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+        if values.dtype.kind != "u" and not _are_signs(values):
+            missing |= values == UNLABELED
+        given = values[~missing]
+        if values.dtype.kind == "f" and np.array_equal(given, np.round(given)) and missing.any():
+            given = given.astype(np.int64)
+    else:
+        missing = np.zeros(len(values), bool)
+        given = values
+    if len(given) == 0:
+        raise InputError("no sample has a label: every y is -1, None or NaN; label a few of each class")
+    check_classification_targets(given)
+    found = np.unique(given)
+    if classes is None:
+        classes = found
+    elif not np.isin(found, classes).all():
+        strange = found[~np.isin(found, classes)][0]
+        raise InputError(f"label {strange!r} is not one of the classes of the training labels")
+    indices = np.full(len(values), UNLABELED, np.int64)
+    indices[~missing] = np.searchsorted(classes, given)
+    return Targets(classes, indices)
+
+
+def _are_signs(values: NDArray[Any]) -> bool:
+    # With 1 as the only label, nothing could be learned; -1 and 1 are then the two classes of a binary
+    # task, as many data sets write them.
+    signs = np.array_equal(np.unique(values), (-1, 1))
+    if signs:
+        warnings.warn(
+            "y holds only -1 and 1, which are taken as two classes, not as missing labels and one class",
+            stacklevel=4,
+        )
+    return signs
+
+
+def _with_gaps(given: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[np.float64]:
+    values = np.full(len(missing), np.nan)
+    values[~missing] = given
+    return values
+
+
+def held_out_rows(
+    indices: NDArray[np.int64], fraction: float, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw the rows of each class that are kept for validation.
+
+    A class gives `fraction` of its rows, rounded, and never its last four: with so few, each is worth
+    more in training than as a measurement.
+
+    Parameters
+    ----------
+    indices : ndarray of shape (n,)
+        Class index of each row, -1 for none.
+    fraction : float
+        In [0, 1).
+    generator : numpy.random.Generator
+        Draws the rows.
+
+    Returns
+    -------
+    ndarray
+        Sorted row numbers.
+    """
+    if not 0 <= fraction < 1:
+        raise InputError(f"validation_fraction={fraction} is not in [0, 1)")
+    drawn = []
+    for index in range(int(indices.max(initial=-1)) + 1):
+        rows = generator.permutation(np.flatnonzero(indices == index))
+        count = min(int(fraction * len(rows) + 0.5), len(rows) - 4)
+        drawn.append(rows[: max(count, 0)])
+    return np.sort(np.concatenate(drawn)) if drawn else np.empty(0, np.int64)

@@ -1,0 +1,146 @@
+"""Two steps: an autoencoder learns from all images, then a classifier starts from its encoder."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
+from fewlabels.methods.session import Session
+from fewlabels.methods.supervised import Supervised, labeled_loss
+from fewlabels.storage.errors import InputError
+from fewlabels.training.batches import Batch
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class TwoStepAutoencoder(AutoencoderClassifier):
+    """Pretrain an encoder by reconstruction on labeled and pool samples, then fine-tune a classifier.
+
+    Step 1 minimizes ||d(e(c(v(x)))) - v(x)||^2 over all samples x, where v is a weak view and c hides
+    patches of it (and may add noise): copying the input does not help, so the encoder must learn what
+    images look like. Step 2 throws the decoder away, puts a linear head on the pooled code and trains both on
+    the labeled samples just as `Supervised` does, at a lower rate so that the start is not forgotten.
+
+    With `preset="notebook"`: its encoder (a code of 11x11x32 for 32 px) and decoder, plain reconstruction,
+    five passes, then dense layers of 25 and 15 on the frozen code. Mended: the decoder's last layer is
+    linear, where a ReLU had died and reconstructed nothing; images are held out; dropout regularizes.
+
+    See `SemiSupervisedClassifier` and `AutoencoderClassifier` for the other parameters and attributes.
+
+    Parameters
+    ----------
+    pretraining_steps : int, optional
+        Steps of the autoencoder.
+    pretraining_epochs : float, optional
+        The same as passes over labeled and pool samples. With neither, twice the classifier's steps.
+    pretraining_rate : float
+        Peak rate of the autoencoder's training, > 0.
+    freeze : bool
+        Train the head alone on the code.
+    encoder_rate : float
+        Rate of the encoder in step 2 as a share of the head's, in (0, 1].
+
+    Attributes
+    ----------
+    autoencoder_ : Autoencoder
+        Encoder and decoder as step 1 left them.
+
+    References
+    ----------
+    Hinton & Salakhutdinov, "Reducing the dimensionality of data with neural networks", 2006. Vincent et
+    al., "Extracting and composing robust features with denoising autoencoders", 2008. He et al., "Masked
+    autoencoders are scalable vision learners", 2022.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> digits = load_digits()
+    >>> y = digits.target.copy()
+    >>> y[100:] = -1
+    >>> images = (digits.images / 16).astype("float32")
+    >>> method = TwoStepAutoencoder(steps=40, random_state=0).fit(images, y)
+    >>> method.reconstruct(images[:3]).shape
+    (3, 8, 8, 1)
+    """
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "notebook": {
+            **Supervised.PRESETS["notebook"],
+            "net": "notebook-autoencoder",
+            "pretraining_epochs": 5,
+            "pretraining_rate": 1e-3,
+            "epochs": 20,
+            "freeze": True,
+            "mask": 0.0,
+        }
+    }
+
+    pretraining_steps: int | None = None
+    pretraining_epochs: float | None = None
+    pretraining_rate: float = 0.24
+    freeze: bool = False
+    encoder_rate: float = 0.5
+
+    def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return the reconstruction error of step 1."""
+        assert isinstance(nets, Autoencoder)
+        assert batch.unlabeled is not None
+        clean = batch.views.weak(batch.unlabeled)
+        corrupted, mask = self._corrupt(batch.views, clean)
+        feature_map = nets.classifier.feature_map(corrupted)
+        return {"reconstruction": self._reconstruction_loss(nets, feature_map, clean, mask)}
+
+    def _learn(self, session: Session) -> Any:
+        session.monitor.stage_count = 2
+        nets = self._new_autoencoder(session)
+        self._pretrain(session, nets)
+        self.autoencoder_ = copy.deepcopy(nets)
+        classifier = nets.classifier
+        classifier.encoder.requires_grad_(not self.freeze)
+
+        def loss(batch: Batch) -> dict[str, Tensor]:
+            if self.freeze:
+                classifier.encoder.eval()  # batch statistics are part of what stays frozen
+            return {
+                "supervised": labeled_loss(
+                    classifier, batch, view=self.view, label_smoothing=self.label_smoothing
+                )
+            }
+
+        session.train(
+            classifier,
+            loss,
+            stage="classifier",
+            classifier=classifier,
+            rate_factors={"encoder.": self.encoder_rate},
+            **self._length(session),
+        )
+        return classifier
+
+    def _pretrain(self, session: Session, nets: Autoencoder) -> None:
+        everything = session.everything
+        length: dict[str, Any] = {"steps": self.pretraining_steps, "epochs": self.pretraining_epochs}
+        if length["steps"] is None and length["epochs"] is None:
+            classifier = self._length(session)
+            if classifier.get("steps"):
+                length["steps"] = 2 * classifier["steps"]
+            elif classifier.get("epochs"):
+                length["steps"] = round(2 * classifier["epochs"] * len(session.labeled) / self.batch_size)
+        session.train(
+            nets,
+            lambda batch: self.loss(nets, batch),
+            stage="autoencoder",
+            batches=lambda: session.batches(labeled_size=0, unlabeled_size=self.batch_size, pool=everything),
+            epoch_samples=len(everything),
+            time_share=2 / 3,
+            recipe=replace(session.recipe, learning_rate=self.pretraining_rate),
+            **length,
+        )
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if not 0 < self.encoder_rate <= 1:
+            raise InputError(f"encoder_rate={self.encoder_rate} is not in (0, 1]")

@@ -1,0 +1,10 @@
+"""Encoders, decoders and heads.
+
+An encoder maps what the views return to a map (`feature_map`) and the map to a vector (`forward`); a
+`Classifier` puts an input normalization before it and a head behind it.
+"""
+
+from fewlabels.nets.classifier import Classifier, Encoder
+from fewlabels.nets.registry import NETS, build_classifier, build_decoder
+
+__all__ = ["NETS", "Classifier", "Encoder", "build_classifier", "build_decoder"]

@@ -1,0 +1,151 @@
+"""The default net for images: a whitening stem and three stages of two convolutions.
+
+The pieces are those that made training on CIFAR-10 fast: a fixed stem that whitens small patches, few wide
+stages with max-pooling before batch normalization, GELU, and global max-pooling before a linear head
+(Jordan, "94 % on CIFAR-10 in 3.29 seconds on a single GPU", 2024).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fewlabels.nets.classifier import Encoder
+
+_STEM_PATCH = 2
+# A stage halves the side only while something is left to look at: 8 px digits keep a 2x2 map.
+_SMALLEST_SIDE = 4
+
+
+class FastNet(Encoder):
+    """Whitening stem, then stages of two 3x3 convolutions each.
+
+    Parameters
+    ----------
+    channels : int
+        Channels of an image.
+    size : tuple of int
+        Height and width of an image in pixels, each at least 4.
+    widths : sequence of int
+        Channels of each stage.
+
+    Examples
+    --------
+    >>> net = FastNet(channels=3, size=(32, 32))
+    >>> net(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 128])
+    """
+
+    def __init__(
+        self, channels: int, size: tuple[int, int], widths: tuple[int, ...] = (32, 64, 128)
+    ) -> None:
+        super().__init__()
+        patch_size = channels * _STEM_PATCH**2
+        self.stem = nn.Conv2d(channels, 2 * patch_size, _STEM_PATCH, bias=False)
+        self.stem.weight.requires_grad_(False)
+        stages = []
+        incoming = 2 * patch_size
+        for width in widths:
+            halve = min(size) >= _SMALLEST_SIDE
+            stages.append(_Stage(incoming, width, halve=halve))
+            incoming = width
+            size = (size[0] // 2, size[1] // 2) if halve else size
+        self.stages = nn.ModuleList(stages)
+        self.map_shape = (incoming, *size)
+        self.feature_size = incoming
+
+    @torch.no_grad()
+    def start(self, inputs: Tensor) -> None:
+        """Make the stem whiten the sample's patches: its filters are their scaled eigenvectors, both signs."""
+        patches = F.unfold(inputs[:2000].contiguous(), _STEM_PATCH).transpose(1, 2).reshape(-1, self._patch)
+        covariance = patches.double().T @ patches.double() / len(patches)
+        values, vectors = torch.linalg.eigh(covariance)
+        # Channels that carry almost nothing would be blown up to noise; the floor is that of airbench.
+        filters = (vectors / (values + 5e-4).sqrt()).T.reshape(-1, *self.stem.weight.shape[1:])
+        self.stem.weight.copy_(torch.cat([filters, -filters]).to(self.stem.weight.dtype))
+
+    @property
+    def _patch(self) -> int:
+        return self.stem.weight[0].numel()
+
+    def feature_map(self, inputs: Tensor) -> Tensor:
+        """Return the last stage's map, (batch, *map_shape)."""
+        # One row and column of zeros keep the side even, so that every stage halves it exactly.
+        maps = F.gelu(self.stem(F.pad(inputs, (0, 1, 0, 1))))
+        for stage in self.stages:
+            maps = stage(maps)
+        return maps
+
+    def pool(self, feature_map: Tensor) -> Tensor:
+        """Return the largest value of each channel."""
+        return feature_map.amax((2, 3))
+
+
+class _Stage(nn.Module):
+    def __init__(self, incoming: int, width: int, *, halve: bool) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(incoming, width, 3, padding=1, bias=False)
+        self.shrink = nn.MaxPool2d(2) if halve else nn.Identity()
+        self.first_norm = nn.BatchNorm2d(width)
+        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.second_norm = nn.BatchNorm2d(width)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        maps = F.gelu(self.first_norm(self.shrink(self.first(maps))))
+        return F.gelu(self.second_norm(self.second(maps)))
+
+
+class MapDecoder(nn.Module):
+    """Turns the last map of a convolutional encoder back into images.
+
+    Each step doubles the side (nearest neighbor) and convolves: unlike strided transposed convolutions
+    this leaves no checkerboard, and unlike a ReLU the linear last layer can always recover. That layer
+    works at half the side and gives four pixels at once, which halves the decoder's arithmetic.
+
+    Parameters
+    ----------
+    map_shape : tuple of int
+        (channels, height, width) of the encoder's map.
+    channels : int
+        Channels of an image.
+    size : tuple of int
+        Height and width of an image in pixels.
+    width : int
+        Channels of the last hidden map.
+    """
+
+    def __init__(
+        self, map_shape: tuple[int, ...], channels: int, size: tuple[int, int], width: int = 32
+    ) -> None:
+        super().__init__()
+        self.size = size
+        incoming, *start = map_shape
+        half = (-(-size[0] // 2), -(-size[1] // 2))
+        steps: list[nn.Module] = []
+        current = (min(start[0], half[0]), min(start[1], half[1]))
+        while current != half or not steps:
+            current = (min(2 * current[0], half[0]), min(2 * current[1], half[1]))
+            outgoing = max(width, incoming // 2)
+            steps.append(_Growth(incoming, outgoing, current))
+            incoming = outgoing
+        self.steps = nn.Sequential(*steps)
+        self.last = nn.Conv2d(incoming, 4 * channels, 3, padding=1)
+        self.last.is_output = True
+
+    def forward(self, feature_map: Tensor) -> Tensor:
+        """Return images in normalized units, (batch, channels, *size)."""
+        images = F.pixel_shuffle(self.last(self.steps(feature_map)), 2)
+        return images[:, :, : self.size[0], : self.size[1]]
+
+
+class _Growth(nn.Module):
+    def __init__(self, incoming: int, outgoing: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+        self.convolution = nn.Conv2d(incoming, outgoing, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(outgoing)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        maps = F.interpolate(maps, size=self.size, mode="nearest")
+        return F.gelu(self.norm(self.convolution(maps)))

@@ -1,0 +1,93 @@
+"""Nets by name, built for the shape of the data."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from fewlabels.nets.classifier import Classifier, Encoder
+from fewlabels.nets.notebook import NotebookDecoder, NotebookEncoder, notebook_head
+from fewlabels.nets.fast import FastNet, MapDecoder
+from fewlabels.nets.vector import VectorDecoder, VectorEncoder
+from fewlabels.storage.errors import InputError, nearest
+
+NETS = {
+    "auto": "fast for images, mlp for vectors",
+    "fast": "whitening stem and three stages of 32, 64 and 128 channels",
+    "fast-wide": "the same with 64, 128 and 256 channels",
+    "notebook": "five convolutions of 32 channels without padding, a dense layer on all of the last map",
+    "notebook-autoencoder": "the same with max-pooling, dense layers of 25, 15 and the classes on the code",
+    "mlp": "two hidden layers of 128 and 64 units, for vectors",
+}
+_WIDTHS = {"fast": (32, 64, 128), "fast-wide": (64, 128, 256)}
+
+
+def build_classifier(net: str, sample_shape: tuple[int, ...], classes: int, *, dropout: float = 0.0) -> Classifier:
+    """Return an untrained classifier.
+
+    Parameters
+    ----------
+    net : str
+        A key of `NETS`.
+    sample_shape : tuple of int
+        Shape of one sample: (height, width, channels) of an image, (features,) of a vector.
+    classes : int
+        Number of classes.
+    dropout : float
+        Share of the features that are dropped before the head, in [0, 1).
+
+    Raises
+    ------
+    InputError
+        If the name is not known, or the net is not for this kind of sample.
+
+    Examples
+    --------
+    >>> build_classifier("auto", (32, 32, 3), classes=10).encoder.map_shape
+    (128, 4, 4)
+    """
+    name = resolve_net(net, sample_shape)
+    if name == "mlp":
+        encoder: Encoder = VectorEncoder(sample_shape[0])
+        return Classifier(encoder, _linear_head(encoder.feature_size, classes, dropout), sample_shape[0])
+    size, channels = (sample_shape[0], sample_shape[1]), sample_shape[2]
+    if name in _WIDTHS:
+        encoder = FastNet(channels, size, _WIDTHS[name])
+        return Classifier(encoder, _linear_head(encoder.feature_size, classes, dropout), channels)
+    pooled = name == "notebook-autoencoder"
+    encoder = NotebookEncoder(channels, size, pooled=pooled)
+    hidden = (25, 15) if pooled else ()
+    return Classifier(encoder, notebook_head(encoder.feature_size, classes, hidden, dropout), channels)
+
+
+def build_decoder(net: str, encoder: Encoder, sample_shape: tuple[int, ...]) -> nn.Module:
+    """Return an untrained decoder from the encoder's last map to normalized samples."""
+    if resolve_net(net, sample_shape) == "mlp":
+        return VectorDecoder(encoder.feature_size, sample_shape[0])
+    size, channels = (sample_shape[0], sample_shape[1]), sample_shape[2]
+    if isinstance(encoder, NotebookEncoder):
+        return NotebookDecoder(encoder.map_shape, channels, size)
+    return MapDecoder(encoder.map_shape, channels, size)
+
+
+def resolve_net(net: str, sample_shape: tuple[int, ...]) -> str:
+    """Return the net's name with "auto" replaced, after checking that it fits the samples."""
+    vectors = len(sample_shape) == 1
+    if net == "auto":
+        return "mlp" if vectors else "fast"
+    if net not in NETS:
+        raise InputError(f"unknown net {net!r}{nearest(net, NETS)} (known: {', '.join(NETS)})")
+    if vectors and net.startswith("notebook"):
+        # The notebook's nets read images; on vectors its preset keeps its training and uses the net for vectors.
+        return "mlp"
+    if vectors != (net == "mlp"):
+        kind = "vectors" if vectors else "images"
+        raise InputError(f"net {net!r} does not read {kind}; leave net='auto' to choose by the data")
+    if not vectors and min(sample_shape[:2]) < 4:
+        raise InputError(f"images of {sample_shape[0]}x{sample_shape[1]} pixels are too small; 4x4 is the least")
+    return net
+
+
+def _linear_head(feature_size: int, classes: int, dropout: float) -> nn.Module:
+    linear = nn.Linear(feature_size, classes)
+    linear.is_output = True
+    return nn.Sequential(nn.Dropout(dropout), linear) if dropout else linear

@@ -1,0 +1,104 @@
+"""Rows in memory or on disk, and the order in which batches of them come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fewlabels.views import Views
+
+
+@dataclass
+class Batch:
+    """What one step learns from.
+
+    Attributes
+    ----------
+    labeled : Tensor
+        Stored samples: uint8 images (batch, height, width, channels), or float vectors (batch, features).
+    targets : Tensor
+        Class index of each, (batch,).
+    weights : Tensor or None
+        Weight of each labeled sample's loss, (batch,).
+    unlabeled : Tensor or None
+        Stored samples of the pool.
+    views : Views
+        Makes random views of them.
+    progress : float
+        Share of the stage that is done, in [0, 1).
+    """
+
+    labeled: Tensor
+    targets: Tensor
+    weights: Tensor | None
+    unlabeled: Tensor | None
+    views: Views
+    progress: float
+
+
+class Rows:
+    """Samples of several sources in a row, read a batch at a time; nothing is copied whole.
+
+    Parameters
+    ----------
+    sources : sequence of array-like
+        Each with `len`, `shape` and indexing by an integer array that gives a NumPy array: arrays,
+        memory maps, `fewlabels.data.ImageRows`.
+    """
+
+    def __init__(self, sources: Sequence[Any]) -> None:
+        flat = [part for source in sources for part in (source.sources if isinstance(source, Rows) else [source])]
+        self.sources = [source for source in flat if len(source)]
+        self.starts = np.cumsum([0] + [len(source) for source in self.sources])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def take(self, rows: NDArray[np.int64], device: torch.device) -> Tensor:
+        """Return the rows asked for, in that order, as a tensor on `device`."""
+        if len(self.sources) == 1:
+            values = np.asarray(self.sources[0][rows])
+        else:
+            which = np.searchsorted(self.starts, rows, side="right") - 1
+            parts = {int(i): np.asarray(self.sources[i][rows[which == i] - self.starts[i]]) for i in np.unique(which)}
+            first = next(iter(parts.values()))
+            values = np.empty((len(rows), *first.shape[1:]), first.dtype)
+            for index, part in parts.items():
+                values[which == index] = part
+        return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+    def chunks(self, size: int, device: torch.device) -> Iterator[Tensor]:
+        """Yield all rows in order, at most `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))), device)
+
+    def sample(self, count: int, device: torch.device) -> Tensor:
+        """Return up to `count` rows spread evenly over all."""
+        rows = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64))
+        return self.take(rows, device)
+
+
+def shuffled_batches(count: int, batch_size: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    """Yield row numbers forever: each row once in every pass, in a new random order.
+
+    A batch always has `batch_size` rows, since batch statistics of a short last batch would be noise; a
+    batch may so reach into the next pass, and repeats rows when there are fewer than it holds.
+
+    Examples
+    --------
+    >>> batches = shuffled_batches(3, 2, np.random.default_rng(0))
+    >>> sorted(np.concatenate([next(batches) for _ in range(3)]).tolist())
+    [0, 0, 1, 1, 2, 2]
+    """
+    waiting = np.empty(0, np.int64)
+    while True:
+        while len(waiting) < batch_size:
+            waiting = np.concatenate([waiting, generator.permutation(count)])
+        yield waiting[:batch_size]
+        waiting = waiting[batch_size:]

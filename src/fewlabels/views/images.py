@@ -1,0 +1,150 @@
+"""Weak and strong views of a batch of images, each a few tensor operations on the whole batch.
+
+A view takes the stored images, uint8 of shape (batch, height, width, channels), and returns what a net
+reads: float32 in [0, 1] of shape (batch, channels, height, width) in channels-last memory order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Turn stored images into what a net reads.
+
+    Parameters
+    ----------
+    images : Tensor
+        uint8, (batch, height, width, channels).
+
+    Returns
+    -------
+    Tensor
+        float32 in [0, 1], (batch, channels, height, width), channels-last in memory.
+    """
+    # Permuting a contiguous (N, H, W, C) tensor gives channels-last memory without a copy.
+    return images.permute(0, 3, 1, 2).to(torch.float32).div_(255)
+
+
+@dataclass
+class ImageViews:
+    """Random views of images, drawn from one generator.
+
+    Parameters
+    ----------
+    generator : torch.Generator
+        Source of all randomness, on the images' device.
+    flip : bool
+        Mirror half of the images left to right. Off for digits, text and whatever has a handedness.
+    shift : float
+        Largest shift in each direction as a share of the side (0.125: 4 pixels of 32); the border is
+        reflected.
+    cutout : float
+        Side of the gray square of the strong view as a share of the image's side; 0 for none
+        (DeVries & Taylor, 2017).
+    color : float
+        Strength of the strong view's brightness, contrast and saturation changes; 0 for none.
+
+    Examples
+    --------
+    >>> views = ImageViews(torch.Generator().manual_seed(0), flip=True)
+    >>> images = torch.zeros(4, 8, 8, 3, dtype=torch.uint8)
+    >>> views.strong(images).shape
+    torch.Size([4, 3, 8, 8])
+    """
+
+    generator: torch.Generator
+    flip: bool = True
+    shift: float = 0.125
+    cutout: float = 0.25
+    color: float = 0.4
+
+    def plain(self, images: Tensor) -> Tensor:
+        """Return the images as they are, float32 in [0, 1]."""
+        return to_float(images)
+
+    def weak(self, images: Tensor) -> Tensor:
+        """Return mirrored and shifted images."""
+        return to_float(self._flip_and_shift(images))
+
+    def strong(self, images: Tensor) -> Tensor:
+        """Return weak views with changed colors and a square cut out."""
+        views = to_float(self._flip_and_shift(images))
+        if self.color > 0:
+            views = self._recolor(views)
+        if self.cutout > 0:
+            views = self._cut_out(views)
+        return views
+
+    def masked(self, images: Tensor, share: float, patch: int) -> tuple[Tensor, Tensor]:
+        """Return images with random patches turned gray, and the mask.
+
+        Parameters
+        ----------
+        images : Tensor
+            float32 in [0, 1], (batch, channels, height, width).
+        share : float
+            Share of the patches that are hidden, in [0, 1).
+        patch : int
+            Side of a patch in pixels.
+
+        Returns
+        -------
+        views, mask : Tensor
+            The views, and 1 where a pixel is hidden, (batch, 1, height, width).
+        """
+        batch, _, height, width = images.shape
+        grid = (batch, 1, -(-height // patch), -(-width // patch))
+        hidden = (self._uniform(grid) < share).to(images.dtype)
+        mask = hidden.repeat_interleave(patch, 2).repeat_interleave(patch, 3)[:, :, :height, :width]
+        return torch.lerp(images, images.new_full((), 0.5), mask), mask
+
+    def noisy(self, images: Tensor, sigma: float) -> Tensor:
+        """Return images with Gaussian noise of standard deviation `sigma` (in units of the [0, 1] range)."""
+        noise = torch.empty_like(images).normal_(generator=self.generator)
+        return torch.add(images, noise, alpha=sigma)
+
+    def _uniform(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.rand(shape, generator=self.generator, device=self.generator.device)
+
+    def _flip_and_shift(self, images: Tensor) -> Tensor:
+        # Mirror, shift and border reflection are one gather of rows and columns; on uint8 it moves a
+        # quarter of the bytes that it would on floats.
+        batch, height, width, _ = images.shape
+        rows = self._positions(batch, height)
+        columns = self._positions(batch, width)
+        if self.flip:
+            mirrored = self._uniform((batch, 1)) < 0.5
+            columns = torch.where(mirrored, columns.flip(1), columns)
+        picture = torch.arange(batch, device=images.device).view(-1, 1, 1)
+        return images[picture, rows.unsqueeze(2), columns.unsqueeze(1)]
+
+    def _positions(self, batch: int, side: int) -> Tensor:
+        reach = min(round(self.shift * side), side - 1)
+        shifts = torch.randint(
+            -reach, reach + 1, (batch, 1), generator=self.generator, device=self.generator.device
+        )
+        positions = (torch.arange(side, device=shifts.device) + shifts).abs()
+        return side - 1 - (side - 1 - positions).abs()
+
+    def _recolor(self, views: Tensor) -> Tensor:
+        batch = len(views)
+        changes = self.color * (2 * self._uniform((batch, 3, 1, 1)) - 1)
+        contrast, brightness, saturation = (change.unsqueeze(1) for change in changes.unbind(1))
+        middle = views.mean((1, 2, 3), keepdim=True)
+        # The views come first in each call: results take the memory layout of the first tensor.
+        if views.shape[1] == 3:
+            views = views.lerp(views.mean(1, keepdim=True), -saturation)
+        return views.lerp(middle, -contrast).mul_(1 + brightness).clamp_(0, 1)
+
+    def _cut_out(self, views: Tensor) -> Tensor:
+        batch, _, height, width = views.shape
+        inside = []
+        for side, place in ((height, self._uniform((batch, 1))), (width, self._uniform((batch, 1)))):
+            distance = (torch.arange(side, device=views.device) - place * (side - 1)).abs()
+            inside.append(distance <= self.cutout * side / 2)
+        square = (inside[0].unsqueeze(2) & inside[1].unsqueeze(1)).unsqueeze(1)
+        return views.masked_fill_(square, 0.5)  # out of place it would return another memory layout

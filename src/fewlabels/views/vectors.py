@@ -1,0 +1,65 @@
+"""Views of feature vectors: small and larger noise, in units of each feature's standard deviation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class VectorViews:
+    """Random views of vectors, drawn from one generator.
+
+    Parameters
+    ----------
+    generator : torch.Generator
+        Source of all randomness.
+    scale : Tensor
+        Standard deviation of each feature, (features,).
+    noise : float
+        Standard deviation of the strong view's Gaussian noise in units of `scale`.
+
+    Examples
+    --------
+    >>> views = VectorViews(torch.Generator().manual_seed(0), scale=torch.ones(2))
+    >>> views.weak(torch.zeros(3, 2))
+    tensor([[0., 0.],
+            [0., 0.],
+            [0., 0.]])
+    """
+
+    generator: torch.Generator
+    scale: Tensor = field(repr=False)
+    noise: float = 0.1
+    flip: bool = False
+
+    def plain(self, vectors: Tensor) -> Tensor:
+        """Return the vectors as they are."""
+        return vectors
+
+    def weak(self, vectors: Tensor) -> Tensor:
+        """Return the vectors as they are: there is no change that is known to keep the class."""
+        return vectors
+
+    def strong(self, vectors: Tensor) -> Tensor:
+        """Return the vectors with Gaussian noise."""
+        return self.noisy(vectors, self.noise)
+
+    def masked(self, vectors: Tensor, share: float, patch: int) -> tuple[Tensor, Tensor]:
+        """Return the vectors with a random share of features replaced by another row's, and the mask.
+
+        Features have no neighborhood, so `patch` is not used. Taking the value from another row keeps
+        each feature's distribution, which zeros would not.
+        """
+        del patch
+        draws = torch.rand(vectors.shape, generator=self.generator, device=vectors.device)
+        mask = (draws < share).to(vectors.dtype)
+        others = vectors[torch.randperm(len(vectors), generator=self.generator, device=vectors.device)]
+        return torch.lerp(vectors, others, mask), mask
+
+    def noisy(self, vectors: Tensor, sigma: float) -> Tensor:
+        """Return the vectors with Gaussian noise of `sigma` standard deviations of each feature."""
+        noise = torch.empty_like(vectors).normal_(generator=self.generator)
+        return torch.addcmul(vectors, noise, self.scale, value=sigma)

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    # Tests are many tiny trainings: a second thread costs more in handing over than it brings.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Images (1797, 8, 8) in [0, 1] and labels."""
+    bunch = load_digits()
+    return (bunch.images / 16).astype(np.float32), bunch.target
+
+
+@pytest.fixture
+def few_labels(digits):
+    """150 digits: 60 labeled, the rest marked -1; and 300 others to test on."""
+    images, labels = digits
+    y = labels[:150].copy()
+    y[60:] = -1
+    return images[:150], y, images[1000:1300], labels[1000:1300]
+
+
+@pytest.fixture
+def color_images():
+    """Forty 16x16 color images of two classes that differ in hue, uint8, and their labels."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    images = generator.integers(0, 120, (40, 16, 16, 3))
+    images[labels == 0, :, :, 0] += 120
+    images[labels == 1, :, :, 2] += 120
+    return images.astype(np.uint8), labels

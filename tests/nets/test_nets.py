@@ -1,0 +1,72 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fewlabels.nets import NETS, build_classifier, build_decoder
+from fewlabels.nets.notebook import NotebookDecoder, NotebookEncoder
+from fewlabels.storage.errors import InputError
+
+
+@pytest.mark.parametrize("net", [name for name in NETS if name != "mlp"])
+@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (20, 33, 3), (64, 64, 3)])
+def test_every_image_net_classifies_and_its_decoder_returns_the_image_shape(net, shape):
+    classifier = build_classifier(net, shape, classes=7)
+    images = torch.rand(2, shape[2], *shape[:2])
+    assert classifier(images).shape == (2, 7)
+    feature_map = classifier.feature_map(images)
+    assert feature_map.shape[1:] == classifier.encoder.map_shape
+    assert classifier.features(images).shape == (2, classifier.encoder.feature_size)
+    assert build_decoder(net, classifier.encoder, shape)(feature_map).shape == images.shape
+
+
+def test_the_stem_whitens_patches_of_the_data():
+    torch.manual_seed(0)
+    smooth = F.avg_pool2d(torch.randn(200, 3, 20, 20), 5, stride=1)
+    classifier = build_classifier("fast", (16, 16, 3), classes=2)
+    classifier.start(smooth)
+    outputs = classifier.encoder.stem(classifier.normalize(smooth))
+    half = outputs[:, : outputs.shape[1] // 2].transpose(0, 1).flatten(1)
+    covariance = half @ half.T / half.shape[1]
+    # Directions with almost no variance are damped on purpose, the others end at one.
+    assert torch.allclose(covariance - torch.diag(covariance.diag()), torch.zeros_like(covariance), atol=0.05)
+    assert covariance.diag().max() < 1.05
+    assert covariance.diag().median() > 0.8
+
+
+def test_normalization_uses_the_sample_and_leaves_constant_channels_alone():
+    classifier = build_classifier("mlp", (2,), classes=2)
+    classifier.start(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
+    assert classifier.normalize(torch.tensor([[3.0, 5.0]])).tolist() == [[1.0, 0.0]]
+    assert classifier.denormalize(torch.tensor([[1.0, 0.0]])).tolist() == [[3.0, 5.0]]
+
+
+def test_the_notebook_autoencoder_has_the_notebooks_parameter_counts():
+    encoder = NotebookEncoder(3, (32, 32), pooled=True)
+    decoder = NotebookDecoder(encoder.map_shape, 3, (32, 32))
+    assert encoder.map_shape == (32, 11, 11)
+    assert sum(p.numel() for p in encoder.parameters()) == 37_888
+    assert sum(p.numel() for p in decoder.parameters()) == 34_275
+
+
+def test_the_mended_decoder_has_no_relu_at_its_end_and_the_dying_one_has():
+    for dying in (False, True):
+        decoder = NotebookDecoder((32, 11, 11), 3, (32, 32), dying=dying)
+        with torch.no_grad():
+            decoder.layers[8].bias.fill_(-100.0)
+        code = torch.rand(2, 32, 11, 11)
+        decoder(code).sum().backward()
+        assert (decoder.layers[8].bias.grad.abs().sum() == 0) == dying
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "message"),
+    [
+        ("fst", (32, 32, 3), "did you mean 'fast'"),
+        ("mlp", (32, 32, 3), "does not read images"),
+        ("fast", (10,), "does not read vectors"),
+        ("fast", (3, 3, 1), "too small"),
+    ],
+)
+def test_a_net_that_does_not_fit_is_refused_with_what_would(net, shape, message):
+    with pytest.raises(InputError, match=message):
+        build_classifier(net, shape, classes=2)
