@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fewlabels.data import ImageDataset, list_datasets, load_dataset
-    from fewlabels.evaluation import compare
+    from fewlabels.report import compare
     from fewlabels.methods import (
         METHODS,
         JointAutoencoder,
@@ -35,7 +35,7 @@ _HOMES = {
     "ImageDataset": "data",
     "list_datasets": "data",
     "load_dataset": "data",
-    "compare": "evaluation",
+    "compare": "report",
     "METHODS": "methods",
     "JointAutoencoder": "methods",
     "SelfTraining": "methods",

@@ -99,7 +99,7 @@ def compare(
 
     `fewlabels compare cifar10:cifar-10-python.tar.gz --methods supervised,self-training --budget 2m`
     """
-    from fewlabels.evaluation import compare as run_comparison
+    from fewlabels.report import compare as run_comparison
     from fewlabels.training.progress import ProgressBar
 
     bar = None if quiet else ProgressBar("fewlabels", _err)
@@ -210,6 +210,8 @@ def predict(
     from fewlabels.export import predict_files, write_predictions
     from fewlabels.methods import load
 
+    if out is not None and out.suffix.lower() not in (".csv", ".parquet", ".pq"):
+        raise InputError(f"--out {out} is neither .csv nor .parquet")
     predictions = predict_files(load(model), images, strict=strict, progress=not quiet)
     for path, reason in predictions.skipped:
         _err.print(f"left out {path}: {reason}", style="yellow", highlight=False)

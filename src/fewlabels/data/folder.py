@@ -48,7 +48,7 @@ def read_folder(
         if place is None:
             continue
         if part == "unlabeled":
-            files += [(part, None, path) for path in _files_below(place)]
+            files += [(part, None, path) for path in files_below(place)]
             continue
         taken = {path for path in places.values() if path is not None and path != place}
         files += _class_files(part, place, taken)
@@ -94,7 +94,7 @@ def _class_files(part: str, place: Path, taken: set[Path]) -> list[tuple[str, st
         if path.is_file():
             loose += path.suffix.lower() in (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
             continue
-        below = list(_files_below(path))
+        below = list(files_below(path))
         if not below:
             raise InputError(f"class folder {path} is empty; add images or remove it")
         found += [(part, path.name, file) for file in below]
@@ -106,7 +106,7 @@ def _class_files(part: str, place: Path, taken: set[Path]) -> list[tuple[str, st
     return found
 
 
-def _files_below(place: Path) -> Iterator[Path]:
+def files_below(place: Path) -> Iterator[Path]:
     """Yield files in natural order, following links to files but not to folders, which could go in circles."""
     for where, folders, names in os.walk(place, followlinks=False):
         folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)

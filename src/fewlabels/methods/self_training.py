@@ -109,7 +109,9 @@ class SelfTraining(SemiSupervisedClassifier):
     }
 
     rounds: int = 3
-    top_share: float = 0.8
+    first_share: float = 0.5
+    top_share: float = 1.0
+    soft_labels: bool = True
     threshold: float | None = None
     restart: bool = True
     confidence_weights: bool = False
@@ -155,8 +157,9 @@ class SelfTraining(SemiSupervisedClassifier):
             if not len(session.pool):
                 self.termination_condition_ = "no_change"
                 break
-            confidences, guesses, temperature = self._label(session, network)
-            taken = self._select(confidences, guesses, number / self.rounds)
+            probabilities, temperature = self._label(session, network)
+            confidences, guesses = probabilities.max(1), probabilities.argmax(1)
+            taken = self._select(confidences, guesses, number)
             record = {
                 "round": number,
                 "pool_share": round(float(taken.mean()), 4),
@@ -169,7 +172,7 @@ class SelfTraining(SemiSupervisedClassifier):
                 break
             pseudo_labels = np.where(taken, guesses, -1)
             student = session.new_classifier() if self.restart else network
-            batches = partial(self._batches, session, pseudo_labels, confidences)
+            batches = partial(self._batches, session, pseudo_labels, probabilities)
             self._train(session, student, f"round {number}", self._student_length(session, length, taken), batches)
             now_correct = self._validate(session, student)
             accepted = not self.restart or not is_worse(correct, now_correct)
@@ -206,8 +209,8 @@ class SelfTraining(SemiSupervisedClassifier):
 
     def _label(
         self, session: Session, network: nn.Module
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64], float]:
-        """Return the confidence and class of every pool sample, and the temperature they were taken at."""
+    ) -> tuple[NDArray[np.float64], float]:
+        """Return the class probabilities of every pool sample, and the temperature they were taken at."""
         held_out = session.validation
         temperature = 1.0
         if len(held_out):
@@ -215,16 +218,17 @@ class SelfTraining(SemiSupervisedClassifier):
             logits = predict_logits(network, rows, session.device, flip=session.flip)  # type: ignore[arg-type]
             temperature = best_temperature(logits, held_out.targets.cpu().numpy())
         logits = predict_logits(network, session.pool, session.device, flip=session.flip)  # type: ignore[arg-type]
-        probabilities = softmax(logits / temperature, axis=1)
-        return probabilities.max(1), probabilities.argmax(1), temperature
+        return softmax(logits / temperature, axis=1), temperature
 
     def _select(
-        self, confidences: NDArray[np.float64], guesses: NDArray[np.int64], done: float
+        self, confidences: NDArray[np.float64], guesses: NDArray[np.int64], number: int
     ) -> NDArray[np.bool_]:
         """Return which pool samples join: above the threshold, or the top share of each predicted class."""
         if self.threshold is not None:
             return confidences > self.threshold
-        return top_of_each_class(confidences, guesses, done * self.top_share)
+        done = (number - 1) / max(self.rounds - 1, 1)
+        first = self.top_share if self.rounds == 1 else self.first_share
+        return top_of_each_class(confidences, guesses, first + done * (self.top_share - first))
 
     def _student_length(
         self, session: Session, length: dict[str, Any], taken: NDArray[np.bool_]
@@ -236,16 +240,18 @@ class SelfTraining(SemiSupervisedClassifier):
         return {"steps": max(1, round(length["steps"] * self.student_steps))}
 
     def _batches(
-        self, session: Session, pseudo_labels: NDArray[np.int64], confidences: NDArray[np.float64]
+        self, session: Session, pseudo_labels: NDArray[np.int64], probabilities: NDArray[np.float64]
     ) -> Iterator[Batch]:
         """Yield batches of labeled and pseudo-labeled samples."""
         order, views = np.random.default_rng(session.next_seed()), session.new_views()
         chosen = np.flatnonzero(pseudo_labels >= 0)
         count = len(session.labeled)
         both = Rows([session.labeled.samples.cpu().numpy(), session.pool])
-        targets = np.concatenate([session.labeled.targets.cpu().numpy(), pseudo_labels])
+        given = np.eye(session.classes, dtype=np.float32)[session.labeled.targets.cpu().numpy()]
+        guessed = probabilities if self.soft_labels else np.eye(session.classes)[pseudo_labels]
+        targets = np.concatenate([given, guessed.astype(np.float32)])
         weights = np.full(len(targets), self.labeled_weight)
-        weights[count:] = confidences if self.confidence_weights else 1.0
+        weights[count:] = probabilities.max(1) if self.confidence_weights else 1.0
         if self.labeled_share is None:
             draws = shuffled_batches(count + len(chosen), self.batch_size, order)
             members = np.concatenate([np.arange(count), count + chosen])

@@ -23,7 +23,7 @@ class Batch:
     labeled : Tensor
         Stored samples: uint8 images (batch, height, width, channels), or float vectors (batch, features).
     targets : Tensor
-        Class index of each, (batch,).
+        Class index of each, (batch,), or class probabilities, (batch, classes).
     weights : Tensor or None
         Weight of each labeled sample's loss, (batch,).
     unlabeled : Tensor or None

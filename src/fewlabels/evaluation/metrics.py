@@ -1,0 +1,140 @@
+"""What is measured: accuracies, the confusion matrix, and how right pseudo-labels are."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
+
+from fewlabels.data import ImageDataset
+from fewlabels.evaluation.intervals import wilson_interval
+from fewlabels.methods import SemiSupervisedClassifier
+from fewlabels.storage.errors import InputError
+
+_UNKNOWN = -1
+
+
+def accuracy(labels: NDArray[np.int64], guesses: NDArray[np.int64]) -> float:
+    """Return the share of right guesses; NaN for no images."""
+    return float((labels == guesses).mean()) if len(labels) else math.nan
+
+
+def balanced_accuracy(labels: NDArray[np.int64], guesses: NDArray[np.int64]) -> float:
+    """Return the mean over the classes that occur in `labels` of the share of right guesses; NaN for no images.
+
+    Examples
+    --------
+    >>> balanced_accuracy(np.array([0, 0, 0, 1]), np.array([0, 0, 0, 0]))
+    0.5
+    """
+    # scikit-learn's own warns of guesses that are no label, which a class without test images makes common.
+    return float(np.mean([(guesses[labels == k] == k).mean() for k in np.unique(labels)])) if len(labels) else math.nan
+
+
+def confusion_matrix(labels: NDArray[np.int64], guesses: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """Return counts of shape (classes, classes): row the true class, column the guess."""
+    return np.asarray(sklearn_confusion_matrix(labels, guesses, labels=np.arange(classes)), np.int64)
+
+
+def pseudo_label_quality(
+    pseudo_labels: NDArray[np.int64], truth: NDArray[np.int64]
+) -> tuple[float | None, float | None]:
+    """Return precision and recall of a round's pseudo-labels.
+
+    Parameters
+    ----------
+    pseudo_labels : ndarray of shape (n_pool,)
+        Class index given to each pool image, -1 where none was.
+    truth : ndarray of shape (n_pool,)
+        Its true class index, -1 where unknown; such images count for nothing.
+
+    Returns
+    -------
+    precision : float or None
+        Share of the labels given that are right; None if no image with a known truth got one.
+    recall : float or None
+        Share of the images with a known truth that got the right label; None if there are none.
+
+    Examples
+    --------
+    >>> pseudo_label_quality(np.array([0, 1, -1, 1]), np.array([0, 0, 1, -1]))
+    (0.5, 0.3333333333333333)
+    """
+    known = truth != _UNKNOWN
+    taken = known & (pseudo_labels != _UNKNOWN)
+    right = int((pseudo_labels[taken] == truth[taken]).sum())
+    precision = right / int(taken.sum()) if taken.any() else None
+    return precision, right / int(known.sum()) if known.any() else None
+
+
+def class_probabilities(
+    method: SemiSupervisedClassifier, images: Any, columns: NDArray[np.int64], classes: int
+) -> NDArray[np.float64]:
+    """Return probabilities of all of a data set's classes, zero for those that the method has not learned.
+
+    Parameters
+    ----------
+    method : SemiSupervisedClassifier
+        A fitted method.
+    images : array-like
+        What to classify.
+    columns : ndarray of int
+        The data set's class index of each of the method's classes.
+    classes : int
+        Number of classes of the data set.
+
+    Returns
+    -------
+    ndarray of shape (n, classes)
+    """
+    probabilities = np.zeros((len(images), classes))
+    probabilities[:, columns] = method.predict_proba(images)
+    return probabilities
+
+
+def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict[str, Any]:
+    """Measure a fitted or loaded method on the test images of a data set.
+
+    Classes are matched by name where the model knows names; else they must be the data set's indices.
+
+    Returns
+    -------
+    dict
+        `test_accuracy`, `test_low`, `test_high` (95 % interval), `balanced_accuracy`, `test_images`.
+
+    Raises
+    ------
+    InputError
+        If the model's classes are not among the data set's, or its images have another shape.
+    """
+    columns = _columns(method, data.class_names)
+    guesses = class_probabilities(method, data.test, columns, len(data.class_names)).argmax(1)
+    right = int((guesses == data.test_labels).sum())
+    low, high = wilson_interval(right, len(guesses))
+    return {
+        "test_accuracy": right / len(guesses),
+        "test_low": low,
+        "test_high": high,
+        "balanced_accuracy": balanced_accuracy(data.test_labels, guesses),
+        "test_images": len(guesses),
+    }
+
+
+def _columns(method: SemiSupervisedClassifier, class_names: tuple[str, ...]) -> NDArray[np.int64]:
+    names = getattr(method, "class_names_", None)
+    if names is None:
+        try:
+            names = [class_names[int(index)] for index in method.classes_]
+        except (IndexError, ValueError):
+            names = [str(label) for label in method.classes_]
+    position = {name: index for index, name in enumerate(class_names)}
+    strange = [name for name in names if name not in position]
+    if strange:
+        raise InputError(
+            f"the model's class {strange[0]!r} is not among those of the data ({', '.join(class_names[:10])}"
+            f"{', …' if len(class_names) > 10 else ''}); evaluate it on images of the classes it has learned"
+        )
+    return np.array([position[name] for name in names], np.int64)

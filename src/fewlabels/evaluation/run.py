@@ -1,0 +1,152 @@
+"""One method trained once: what it was, what it reached, and what there is to show of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A test image that was classified wrongly.
+
+    Attributes
+    ----------
+    index : int
+        Row of the test images.
+    truth, guess : int
+        Class indices.
+    confidence : float
+        Probability that was given to the guess.
+    image : ndarray of uint8, shape (height, width, channels)
+    """
+
+    index: int
+    truth: int
+    guess: int
+    confidence: float
+    image: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Reconstructions:
+    """What an autoencoder makes of a few test images.
+
+    Attributes
+    ----------
+    originals, reconstructed : ndarray of uint8, shape (n, height, width, channels)
+    error : float
+        Mean squared error over all test images, in units of the [0, 1] range.
+    """
+
+    originals: NDArray[np.uint8]
+    reconstructed: NDArray[np.uint8]
+    error: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method, number of labels and seed.
+
+    Attributes
+    ----------
+    method : str
+        A key of `fewlabels.methods.METHODS`.
+    labels_per_class : int or None
+        As asked for; None: as the source gives them.
+    seed : int
+        Of the draw of labels and of the training.
+    train_accuracy, validation_accuracy, test_accuracy : float
+        On the labeled images learned from, those held out, and the test images; NaN where there are none.
+    test_low, test_high : float
+        95 % interval of the test accuracy.
+    fit_seconds : float
+        Duration of the training.
+    gradient_images : int
+        Images that went forward and backward.
+    parameters : int
+        Number of parameters of the classifier.
+    settings : dict
+        Hyper-parameters, presets applied.
+    architecture : str
+        The net as text.
+    history : list of dict
+        Events of the training.
+    rounds : list of dict
+        Of self-training, with `precision` and `recall` of the pseudo-labels (None where the truth is unknown).
+    stage_steps : dict
+        Optimizer steps of each stage.
+    balanced_accuracy : float
+        Mean of the test accuracies of the classes.
+    test_probabilities : ndarray of shape (n_test, n_classes)
+    test_labels : ndarray of shape (n_test,)
+    mistakes : list of Mistake
+        Those of highest confidence first.
+    reconstructions : Reconstructions or None
+        Of autoencoders.
+    """
+
+    method: str
+    labels_per_class: int | None
+    seed: int
+    train_accuracy: float
+    validation_accuracy: float
+    test_accuracy: float
+    test_low: float
+    test_high: float
+    fit_seconds: float
+    gradient_images: int
+    parameters: int
+    test_probabilities: NDArray[np.float64]
+    test_labels: NDArray[np.int64]
+    balanced_accuracy: float = math.nan
+    settings: dict[str, Any] = field(default_factory=dict)
+    architecture: str = ""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    stage_steps: dict[str, int] = field(default_factory=dict)
+    mistakes: list[Mistake] = field(default_factory=list)
+    reconstructions: Reconstructions | None = None
+
+    @property
+    def guesses(self) -> NDArray[np.int64]:
+        """Most probable class of each test image."""
+        return np.asarray(self.test_probabilities.argmax(1), np.int64)
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether each test image was classified rightly."""
+        return np.asarray(self.guesses == self.test_labels)
+
+    def row(self) -> dict[str, Any]:
+        """Return the run's row of the results table; NaN where there is nothing to measure."""
+        return {
+            "method": self.method,
+            "labels_per_class": self.labels_per_class,
+            "seed": self.seed,
+            "train_accuracy": self.train_accuracy,
+            "validation_accuracy": self.validation_accuracy,
+            "test_accuracy": self.test_accuracy,
+            "test_low": self.test_low,
+            "test_high": self.test_high,
+            "fit_seconds": self.fit_seconds,
+            "gradient_images": self.gradient_images,
+            "parameters": self.parameters,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row and all that fits in JSON beside it; images and probabilities are left out."""
+        return self.row() | {
+            "balanced_accuracy": self.balanced_accuracy,
+            "reconstruction_error": None if self.reconstructions is None else self.reconstructions.error,
+            "stage_steps": self.stage_steps,
+            "rounds": self.rounds,
+            "mistakes": [
+                {"index": m.index, "truth": m.truth, "guess": m.guess, "confidence": m.confidence} for m in self.mistakes
+            ],
+            "settings": self.settings,
+        }

@@ -1,0 +1,165 @@
+"""Where each method stands: its accuracy over the seeds, and the paired tests against the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fewlabels.evaluation.intervals import mean_interval
+from fewlabels.evaluation.paired import PairedResult, compare_over_seeds, holm
+from fewlabels.evaluation.run import Run
+
+_LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Duel:
+    """A method against one that comes before it, at the same labels.
+
+    Attributes
+    ----------
+    method, other : str
+        The difference is that of `method` over `other`.
+    result : PairedResult
+        The test on the same images.
+    p_corrected : float
+        Its p-value after Holm's correction for all duels of the comparison.
+    """
+
+    method: str
+    other: str
+    result: PairedResult
+    p_corrected: float
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the difference is more than chance explains (corrected p below 0.05)."""
+        return self.p_corrected < _LEVEL
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A method at one number of labels.
+
+    Attributes
+    ----------
+    method : str
+    runs : tuple of Run
+        One a seed.
+    test_accuracy, low, high : float
+        Mean over the seeds with its 95 % interval: Wilson's over images for one seed, Student's over seeds for
+        more.
+    duels : tuple of Duel
+        Against the methods before it.
+    """
+
+    method: str
+    runs: tuple[Run, ...]
+    test_accuracy: float
+    low: float
+    high: float
+    duels: tuple[Duel, ...] = ()
+
+    @property
+    def train_accuracy(self) -> float:
+        """Mean over the seeds."""
+        return float(np.mean([run.train_accuracy for run in self.runs]))
+
+    @property
+    def validation_accuracy(self) -> float:
+        """Mean over the seeds; NaN if nothing was held out."""
+        return float(np.mean([run.validation_accuracy for run in self.runs]))
+
+    @property
+    def fit_seconds(self) -> float:
+        """Mean over the seeds."""
+        return float(np.mean([run.fit_seconds for run in self.runs]))
+
+
+@dataclass(frozen=True)
+class Group:
+    """All methods at one number of labels, in the order they were asked for."""
+
+    labels_per_class: int | None
+    standings: tuple[Standing, ...]
+
+    @property
+    def best(self) -> Standing:
+        """The method of highest mean test accuracy."""
+        return max(self.standings, key=lambda standing: standing.test_accuracy)
+
+    def duel(self, method: str, other: str) -> Duel | None:
+        """Return the duel of two methods, turned so that `method` comes first; None if they share no seed."""
+        for standing in self.standings:
+            for duel in standing.duels:
+                if (duel.method, duel.other) == (method, other):
+                    return duel
+                if (duel.method, duel.other) == (other, method):
+                    return Duel(method, other, _turned(duel.result), duel.p_corrected)
+        return None
+
+
+def groups_of(runs: Sequence[Run]) -> list[Group]:
+    """Sort runs into groups of the same labels and test every pair of methods in each.
+
+    Methods are compared over the seeds that both have finished. The p-values of all groups are corrected
+    together.
+    """
+    sizes = list(dict.fromkeys(run.labels_per_class for run in runs))
+    groups, tests = [], []
+    for size in sizes:
+        members = [run for run in runs if run.labels_per_class == size]
+        by_method: dict[str, list[Run]] = {}
+        for run in members:
+            by_method.setdefault(run.method, []).append(run)
+        groups.append((size, by_method))
+        names = list(by_method)
+        for position, name in enumerate(names):
+            for other in names[:position]:
+                result = _paired(by_method[other], by_method[name])
+                if result is not None:
+                    tests.append((size, name, other, result))
+    corrected = holm([result.p_value for *_, result in tests])
+    duels = [
+        (size, Duel(name, other, result, p)) for (size, name, other, result), p in zip(tests, corrected, strict=True)
+    ]
+    return [
+        Group(
+            size,
+            tuple(
+                _standing(name, own, tuple(duel for at, duel in duels if at == size and duel.method == name))
+                for name, own in by_method.items()
+            ),
+        )
+        for size, by_method in groups
+    ]
+
+
+def _standing(name: str, runs: list[Run], duels: tuple[Duel, ...]) -> Standing:
+    mean, low, high = mean_interval([run.test_accuracy for run in runs])
+    if math.isnan(low):
+        low, high = runs[0].test_low, runs[0].test_high
+    return Standing(name, tuple(runs), mean, max(0.0, low), min(1.0, high), duels)
+
+
+def _paired(runs_a: list[Run], runs_b: list[Run]) -> PairedResult | None:
+    by_seed = {run.seed: run for run in runs_a}
+    pairs = [(by_seed[run.seed], run) for run in runs_b if run.seed in by_seed]
+    if not pairs:
+        return None
+    return compare_over_seeds([a.correct for a, _ in pairs], [b.correct for _, b in pairs])
+
+
+def _turned(result: PairedResult) -> PairedResult:
+    return replace(
+        result,
+        difference=-result.difference,
+        low=-result.high,
+        high=-result.low,
+        seed_differences=tuple(-difference for difference in result.seed_differences),
+        seed_low=-result.seed_high,
+        seed_high=-result.seed_low,
+    )

@@ -1,0 +1,149 @@
+"""Measured facts as plain sentences."""
+
+from __future__ import annotations
+
+import math
+
+from fewlabels.evaluation.standings import Duel, Group, Standing
+
+_WIDE_GAP = 0.1
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage with one decimal; a dash for NaN.
+
+    Examples
+    --------
+    >>> percent(0.4305), percent(float("nan"))
+    ('43.0%', '–')
+    """
+    return "–" if math.isnan(share) else f"{share:.1%}"
+
+
+def p_text(p_value: float) -> str:
+    """Return 'p < 0.001' or 'p = 0.012'.
+
+    Examples
+    --------
+    >>> p_text(0.0004), p_text(0.0123), p_text(0.2)
+    ('p < 0.001', 'p = 0.012', 'p = 0.20')
+    """
+    if p_value < 0.001:
+        return "p < 0.001"
+    return f"p = {p_value:.3f}" if p_value < 0.1 else f"p = {p_value:.2f}"
+
+
+def labels_text(labels_per_class: int | None) -> str:
+    """Return 'with 1 label per class', 'with 50 labels per class' or 'with the labels of the source'."""
+    if labels_per_class is None:
+        return "with the labels of the source"
+    return f"with {labels_per_class:,} label{'' if labels_per_class == 1 else 's'} per class"
+
+
+def duel_sentence(duel: Duel) -> str:
+    """Say whether a method beats another.
+
+    The interval is over test images; where there are several seeds, what each of them says follows.
+    """
+    result = duel.result
+    size = f"{abs(result.difference) * 100:.1f} points"
+    p_value = p_text(duel.p_corrected)
+    if not duel.is_shown:
+        signed = f"{result.difference * 100:+.1f} points, 95% interval {_points(result.low, result.high)}"
+        sentence = f"no difference to {duel.other} shown ({signed}; {p_value})"
+    elif result.difference > 0:
+        sentence = f"beats {duel.other} by {size} ({_points(result.low, result.high)}), {p_value}"
+    else:
+        sentence = f"worse than {duel.other} by {size} ({_points(-result.high, -result.low)}), {p_value}"
+    return sentence + _seeds_say(duel)
+
+
+def standing_sentences(standing: Standing) -> list[str]:
+    """Say how a method stands against those before it, whether it overfits, and what its own figures show."""
+    sentences = [duel_sentence(duel) for duel in standing.duels]
+    sentences.append(overfitting_sentence(standing))
+    first = standing.runs[0]
+    if first.rounds:
+        sentences.append(_rounds_sentence(first.rounds))
+    if first.reconstructions is not None:
+        error = first.reconstructions.error
+        sentences.append(
+            f"the reconstructions of test images are off by {math.sqrt(error):.3f} of the brightness range "
+            f"(root of the mean squared error {error:.4f})"
+        )
+    return sentences
+
+
+def overfitting_sentence(standing: Standing) -> str:
+    """Say how much better a method is on the images it learned from than on the test images."""
+    gap = standing.train_accuracy - standing.test_accuracy
+    if math.isnan(gap):
+        return "train accuracy was not measured"
+    facts = f"{percent(standing.train_accuracy)} on its own training images, {percent(standing.test_accuracy)} on test"
+    if gap >= _WIDE_GAP:
+        return f"overfits: {facts}, a gap of {gap * 100:.1f} points"
+    return f"little overfitting: {facts}, a gap of {gap * 100:.1f} points"
+
+
+def headline(group: Group) -> str:
+    """Say which method is best and how surely."""
+    best = group.best
+    result = f"{percent(best.test_accuracy)} test accuracy ({percent(best.low)} to {percent(best.high)})"
+    where = labels_text(group.labels_per_class)
+    if len(group.standings) == 1:
+        return f"{best.method} reaches {result} {where}."
+    against = [(other.method, group.duel(best.method, other.method)) for other in group.standings if other is not best]
+    open_ones = [name for name, duel in against if duel is None or not duel.is_shown]
+    if not open_ones:
+        nearest = min((duel for _, duel in against if duel is not None), key=lambda duel: duel.result.difference)
+        others = "all others" if len(against) > 1 else nearest.other
+        return (
+            f"{best.method} wins {where}: {result}, better than {others} by at least "
+            f"{nearest.result.difference * 100:.1f} points ({p_text(_largest_p(against))})."
+            if len(against) > 1
+            else f"{best.method} wins {where}: {result}, {nearest.result.difference * 100:.1f} points above {others} "
+            f"({p_text(nearest.p_corrected)})."
+        )
+    behind = [name for name, duel in against if name not in open_ones]
+    sentence = f"{best.method} is ahead {where}: {result}, but no difference to {_listed(open_ones)} is shown"
+    return sentence + (f"; better than {_listed(behind)}." if behind else ".")
+
+
+def caveat(group: Group) -> str | None:
+    """Return what a single draw of labels leaves open, or None where there are several seeds."""
+    if len(group.standings) < 2 or max(len(standing.runs) for standing in group.standings) > 1:
+        return None
+    return "One seed: other draws of labels and other initial weights may turn small differences around."
+
+
+def _largest_p(against: list[tuple[str, Duel | None]]) -> float:
+    return max(duel.p_corrected for _, duel in against if duel is not None)
+
+
+def _points(low: float, high: float) -> str:
+    return f"{low * 100:.1f} to {high * 100:.1f}"
+
+
+def _seeds_say(duel: Duel) -> str:
+    differences = duel.result.seed_differences
+    if len(differences) < 2:
+        return ""
+    each = ", ".join(f"{difference * 100:+.1f}" for difference in differences)
+    return f"; seed by seed {each} (t test over seeds: {p_text(duel.result.seed_p_value)})"
+
+
+def _rounds_sentence(rounds: list[dict[str, object]]) -> str:
+    last = rounds[-1]
+    share, precision, first = last["pool_share"], last.get("precision"), rounds[0].get("precision")
+    count = f"{len(rounds)} round{'' if len(rounds) == 1 else 's'} of self-training"
+    sentence = f"{count}, the last with {float(str(share)):.0%} of the pool"
+    if precision is None:
+        return f"{sentence}; the truth of the pool is unknown, so its pseudo-labels cannot be checked"
+    sentence += f", of whose pseudo-labels {percent(float(str(precision)))} are right"
+    if len(rounds) > 1 and first is not None:
+        sentence += f" ({percent(float(str(first)))} of the {float(str(rounds[0]['pool_share'])):.0%} in the first)"
+    return sentence if last.get("accepted", True) else f"{sentence}; the last round was thrown away, as it did worse"
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,6 @@
+"""The report: one HTML file that answers from measured facts and opens without a network."""
+
+from fewlabels.report.html import write_report
+from fewlabels.report.reported import compare
+
+__all__ = ["compare", "write_report"]
