@@ -64,6 +64,10 @@ class ImageDataset:
         Files left out.
     notes : tuple of str
         What was done that a user should know.
+    content_key : str
+        Identifies the images' content, where a cache has computed that.
+    labels_per_class : int or None
+        How many labels of each class were given; None for all there are.
     """
 
     name: str
@@ -80,6 +84,7 @@ class ImageDataset:
     skipped: tuple[SkippedImage, ...] = ()
     notes: tuple[str, ...] = field(default=())
     content_key: str = ""
+    labels_per_class: int | None = None
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -250,6 +250,7 @@ def _split(
         skipped=parts.skipped,
         notes=tuple(notes),
         content_key=parts.content_key,
+        labels_per_class=None if parts.labeled_rows is not None else per_class,
     )
 
 

@@ -84,20 +84,22 @@ class JointAutoencoder(AutoencoderClassifier):
             "final_weight": 1.0,
             "mask": 0.0,
             "consistency_weight": 0.0,
+            "turn_weight": 0.0,
         }
     }
 
     reconstruction_weight: float = 1.0
     final_weight: float = 0.0
     unlabeled_ratio: float = 1.0
-    consistency_weight: float = 1.0
+    consistency_weight: float = 0.0
     threshold: float = 0.8
 
     def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy on labeled samples and the weighted reconstruction error of the pool's."""
         assert isinstance(nets, Autoencoder)
         clean = batch.views.weak(batch.labeled if batch.unlabeled is None else batch.unlabeled)
-        corrupted, mask = self._corrupt(batch.views, clean)
+        turned = self._turned(nets, clean)
+        corrupted, mask = self._corrupt(batch.views, turned)
         weight = self.reconstruction_weight * (1 - batch.progress * (1 - self.final_weight))
         losses = {
             "supervised": labeled_loss(
@@ -108,7 +110,8 @@ class JointAutoencoder(AutoencoderClassifier):
         # running ones that predictions use.
         with frozen_statistics(nets.classifier):
             feature_map = nets.classifier.feature_map(corrupted)
-            losses["reconstruction"] = weight * self._reconstruction_loss(nets, feature_map, clean, mask)
+            losses["reconstruction"] = weight * self._reconstruction_loss(nets, feature_map, turned, mask)
+            losses |= self._turn_loss(nets, feature_map)
             if self.consistency_weight > 0:
                 logits = nets.classifier.classify_map(feature_map).float()
                 losses["consistency"] = self.consistency_weight * self._consistency(nets, clean, logits)

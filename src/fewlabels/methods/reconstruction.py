@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -28,12 +29,17 @@ class Autoencoder(nn.Module):
         Gives normalization and encoder.
     decoder : nn.Module
         Maps the encoder's last map to normalized samples.
+    turns : int
+        Number of rotations that the code is asked to tell apart; 0 for none.
     """
 
-    def __init__(self, classifier: Classifier, decoder: nn.Module) -> None:
+    def __init__(self, classifier: Classifier, decoder: nn.Module, turns: int = 0) -> None:
         super().__init__()
         self.classifier = classifier
         self.decoder = decoder
+        self.turn_head = nn.Linear(classifier.encoder.feature_size, turns) if turns else None
+        if self.turn_head is not None:
+            self.turn_head.is_output = True
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return reconstructions in the inputs' own units."""
@@ -57,12 +63,19 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
     masked_weight : float
         Weight of the hidden pixels' error beside the others', in [0, 1]: 1 counts the hidden ones alone,
         as masked autoencoders do, 0 the visible ones alone.
+    turn_weight : float
+        Weight of decoding, next to the image, by which quarter turn the input was rotated, at least 0. To
+        tell it the code must know what is in the image, which pixels alone do not ask (Gidaris et al.,
+        "Unsupervised representation learning by predicting image rotations", 2018; Zhang et al., "AET vs.
+        AED: unsupervised representation learning by auto-encoding transformations", 2019). Vectors have no
+        turns.
     """
 
-    mask: float = 0.5
+    mask: float = 0.25
     patch: int = 4
     sigma: float = 0.0
     masked_weight: float = 0.5
+    turn_weight: float = 1.0
 
     def reconstruct(self, X: Any) -> NDArray[Any]:
         """Return what the autoencoder makes of uncorrupted samples.
@@ -98,15 +111,40 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
             raise InputError(f"masked_weight={self.masked_weight} is not in [0, 1]")
         if self.patch != int(self.patch) or self.patch < 1:
             raise InputError(f"patch={self.patch} is not a whole number of at least 1")
-        if self.sigma < 0:
-            raise InputError(f"sigma={self.sigma} is below 0")
+        for name in ("sigma", "turn_weight"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name}={getattr(self, name)} is below 0")
 
     def _new_autoencoder(self, session: Session) -> Autoencoder:
         classifier = session.new_classifier()
         decoder = build_decoder(self.net, classifier.encoder, session.sample_shape).to(session.device)
         if not session.is_vectors:
             decoder = decoder.to(memory_format=torch.channels_last)
-        return Autoencoder(classifier, decoder)
+        turns = self._turns(session.sample_shape)
+        return Autoencoder(classifier, decoder, turns).to(session.device)
+
+    def _turns(self, sample_shape: tuple[int, ...]) -> int:
+        if self.turn_weight == 0 or len(sample_shape) == 1:
+            return 0
+        return 4 if sample_shape[0] == sample_shape[1] else 2
+
+    def _turned(self, nets: Autoencoder, inputs: Tensor) -> Tensor:
+        """Return the inputs with every one of a few turned by the next rotation."""
+        if nets.turn_head is None:
+            return inputs
+        turns = nets.turn_head.out_features
+        turned = torch.empty_like(inputs)
+        for turn in range(turns):
+            turned[turn::turns] = torch.rot90(inputs[turn::turns], turn * (4 // turns), (2, 3))
+        return turned
+
+    def _turn_loss(self, nets: Autoencoder, feature_map: Tensor) -> dict[str, Tensor]:
+        """Return the cross-entropy of telling by which rotation `_turned` turned each input."""
+        if nets.turn_head is None:
+            return {}
+        logits = nets.turn_head(nets.classifier.encoder.pool(feature_map)).float()
+        turns = torch.arange(len(logits), device=logits.device) % logits.shape[1]
+        return {"turn": self.turn_weight * F.cross_entropy(logits, turns)}
 
     def _corrupt(self, views: Views, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the inputs with noise and hidden patches, and where they are hidden."""

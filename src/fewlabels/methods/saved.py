@@ -121,7 +121,8 @@ def load(folder: str | Path) -> SemiSupervisedClassifier:
         nets: nn.Module = network
         if isinstance(method, AutoencoderClassifier):
             decoder = build_decoder(settings.net, network.encoder, method.sample_shape_)
-            nets = Autoencoder(build_classifier(settings.net, method.sample_shape_, len(method.classes_)), decoder)
+            bare = build_classifier(settings.net, method.sample_shape_, len(method.classes_), dropout=settings.dropout)
+            nets = Autoencoder(bare, decoder, settings._turns(method.sample_shape_))
             _fill(nets, {k.removeprefix("autoencoder."): v for k, v in tensors.items() if k.startswith("autoencoder.")})
             method.autoencoder_ = nets.eval()
         _fill(network, {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})

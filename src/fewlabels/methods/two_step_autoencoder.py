@@ -75,6 +75,7 @@ class TwoStepAutoencoder(AutoencoderClassifier):
             "epochs": 20,
             "freeze": True,
             "mask": 0.0,
+            "turn_weight": 0.0,
         }
     }
 
@@ -88,10 +89,11 @@ class TwoStepAutoencoder(AutoencoderClassifier):
         """Return the reconstruction error of step 1."""
         assert isinstance(nets, Autoencoder)
         assert batch.unlabeled is not None
-        clean = batch.views.weak(batch.unlabeled)
+        clean = self._turned(nets, batch.views.weak(batch.unlabeled))
         corrupted, mask = self._corrupt(batch.views, clean)
         feature_map = nets.classifier.feature_map(corrupted)
-        return {"reconstruction": self._reconstruction_loss(nets, feature_map, clean, mask)}
+        reconstruction = self._reconstruction_loss(nets, feature_map, clean, mask)
+        return {"reconstruction": reconstruction} | self._turn_loss(nets, feature_map)
 
     def _learn(self, session: Session) -> Any:
         session.monitor.stage_count = 2

@@ -1,0 +1,195 @@
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fewlabels.data.cache as cache
+from fewlabels import load_dataset
+from fewlabels.storage.errors import InputError
+
+RED, BLUE = (250, 5, 5), (5, 5, 250)
+
+
+def save(path, color=RED, size=(16, 16), mode="RGB", **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, color).convert(mode).save(path, **options)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with two classes of six, a pool of three, and a test part."""
+    folder = tmp_path / "photos"
+    for index in range(6):
+        save(folder / "train" / "red" / f"img{index}.png")
+        save(folder / "train" / "blue" / f"img{index}.png", BLUE)
+    for index in range(3):
+        save(folder / "unlabeled" / "deep" / f"{index}.png")
+    for index in range(2):
+        save(folder / "test" / "red" / f"{index}.png")
+        save(folder / "test" / "blue" / f"{index}.png", BLUE)
+    return folder
+
+
+def read(folder, tmp_path, **options):
+    return load_dataset(folder, cache_dir=tmp_path / "cache", **options)
+
+
+def test_parts_and_classes_come_from_the_folders(photos, tmp_path):
+    data = read(photos, tmp_path)
+    assert data.class_names == ("blue", "red")
+    assert [len(part) for part in (data.labeled, data.pool, data.test)] == [12, 3, 4]
+    assert data.labeled[0].mean((0, 1)).tolist() == list(BLUE)
+    assert data.diagnostics.labeled_names[0] == os.path.join("train", "blue", "img0.png")
+
+
+def test_files_come_in_natural_order(tmp_path):
+    for name in ("img10", "img9", "img1"):
+        save(tmp_path / "p" / "a" / f"{name}.png")
+        save(tmp_path / "p" / "b" / f"{name}.png", BLUE)
+    data = read(tmp_path / "p", tmp_path, labels_per_class=1)
+    names = data.diagnostics.labeled_names + data.diagnostics.pool_names + data.diagnostics.test_names
+    assert sorted(names) == sorted(names, key=str)
+    assert len(set(names)) == 6
+
+
+def test_the_second_time_nothing_is_decoded(photos, tmp_path, monkeypatch):
+    first = read(photos, tmp_path)
+    monkeypatch.setattr(cache, "decode", lambda *_: pytest.fail("decoded again"))
+    again = read(photos, tmp_path)
+    assert isinstance(again.labeled.array, np.memmap)
+    assert np.array_equal(first.labeled[:], again.labeled[:])
+
+
+def test_a_changed_image_is_noticed(photos, tmp_path):
+    before = read(photos, tmp_path)
+    save(photos / "train" / "blue" / "img0.png", (9, 99, 9))
+    os.utime(photos / "train" / "blue" / "img0.png", ns=(1, 1))
+    after = read(photos, tmp_path)
+    assert after.labeled[0][0, 0].tolist() == [9, 99, 9]
+    assert before.fingerprint != after.fingerprint
+
+
+def test_a_broken_cache_entry_is_built_anew(photos, tmp_path):
+    expected = read(photos, tmp_path).labeled[:]
+    for path in (tmp_path / "cache" / "images").glob("*/images.npy"):
+        half = path.read_bytes()[:200]
+        path.unlink()
+        path.write_bytes(half)
+    assert np.array_equal(read(photos, tmp_path).labeled[:], expected)
+
+
+def test_nothing_half_written_stays_in_the_cache(photos, tmp_path):
+    read(photos, tmp_path)
+    assert not [path for path in (tmp_path / "cache").rglob("*") if ".part" in path.name or ".old" in path.name]
+
+
+@pytest.mark.parametrize(
+    ("mode", "extension", "expected"),
+    [("L", "png", 78), ("P", "gif", None), ("CMYK", "jpg", None), ("1", "png", None), ("RGBA", "webp", None)],
+)
+def test_every_mode_becomes_color_among_color_images(photos, tmp_path, mode, extension, expected):
+    save(photos / "train" / "red" / f"a-first.{extension}", mode=mode)
+    data = read(photos, tmp_path)
+    assert data.channels == 3
+    name = os.path.join("train", "red", f"a-first.{extension}")
+    pixel = data.labeled[data.diagnostics.labeled_names.index(name)].mean((0, 1))
+    if expected is not None:
+        assert np.allclose(pixel, expected, atol=1)
+    elif mode != "1":
+        assert np.allclose(pixel, RED, atol=12)
+
+
+def test_transparent_pixels_are_white(photos, tmp_path):
+    Image.new("RGBA", (16, 16), (0, 0, 0, 0)).save(photos / "train" / "red" / "clear.png")
+    data = read(photos, tmp_path)
+    row = data.diagnostics.labeled_names.index(os.path.join("train", "red", "clear.png"))
+    assert data.labeled[row].min() == 255
+
+
+def test_sixteen_bit_grays_keep_their_brightness(photos, tmp_path):
+    Image.fromarray(np.full((16, 16), 32768, np.uint16)).save(photos / "train" / "red" / "deep.png")
+    data = read(photos, tmp_path)
+    row = data.diagnostics.labeled_names.index(os.path.join("train", "red", "deep.png"))
+    assert np.allclose(data.labeled[row], 128, atol=1)
+
+
+def test_exif_orientation_is_applied(photos, tmp_path):
+    picture = Image.new("RGB", (16, 16), BLUE)
+    picture.paste(RED, (0, 0, 16, 8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(photos / "train" / "red" / "turned.png", exif=exif)
+    data = read(photos, tmp_path)
+    row = data.diagnostics.labeled_names.index(os.path.join("train", "red", "turned.png"))
+    assert data.labeled[row][8, 15].tolist() == list(RED)
+    assert data.labeled[row][8, 0].tolist() == list(BLUE)
+
+
+def test_gray_images_alone_have_one_channel(tmp_path):
+    for name in ("a", "b"):
+        for index in range(5):
+            save(tmp_path / "p" / name / f"{index}.png", mode="L")
+    assert read(tmp_path / "p", tmp_path).channels == 1
+
+
+def test_mixed_sizes_are_scaled_and_cropped_at_the_center_and_said(photos, tmp_path):
+    wide = Image.new("RGB", (96, 32), BLUE)
+    wide.paste(RED, (32, 0, 64, 32))
+    wide.save(photos / "train" / "red" / "wide.png")
+    data = read(photos, tmp_path)
+    assert data.image_size == (32, 32)
+    assert "2 sizes were resized to 32x32" in data.notes[0]
+    row = data.diagnostics.labeled_names.index(os.path.join("train", "red", "wide.png"))
+    assert np.allclose(data.labeled[row].mean((0, 1)), RED, atol=12)
+    assert read(photos, tmp_path, image_size=8).image_size == (8, 8)
+
+
+def test_unreadable_files_are_named_and_left_out_or_refused_when_strict(photos, tmp_path):
+    whole = save(photos / "train" / "red" / "cut.jpg", size=(200, 200)).read_bytes()
+    (photos / "train" / "red" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (photos / "train" / "red" / "notes.txt").write_text("no image")
+    (photos / "train" / "blue" / "empty.png").write_bytes(b"")
+    data = read(photos, tmp_path)
+    reasons = {os.path.basename(entry.path): entry.reason for entry in data.skipped}
+    assert set(reasons) == {"cut.jpg", "notes.txt", "empty.png"}
+    assert "truncated" in reasons["cut.jpg"]
+    assert reasons["notes.txt"] == "not an image"
+    assert reasons["empty.png"] == "the file is empty"
+    assert len(data.labeled) == 12
+    with pytest.raises(InputError, match=r"\(3 unreadable in all"):
+        read(photos, tmp_path, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "train" / "green").mkdir(), "green is empty"),
+        (lambda f: [p.unlink() for p in (f / "train" / "red").iterdir()], "red is empty"),
+        (lambda f: [p.write_bytes(b"x") for p in (f / "train" / "red").iterdir()], "'red' has no readable image"),
+        (lambda f: save(f / "test" / "green" / "1.png"), "'green' is not among the training classes"),
+    ],
+)
+def test_folders_that_cannot_be_used_are_refused_with_the_reason(photos, tmp_path, spoil, message):
+    spoil(photos)
+    with pytest.raises(InputError, match=message):
+        read(photos, tmp_path)
+
+
+def test_images_without_class_folders_are_told_what_to_do(tmp_path):
+    save(tmp_path / "p" / "1.png")
+    with pytest.raises(InputError, match="put each image into a folder named after its class"):
+        read(tmp_path / "p", tmp_path)
+
+
+def test_a_loop_of_links_ends(photos, tmp_path):
+    (photos / "unlabeled" / "loop").symlink_to(photos)
+    assert len(read(photos, tmp_path).pool) == 3
+
+
+def test_a_source_that_is_not_there_names_the_nearest_known(tmp_path):
+    with pytest.raises(InputError, match="did you mean 'digits'"):
+        load_dataset("digit", cache_dir=tmp_path)
+    with pytest.raises(InputError, match="no data set, folder or file '/no/such'"):
+        load_dataset("/no/such", cache_dir=tmp_path)

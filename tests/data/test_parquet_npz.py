@@ -1,0 +1,105 @@
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from fewlabels import load_dataset
+from fewlabels.storage.errors import InputError
+
+
+def png(value):
+    content = io.BytesIO()
+    Image.new("RGB", (6, 6), (value, 0, 0)).save(content, "PNG")
+    return content.getvalue()
+
+
+def write(path, labels, names=None, start=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = [{"bytes": png(start + i), "path": f"{i}.png"} for i in range(len(labels))]
+    table = pa.table({"image": images, "label": labels})
+    if names:
+        info = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+        table = table.replace_schema_metadata({b"huggingface": json.dumps(info).encode()})
+    pq.write_table(table, path)
+
+
+def test_shards_of_a_folder_are_read_in_order_with_names_from_the_schema(tmp_path):
+    write(tmp_path / "d" / "train-00001-of-2.parquet", [1, 0, 1, 0], ["cat", "dog"], start=10)
+    write(tmp_path / "d" / "train-00000-of-2.parquet", [0, 1, 0, None], ["cat", "dog"])
+    write(tmp_path / "d" / "test-00000-of-1.parquet", [1, 0], ["cat", "dog"])
+    write(tmp_path / "d" / "unlabeled-0.parquet", [0, 0, 0], ["cat", "dog"])
+    data = load_dataset(tmp_path / "d", cache_dir=tmp_path / "cache")
+    assert data.class_names == ("cat", "dog")
+    assert data.labeled[:][:, 0, 0, 0].tolist() == [0, 1, 2, 10, 11, 12, 13]
+    assert data.labels.tolist() == [0, 1, 0, 1, 0, 1, 0]
+    assert len(data.pool) == 4
+    assert data.diagnostics.pool_labels.tolist() == [-1, -1, -1, -1]
+    assert len(data.test) == 2
+
+
+def test_one_file_with_text_labels_holds_out_its_own_test(tmp_path):
+    write(tmp_path / "all.parquet", ["a", "b"] * 10)
+    data = load_dataset(tmp_path / "all.parquet", cache_dir=tmp_path / "cache")
+    assert data.class_names == ("a", "b")
+    assert (len(data.labeled), len(data.test)) == (16, 4)
+
+
+def test_a_row_without_an_image_is_left_out_by_its_number(tmp_path):
+    images = [{"bytes": png(1), "path": ""}, {"bytes": None, "path": ""}, {"bytes": b"junk", "path": ""}]
+    images += [{"bytes": png(i), "path": ""} for i in range(9)]
+    pq.write_table(pa.table({"image": images, "label": [0, 1] * 6}), tmp_path / "x.parquet")
+    data = load_dataset(tmp_path / "x.parquet", cache_dir=tmp_path / "cache")
+    assert [entry.path.split()[-1] for entry in data.skipped] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"picture": [1]}, "no column 'image'"),
+        ({"image": [1], "label": [0]}, "expected a struct of bytes and path"),
+        ({"image": [{"bytes": png(0), "path": ""}], "label": [0.5]}, "whole numbers or strings"),
+        ({"image": [{"bytes": png(0), "path": ""}]}, "images but no labels"),
+    ],
+)
+def test_parquet_of_another_layout_is_refused_with_what_is_expected(tmp_path, table, message):
+    pq.write_table(pa.table(table), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match=message):
+        load_dataset(tmp_path / "x.parquet", cache_dir=tmp_path / "cache")
+
+
+def test_a_file_that_is_no_parquet_is_refused(tmp_path):
+    (tmp_path / "x.parquet").write_bytes(b"junk" * 10)
+    with pytest.raises(InputError, match="not a readable Parquet file"):
+        load_dataset(tmp_path / "x.parquet", cache_dir=tmp_path / "cache")
+
+
+def test_npz_with_a_pool_and_a_test_part(tmp_path):
+    generator = np.random.default_rng(0)
+    images = generator.random((20, 8, 8))
+    np.savez(
+        tmp_path / "d.npz",
+        x_train=images,
+        y_train=np.arange(20) % 2,
+        x_unlabeled=images[:5],
+        x_test=images[:4],
+        y_test=np.arange(4) % 2,
+    )
+    data = load_dataset(tmp_path / "d.npz")
+    assert [len(part) for part in (data.labeled, data.pool, data.test)] == [20, 5, 4]
+    assert np.array_equal(data.test[0][..., 0], np.round(images[0] * 255))
+
+
+def test_npz_with_objects_is_refused_and_nothing_is_unpickled(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "owned"), "w"))
+
+    np.savez(tmp_path / "d.npz", X=np.zeros((2, 4, 4)), y=np.array([Bomb(), Bomb()], dtype=object))
+    (tmp_path / "owned").unlink(missing_ok=True)
+    with pytest.raises(InputError, match="Python objects"):
+        load_dataset(tmp_path / "d.npz")
+    assert not (tmp_path / "owned").exists()

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from fewlabels import load_dataset
+from fewlabels.storage.errors import InputError
+
+
+@pytest.fixture
+def arrays():
+    """Sixty tiny images of three classes whose pixels are their row number, and six to test on."""
+    images = np.repeat(np.arange(60, dtype=np.uint8), 16).reshape(60, 4, 4, 1)
+    labels = np.arange(60) % 3
+    return {"train": (images, labels), "test": (images[:6], labels[:6])}
+
+
+def rows(part):
+    return part[:][:, 0, 0, 0].tolist()
+
+
+def test_seed_zero_takes_the_first_rows_of_each_class_in_file_order(arrays):
+    data = load_dataset(arrays, labels_per_class=2)
+    assert rows(data.labeled) == [0, 1, 2, 3, 4, 5]
+    assert data.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    assert rows(data.pool) == list(range(6, 60))
+
+
+def test_another_seed_draws_at_random_and_repeatably(arrays):
+    first, again, other = (load_dataset(arrays, labels_per_class=4, random_state=s) for s in (1, 1, 2))
+    assert rows(first.labeled) == rows(again.labeled)
+    assert rows(first.labeled) != rows(other.labeled) != list(range(12))
+    assert np.bincount(first.labels).tolist() == [4, 4, 4]
+
+
+def test_a_smaller_draw_is_part_of_a_larger_one(arrays):
+    small, large = (load_dataset(arrays, labels_per_class=n, random_state=3) for n in (2, 9))
+    assert set(rows(small.labeled)) < set(rows(large.labeled))
+
+
+def test_the_pools_labels_are_in_the_diagnostics_alone(arrays):
+    data = load_dataset(arrays, labels_per_class=2)
+    assert data.diagnostics.pool_labels.tolist() == [row % 3 for row in rows(data.pool)]
+    assert len(data.labels) == len(data.labeled) == 6
+
+
+def test_images_without_a_label_join_the_pool_after_the_others(arrays):
+    images, labels = arrays["train"]
+    labels = labels.copy()
+    labels[10] = -1
+    data = load_dataset(arrays | {"train": (images, labels), "unlabeled": images[50:55]}, labels_per_class=1)
+    assert rows(data.pool)[-5:] == [50, 51, 52, 53, 54]
+    assert data.diagnostics.pool_labels[rows(data.pool).index(10)] == -1
+    assert data.diagnostics.pool_labels[-5:].tolist() == [-1] * 5
+
+
+def test_too_few_labels_are_refused_with_the_class_and_both_numbers(arrays):
+    with pytest.raises(InputError, match="class '0' has 20 labeled images, fewer than the 21"):
+        load_dataset(arrays, labels_per_class=21)
+
+
+def test_without_a_test_part_a_share_of_each_class_is_held_out_and_said(arrays):
+    data = load_dataset(arrays["train"])
+    assert np.bincount(data.test_labels).tolist() == [4, 4, 4]
+    assert not set(rows(data.test)) & set(rows(data.labeled))
+    assert "held out" in data.notes[0]
+
+
+def test_test_per_class_keeps_the_first_of_each_class(arrays):
+    assert rows(load_dataset(arrays, test_per_class=1).test) == [0, 1, 2]
+
+
+def test_the_fingerprint_tells_splits_and_contents_apart(arrays):
+    first, again = load_dataset(arrays, labels_per_class=2), load_dataset(arrays, labels_per_class=2)
+    assert first.fingerprint == again.fingerprint
+    assert first.fingerprint != load_dataset(arrays, labels_per_class=3).fingerprint
+    arrays["train"][0][0, 0, 0, 0] = 99
+    assert first.fingerprint != load_dataset(arrays, labels_per_class=2).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (np.zeros((4, 4, 4, 2), np.uint8), [0, 0, 1, 1], "1 or 3 channels"),
+        (np.zeros((0, 4, 4), np.uint8), [], "n at least 1"),
+        (np.full((4, 4, 4), np.nan), [0, 0, 1, 1], "NaN or infinity"),
+        (np.full((4, 4, 4), 7.0), [0, 0, 1, 1], "values from 7 to 7"),
+        (np.zeros((4, 4, 4), np.uint8), [0, 0, 1], "4 images but 3 labels"),
+        (np.zeros((4, 4, 4), np.uint8), [0, 0, 0, 0], "only one class"),
+        (np.zeros((4, 4, 4), np.uint8), [-1, -1, -1, -1], "no training image has a label"),
+        (np.zeros((4, 4, 4), np.uint8), [0.5, 0, 1, 1], "not whole numbers"),
+    ],
+)
+def test_arrays_that_cannot_be_used_are_refused_with_the_reason(images, labels, message):
+    with pytest.raises(InputError, match=message):
+        load_dataset((images, labels))
