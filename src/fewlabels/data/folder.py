@@ -61,6 +61,9 @@ def read_folder(
     images = decoded(_encoded([path for _, _, path in ordered], folder), image_size, cache, strict=strict, progress=progress)
     kept = [ordered[position] for position in images.kept]
     _, class_names = class_indices([name for part, name, _ in kept if part == "train"])
+    for name in sorted({entry[1] for entry in files_by_part["train"] if entry[1] is not None}):
+        if name not in class_names:
+            raise InputError(f"class {name!r} has no readable image; add some or remove its folder")
     parts: dict[str, Part] = {}
     for part in _ALIASES:
         rows = np.array([row for row, entry in enumerate(kept) if entry[0] == part], np.int64)
@@ -69,9 +72,6 @@ def read_folder(
         labels, _ = class_indices([kept[row][1] for row in rows], class_names)
         names = tuple(str(kept[row][2].relative_to(folder)) for row in rows)
         parts[part] = Part(ImageRows(images.images, rows), labels, names)
-    for name in sorted({entry[1] for entry in files_by_part["train"] if entry[1] is not None}):
-        if name not in class_names:
-            raise InputError(f"class {name!r} has no readable image; add some or remove its folder")
     return Parts(
         name=folder.resolve().name,
         class_names=class_names,

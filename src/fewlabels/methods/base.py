@@ -379,6 +379,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         if session.is_vectors:
             # In double precision a sample's prediction does not depend on which others are in its batch.
             network = network.double()
+            if hasattr(self, "autoencoder_"):
+                self.autoencoder_.double()
         self.network_ = network.eval()
         self.classes_ = classes
         self.sample_shape_ = session.sample_shape

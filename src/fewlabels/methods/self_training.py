@@ -112,6 +112,7 @@ class SelfTraining(SemiSupervisedClassifier):
     first_share: float = 0.5
     top_share: float = 1.0
     soft_labels: bool = True
+    ensemble: bool = True
     threshold: float | None = None
     restart: bool = True
     confidence_weights: bool = False
@@ -129,8 +130,9 @@ class SelfTraining(SemiSupervisedClassifier):
         super()._check_settings()
         if self.rounds != int(self.rounds) or self.rounds < 0:
             raise InputError(f"rounds={self.rounds} is not a whole number of at least 0")
-        if not 0 < self.top_share <= 1:
-            raise InputError(f"top_share={self.top_share} is not in (0, 1]")
+        for name in ("first_share", "top_share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError(f"{name}={getattr(self, name)} is not in (0, 1]")
         if self.threshold is not None and not 0 <= self.threshold < 1:
             raise InputError(f"threshold={self.threshold} is not in [0, 1)")
         if self.labeled_share is not None and not 0 < self.labeled_share < 1:
@@ -152,12 +154,16 @@ class SelfTraining(SemiSupervisedClassifier):
         self.round_pseudo_labels_: list[NDArray[np.int64]] = []
         self.termination_condition_ = "max_iter"
         before: NDArray[np.int64] | None = None
+        opinions: list[NDArray[np.float64]] = []
         last = np.full(len(session.pool), -1)
         for number in range(1, self.rounds + 1):
             if not len(session.pool):
                 self.termination_condition_ = "no_change"
                 break
             probabilities, temperature = self._label(session, network)
+            if self.ensemble:
+                opinions.append(probabilities)
+                probabilities = np.mean(opinions, axis=0)
             confidences, guesses = probabilities.max(1), probabilities.argmax(1)
             taken = self._select(confidences, guesses, number)
             record = {
@@ -315,7 +321,7 @@ def top_of_each_class(
 def is_worse(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> bool:
     """Say whether accuracy on the same samples fell by more than chance explains.
 
-    The paired difference counts when it is more than two standard errors below zero: with the few
+    The paired difference counts when it is more than three standard errors below zero: with the few
     held-out samples there are, a stricter gate would end most trainings on noise.
 
     Examples
@@ -329,4 +335,4 @@ def is_worse(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> bool:
         return False
     difference = after.astype(float) - before.astype(float)
     error = difference.std() / np.sqrt(len(difference))
-    return bool(difference.mean() < -2 * error and difference.sum() <= -2)
+    return bool(difference.mean() < -3 * error and difference.sum() <= -2)

@@ -18,6 +18,7 @@ NETS = {
     "notebook-autoencoder": "the same with max-pooling, dense layers of 25, 15 and the classes on the code",
     "mlp": "two hidden layers of 128 and 64 units, for vectors",
 }
+_SMALLEST = 4
 _WIDTHS = {"fast": (32, 64, 128), "fast-wide": (64, 128, 256)}
 
 
@@ -72,6 +73,10 @@ def build_decoder(net: str, encoder: Encoder, sample_shape: tuple[int, ...]) -> 
 def resolve_net(net: str, sample_shape: tuple[int, ...]) -> str:
     """Return the net's name with "auto" replaced, after checking that it fits the samples."""
     vectors = len(sample_shape) == 1
+    if not vectors and min(sample_shape[:2]) < _SMALLEST:
+        raise InputError(
+            f"images of {sample_shape[0]}x{sample_shape[1]} pixels are too small; {_SMALLEST}x{_SMALLEST} is the least"
+        )
     if net == "auto":
         return "mlp" if vectors else "fast"
     if net not in NETS:
@@ -82,8 +87,6 @@ def resolve_net(net: str, sample_shape: tuple[int, ...]) -> str:
     if vectors != (net == "mlp"):
         kind = "vectors" if vectors else "images"
         raise InputError(f"net {net!r} does not read {kind}; leave net='auto' to choose by the data")
-    if not vectors and min(sample_shape[:2]) < 4:
-        raise InputError(f"images of {sample_shape[0]}x{sample_shape[1]} pixels are too small; 4x4 is the least")
     return net
 
 

@@ -1,0 +1,266 @@
+"""STL-10 and CIFAR in their official forms, from small archives written here; downloads from a local server."""
+
+import hashlib
+import io
+import pickle
+import tarfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from fewlabels import load_dataset
+from fewlabels.data import stl10
+from fewlabels.data.download import download
+from fewlabels.storage.errors import InputError
+
+
+def write_tar(path, files):
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in files.items():
+            if isinstance(content, tarfile.TarInfo):
+                tar.addfile(content)
+            else:
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def stl_images(count, seed):
+    return np.random.default_rng(seed).integers(0, 256, (count, 96, 96, 3), dtype=np.uint8)
+
+
+def stl_bytes(images):
+    # Official layout: channel by channel, each column by column.
+    return images.transpose(0, 3, 2, 1).tobytes()
+
+
+@pytest.fixture
+def stl(tmp_path):
+    train, pool, test = stl_images(20, 0), stl_images(7, 1), stl_images(10, 2)
+    labels = np.arange(20) % 10 + 1
+    files = {
+        "stl10_binary/train_X.bin": stl_bytes(train),
+        "stl10_binary/train_y.bin": labels.astype(np.uint8).tobytes(),
+        "stl10_binary/unlabeled_X.bin": stl_bytes(pool),
+        "stl10_binary/test_X.bin": stl_bytes(test),
+        "stl10_binary/test_y.bin": (np.arange(10) + 1).astype(np.uint8).tobytes(),
+        "stl10_binary/class_names.txt": b"airplane\n",
+        "stl10_binary/fold_indices.txt": b"\n".join(
+            b" ".join(str((k + i) % 20).encode() for i in range(10)) for k in range(10)
+        ),
+    }
+    return write_tar(tmp_path / "stl10_binary.tar.gz", files), files, train, pool
+
+
+def test_stl10_pixels_are_turned_upright_and_labels_begin_at_zero(stl, tmp_path):
+    path, _, train, pool = stl
+    data = load_dataset(f"stl10:{path}", image_size=96, cache_dir=tmp_path / "cache")
+    assert np.array_equal(data.labeled[:], train)
+    assert np.array_equal(data.pool[:], pool)
+    assert data.labels.tolist() == [*range(10)] * 2
+    assert data.class_names[0] == "airplane"
+    assert len(data.test) == 10
+
+
+def test_stl10_is_resized_and_found_by_its_file_name(stl, tmp_path):
+    data = load_dataset(stl[0], cache_dir=tmp_path / "cache")
+    assert data.image_size == (32, 32)
+    assert "resized to 32x32" in data.notes[0]
+    assert abs(float(data.labeled[0].mean()) - float(stl[2][0].mean())) < 2
+
+
+def test_an_stl10_fold_gives_its_images_and_the_rest_join_the_pool(stl, tmp_path):
+    path, _, train, _ = stl
+    data = load_dataset(f"stl10:{path}", image_size=96, fold=3, cache_dir=tmp_path / "cache")
+    assert np.array_equal(data.labeled[:], train[3:13])
+    assert len(data.pool) == 10 + 7
+    assert data.diagnostics.pool_labels[:3].tolist() == [0, 1, 2]
+    with pytest.raises(InputError, match="fold=10"):
+        load_dataset(f"stl10:{path}", fold=10, cache_dir=tmp_path / "cache")
+    with pytest.raises(InputError, match="for stl10 alone"):
+        load_dataset("digits", fold=1)
+
+
+def test_a_truncated_stl10_file_is_refused_and_leaves_no_cache(stl, tmp_path):
+    _, files, *_ = stl
+    files["stl10_binary/test_X.bin"] = files["stl10_binary/test_X.bin"][:-5]
+    path = write_tar(tmp_path / "cut.tar.gz", files)
+    with pytest.raises(InputError, match="no multiple of an image"):
+        load_dataset(f"stl10:{path}", cache_dir=tmp_path / "cache")
+    assert not list((tmp_path / "cache" / "archives").iterdir())
+
+
+def cifar_files(labels_key=b"labels", names=(b"batches.meta", b"label_names"), count=10):
+    generator = np.random.default_rng(0)
+    files = {}
+    for name, rows in (("data_batch_1", 20), ("data_batch_2", 20), ("test_batch", 10)):
+        batch = {
+            b"data": generator.integers(0, 256, (rows, 3072), dtype=np.uint8),
+            labels_key: [int(i % count) for i in range(rows)],
+        }
+        files[name] = pickle.dumps(batch, protocol=2)
+    files[names[0].decode()] = pickle.dumps({names[1]: [b"c%d" % i for i in range(count)]}, protocol=2)
+    return files
+
+
+def test_cifar10_pickles_are_read_as_arrays(tmp_path):
+    files = cifar_files()
+    path = write_tar(tmp_path / "cifar-10-python.tar.gz", {f"cifar-10-batches-py/{k}": v for k, v in files.items()})
+    data = load_dataset(path, cache_dir=tmp_path / "cache")
+    expected = pickle.loads(files["data_batch_1"])[b"data"][0].reshape(3, 32, 32).transpose(1, 2, 0)
+    assert np.array_equal(data.labeled[0], expected)
+    assert data.class_names == tuple(f"c{i}" for i in range(10))
+    assert (len(data.labeled), len(data.test)) == (40, 10)
+
+
+def test_cifar100_takes_the_fine_labels(tmp_path):
+    train = {b"data": np.zeros((200, 3072), np.uint8), b"fine_labels": [i % 100 for i in range(200)]}
+    test = {b"data": np.zeros((100, 3072), np.uint8), b"fine_labels": list(range(100))}
+    meta = {b"fine_label_names": [b"n%d" % i for i in range(100)]}
+    files = {"train": train, "test": test, "meta": meta}
+    packed = {f"cifar-100-python/{k}": pickle.dumps(v, protocol=2) for k, v in files.items()}
+    path = write_tar(tmp_path / "c.tar.gz", packed)
+    data = load_dataset(f"cifar100:{path}", cache_dir=tmp_path / "cache")
+    assert data.class_names[99] == "n99"
+    assert data.test_labels.tolist() == list(range(100))
+
+
+def test_the_binary_version_is_read_too(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (20, 3072), dtype=np.uint8)
+    rows = np.concatenate([(np.arange(20) % 10)[:, None].astype(np.uint8), images], axis=1).tobytes()
+    names = "\n".join(f"c{i}" for i in range(10)).encode()
+    files = {"data_batch_1.bin": rows, "test_batch.bin": rows, "batches.meta.txt": names}
+    path = write_tar(tmp_path / "cifar-10-binary.tar.gz", {f"cifar-10-batches-bin/{k}": v for k, v in files.items()})
+    data = load_dataset(path, cache_dir=tmp_path / "cache")
+    assert np.array_equal(data.labeled[3], images[3].reshape(3, 32, 32).transpose(1, 2, 0))
+    assert data.class_names[7] == "c7"
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
+def test_pickle_code_in_a_cifar_archive_is_not_run(tmp_path):
+    files = cifar_files()
+    target = tmp_path / "owned"
+    files["data_batch_1"] = pickle.dumps({b"data": Bomb(str(target)), b"labels": []}, protocol=2)
+    path = write_tar(tmp_path / "x.tar.gz", files)
+    with pytest.raises(InputError, match="which is not read"):
+        load_dataset(f"cifar10:{path}", cache_dir=tmp_path / "cache")
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("../data_batch_1", tarfile.REGTYPE, "points outside"),
+        ("/etc/data_batch_1", tarfile.REGTYPE, "points outside"),
+        ("data_batch_1", tarfile.SYMTYPE, "a link or a device"),
+        ("data_batch_1", tarfile.CHRTYPE, "a link or a device"),
+    ],
+)
+def test_members_that_point_outside_are_refused(tmp_path, name, kind, message):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, "/etc/passwd"
+    path = write_tar(tmp_path / "x.tar.gz", {name: info})
+    with pytest.raises(InputError, match=message):
+        load_dataset(f"cifar10:{path}", cache_dir=tmp_path / "cache")
+
+
+def test_a_file_that_is_no_archive_is_refused(tmp_path):
+    (tmp_path / "x.tar.gz").write_bytes(b"junk" * 1000)
+    with pytest.raises(InputError, match="not a readable archive"):
+        load_dataset(f"stl10:{tmp_path / 'x.tar.gz'}", cache_dir=tmp_path / "cache")
+
+
+@pytest.fixture
+def server():
+    """A server of one file that cuts the first connections after some bytes, and knows Range or not."""
+
+    class Handler(BaseHTTPRequestHandler):
+        content, cuts, ranges, requests = b"", [], True, []
+
+        def do_GET(self):
+            asked = self.headers.get("Range")
+            type(self).requests.append(asked)
+            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.ranges else 0
+            if start >= len(self.content):
+                self.send_error(416)
+                return
+            body = self.content[start:]
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: self.cuts.pop(0)] if self.cuts else body)
+
+        def log_message(self, *_):
+            pass
+
+    Handler.content, Handler.cuts, Handler.requests, Handler.ranges = b"", [], [], True
+    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=running.serve_forever)
+    thread.start()
+    yield Handler, f"http://127.0.0.1:{running.server_port}/file.bin"
+    running.shutdown()
+    running.server_close()
+    thread.join()
+
+
+CONTENT = bytes(range(256)) * 4000
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+def test_a_download_that_is_cut_goes_on_where_it_was(server, tmp_path):
+    handler, url = server
+    handler.content, handler.cuts = CONTENT, [300_000, 400_000]
+    target = download(url, tmp_path / "file.bin", MD5)
+    assert target.read_bytes() == CONTENT
+    assert handler.requests == [None, "bytes=300000-", "bytes=700000-"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
+    download(url, target, MD5)
+    assert len(handler.requests) == 3
+
+
+def test_a_server_that_cannot_go_on_sends_it_all_again(server, tmp_path):
+    handler, url = server
+    handler.content, handler.cuts, handler.ranges = CONTENT, [300_000], False
+    assert download(url, tmp_path / "file.bin", MD5).read_bytes() == CONTENT
+
+
+def test_a_later_call_continues_an_earlier_one(server, tmp_path):
+    handler, url = server
+    handler.content = CONTENT
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:500_000])
+    assert download(url, tmp_path / "file.bin", MD5).read_bytes() == CONTENT
+    assert handler.requests == ["bytes=500000-"]
+
+
+def test_a_wrong_checksum_is_refused_and_the_file_removed(server, tmp_path):
+    handler, url = server
+    handler.content = CONTENT[:-1] + b"?"
+    with pytest.raises(InputError, match="has checksum"):
+        download(url, tmp_path / "file.bin", MD5)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_address_that_is_not_there_says_what_to_do(tmp_path):
+    with pytest.raises(InputError, match="cannot be downloaded .* give its path"):
+        download("http://127.0.0.1:9/none", tmp_path / "file.bin", MD5)
+
+
+def test_stl10_by_name_is_downloaded_checked_and_read(server, stl, tmp_path, monkeypatch):
+    handler, url = server
+    handler.content = stl[0].read_bytes()
+    monkeypatch.setattr(stl10, "MD5", hashlib.md5(handler.content).hexdigest())
+    data = load_dataset("stl10", url=url, cache_dir=tmp_path / "cache")
+    assert len(data.pool) == 7
+    monkeypatch.setattr(stl10, "MD5", "0" * 32)
+    with pytest.raises(InputError, match="checksum"):
+        load_dataset("stl10", url=url + "x", cache_dir=tmp_path / "cache")

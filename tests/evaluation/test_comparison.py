@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import fewlabels
+from fewlabels import InputError, load_dataset
+from fewlabels.evaluation import compare
+from fewlabels.evaluation import comparison as comparison_module
+from fewlabels.evaluation.conditions import repeat_command
+from fewlabels.evaluation.run_folder import COLUMNS
+from fewlabels.storage.errors import Interrupted
+
+TINY = {"methods": ["supervised", "self-training", "joint-autoencoder"], "labels_per_class": 5, "steps": 6}
+
+
+@pytest.fixture(scope="module")
+def events():
+    return []
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory, events):
+    out = tmp_path_factory.mktemp("comparison") / "run"
+    return compare("digits", **TINY, out=out, settings={"rounds": 1}, observer=events.append)
+
+
+def rows_of(folder):
+    with (folder / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_results_have_one_row_for_each_method_and_its_fixed_columns(found):
+    rows = rows_of(found.folder)
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["method"] for row in rows] == TINY["methods"]
+    assert {(row["labels_per_class"], row["seed"]) for row in rows} == {("5", "0")}
+    for row in rows:
+        assert float(row["test_low"]) <= float(row["test_accuracy"]) <= float(row["test_high"])
+
+
+def test_saved_models_reach_the_accuracy_of_the_table(found):
+    data = load_dataset("digits", labels_per_class=5)
+    for row in rows_of(found.folder):
+        model = fewlabels.load(found.folder / "models" / f"{row['method']}-5-0")
+        assert model.score(data.test, data.test_labels) == pytest.approx(
+            float(row["test_accuracy"]), abs=1e-6
+        )
+
+
+def test_saved_predictions_are_those_that_were_measured(found):
+    for run in found.runs:
+        kept = np.load(found.folder / "predictions" / f"{run.method}-5-0.npz")
+        assert (kept["probabilities"].argmax(1) == kept["labels"]).mean() == run.test_accuracy
+
+
+def test_train_accuracy_leaves_out_the_images_held_out(found):
+    # Five of each class, one of them held out at least: the share of 40 rather than 50 images.
+    counts = [run.train_accuracy * 40 for run in found.runs]
+    assert counts == pytest.approx([round(count) for count in counts])
+
+
+def test_every_event_is_a_line_that_says_whose_it_is(found, events):
+    lines = [json.loads(line) for line in (found.folder / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == len(events)
+    assert [line["method"] for line in lines] == [event["method"] for event in events]
+    assert {(event["run"], event["runs"]) for event in events} == {(1, 3), (2, 3), (3, 3)}
+    assert events[0]["title"] == "(1/3) supervised 5"
+
+
+def test_the_configuration_says_all_that_repeats_the_run(found):
+    config = json.loads((found.folder / "config.json").read_text())
+    assert config["command"] == (
+        "fewlabels compare digits --methods supervised,self-training,joint-autoencoder "
+        "--labels-per-class 5 --seeds 1 --steps 6 --set rounds=1"
+    )
+    assert config["settings"]["self-training"]["rounds"] == 1
+    assert "rounds" not in config["settings"]["supervised"]
+    assert len(config["data"]["5 labels per class, seed 0"]["fingerprint"]) == 64
+    assert {"fewlabels", "torch", "numpy", "python"} <= set(config["versions"])
+
+
+def test_pseudo_labels_are_checked_against_the_truth_of_the_pool(found):
+    record = found.runs[1].rounds[0]
+    assert 0 < record["precision"] <= 1
+    # Right labels over all of the pool: precision times the share that got one.
+    assert record["recall"] == pytest.approx(record["precision"] * record["pool_share"], abs=1e-3)
+
+
+def test_the_shown_mistakes_are_mistakes_and_the_surest_first(found):
+    for run in found.runs:
+        assert all(
+            run.guesses[m.index] == m.guess != m.truth == run.test_labels[m.index] for m in run.mistakes
+        )
+        sureness = [m.confidence for m in run.mistakes]
+        assert sureness == sorted(sureness, reverse=True)
+        assert sureness[0] == pytest.approx(run.test_probabilities.max(1)[~run.correct].max())
+
+
+def test_only_autoencoders_show_reconstructions(found):
+    assert [run.reconstructions is not None for run in found.runs] == [False, False, True]
+    shown = found.runs[2].reconstructions
+    assert shown.originals.shape == shown.reconstructed.shape == (10, 8, 8, 1)
+
+
+def test_all_methods_of_a_seed_see_the_same_labels(monkeypatch, tmp_path):
+    seen = []
+    fit = comparison_module._fit
+
+    def spy(method, data, observer):
+        seen.append((type(method).__name__, data.labeled.rows.tolist()))
+        fit(method, data, observer)
+
+    monkeypatch.setattr(comparison_module, "_fit", spy)
+    compare(
+        "digits",
+        methods=["supervised", "joint-autoencoder"],
+        labels_per_class=3,
+        seeds=2,
+        steps=2,
+        out=tmp_path / "r",
+    )
+    assert [name for name, _ in seen] == ["Supervised", "JointAutoencoder"] * 2
+    assert seen[0][1] == seen[1][1] != seen[2][1] == seen[3][1]
+
+
+def test_the_same_call_gives_the_same_results(found, tmp_path):
+    again = compare("digits", **TINY, out=tmp_path / "again", settings={"rounds": 1})
+    assert [run.test_accuracy for run in again.runs] == [run.test_accuracy for run in found.runs]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"methods": ["suprvised"]}, "did you mean 'supervised'"),
+        ({"methods": []}, "no method is given"),
+        ({"settings": {"rouds": 2}}, "did you mean 'rounds'"),
+        ({"settings": {"steps": 2}}, "give steps itself"),
+        ({"settings": {"dropout": 2}}, "dropout=2"),
+        ({"steps": 5, "epochs": 2}, "steps and epochs are given"),
+        ({"preset": "notebok"}, "did you mean 'notebook'"),
+        ({"labels_per_class": [5, 100_000]}, "100,?000"),
+        ({"labels_per_class": 0}, "labels_per_class=0"),
+        ({"seeds": 0}, "seeds=0"),
+        ({"source": "nowhere/at/all"}, "nowhere/at/all"),
+        ({"settings": {"net": "mlp"}}, "does not read images"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing_on_the_disk(arguments, message, tmp_path):
+    call = {"source": "digits", "steps": None if "epochs" in arguments else 2} | arguments
+    with pytest.raises(InputError, match=message) as error:
+        compare(call.pop("source"), out=tmp_path / "deep" / "run", **call)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_a_comparison_is_kept_unless_told_to_replace_it(tmp_path):
+    one = {"methods": ["supervised"], "labels_per_class": 3, "steps": 2, "out": tmp_path / "run"}
+    compare("digits", **one)
+    before = (tmp_path / "run" / "results.csv").read_text()
+    with pytest.raises(InputError, match="already holds a comparison"):
+        compare("digits", **one)
+    assert (tmp_path / "run" / "results.csv").read_text() == before
+    compare("digits", **{**one, "labels_per_class": 4}, overwrite=True)
+    assert [path.name for path in (tmp_path / "run" / "models").iterdir()] == ["supervised-4-0"]
+
+
+def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="holds other files"):
+        compare("digits", steps=2, out=tmp_path, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def stop_in(number):
+    def observer(event):
+        if event["run"] == number and event["step"] > 0:
+            raise KeyboardInterrupt
+
+    return observer
+
+
+def test_stopping_in_the_second_training_keeps_the_first(tmp_path):
+    finished = []
+    with pytest.raises(Interrupted, match="1 of 3 trainings were finished"):
+        compare("digits", **TINY, out=tmp_path / "run", observer=stop_in(2), on_finished=finished.append)
+    assert [row["method"] for row in rows_of(tmp_path / "run")] == ["supervised"]
+    assert [run.method for run in finished[0].runs] == ["supervised"]
+    assert fewlabels.load(tmp_path / "run" / "models" / "supervised-5-0").classes_.size == 10
+
+
+def test_stopping_in_the_first_training_leaves_nothing(tmp_path):
+    with pytest.raises(Interrupted, match="nothing was written"):
+        compare("digits", **TINY, out=tmp_path / "deep" / "run", observer=stop_in(1))
+    assert not list(tmp_path.iterdir())
+
+
+def test_classes_without_a_label_are_columns_of_zero_probability(tmp_path):
+    images, labels = np.random.default_rng(0).integers(0, 255, (60, 8, 8, 1), np.uint8), np.arange(60) % 3
+    source = {"train": (images[labels < 2], labels[labels < 2]), "test": (images, labels)}
+    try:
+        data = load_dataset(source)
+    except InputError:
+        pytest.skip("the source refuses a class without labels")
+    run = compare(data, methods=["supervised"], steps=2, out=tmp_path / "run").runs[0]
+    assert run.test_probabilities.shape == (60, 3)
+    assert not run.test_probabilities[:, 2].any()
+
+
+def test_a_loaded_data_set_cannot_be_drawn_again(tmp_path):
+    data = load_dataset("digits", labels_per_class=3)
+    with pytest.raises(InputError, match="labels_per_class cannot change a data set"):
+        compare(data, labels_per_class=5, out=tmp_path / "run")
+
+
+def test_the_command_that_repeats_a_run_is_read_back_by_the_command_line(monkeypatch):
+    from typer.testing import CliRunner
+
+    import fewlabels.report
+    from fewlabels.cli import app
+
+    arguments = {
+        "source": "my photos",
+        "methods": ["supervised", "self-training"],
+        "labels_per_class": [5, 20],
+        "seeds": [0, 1, 2],
+        "epochs": 2.5,
+        "image_size": 24,
+        "test_per_class": 7,
+        "preset": "notebook",
+        "settings": {"restart": False, "top_share": 0.5, "optimizer": "adam"},
+        "strict": True,
+    }
+    given = {}
+
+    def record(source, **options):
+        given.update(options, source=source)
+        raise InputError("enough")
+
+    monkeypatch.setattr(fewlabels.report, "compare", record)
+    import shlex
+
+    words = shlex.split(repeat_command(arguments))
+    assert words[:2] == ["fewlabels", "compare"]
+    CliRunner().invoke(app, words[1:])
+    assert {name: given[name] for name in arguments} == {**arguments, "seeds": 3}
+
+
+def test_seeds_that_the_command_line_cannot_say_become_a_python_call():
+    command = repeat_command(
+        {"source": "digits", "methods": ["supervised"], "labels_per_class": None, "seeds": [3, 7]}
+    )
+    assert command == "fewlabels.compare('digits', methods=['supervised'], seeds=[3, 7])"

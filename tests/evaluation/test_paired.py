@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from fewlabels.evaluation.paired import compare_over_seeds, holm, mcnemar_test, sign_flip_p_value
+
+
+def answers(both: int, only_a: int, only_b: int, neither: int):
+    a = np.repeat([True, True, False, False], [both, only_a, only_b, neither])
+    b = np.repeat([True, False, True, False], [both, only_a, only_b, neither])
+    return a, b
+
+
+def test_mcnemar_agrees_with_the_approval_ratings_of_agresti():
+    # Categorical Data Analysis, table 10.1: approval fell from 944 to 880 of 1,600; z squared is 17.36.
+    result = mcnemar_test(*answers(794, 150, 86, 570))
+    assert result.difference == pytest.approx(-0.04)
+    assert (result.low, result.high) == pytest.approx((-0.059, -0.021), abs=5e-4)
+    assert 2e-5 < result.p_value < 5e-5
+
+
+def test_mcnemar_is_exact_for_few_images():
+    # One against nine: twice the chance of at most one head in ten flips.
+    assert mcnemar_test(*answers(5, 1, 9, 5)).p_value == pytest.approx(2 * 11 / 1024)
+
+
+def test_classifiers_that_agree_everywhere_differ_by_nothing():
+    result = mcnemar_test(*answers(30, 0, 0, 10))
+    assert (result.difference, result.p_value) == (0, 1)
+    assert result.low < 0 < result.high
+
+
+def test_a_paired_test_refuses_answers_to_different_images():
+    with pytest.raises(ValueError, match="same images"):
+        mcnemar_test(np.ones(3, bool), np.ones(4, bool))
+
+
+def test_over_seeds_the_t_test_of_students_sleep_data_decides():
+    gains = [12, 24, 13, 13, 0, 10, 18, 8, 46, 14]
+    pairs = [answers(20, 0, gain, 80 - gain) for gain in gains]
+    result = compare_over_seeds([a for a, _ in pairs], [b for _, b in pairs])
+    assert result.difference == pytest.approx(0.158)
+    assert (result.low, result.high) == pytest.approx((0.0700, 0.2460), abs=1e-4)
+    assert result.p_value == pytest.approx(0.00283, abs=1e-5)
+    assert result.seed_differences == pytest.approx([gain / 100 for gain in gains])
+
+
+def test_one_seed_is_mcnemars_test():
+    a, b = answers(40, 3, 14, 20)
+    assert compare_over_seeds([a], [b]) == mcnemar_test(a, b)
+
+
+def test_an_image_counts_once_however_often_it_was_tested():
+    a, b = answers(40, 4, 11, 20)
+    once = mcnemar_test(a, b).p_value
+    # The same answers in five seeds are no more evidence about the images than one seed's.
+    assert compare_over_seeds([a] * 5, [b] * 5).image_p_value == pytest.approx(once)
+
+
+def test_seeds_without_any_spread_need_no_division_by_zero():
+    a, b = answers(10, 0, 5, 5)
+    assert compare_over_seeds([a, a], [b, b]).p_value == 0
+    assert compare_over_seeds([a, a], [a, a]).p_value == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_sign_flip_test_counts_all_flips(seed):
+    gains = np.random.default_rng(seed).integers(-3, 4, 9)
+    totals = [abs(np.dot(signs, gains)) for signs in itertools.product([-1, 1], repeat=len(gains))]
+    expected = np.mean(np.array(totals) >= abs(gains.sum()))
+    assert sign_flip_p_value(gains) == pytest.approx(expected)
+
+
+def test_holm_corrects_as_in_the_textbook():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []

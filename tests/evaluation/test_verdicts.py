@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from fewlabels.evaluation import Comparison, Run
+from fewlabels.evaluation.intervals import wilson_interval
+from fewlabels.evaluation.standings import groups_of
+from fewlabels.evaluation.verdicts import caveat, duel_sentence, headline, standing_sentences
+
+N = 1000
+
+
+def run(method: str, right: int, *, seed: int = 0, labels: int | None = 10, **more) -> Run:
+    """A run that gets the first `right` of 1,000 two-class test images right."""
+    labels_ = np.arange(N) % 2
+    guesses = np.where(np.arange(N) < right, labels_, 1 - labels_)
+    low, high = wilson_interval(right, N)
+    facts = {"train_accuracy": 1.0, "validation_accuracy": math.nan, "test_low": low, "test_high": high}
+    facts |= {"fit_seconds": 1.0, "gradient_images": 100, "parameters": 10, "test_accuracy": right / N} | more
+    return Run(
+        method=method,
+        labels_per_class=labels,
+        seed=seed,
+        test_probabilities=np.eye(2)[guesses],
+        test_labels=labels_,
+        **facts,
+    )
+
+
+def group(*runs: Run):
+    return groups_of(runs)[0]
+
+
+def test_a_clear_lead_is_a_win_with_its_points():
+    found = group(run("supervised", 700), run("self-training", 734))
+    assert headline(found).startswith(
+        "self-training wins with 10 labels per class: 73.4% test accuracy (70.6% to 76.0%)"
+    )
+    assert "3.4 points above supervised (p < 0.001)" in headline(found)
+    sentence = duel_sentence(found.standings[1].duels[0])
+    assert sentence.startswith("beats supervised by 3.4 points (2.2 to 4.6), p < 0.001")
+
+
+def test_a_lead_within_chance_is_no_difference_shown():
+    found = group(run("supervised", 700), run("self-training", 703))
+    assert "no difference to supervised is shown" in headline(found)
+    assert duel_sentence(found.standings[1].duels[0]).startswith(
+        "no difference to supervised shown (+0.3 points"
+    )
+
+
+def test_a_worse_method_is_called_worse():
+    found = group(run("supervised", 700), run("joint-autoencoder", 650))
+    assert duel_sentence(found.standings[1].duels[0]).startswith("worse than supervised by 5.0 points (3.")
+    assert headline(found).startswith("supervised wins")
+
+
+def test_a_difference_that_only_chance_among_many_pairs_makes_is_not_shown():
+    # Alone, six images of difference have p = 0.031; among three pairs Holm's correction takes them back.
+    assert group(run("supervised", 700), run("self-training", 706)).standings[1].duels[0].is_shown
+    three = group(run("supervised", 700), run("self-training", 706), run("joint-autoencoder", 703))
+    assert not three.standings[1].duels[0].is_shown
+
+
+def test_over_seeds_the_sentence_says_what_each_seed_did():
+    runs = [
+        run(method, right + 10 * seed, seed=seed)
+        for seed in range(3)
+        for method, right in (("a", 600), ("b", 650))
+    ]
+    sentence = duel_sentence(group(*runs).standings[1].duels[0])
+    assert "seed by seed +5.0, +5.0, +5.0" in sentence
+
+
+def test_methods_are_compared_on_the_seeds_that_both_have_finished():
+    found = group(run("a", 600, seed=0), run("b", 650, seed=0), run("a", 900, seed=1))
+    assert found.standings[1].duels[0].result.seed_differences == (pytest.approx(0.05),)
+
+
+def test_numbers_of_labels_are_kept_apart():
+    groups = groups_of([run("a", 600, labels=10), run("a", 700, labels=50)])
+    assert [found.labels_per_class for found in groups] == [10, 50]
+    assert [found.best.test_accuracy for found in groups] == [0.6, 0.7]
+
+
+def test_one_seed_carries_a_caveat_and_three_do_not():
+    assert "One seed" in caveat(group(run("a", 600), run("b", 650)))
+    assert caveat(group(*[run(m, 600, seed=s) for s in range(3) for m in "ab"])) is None
+
+
+def test_facts_of_a_run_become_sentences():
+    rounds = [
+        {"pool_share": 0.4, "precision": 0.95, "accepted": True},
+        {"pool_share": 0.8, "precision": 0.9, "accepted": True},
+    ]
+    sentences = standing_sentences(group(run("self-training", 700, rounds=rounds)).standings[0])
+    assert sentences[0].startswith(
+        "overfitting gap of 30.0 points: 100.0% on the images it learned from, 70.0% on"
+    )
+    assert (
+        "the last with 80% of the pool, of whose pseudo-labels 90.0% are right (95.0% of the 40%"
+        in sentences[1]
+    )
+
+
+def test_a_comparison_is_json_without_nan():
+    text = json.dumps(Comparison(("x", "y"), {}, [run("a", 600), run("b", 650)]).to_dict(), allow_nan=False)
+    found = json.loads(text)
+    assert found["runs"][0]["validation_accuracy"] is None
+    assert found["paired_tests"][0]["difference"] == pytest.approx(0.05)

@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+import torch
+
+from fewlabels import InputError, JointAutoencoder, TwoStepAutoencoder
+from fewlabels.methods.reconstruction import Autoencoder
+from fewlabels.nets import build_classifier, build_decoder
+from fewlabels.training.batches import Batch
+from fewlabels.views import ImageViews
+
+
+def nets(turns=0):
+    torch.manual_seed(0)
+    classifier = build_classifier("fast", (8, 8, 3), classes=3)
+    return Autoencoder(classifier, build_decoder("fast", classifier.encoder, (8, 8, 3)), turns)
+
+
+def batch(progress=0.0):
+    torch.manual_seed(1)
+    images = torch.randint(0, 256, (8, 8, 8, 3), dtype=torch.uint8)
+    views = ImageViews(torch.Generator().manual_seed(0), flip=False, shift=0, cutout=0, color=0)
+    return Batch(images, torch.arange(8) % 3, None, images.flip(0), views, progress)
+
+
+def test_the_reconstruction_loss_weighs_hidden_and_visible_pixels_as_asked():
+    ae, inputs = nets().eval(), torch.rand(2, 3, 8, 8)
+    mask = torch.zeros(2, 1, 8, 8)
+    mask[:, :, :4] = 1
+    feature_map = ae.classifier.feature_map(inputs)
+    error = (ae.decoder(feature_map) - inputs).square().mean(1, keepdim=True)
+    for weight, expected in ((1.0, error[:, :, :4].mean()), (0.0, error[:, :, 4:].mean())):
+        found = JointAutoencoder(masked_weight=weight)._reconstruction_loss(ae, feature_map, inputs, mask)
+        assert torch.isclose(found, expected)
+    assert torch.isclose(JointAutoencoder()._reconstruction_loss(ae, feature_map, inputs, None), error.mean())
+
+
+def test_turned_images_are_quarter_turns_and_the_loss_asks_which():
+    ae, method = nets(turns=4).eval(), TwoStepAutoencoder(turn_weight=2.0)
+    inputs = torch.rand(8, 3, 8, 8)
+    turned = method._turned(ae, inputs)
+    for row in range(8):
+        assert torch.equal(turned[row], torch.rot90(inputs[row], row % 4, (1, 2)))
+    feature_map = ae.classifier.feature_map(turned)
+    logits = ae.turn_head(ae.classifier.encoder.pool(feature_map))
+    expected = -logits.log_softmax(1)[torch.arange(8), torch.arange(8) % 4].mean()
+    assert torch.isclose(method._turn_loss(ae, feature_map)["turn"], 2 * expected)
+
+
+def test_the_joint_loss_fades_the_reconstruction_and_keeps_the_labels():
+    method = JointAutoencoder(reconstruction_weight=0.5, mask=0, turn_weight=0)
+    ae = nets().train()
+    start, end = method.loss(ae, batch(0.0)), method.loss(ae, batch(0.75))
+    assert torch.isclose(end["reconstruction"], 0.25 * start["reconstruction"], rtol=1e-4)
+    assert torch.isclose(end["supervised"], start["supervised"], rtol=1e-4)
+
+
+def test_corrupted_images_do_not_enter_the_running_statistics():
+    method, ae = JointAutoencoder(mask=0.5), nets(turns=4).train()
+    alone = nets(turns=4).train()
+    alone.load_state_dict(ae.state_dict())
+    method.loss(ae, batch())
+    alone.classifier(ImageViews(torch.Generator()).plain(batch().labeled))
+    for a, b in zip(ae.classifier.buffers(), alone.classifier.buffers(), strict=True):
+        if a.is_floating_point():
+            assert torch.allclose(a, b)
+
+
+def test_the_consistency_target_gets_no_gradient_and_unsure_samples_no_weight():
+    ae = nets().train()
+    unsure = JointAutoencoder(consistency_weight=1.0, threshold=0.999, turn_weight=0).loss(ae, batch())
+    assert unsure["consistency"] == 0
+    sure = JointAutoencoder(consistency_weight=1.0, threshold=0.0, turn_weight=0).loss(ae, batch())
+    assert sure["consistency"] > 0
+    clean = torch.rand(4, 3, 8, 8, requires_grad=True)
+    logits = torch.zeros(4, 3, requires_grad=True)
+    JointAutoencoder(threshold=0.0)._consistency(ae, clean, logits).backward()
+    assert clean.grad is None
+    assert logits.grad.abs().sum() > 0
+
+
+def test_pretraining_lowers_the_reconstruction_error(color_images):
+    X, y = color_images
+    short = TwoStepAutoencoder(steps=1, pretraining_steps=1, turn_weight=0, random_state=0).fit(X, y)
+    longer = TwoStepAutoencoder(steps=1, pretraining_steps=80, turn_weight=0, random_state=0).fit(X, y)
+    assert longer.reconstruction_error(X) < 0.7 * short.reconstruction_error(X)
+    assert longer.reconstruct(X[:3]).dtype == np.uint8
+    made = longer.reconstruct(X).astype(float) / 255
+    assert longer.reconstruction_error(X) == pytest.approx(((made - X / 255) ** 2).mean(), rel=0.02)
+
+
+def test_a_frozen_encoder_stays_as_pretraining_left_it(color_images):
+    X, y = color_images
+    method = TwoStepAutoencoder(steps=5, freeze=True, random_state=0).fit(X, y)
+    before, after = method.autoencoder_.classifier.encoder.state_dict(), method.network_.encoder.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    fine = TwoStepAutoencoder(steps=5, freeze=False, random_state=0).fit(X, y)
+    before, after = fine.autoencoder_.classifier.encoder.state_dict(), fine.network_.encoder.state_dict()
+    assert not all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_the_pool_is_what_pretraining_learns_from(color_images):
+    X, y = color_images
+    method = TwoStepAutoencoder(steps=2, pretraining_epochs=3, batch_size=10, random_state=0)
+    method.fit(X, y, unlabeled=X)
+    taught = len(X) - len(method.validation_rows_)
+    assert method.stage_steps_["autoencoder"] == round(3 * (taught + len(X)) / 10)
+
+
+def test_images_that_are_not_square_are_turned_by_half_only(color_images):
+    X, y = color_images
+    method = JointAutoencoder(steps=2, random_state=0).fit(X[:, :12], y)
+    assert method.autoencoder_.turn_head.out_features == 2
+
+
+@pytest.mark.parametrize("settings", [{"mask": 1}, {"patch": 0}, {"sigma": -1}, {"masked_weight": 2}, {"turn_weight": -1}])
+def test_settings_out_of_range_are_refused(settings, color_images):
+    with pytest.raises(InputError, match=f"{next(iter(settings))}="):
+        JointAutoencoder(**settings).fit(*color_images)
+    with pytest.raises(InputError, match=f"{next(iter(settings))}="):
+        TwoStepAutoencoder(**settings).fit(*color_images)

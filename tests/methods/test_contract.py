@@ -1,0 +1,260 @@
+"""What every method promises, whatever it learns by."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from fewlabels import METHODS, InputError, make_method
+from fewlabels.data import ImageRows
+
+# -1 and 1 are two classes where they are all there is; the warning that says so is wanted.
+signs = pytest.mark.filterwarnings("ignore:y holds only -1 and 1", "ignore:Estimator's parameters")
+every_method = pytest.mark.parametrize("name", METHODS)
+
+
+@signs
+@parametrize_with_checks([method() for method in METHODS.values()])
+def test_scikit_learns_own_checks_pass(estimator, check):
+    check(estimator)
+
+
+@every_method
+def test_a_few_steps_on_images_beat_chance_by_far(name, few_labels):
+    X, y, test, truth = few_labels
+    method = make_method(name, steps=40, random_state=0).fit(X, y)
+    assert method.score(test, truth) > 0.5
+    assert method.predict(test).shape == truth.shape
+    assert np.allclose(method.predict_proba(test).sum(1), 1)
+    assert method.transform(test[:7]).shape == (7, len(method.get_feature_names_out()))
+    assert method.n_features_in_ == 64
+
+
+@every_method
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_text_labels_with_gaps_are_learned_and_given_back(name, missing, few_labels):
+    X, y, test, _ = few_labels
+    words = np.array([f"digit {label}" if label >= 0 else missing for label in y], dtype=object)
+    method = make_method(name, steps=4, random_state=0).fit(X, words)
+    assert list(method.classes_) == [f"digit {n}" for n in range(10)]
+    assert set(method.predict(test)) <= set(method.classes_)
+    assert list(method.transduction_[:60]) == list(words[:60])
+    assert set(method.transduction_) <= set(method.classes_)
+
+
+@every_method
+def test_a_separate_pool_is_the_same_as_rows_marked_unlabeled(name, few_labels):
+    X, y, test, _ = few_labels
+    marked = make_method(name, steps=5, random_state=0).fit(X, y)
+    apart = make_method(name, steps=5, random_state=0).fit(X[:60], y[:60], unlabeled=X[60:])
+    assert np.array_equal(marked.predict_proba(test), apart.predict_proba(test))
+
+
+@every_method
+def test_uint8_floats_and_lazy_rows_are_the_same_images(name, few_labels):
+    X, y, test, _ = few_labels
+    stored = np.round(X * 255).astype(np.uint8)
+    fits = [make_method(name, steps=3, random_state=0).fit(images, y) for images in (X, stored, stored[..., None])]
+    lazy = make_method(name, steps=3, random_state=0)
+    fits.append(lazy.fit(ImageRows(stored[..., None]), y))
+    first = fits[0].predict_proba(test)
+    for other in fits[1:]:
+        assert np.array_equal(first, other.predict_proba(test))
+
+
+@every_method
+def test_the_same_random_state_gives_the_same_weights_and_another_does_not(name, few_labels):
+    X, y, *_ = few_labels
+    first, again, other = (make_method(name, steps=4, random_state=s).fit(X, y).network_ for s in (1, 1, 2))
+    for a, b in zip(first.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
+
+
+@every_method
+def test_fitting_leaves_the_callers_random_generators_alone(name, few_labels):
+    X, y, *_ = few_labels
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    make_method(name, steps=2).fit(X, y)
+    assert torch.equal(torch.rand(1), expected)
+
+
+@every_method
+def test_training_moves_every_trainable_parameter(name, color_images):
+    X, y = color_images
+    before = make_method(name, steps=1, learning_rate=1e-12, random_state=0)
+    after = make_method(name, steps=3, random_state=0)
+    pairs = zip(
+        before.fit(X, y).network_.named_parameters(), after.fit(X, y).network_.named_parameters(), strict=True
+    )
+    still = [key for (key, a), (_, b) in pairs if a.requires_grad and torch.equal(a, b)]
+    assert still == []
+
+
+@every_method
+def test_every_loss_term_reaches_the_encoder(name, color_images):
+    """Each named loss on its own has a gradient in the first trainable filters."""
+    from fewlabels.training import loop
+
+    seen = {}
+    original = loop.train
+
+    def spy(nets, batches, loss, **rest):
+        losses = loss(next(batches()) if callable(batches) else next(batches))
+        filters = [p for n, p in nets.named_parameters() if "stages.0.first.weight" in n]
+        for term, value in losses.items():
+            (gradient,) = torch.autograd.grad(value, filters, retain_graph=True)
+            seen[term] = float(gradient.abs().max())
+        return original(nets, batches, loss, **rest)
+
+    X, y = color_images
+    method = make_method(name, steps=2, random_state=0)
+    import fewlabels.methods.session as session
+
+    session.train, kept = spy, session.train
+    try:
+        method.fit(X, y, unlabeled=X)
+    finally:
+        session.train = kept
+    assert seen
+    assert all(value > 0 for value in seen.values()), seen
+
+
+@every_method
+def test_methods_work_in_pipelines_searches_and_cross_validation(name):
+    generator = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    X = generator.normal(size=(60, 4)) + 3 * y[:, None]
+    method = make_method(name, steps=20, random_state=0)
+    assert cross_val_score(method, X, y, cv=3).mean() > 0.9
+    search = GridSearchCV(method, {"label_smoothing": [0.0, 0.2]}, cv=2).fit(X, y)
+    assert search.best_score_ > 0.9
+    assert make_pipeline(StandardScaler(), clone(method)).fit(X, y).score(X, y) > 0.9
+
+
+@every_method
+def test_cross_validation_works_on_images(name, digits):
+    images, labels = digits
+    method = make_method(name, steps=20, random_state=0)
+    assert cross_val_score(method, images[:120], labels[:120], cv=2).mean() > 0.3
+
+
+@every_method
+def test_a_fitted_method_survives_pickling(name, few_labels):
+    X, y, test, _ = few_labels
+    method = make_method(name, steps=3, random_state=0).fit(X, y)
+    assert np.array_equal(pickle.loads(pickle.dumps(method)).predict_proba(test), method.predict_proba(test))
+
+
+def test_data_frames_keep_their_column_names():
+    frame = pd.DataFrame({"a": np.arange(30.0), "b": np.arange(30.0)[::-1]})
+    method = make_method("supervised", steps=2).fit(frame, np.arange(30) // 15)
+    assert list(method.feature_names_in_) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 5, "epochs": 1}, "steps and epochs are given"),
+        ({"steps": 0}, "steps=0"),
+        ({"epochs": -1}, "epochs=-1"),
+        ({"budget": "soon"}, "give one like 90s"),
+        ({"batch_size": 1}, "batch_size=1"),
+        ({"net": "fsat"}, "did you mean 'fast'"),
+        ({"optimizer": "moun"}, "did you mean 'muon'"),
+        ({"preset": "notebok"}, "did you mean 'notebook'"),
+        ({"learning_rate": 0}, "learning_rate=0"),
+        ({"validation_fraction": 1.0}, "validation_fraction=1.0"),
+        ({"device": "gpu9"}, "not available here"),
+        ({"precision": "half"}, "unknown precision"),
+        ({"view": "odd"}, "unknown view"),
+        ({"flip": "yes"}, "flip='yes'"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused_with_what_would(settings, message, few_labels):
+    X, y, *_ = few_labels
+    with pytest.raises(InputError, match=message):
+        make_method("supervised", **settings).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "message"),
+    [
+        (np.zeros((4, 8, 8, 2)), [0, 1, 0, 1], "1 or 3 channels"),
+        (np.full((4, 8, 8), np.nan), [0, 1, 0, 1], "NaN or infinity"),
+        (np.full((4, 8, 8), 200.0), [0, 1, 0, 1], "divide by 255"),
+        (np.full((4, 8, 8), -1.0), [0, 1, 0, 1], "values from -1 to -1"),
+        (np.zeros((4, 8, 8)), [0, 1, 0], "4 samples but y has 3"),
+        (np.zeros((4, 8, 8)), [0, 0, -1, 0], "only one class"),
+        (np.zeros((4, 8, 8)), [-1] * 4, "no sample has a label"),
+        (np.zeros((4, 8, 8)), [None] * 4, "no sample has a label"),
+        (np.zeros((4, 8, 8)), None, "y is None"),
+        (np.zeros((4, 3, 3)), [0, 1, 0, 1], "too small"),
+        (np.zeros((4, 8, 8)), np.array(["a", 1, "b", 2], object), "labels mix types"),
+    ],
+)
+def test_data_that_cannot_be_used_are_refused_with_the_reason(X, y, message):
+    with pytest.raises(InputError, match=message):
+        make_method("supervised", steps=1).fit(X, y)
+
+
+def test_a_pool_or_test_image_of_another_shape_is_refused(few_labels):
+    X, y, *_ = few_labels
+    with pytest.raises(InputError, match="unlabeled has images of shape"):
+        make_method("supervised", steps=1).fit(X, y, unlabeled=np.zeros((2, 9, 9)))
+    method = make_method("supervised", steps=1).fit(X, y)
+    with pytest.raises(InputError, match="X has images of shape"):
+        method.predict(np.zeros((2, 9, 9)))
+
+
+def test_an_unknown_method_or_setting_names_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'self-training'"):
+        make_method("selftraining")
+    with pytest.raises(InputError, match="did you mean 'rounds'"):
+        make_method("self-training", round=3)
+
+
+def test_held_out_rows_are_the_same_for_all_methods_and_never_trained_on(digits):
+    images, labels = digits
+    held_out = [
+        make_method(name, steps=1, random_state=7).fit(images[:200], labels[:200]).validation_rows_
+        for name in METHODS
+    ]
+    for rows in held_out[1:]:
+        assert np.array_equal(rows, held_out[0])
+    assert len(held_out[0]) == 20
+    assert set(labels[held_out[0]]) == set(range(10))
+
+
+def test_a_validation_set_of_ones_own_is_used_instead(digits):
+    images, labels = digits
+    method = make_method("supervised", steps=1, random_state=0)
+    method.fit(images[:100], labels[:100], validation=(images[200:250], labels[200:250]))
+    assert len(method.validation_rows_) == 0
+    assert method.validation_accuracy_ == method.score(images[200:250], labels[200:250])
+
+
+def test_a_budget_is_kept_and_its_steps_repeat_the_run(few_labels):
+    X, y, test, _ = few_labels
+    timed = make_method("supervised", budget="3s", random_state=0).fit(X, y)
+    assert timed.fit_seconds_ < 6
+    repeated = make_method("supervised", steps=timed.stage_steps_["classifier"], random_state=0).fit(X, y)
+    assert np.array_equal(timed.predict_proba(test), repeated.predict_proba(test))
+
+
+def test_presets_fill_in_only_what_is_at_its_default(few_labels):
+    X, y, *_ = few_labels
+    method = make_method("supervised", preset="notebook", batch_size=16, steps=2, random_state=0).fit(X, y)
+    assert method.settings_["net"] == "notebook"
+    assert method.settings_["batch_size"] == 16
+    assert method.stage_steps_ == {"classifier": 2}
+    assert method.get_params()["net"] == "auto"

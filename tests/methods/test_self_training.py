@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+
+from fewlabels import InputError, SelfTraining
+from fewlabels.methods.self_training import is_worse, top_of_each_class
+
+
+def test_the_top_share_is_taken_of_each_predicted_class():
+    confidences = np.array([0.9, 0.1, 0.5, 0.8, 0.3, 0.7])
+    guesses = np.array([0, 0, 0, 0, 1, 1])
+    assert top_of_each_class(confidences, guesses, 0.5).tolist() == [True, False, False, True, False, True]
+    assert top_of_each_class(confidences, guesses, 1.0).all()
+
+
+def test_every_round_labels_the_whole_pool_anew(few_labels):
+    X, y, *_ = few_labels
+    method = SelfTraining(rounds=3, steps=15, first_share=1.0, random_state=0).fit(X, y)
+    assert [entry["round"] for entry in method.rounds_] == [1, 2, 3]
+    for labels in method.round_pseudo_labels_:
+        assert len(labels) == 90  # one label an image, however many rounds: nothing is appended twice
+        assert (labels >= 0).all()
+    assert method.rounds_[0]["agreement"] is None
+    first, second = method.round_pseudo_labels_[:2]
+    assert method.rounds_[1]["agreement"] == pytest.approx((first == second).mean())
+    assert 0 < method.rounds_[1]["agreement"] < 1
+
+
+def test_the_share_grows_from_the_first_to_the_top_share(few_labels):
+    X, y, *_ = few_labels
+    method = SelfTraining(rounds=3, steps=3, first_share=0.2, top_share=0.8, random_state=0).fit(X, y)
+    assert [entry["pool_share"] for entry in method.rounds_] == pytest.approx([0.2, 0.5, 0.8], abs=0.05)
+
+
+def test_a_threshold_takes_what_is_above_it(few_labels):
+    X, y, *_ = few_labels
+    method = SelfTraining(rounds=1, steps=30, threshold=0.7, random_state=0).fit(X, y)
+    assert method.rounds_[0]["threshold"] > 0.7
+    assert method.rounds_[0]["pool_share"] < 1
+
+
+def test_when_no_pool_image_is_sure_enough_training_ends(few_labels):
+    X, y, *_ = few_labels
+    method = SelfTraining(rounds=2, steps=1, threshold=0.999, random_state=0).fit(X, y)
+    assert method.termination_condition_ == "no_change"
+    assert method.n_iter_ == 0
+    assert set(method.labeled_iter_[60:]) == {-1}
+
+
+def test_without_a_pool_it_is_its_teacher(digits):
+    images, labels = digits
+    method = SelfTraining(steps=3, random_state=0).fit(images[:50], labels[:50])
+    assert method.termination_condition_ == "no_change"
+    assert list(method.stage_steps_) == ["teacher"]
+
+
+def test_labeled_iter_tells_in_which_round_a_row_got_its_final_label(few_labels):
+    X, y, *_ = few_labels
+    method = SelfTraining(rounds=2, steps=10, first_share=0.3, top_share=0.6, random_state=0).fit(X, y)
+    assert set(method.labeled_iter_[:60]) == {0}
+    first, second = method.round_pseudo_labels_
+    own = method.labeled_iter_[60:]
+    assert np.array_equal(own == -1, second < 0)
+    assert np.array_equal(own == 1, (second >= 0) & (first == second))
+    assert np.array_equal(own == 2, (second >= 0) & (first != second))
+
+
+def test_a_fresh_start_forgets_and_going_on_does_not(few_labels):
+    X, y, *_ = few_labels
+
+    def first_loss_of_the_round(restart):
+        method = SelfTraining(rounds=1, steps=30, restart=restart, random_state=0).fit(X, y)
+        return next(event["loss"] for event in method.history_ if event["stage"] == "round 1")
+
+    assert first_loss_of_the_round(restart=False) < first_loss_of_the_round(restart=True) - 0.3
+
+
+def test_labels_are_averaged_over_the_nets_of_all_rounds(few_labels):
+    X, y, *_ = few_labels
+    settings = {"rounds": 2, "steps": 12, "first_share": 1.0, "random_state": 0, "validation_fraction": 0.0}
+    averaged = SelfTraining(ensemble=True, **settings).fit(X, y).round_pseudo_labels_
+    alone = SelfTraining(ensemble=False, **settings).fit(X, y).round_pseudo_labels_
+    assert np.array_equal(averaged[0], alone[0])
+    # The second round's labels lean on the first's where both nets are asked.
+    assert (averaged[1] == averaged[0]).mean() > (alone[1] == alone[0]).mean()
+
+
+def test_a_student_that_is_far_worse_is_thrown_away(few_labels):
+    X, y, *_ = few_labels
+    teacher = SelfTraining(rounds=0, steps=60, validation_fraction=0.3, random_state=0).fit(X, y)
+    method = SelfTraining(rounds=2, steps=60, student_steps=0.01, validation_fraction=0.3, random_state=0).fit(X, y)
+    assert method.termination_condition_ == "validation"
+    assert method.rounds_[-1]["accepted"] is False
+    assert np.array_equal(method.predict(X), teacher.predict(X))
+
+
+def test_is_worse_needs_more_than_chance():
+    before = np.arange(100) < 80
+    assert is_worse(before, np.arange(100) < 60)
+    assert not is_worse(before, np.arange(100) < 79)
+    assert not is_worse(np.empty(0, bool), np.empty(0, bool))
+
+
+def test_a_pool_sample_of_zero_weight_gets_no_gradient(few_labels):
+    """With a threshold, pool samples below it are in no batch."""
+    X, y, *_ = few_labels
+    method = SelfTraining(rounds=1, steps=20, threshold=0.6, random_state=0)
+    seen = []
+    original = SelfTraining.loss
+
+    def spy(self, nets, batch):
+        seen.append(batch.labeled.clone())
+        return original(self, nets, batch)
+
+    SelfTraining.loss = spy
+    try:
+        method.fit(X, y)
+    finally:
+        SelfTraining.loss = original
+    stored = np.round(X[60:] * 255).astype(np.uint8)
+    left_out = stored[method.round_pseudo_labels_[0] < 0]
+    trained_on = {image.numpy().tobytes() for batch in seen for image in batch}
+    kept = stored[method.round_pseudo_labels_[0] >= 0]
+    duplicates = {image.tobytes() for image in kept}
+    assert not trained_on & ({image.tobytes() for image in left_out} - duplicates)
+    assert trained_on & duplicates
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rounds": -1}, "rounds=-1"),
+        ({"top_share": 0}, "top_share=0"),
+        ({"first_share": 2}, "first_share=2"),
+        ({"threshold": 1}, "threshold=1"),
+        ({"labeled_share": 1}, "labeled_share=1"),
+        ({"student_steps": 0}, "student_steps=0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message, few_labels):
+    X, y, *_ = few_labels
+    with pytest.raises(InputError, match=message):
+        SelfTraining(**settings).fit(X, y)

@@ -1,0 +1,173 @@
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fewlabels.storage.errors import InputError
+from fewlabels.training.batches import Batch, Rows, shuffled_batches
+from fewlabels.training.budget import Clock, parse_seconds
+from fewlabels.training.calibration import best_temperature
+from fewlabels.training.loop import train
+from fewlabels.training.monitor import Monitor
+from fewlabels.training.muon import Muon, orthogonalize
+from fewlabels.training.recipe import Recipe
+
+
+def endless(batch):
+    while True:
+        yield batch
+
+
+def a_batch(size=4):
+    return Batch(torch.zeros(size, 1), torch.zeros(size, dtype=torch.long), None, None, None, 0.0)
+
+
+def fit(net, loss, steps=20, **settings):
+    recipe = Recipe(**{"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.0, "schedule": "constant"} | settings)
+    monitor = Monitor()
+    train(net, endless(a_batch()), loss, steps=steps, recipe=recipe, monitor=monitor, stage="s")
+    return monitor
+
+
+def test_an_orthogonalized_matrix_keeps_its_singular_vectors_and_levels_its_values():
+    torch.manual_seed(0)
+    for shape in ((6, 20), (20, 6)):
+        matrix = torch.randn(shape) @ torch.diag(torch.linspace(0.5, 2, shape[1]))
+        result = orthogonalize(matrix, iterations=5)
+        values = torch.linalg.svdvals(result)
+        assert values.min() > 0.5
+        assert values.max() < 1.3
+        u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+        aligned = u.T @ result @ v.T
+        assert (aligned - torch.diag(aligned.diag())).abs().max() < 0.05
+
+
+def test_muon_holds_the_norm_and_lowers_a_loss():
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(4, 8))
+    target = torch.randn(4, 8)
+    target = target * 2 / target.norm()
+    optimizer = Muon([weight], lr=0.05)
+    losses = []
+    for _ in range(80):
+        loss = (weight - target).square().sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.1 * losses[0]
+    assert 1.5 < weight.norm() < 2.5
+
+
+def test_the_triangle_rises_to_the_peak_and_falls_to_nothing():
+    factors = [Recipe(warmup=0.25).factor(step, 100) for step in range(100)]
+    assert max(factors) == pytest.approx(1, abs=0.02)
+    assert factors.index(max(factors)) == pytest.approx(25, abs=1)
+    assert factors[0] < 0.05
+    assert factors[-1] < 0.01
+    assert {Recipe(schedule="constant").factor(step, 10) for step in range(10)} == {1.0}
+
+
+def test_weights_that_begin_so_move_by_the_factor():
+    net = nn.ModuleDict({"slow": nn.Linear(1, 1, bias=False), "fast": nn.Linear(1, 1, bias=False)})
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    monitor = Monitor()
+    train(
+        net,
+        endless(a_batch()),
+        lambda _: {"l": net["slow"].weight.sum() + net["fast"].weight.sum()},
+        steps=3,
+        recipe=Recipe(optimizer="sgd", learning_rate=0.1, momentum=0.0, schedule="constant"),
+        monitor=monitor,
+        stage="s",
+        rate_factors={"slow.": 0.1},
+    )
+    moved = {name: (p.detach() - before[name]).item() for name, p in net.named_parameters()}
+    assert moved["slow.weight"] == pytest.approx(-0.03, rel=1e-4)
+    assert moved["fast.weight"] == pytest.approx(-0.3, rel=1e-4)
+
+
+def test_weight_decay_spares_biases():
+    net = nn.Linear(1, 1)
+    with torch.no_grad():
+        net.weight.fill_(1.0)
+        net.bias.fill_(1.0)
+    fit(net, lambda _: {"l": 0 * net.weight.sum() + 0 * net.bias.sum()}, weight_decay=0.5)
+    assert net.weight.item() < 0.5
+    assert net.bias.item() == 1.0
+
+
+def test_training_ends_with_the_average_of_the_weights():
+    net = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        net.weight.fill_(0.0)
+    fit(net, lambda _: {"l": -net.weight.sum()}, steps=50, ema_decay=0.9)
+    average, weight = 0.0, 0.0
+    for step in range(50):
+        weight += 0.1
+        decay = min(0.9, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * weight
+    assert net.weight.item() == pytest.approx(average, rel=1e-4)
+
+
+def test_the_history_has_means_of_named_losses_and_counts_images():
+    net = nn.Linear(1, 1)
+    monitor = fit(net, lambda _: {"a": 0 * net.weight.sum() + 2, "b": 0 * net.bias.sum() + 3}, steps=250)
+    assert len(monitor.history) == pytest.approx(125, abs=10)
+    last = monitor.history[-1]
+    assert (last["loss"], last["a"], last["b"]) == (5, 2, 3)
+    assert last["step"] == last["steps"] == 250
+    assert last["gradient_images"] == 1000
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_what_to_try():
+    net = nn.Linear(1, 1)
+    with pytest.raises(InputError, match="no longer finite after 1 of 5 steps; try a learning rate below 0.1"):
+        fit(net, lambda _: {"a": net.weight.sum() * float("nan")}, steps=5)
+
+
+def test_batches_hold_every_row_once_a_pass_and_are_always_full():
+    batches = shuffled_batches(10, 4, np.random.default_rng(0))
+    drawn = [next(batches) for _ in range(5)]
+    assert all(len(batch) == 4 for batch in drawn)
+    assert sorted(np.concatenate(drawn)) == sorted(list(range(10)) * 2)
+
+
+def test_rows_of_several_sources_come_in_the_order_asked_for():
+    first, second = np.arange(6).reshape(3, 2), np.arange(100, 104).reshape(2, 2)
+    rows = Rows([first, np.empty((0, 2), int), Rows([second])])
+    assert len(rows) == 5
+    taken = rows.take(np.array([4, 0, 3, 4]), torch.device("cpu"))
+    assert taken.tolist() == [[102, 103], [0, 1], [100, 101], [102, 103]]
+    assert torch.cat(list(rows.chunks(2, torch.device("cpu")))).shape == (5, 2)
+
+
+def test_calibration_finds_the_temperature_that_made_the_logits_overconfident():
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(4000, 5)) * 2
+    chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = np.array([generator.choice(5, p=row) for row in chances])
+    assert best_temperature(logits, labels) == pytest.approx(1, abs=0.1)
+    assert best_temperature(3 * logits, labels) == pytest.approx(3, abs=0.3)
+    assert best_temperature(logits[:0], labels[:0]) == 1.0
+
+
+def test_ten_right_answers_are_no_proof_of_certainty():
+    logits = np.eye(10) * 4
+    temperature = best_temperature(logits, np.arange(10))
+    confidence = np.exp(4 / temperature) / (np.exp(4 / temperature) + 9)
+    assert confidence == pytest.approx(11 / 12, abs=0.02)
+
+
+@pytest.mark.parametrize("budget", ["", "5 minutes", "-3", "0", "nan", "1h-3m", "m"])
+def test_a_budget_that_is_no_time_is_refused(budget):
+    with pytest.raises(InputError, match="give one like 90s"):
+        parse_seconds(budget)
+
+
+def test_the_clock_gives_as_many_steps_as_fit():
+    clock = Clock(3.0)
+    steps = clock.steps_for(0.5, lambda count: time.sleep(0.01 * count))
+    assert 80 < steps < 150
