@@ -23,6 +23,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+# Typer brings Click's exceptions under its own name; this is the one all usage errors derive from.
+_UsageError: Any = typer.BadParameter.__mro__[1]
+_INTERRUPTED = 130
+_STOPPED = "stopped; nothing was written"
 _out = Console(soft_wrap=True)
 _err = Console(stderr=True, soft_wrap=True)
 
@@ -213,8 +217,8 @@ def predict(
     if out is not None and out.suffix.lower() not in (".csv", ".parquet", ".pq"):
         raise InputError(f"--out {out} is neither .csv nor .parquet")
     predictions = predict_files(load(model), images, strict=strict, progress=not quiet)
-    for path, reason in predictions.skipped:
-        _err.print(f"left out {path}: {reason}", style="yellow", highlight=False)
+    for entry in predictions.skipped:
+        _err.print(f"left out {entry.path}: {entry.reason}", style="yellow", highlight=False, markup=False)
     write_predictions(predictions, out)
     if out is not None:
         _out.print(f"{len(predictions.paths):,} images classified in {out}", highlight=False)
@@ -370,26 +374,28 @@ def _show_comparison(comparison: Any) -> None:
 
 def main() -> None:
     """Run the command line; what a user can mend is one line on standard error, never a traceback."""
-    import click
-
     try:
         code = app(standalone_mode=False)
-    except (InputError, click.UsageError) as error:
-        message = error.format_message() if isinstance(error, click.UsageError) else str(error)
-        _fail(message, 2)
+    except InputError as error:
+        _fail(str(error), 2)
+    except _UsageError as error:
+        _fail(error.format_message(), 2)
     except Interrupted as stop:
-        _fail(str(stop), 130)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("stopped; nothing was written", 130)
+        _fail(str(stop), _INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail(_STOPPED, _INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:
         _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 1)
     else:
+        if code == _INTERRUPTED:  # Typer turns Ctrl-C into this code without a word
+            _fail(_STOPPED, _INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str, code: int) -> None:
-    _err.print(f"[red]error[/red]: {' '.join(message.split())}".replace("[/red]: ", "[/red]: ", 1), highlight=False)
+    _err.print("error: ", style="red", end="")
+    _err.print(" ".join(message.split()), highlight=False, markup=False)
     sys.exit(code)

@@ -60,10 +60,19 @@ def test_an_image_counts_once_however_often_it_was_tested():
     assert compare_over_seeds([a] * 5, [b] * 5).image_p_value == pytest.approx(once)
 
 
-def test_seeds_without_any_spread_need_no_division_by_zero():
+def test_seeds_that_agree_by_luck_prove_no_more_than_their_images():
+    # The t test of two equal differences has p = 0; five images that only B gets right have p = 1/16.
     a, b = answers(10, 0, 5, 5)
-    assert compare_over_seeds([a, a], [b, b]).p_value == 0
+    assert compare_over_seeds([a, a], [b, b]).p_value == pytest.approx(1 / 16)
     assert compare_over_seeds([a, a], [a, a]).p_value == 1
+
+
+def test_a_lucky_seed_proves_nothing_about_the_method():
+    # 300 images to nothing in one seed, nothing in the other: sure about the models, not about the method.
+    lucky, equal = answers(400, 0, 300, 300), answers(400, 0, 0, 600)
+    result = compare_over_seeds([lucky[0], equal[0]], [lucky[1], equal[1]])
+    assert result.image_p_value < 1e-6
+    assert result.p_value == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("seed", range(4))

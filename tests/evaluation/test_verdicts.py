@@ -42,7 +42,7 @@ def test_a_clear_lead_is_a_win_with_its_points():
     )
     assert "3.4 points above supervised (p < 0.001)" in headline(found)
     sentence = duel_sentence(found.standings[1].duels[0])
-    assert sentence.startswith("beats supervised by 3.4 points (2.2 to 4.6), p < 0.001")
+    assert sentence.startswith("beats supervised by 3.4 points (2.2 to 4.5), p < 0.001")
 
 
 def test_a_lead_within_chance_is_no_difference_shown():

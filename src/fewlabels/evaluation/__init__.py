@@ -1,18 +1,24 @@
-"""How good a model is, how surely, and whether it beats another: measured on images that training never saw."""
+"""Measure methods and compare them: intervals, paired tests, the comparison protocol."""
 
 from fewlabels.evaluation.comparison import compare
-from fewlabels.evaluation.intervals import wilson_interval
-from fewlabels.evaluation.measure import evaluate_model
-from fewlabels.evaluation.paired import PairedTest, compare_pairs, holm
-from fewlabels.evaluation.records import Comparison, Run
+from fewlabels.evaluation.intervals import mean_interval, wilson_interval
+from fewlabels.evaluation.metrics import evaluate_model, pseudo_label_quality
+from fewlabels.evaluation.paired import PairedResult, compare_over_seeds, holm, mcnemar_test
+from fewlabels.evaluation.records import Comparison
+from fewlabels.evaluation.run import Mistake, Reconstructions, Run
 
 __all__ = [
     "Comparison",
-    "PairedTest",
+    "Mistake",
+    "PairedResult",
+    "Reconstructions",
     "Run",
     "compare",
-    "compare_pairs",
+    "compare_over_seeds",
     "evaluate_model",
     "holm",
+    "mcnemar_test",
+    "mean_interval",
+    "pseudo_label_quality",
     "wilson_interval",
 ]

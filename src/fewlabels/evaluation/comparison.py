@@ -1,37 +1,27 @@
-"""Several methods on the same images and the same draws of labels, each measured once at the end."""
+"""The protocol: the same images and labels for every method, test images once, everything written down."""
 
 from __future__ import annotations
 
-import csv
-import datetime
-import io
-import json
-import math
-import platform
-import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from fewlabels.data import ImageDataset, load_dataset
-from fewlabels.evaluation.measure import accuracy_facts
-from fewlabels.evaluation.records import COLUMNS, Comparison, Run, plain
-from fewlabels.methods import METHODS, SemiSupervisedClassifier, make_method
-from fewlabels.methods.reconstruction import AutoencoderClassifier
-from fewlabels.storage.atomic import write_bytes, write_json, write_text
-from fewlabels.storage.errors import InputError, Interrupted
+from fewlabels.evaluation.conditions import environment, repeat_command
+from fewlabels.evaluation.measure import measure
+from fewlabels.evaluation.records import Comparison
+from fewlabels.evaluation.run_folder import RunFolder, check_out
+from fewlabels.methods import METHODS, SemiSupervisedClassifier, make_method, method_name
+from fewlabels.storage.errors import InputError, Interrupted, nearest
+from fewlabels.training.device import choose_device
 from fewlabels.training.monitor import Event, Observer
-
-_SHOWN = 10
 
 
 def compare(
     source: Any = "digits",
     *,
-    methods: Sequence[str] | None = None,
+    methods: Sequence[str] | str | None = None,
     labels_per_class: int | Sequence[int] | None = None,
     seeds: int | Sequence[int] = 1,
     steps: int | None = None,
@@ -43,289 +33,247 @@ def compare(
     fold: int | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
-    strict: bool = False,
-    settings: Mapping[str, Any] | None = None,
+    settings: dict[str, Any] | None = None,
     observer: Observer | None = None,
     cache_dir: str | Path | None = None,
+    strict: bool = False,
     progress: bool = False,
     on_finished: Callable[[Comparison], None] | None = None,
 ) -> Comparison:
-    """Train methods, measure them on the test images, and write everything into one folder.
+    """Train several methods on the same images and labels and find out which is best, and how surely.
 
-    All methods see the same labeled images, the same images held out, and the same pool. The test images are
-    handed over once, when a model is final.
+    For each seed and number of labels the data are drawn once, each method is fitted with that seed, and the
+    test images are classified once. Every finished run is on disk before the next begins.
 
     Parameters
     ----------
-    source : Any
-        As for `load_dataset`.
+    source : str, Path, tuple, mapping or ImageDataset
+        Whatever `load_dataset` takes, or a data set that it gave.
     methods : sequence of str, optional
-        Names; all when not given.
+        Names from `METHODS`; all when not given.
     labels_per_class : int or sequence of int, optional
-        How many labels of each class to give; several are tried one after the other.
+        Labels of each class to learn from; several numbers are compared one by one.
     seeds : int or sequence of int
-        How many repetitions, or which; a seed is the draw of labels and of the initial weights.
+        How many draws of labels and initial weights (an int: seeds 0, 1, …), or which.
     steps, epochs, budget : optional
-        Length of each training, see `SemiSupervisedClassifier`.
-    image_size, test_per_class, fold, strict, cache_dir, progress
-        As for `load_dataset`.
+        Length of the training, at most one of them; see `SemiSupervisedClassifier`.
+    image_size, test_per_class, fold, cache_dir, strict, progress
+        See `load_dataset`.
     preset : {"default", "notebook"}
-        For all methods.
+        Of every method.
     out : str or Path, optional
-        The run folder; a new one below `runs/` when not given.
+        Folder for everything; `./runs/<data set>-<date>-<time>` when not given.
     overwrite : bool
         Replace an earlier comparison in `out`.
-    settings : mapping, optional
-        More hyper-parameters; one that only some methods have is given to those.
+    settings : dict, optional
+        More hyper-parameters; each goes to the methods that have it.
     observer : callable, optional
-        Is called with each progress event.
+        Is called with each event of a training, a dict; `title`, `method`, `labels_per_class`, `seed`, `run`
+        and `runs` say which.
     on_finished : callable, optional
-        Is called with the comparison at the end, also when it is interrupted after a finished training.
+        Is called with the comparison at the end, also when it is stopped after a finished training.
+        `fewlabels.compare` writes the report here.
 
     Returns
     -------
     Comparison
+        Also written to `out`: `config.json`, `metrics.jsonl`, `results.csv`, `results.json`, `models/` and
+        `predictions/`.
 
     Raises
     ------
     InputError
-        If anything given cannot be used; nothing is written then.
+        If an argument or the source cannot be used; nothing is written then.
+    Interrupted
+        If stopped by Ctrl-C; the finished runs are kept.
 
     Examples
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     found = compare("digits", methods=["supervised"], steps=20, out=folder + "/run")
-    >>> found.table()[0]["method"]
-    'supervised'
+    ...     found = compare("digits", methods=["supervised"], steps=30, out=folder)
+    ...     sorted(path.name for path in found.folder.iterdir())[-2:]
+    ['results.csv', 'results.json']
     """
-    names = _method_names(methods)
-    counts: list[int | None] = (
-        list(labels_per_class) if isinstance(labels_per_class, Sequence) else [labels_per_class]
-    )
-    seed_list = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    if not seed_list or not counts:
-        raise InputError("nothing to compare: give at least one seed and one number of labels per class")
-    length = {"steps": steps, "epochs": epochs, "budget": budget}
-    given = dict(settings or {})
-    learners = {name: _learner(name, names, length, preset, given, seed_list[0]) for name in names}
-    load = {"image_size": image_size, "test_per_class": test_per_class, "fold": fold, "strict": strict}
-    first = _load(source, counts[0], seed_list[0], load, cache_dir, progress)
-    for count in counts[1:]:
-        _load(source, count, seed_list[0], load, cache_dir, progress)  # fewer images than asked for show now
-    folder = _run_folder(out, first.name, overwrite)
-    config = {
-        "source": first.source,
-        "methods": names,
-        "labels_per_class": counts,
-        "seeds": seed_list,
-        **length,
-        **load,
-        "preset": preset,
-        "settings": plain(given),
-        "resolved": {name: plain(_resolved(learner)) for name, learner in learners.items()},
-        "command": _command(first.source, names, counts, seed_list, length, load, preset, given),
-        "versions": _versions(),
-        "machine": {"processor": platform.machine(), "threads": torch.get_num_threads()},
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    names = _methods(methods)
+    sizes, seed_list = _label_counts(labels_per_class), _seeds(seeds)
+    given = {
+        name: value
+        for name, value in {"preset": preset, "steps": steps, "epochs": epochs, "budget": budget}.items()
+        if value is not None
     }
-    comparison = Comparison(config, first.summary(), [], first.test, folder)
-    write_json(folder / "config.json", plain(config))
-    total = len(seed_list) * len(counts) * len(names)
+    extra = dict(settings or {})
+    _check_settings(names, given, extra)
+    check_out(out, overwrite=overwrite)
+
+    def draw(size: int | None, seed: int, *, progress: bool = False) -> ImageDataset:
+        if isinstance(source, ImageDataset):
+            return source
+        return load_dataset(
+            source,
+            image_size=image_size,
+            labels_per_class=size,
+            test_per_class=test_per_class,
+            random_state=seed,
+            fold=fold,
+            strict=strict,
+            cache_dir=cache_dir,
+            progress=progress,
+        )
+
+    if isinstance(source, ImageDataset):
+        _refuse_draws(
+            image_size=image_size, labels_per_class=labels_per_class, test_per_class=test_per_class, fold=fold
+        )
+    first = draw(sizes[0], seed_list[0], progress=progress)
+    for size in sizes[1:]:
+        draw(size, seed_list[0])  # too large a number is told now, not after hours of training
+    arguments = {
+        "source": source if isinstance(source, str | Path) else None,
+        "methods": names,
+        "labels_per_class": None if sizes == [None] else sizes,
+        "seeds": seed_list,
+        "steps": steps,
+        "epochs": epochs,
+        "budget": budget,
+        "image_size": image_size,
+        "preset": preset,
+        "test_per_class": test_per_class,
+        "fold": fold,
+        "settings": extra,
+        "strict": strict,
+    }
+    device = str(choose_device(str(extra.get("device", "auto"))))
+    config: dict[str, Any] = {
+        "source": first.source,
+        "command": repeat_command(arguments),
+        "arguments": {**arguments, "source": first.source},
+        "settings": {},
+        **environment(device),
+        "data": {},
+    }
+    folder = RunFolder(out, first.name, overwrite=overwrite)
+    comparison = Comparison(class_names=first.class_names, config=config, folder=folder.path)
+    plan = [(seed, size, name) for seed in seed_list for size in sizes for name in names]
+    drawn: tuple[Any, ImageDataset] | None = None
     try:
-        with (folder / "metrics.jsonl").open("w", encoding="utf-8") as metrics:
-            for seed in seed_list:
-                for count in counts:
-                    data = _load(source, count, seed, load, cache_dir, progress)
-                    for name in names:
-                        learner = _learner(name, names, length, preset, given, seed)
-                        tags = {"method": name, "labels_per_class": count, "seed": seed}
-                        position = {"run": len(comparison.runs) + 1, "runs": total}
-
-                        def tell(event: Event, tags: Event = tags, position: Event = position) -> None:
-                            metrics.write(json.dumps(plain(tags | event)) + "\n")
-                            metrics.flush()
-                            if observer is not None:
-                                observer({**event, **tags, **position, "title": _title(tags, position)})
-
-                        validation = None if data.validation is None else (data.validation, data.validation_labels)
-                        learner.fit(
-                            data.labeled, data.labels, unlabeled=data.pool, validation=validation, observer=tell
-                        )
-                        run = _measure(learner, data, tags)
-                        comparison.runs.append(run)
-                        _keep(comparison, run, learner)
+        for number, (seed, size, name) in enumerate(plan, 1):
+            if drawn is None or drawn[0] != (seed, size):
+                drawn = ((seed, size), draw(size, seed))
+            data = drawn[1]
+            labels = data.labels_per_class
+            config["data"][_draw_name(labels, seed)] = data.summary()
+            method = make_method(name, random_state=seed, **given, **_own(name, extra))
+            facts = {
+                "method": name,
+                "labels_per_class": labels,
+                "seed": seed,
+                "run": number,
+                "runs": len(plan),
+            }
+            _fit(method, data, _told(folder, config, facts, observer))
+            run = measure(name, method, data, labels_per_class=labels, seed=seed)
+            config["settings"][name] = run.settings
+            folder.add_run(comparison, run, method)
     except KeyboardInterrupt as stop:
         done = len(comparison.runs)
-        if done and on_finished is not None:
-            on_finished(comparison)
+        if not done:
+            raise Interrupted("stopped before the first training was finished; nothing was written") from stop
         raise Interrupted(
-            f"stopped with {done} of {total} trainings done; "
-            + (f"their results and report are in {folder}" if done else f"no results; settings are in {folder}")
+            f"stopped; {done} of {len(plan)} trainings were finished and are kept in {folder.path}"
         ) from stop
-    if on_finished is not None:
-        on_finished(comparison)
+    finally:
+        folder.close()
+        if comparison.runs:
+            folder.write_results(comparison)
+            if on_finished is not None:
+                on_finished(comparison)
+        else:
+            folder.discard()
     return comparison
 
 
-def _method_names(methods: Sequence[str] | None) -> list[str]:
-    if methods is None:
-        return list(METHODS)
-    names = []
-    for name in [methods] if isinstance(methods, str) else methods:
-        make_method(name)
-        names.append(next(key for key, method in METHODS.items() if name in (key, method.__name__)))
-    if not names:
-        raise InputError(f"no method is named; known: {', '.join(METHODS)}")
-    return list(dict.fromkeys(names))
-
-
-def _learner(
-    name: str, names: list[str], length: dict[str, Any], preset: str, given: dict[str, Any], seed: int
-) -> SemiSupervisedClassifier:
-    own = dict(given)
-    for setting in given:
-        knowing = [other for other in names if setting in make_method(other).get_params()]
-        if knowing and name not in knowing:
-            del own[setting]  # another method's setting; one that none knows is refused by make_method
-    return make_method(name, preset=preset, random_state=seed, **length, **own).check_settings()
-
-
-def _resolved(learner: SemiSupervisedClassifier) -> dict[str, Any]:
-    return {key: value for key, value in learner._resolved().get_params().items() if key != "random_state"}
-
-
-def _load(
-    source: Any, count: int | None, seed: int, load: dict[str, Any], cache_dir: str | Path | None, progress: bool
-) -> ImageDataset:
-    if isinstance(source, ImageDataset):
-        return source
-    return load_dataset(
-        source, labels_per_class=count, random_state=seed, cache_dir=cache_dir, progress=progress, **load
+def _fit(method: SemiSupervisedClassifier, data: ImageDataset, observer: Observer) -> None:
+    method.fit(
+        data.labeled,
+        data.labels,
+        unlabeled=data.pool if len(data.pool) else None,
+        validation=None if data.validation is None else (data.validation, data.validation_labels),
+        observer=observer,
     )
 
 
-def _run_folder(out: str | Path | None, name: str, overwrite: bool) -> Path:
-    if out is None:
-        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        folder = Path("runs") / f"{name}-{stamp}"
-    else:
-        folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; give the name of a folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        known = (folder / "config.json").exists()
-        if not (known and overwrite):
-            hint = "add --overwrite to replace it, or give another folder" if known else "give a new or empty folder"
-            raise InputError(f"{folder} already holds {'a run' if known else 'files'}; {hint}")
-        for name in ("results.csv", "results.json", "report.html", "metrics.jsonl", "config.json"):
-            (folder / name).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def _told(
+    folder: RunFolder, config: dict[str, Any], facts: dict[str, Any], observer: Observer | None
+) -> Observer:
+    """Return an observer that writes each event down and passes it on with the facts of its run."""
+
+    def tell(event: Event) -> None:
+        folder.begin(config)
+        folder.add_event({**facts, **event})
+        if observer is not None:
+            observer({**event, **facts, "title": _title(facts)})
+
+    return tell
 
 
-def _measure(learner: SemiSupervisedClassifier, data: ImageDataset, tags: dict[str, Any]) -> Run:
-    taught = np.setdiff1d(np.arange(len(data.labels)), learner.validation_rows_)
-    train = float((learner.predict(data.labeled.take(taught)) == data.labels[taught]).mean())
-    # Classes without a label keep a probability of zero, so that columns are the data set's classes.
-    probabilities = np.zeros((len(data.test), len(data.class_names)), np.float32)
-    probabilities[:, learner.classes_] = learner.predict_proba(data.test)
-    facts = accuracy_facts(probabilities.argmax(1), data.test_labels)
-    rounds = [dict(entry) for entry in getattr(learner, "rounds_", [])]
-    for entry, labels in zip(rounds, getattr(learner, "round_pseudo_labels_", []), strict=True):
-        known = (labels >= 0) & (data.diagnostics.pool_labels >= 0)
-        truth = data.diagnostics.pool_labels[known]
-        entry["precision"] = float((learner.classes_[labels[known]] == truth).mean()) if known.any() else None
-    shown, error = None, None
-    if isinstance(learner, AutoencoderClassifier):
-        some = data.test[:_SHOWN]
-        shown = (some, learner.reconstruct(some))
-        error = learner.reconstruction_error(data.test[:1000])
-    return Run(
-        **tags,
-        train_accuracy=train,
-        validation_accuracy=learner.validation_accuracy_,
-        test_accuracy=facts["test_accuracy"],
-        test_low=facts["test_low"],
-        test_high=facts["test_high"],
-        fit_seconds=learner.fit_seconds_,
-        gradient_images=learner.gradient_images_,
-        parameters=learner.n_parameters_,
-        settings=learner.settings_,
-        stage_steps=learner.stage_steps_,
-        architecture=learner.describe(),
-        summary=(type(learner).__doc__ or "").strip().splitlines()[0],
-        test_probabilities=probabilities,
-        test_labels=data.test_labels,
-        history=learner.history_,
-        rounds=rounds,
-        reconstructions=shown,
-        reconstruction_error=error,
-        temperature=learner.temperature_,
-    )
+def _methods(methods: Sequence[str] | str | None) -> list[str]:
+    chosen = list(METHODS) if methods is None else [methods] if isinstance(methods, str) else list(methods)
+    if not chosen:
+        raise InputError(f"no method is given; choose of {', '.join(METHODS)}")
+    return list(dict.fromkeys(method_name(type(make_method(name))) for name in chosen))
 
 
-def _keep(comparison: Comparison, run: Run, learner: SemiSupervisedClassifier) -> None:
-    """Write a finished run at once, so that an interruption loses nothing that is done."""
-    folder = comparison.folder
-    learner.save(
-        folder / "models" / run.key, class_names=[comparison.class_names[index] for index in learner.classes_]
-    )
-    content = io.BytesIO()
-    np.savez_compressed(content, probabilities=run.test_probabilities, labels=run.test_labels)
-    write_bytes(folder / "predictions" / f"{run.key}.npz", content.getvalue())
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in comparison.table():
-        missing = {key: "" for key, value in row.items() if isinstance(value, float) and math.isnan(value)}
-        writer.writerow(row | missing)
-    write_text(folder / "results.csv", text.getvalue())
-    write_json(folder / "results.json", plain(comparison.to_dict()))
+def _label_counts(labels_per_class: int | Sequence[int] | None) -> list[int | None]:
+    if labels_per_class is None:
+        return [None]
+    counts = [labels_per_class] if isinstance(labels_per_class, int) else list(labels_per_class)
+    if not counts or any(count != int(count) or count < 1 for count in counts):
+        raise InputError(
+            f"labels_per_class={labels_per_class!r} is not one or several whole numbers of at least 1"
+        )
+    return list(dict.fromkeys(int(count) for count in counts))
 
 
-def _title(tags: dict[str, Any], position: dict[str, Any]) -> str:
-    return f"[{position['run']}/{position['runs']}] {tags['method']}"
+def _seeds(seeds: int | Sequence[int]) -> list[int]:
+    chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if not chosen or any(seed != int(seed) or seed < 0 for seed in chosen):
+        raise InputError(
+            f"seeds={seeds!r} is neither a number of seeds of at least 1 nor a list of seeds from 0 on"
+        )
+    return list(dict.fromkeys(int(seed) for seed in chosen))
 
 
-def _versions() -> dict[str, str]:
-    import sklearn
-
-    from fewlabels import __version__
-
-    return {
-        "fewlabels": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "scikit-learn": sklearn.__version__,
-    }
+def _own(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    known = {field.name for field in fields(METHODS[name])}
+    return {setting: value for setting, value in settings.items() if setting in known}
 
 
-def _command(
-    source: str,
-    names: list[str],
-    counts: list[int | None],
-    seeds: list[int],
-    length: dict[str, Any],
-    load: dict[str, Any],
-    preset: str,
-    given: dict[str, Any],
-) -> str:
-    words = ["fewlabels", "compare", source]
-    if names != list(METHODS):
-        words += ["--methods", ",".join(names)]
-    if counts != [None]:
-        words += ["--labels-per-class", ",".join(str(count) for count in counts)]
-    if seeds != [0]:
-        words += ["--seeds", str(len(seeds))]
-    for name, value in {**length, **{key: load[key] for key in ("image_size", "test_per_class", "fold")}}.items():
+def _check_settings(names: list[str], given: dict[str, Any], extra: dict[str, Any]) -> None:
+    known = sorted({field.name for name in names for field in fields(METHODS[name])})
+    for setting in extra:
+        if setting not in known:
+            raise InputError(f"none of {', '.join(names)} has a setting {setting!r}{nearest(setting, known)}")
+        if setting in given or setting in ("random_state", "steps", "epochs", "budget", "preset"):
+            option = "seeds" if setting == "random_state" else setting
+            raise InputError(f"{setting!r} is no extra setting; give {option} itself")
+    for name in names:
+        make_method(name, **given, **_own(name, extra)).check_settings()
+
+
+def _refuse_draws(**options: Any) -> None:
+    for name, value in options.items():
         if value is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    if load["strict"]:
-        words.append("--strict")
-    if preset != "default":
-        words += ["--preset", preset]
-    for name, value in given.items():
-        words += ["--set", f"{name}={json.dumps(value) if not isinstance(value, str) else value}"]
-    return shlex.join(words)
+            raise InputError(
+                f"{name} cannot change a data set that is already loaded; give it to load_dataset"
+            )
+
+
+def _draw_name(size: int | None, seed: int) -> str:
+    return f"{'all' if size is None else size} labels per class, seed {seed}"
+
+
+def _title(facts: dict[str, Any]) -> str:
+    labels = "" if facts["labels_per_class"] is None else f" {facts['labels_per_class']}"
+    seed = "" if facts["seed"] == 0 else f" seed {facts['seed']}"
+    return f"({facts['run']}/{facts['runs']}) {facts['method']}{labels}{seed}"

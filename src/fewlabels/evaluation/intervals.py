@@ -1,4 +1,4 @@
-"""Confidence intervals."""
+"""How far a measured accuracy may be from the true one."""
 
 from __future__ import annotations
 
@@ -9,37 +9,55 @@ import numpy as np
 from scipy import stats
 
 
-def wilson_interval(correct: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's score interval of a share.
+def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return Wilson's interval of an accuracy measured on `n` independent images.
 
     Parameters
     ----------
-    correct, count : int
-        Number of right answers, and of all; `count` at least 1.
+    correct : int
+        Number of images classified rightly, from 0 to `n`.
+    n : int
+        Number of images, at least 1.
     confidence : float
-        In (0, 1).
+        Share of such intervals that hold the true accuracy, in (0, 1).
+
+    Returns
+    -------
+    low, high : float
+        Within [0, 1].
 
     Examples
     --------
-    >>> low, high = wilson_interval(8, 10)
-    >>> round(low, 3), round(high, 3)
-    (0.49, 0.943)
+    >>> low, high = wilson_interval(81, 263)
+    >>> round(low, 4), round(high, 4)
+    (0.2553, 0.3662)
     """
-    found = stats.binomtest(correct, count).proportion_ci(confidence, method="wilson")
-    return float(found.low), float(found.high)
+    interval = stats.binomtest(correct, n).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
-    """Return the mean of a few repetitions and its t interval (NaN bounds for a single one).
+    """Return the mean of one measurement per seed and Student's interval of it.
+
+    Parameters
+    ----------
+    values : sequence of float
+        One value a seed; with a single one there is no interval and its bounds are NaN.
+    confidence : float
+        In (0, 1).
+
+    Returns
+    -------
+    mean, low, high : float
 
     Examples
     --------
-    >>> [round(x, 3) for x in mean_interval([0.7, 0.72, 0.74])]
+    >>> [round(value, 3) for value in mean_interval([0.7, 0.72, 0.74])]
     [0.72, 0.67, 0.77]
     """
-    array = np.asarray(values, float)
-    mean = float(array.mean())
-    if len(array) < 2:
+    numbers = np.asarray(values, float)
+    mean = float(numbers.mean())
+    if len(numbers) < 2:
         return mean, math.nan, math.nan
-    half = float(stats.t.ppf((1 + confidence) / 2, len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array)))
+    half = float(stats.t.ppf((1 + confidence) / 2, len(numbers) - 1) * stats.sem(numbers))
     return mean, mean - half, mean + half

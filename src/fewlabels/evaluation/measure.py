@@ -1,4 +1,4 @@
-"""One model on one test set."""
+"""What is measured of a fitted method, once."""
 
 from __future__ import annotations
 
@@ -9,53 +9,98 @@ from numpy.typing import NDArray
 
 from fewlabels.data import ImageDataset
 from fewlabels.evaluation.intervals import wilson_interval
+from fewlabels.evaluation.metrics import (
+    accuracy,
+    balanced_accuracy,
+    class_probabilities,
+    pseudo_label_quality,
+)
+from fewlabels.evaluation.run import Mistake, Reconstructions, Run
 from fewlabels.methods import SemiSupervisedClassifier
-from fewlabels.storage.errors import InputError
+
+_SHOWN_MISTAKES = 12
+_SHOWN_RECONSTRUCTIONS = 10
 
 
-def evaluate_model(model: SemiSupervisedClassifier, data: ImageDataset) -> dict[str, Any]:
-    """Return a saved model's accuracy on the test images of a data set.
+def measure(
+    name: str,
+    method: SemiSupervisedClassifier,
+    data: ImageDataset,
+    *,
+    labels_per_class: int | None,
+    seed: int,
+) -> Run:
+    """Return the record of a method that was fitted on the data's labeled and pool images.
 
-    Classes are matched by their names.
-
-    Returns
-    -------
-    dict
-        `test_accuracy` with its 95 % interval `test_low` to `test_high`, `balanced_accuracy`, `test_images`;
-        accuracies are fractions.
-
-    Raises
-    ------
-    InputError
-        If the model knows none of the classes, or reads images of another kind.
+    The test images are looked at here, after all training, and nowhere before.
     """
-    names = getattr(model, "class_names_", [str(name) for name in model.classes_])
-    if not set(names) & set(data.class_names):
-        raise InputError(
-            f"the model's classes ({', '.join(names[:5])}, …) are none of the source's "
-            f"({', '.join(data.class_names[:5])}, …)"
+    columns = np.asarray(method.classes_, np.int64)
+    learned = np.setdiff1d(np.arange(len(data.labels)), method.validation_rows_)
+    probabilities = class_probabilities(method, data.test, columns, len(data.class_names))
+    guesses = probabilities.argmax(1)
+    right = int((guesses == data.test_labels).sum())
+    low, high = wilson_interval(right, len(guesses))
+    return Run(
+        method=name,
+        labels_per_class=labels_per_class,
+        seed=seed,
+        train_accuracy=accuracy(data.labels[learned], method.predict(data.labeled.take(learned))),
+        validation_accuracy=method.validation_accuracy_,
+        test_accuracy=right / len(guesses),
+        test_low=low,
+        test_high=high,
+        fit_seconds=method.fit_seconds_,
+        gradient_images=int(method.gradient_images_),
+        parameters=method.n_parameters_,
+        test_probabilities=probabilities,
+        test_labels=data.test_labels,
+        balanced_accuracy=balanced_accuracy(data.test_labels, guesses),
+        settings=dict(method.settings_),
+        architecture=method.describe(),
+        history=list(method.history_),
+        rounds=_rounds(method, data.diagnostics.pool_labels, columns),
+        stage_steps=dict(method.stage_steps_),
+        mistakes=_mistakes(probabilities, data),
+        reconstructions=_reconstructions(method, data),
+    )
+
+
+def _rounds(
+    method: SemiSupervisedClassifier, truth: NDArray[np.int64], columns: NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    rounds = []
+    pseudo_labels = getattr(method, "round_pseudo_labels_", [])
+    for record, given in zip(getattr(method, "rounds_", []), pseudo_labels, strict=True):
+        # The method's class numbers become the data set's; -1 stays.
+        precision, recall = pseudo_label_quality(np.where(given < 0, -1, columns[given]), truth)
+        rounds.append({**record, "precision": precision, "recall": recall})
+    return rounds
+
+
+def _mistakes(probabilities: NDArray[np.float64], data: ImageDataset) -> list[Mistake]:
+    guesses, confidences = probabilities.argmax(1), probabilities.max(1)
+    wrong = np.flatnonzero(guesses != data.test_labels)
+    surest = wrong[np.argsort(-confidences[wrong], kind="stable")][:_SHOWN_MISTAKES]
+    return [
+        Mistake(
+            int(row),
+            int(data.test_labels[row]),
+            int(guesses[row]),
+            float(confidences[row]),
+            data.test[int(row)],
         )
-    images: Any = data.test
-    channels = model.sample_shape_[2]
-    if data.channels != channels:
-        if channels == 1:
-            raise InputError("the model reads gray images, and these are in color")
-        images = np.repeat(data.test[:], 3, axis=3)
-    guesses = model.predict_proba(images).argmax(1)
-    position = {name: index for index, name in enumerate(data.class_names)}
-    as_index = np.array([position.get(name, -1) for name in names])[guesses]
-    return accuracy_facts(as_index, data.test_labels)
+        for row in surest
+    ]
 
 
-def accuracy_facts(guesses: NDArray[np.integer], labels: NDArray[np.integer]) -> dict[str, Any]:
-    """Return accuracy, its Wilson interval, and balanced accuracy."""
-    correct = int((guesses == labels).sum())
-    low, high = wilson_interval(correct, len(labels))
-    recalls = [float((guesses[labels == index] == index).mean()) for index in np.unique(labels)]
-    return {
-        "test_accuracy": correct / len(labels),
-        "test_low": low,
-        "test_high": high,
-        "balanced_accuracy": float(np.mean(recalls)),
-        "test_images": len(labels),
-    }
+def _reconstructions(method: SemiSupervisedClassifier, data: ImageDataset) -> Reconstructions | None:
+    if not hasattr(method, "reconstruct"):
+        return None
+    # The first test image of each class shows more than the first ten, which may be all of one class.
+    firsts = [int(np.flatnonzero(data.test_labels == label)[0]) for label in np.unique(data.test_labels)]
+    originals = data.test.take(np.array(firsts[:_SHOWN_RECONSTRUCTIONS]))
+    return Reconstructions(
+        originals=originals[:],
+        reconstructed=np.asarray(method.reconstruct(originals), np.uint8),
+        error=float(method.reconstruction_error(data.test)),
+    )

@@ -1,8 +1,7 @@
-"""Whether one method beats another on the same test images and the same draws of labels."""
+"""Is one classifier better than another on the same images? Paired tests, and many of them at once."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,101 +9,182 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from fewlabels.evaluation.intervals import mean_interval
+
 
 @dataclass(frozen=True)
-class PairedTest:
-    """A difference in accuracy, its 95 % interval, and how often chance alone gives as much.
+class PairedResult:
+    """How much more accurate B is than A on the same images.
 
     Attributes
     ----------
     difference : float
-        Accuracy of the first minus that of the second, as a fraction.
+        Accuracy of B minus accuracy of A, in [-1, 1]; the mean over the seeds.
     low, high : float
-        95 % interval.
+        95 % interval of the difference: over test images for one seed, over seeds for more.
     p_value : float
-        Two-sided: McNemar's exact test with one seed, a paired t test over seeds with several.
-    mcnemar_p : float
-        McNemar's exact test over the test images of all seeds together.
-    seeds : int
-        Number of pairs of runs.
+        Two-sided. One seed: McNemar's exact test, about these two trained classifiers. More: the larger of
+        `image_p_value` and a paired t test over seeds, so that a difference has to hold for both.
+    image_p_value : float
+        The exact test over test images, also where there are several seeds.
+    images : int
+        Number of test images.
+    seed_differences : tuple of float
+        The difference in each seed.
     """
 
     difference: float
     low: float
     high: float
     p_value: float
-    mcnemar_p: float
-    seeds: int
+    image_p_value: float
+    images: int
+    seed_differences: tuple[float, ...]
 
 
-def compare_pairs(
-    first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]]
-) -> PairedTest:
-    """Compare two methods that were run on the same draws and tested on the same images.
-
-    With one seed, what varies is which images are in the test: McNemar's exact test and the interval of a
-    paired difference. With several, the runs themselves vary: a paired t test over their accuracies.
+def mcnemar_test(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> PairedResult:
+    """Compare two classifiers by the images that only one of them gets right: McNemar's exact test.
 
     Parameters
     ----------
-    first, second : sequence of ndarray of bool
-        For each seed, which test images each method got right.
+    correct_a, correct_b : ndarray of bool, shape (n,)
+        Whether A and B classified each image rightly.
+
+    Returns
+    -------
+    PairedResult
+        The interval is Bonett and Price's adjusted Wald interval, which holds for small samples too.
+
+    References
+    ----------
+    McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
+    Psychometrika 1947. Bonett & Price, "Adjusted Wald confidence interval for a difference of binomial
+    proportions based on paired data", J. Educational and Behavioral Statistics 2012.
 
     Examples
     --------
-    >>> first = np.array([True] * 90 + [False] * 10)
-    >>> second = np.array([True] * 80 + [False] * 20)
-    >>> found = compare_pairs([first], [second])
-    >>> round(found.difference, 3), found.p_value < 0.01
-    (0.1, True)
+    >>> a = np.array([True] * 10 + [False] * 10)
+    >>> b = np.array([True] * 19 + [False])
+    >>> result = mcnemar_test(a, b)
+    >>> round(result.difference, 2), round(result.p_value, 4)
+    (0.45, 0.0039)
     """
-    differences = np.array([a.mean() - b.mean() for a, b in zip(first, second, strict=True)])
-    only_first = sum(int((a & ~b).sum()) for a, b in zip(first, second, strict=True))
-    only_second = sum(int((~a & b).sum()) for a, b in zip(first, second, strict=True))
-    mcnemar = mcnemar_p(only_first, only_second)
-    mean = float(differences.mean())
-    if len(differences) == 1:
-        paired = first[0].astype(float) - second[0].astype(float)
-        half = float(stats.norm.ppf(0.975) * paired.std() / math.sqrt(len(paired)))
-        return PairedTest(mean, mean - half, mean + half, mcnemar, mcnemar, 1)
-    spread = float(differences.std(ddof=1) / math.sqrt(len(differences)))
-    if spread == 0:
-        p_value = 1.0 if mean == 0 else 0.0
-        return PairedTest(mean, mean, mean, p_value, mcnemar, len(differences))
-    half = float(stats.t.ppf(0.975, len(differences) - 1)) * spread
-    p_value = float(2 * stats.t.sf(abs(mean) / spread, len(differences) - 1))
-    return PairedTest(mean, mean - half, mean + half, p_value, mcnemar, len(differences))
+    a, b = _same_images(correct_a, correct_b)
+    n = len(a)
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    p_value = float(stats.binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    share_a, share_b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
+    center = share_b - share_a
+    half = float(stats.norm.ppf(0.975) * np.sqrt((share_a + share_b - center**2) / (n + 2)))
+    difference = (only_b - only_a) / n
+    low, high = max(-1.0, center - half), min(1.0, center + half)
+    return PairedResult(difference, low, high, p_value, p_value, n, (difference,))
 
 
-def mcnemar_p(only_first: int, only_second: int) -> float:
-    """Return the two-sided p value of McNemar's exact test.
+def compare_over_seeds(
+    correct_a: Sequence[NDArray[np.bool_]], correct_b: Sequence[NDArray[np.bool_]]
+) -> PairedResult:
+    """Compare two methods that were each trained with several seeds and tested on the same images.
+
+    With one seed this is `mcnemar_test`. With more, draws of labels and initial weights vary too: the
+    difference has to hold over seeds, by a paired t test, and over images. Either alone can be fooled, the
+    first by two seeds that happen to agree, the second by models that were lucky in their draw.
+
+    Pooling all seeds' answers in one McNemar test would count an image once a seed, as if it were another
+    image each time; here it counts once, with the sum of its differences (see `sign_flip_p_value`).
 
     Parameters
     ----------
-    only_first, only_second : int
-        Images that only the one or only the other got right.
+    correct_a, correct_b : sequence of ndarray of bool, shape (n,)
+        For each seed, whether A and B classified each image rightly; the images are the same in all.
+
+    Returns
+    -------
+    PairedResult
 
     Examples
     --------
-    >>> round(mcnemar_p(6, 16), 3)
-    0.052
+    >>> a = [np.array([True, False, False, False])] * 2
+    >>> b = [np.array([True, True, True, False])] * 2
+    >>> compare_over_seeds(a, b).seed_differences
+    (0.5, 0.5)
     """
-    count = only_first + only_second
-    return 1.0 if count == 0 else float(stats.binomtest(only_first, count).pvalue)
+    pairs = [_same_images(a, b) for a, b in zip(correct_a, correct_b, strict=True)]
+    if len(pairs) == 1:
+        return mcnemar_test(*pairs[0])
+    gains = np.sum([b.astype(int) - a.astype(int) for a, b in pairs], axis=0)
+    per_seed = tuple(float(b.mean() - a.mean()) for a, b in pairs)
+    difference, low, high = mean_interval(per_seed)
+    over_images = sign_flip_p_value(gains)
+    return PairedResult(
+        difference,
+        max(-1.0, low),
+        min(1.0, high),
+        max(_t_test(per_seed), over_images),
+        over_images,
+        len(gains),
+        per_seed,
+    )
+
+
+def sign_flip_p_value(gains: NDArray[np.int64]) -> float:
+    """Return the exact two-sided p-value of the total of `gains` when each one's sign is a coin flip.
+
+    For gains of -1, 0 and 1 this is McNemar's exact test.
+
+    Parameters
+    ----------
+    gains : ndarray of int, shape (n,)
+        Small whole numbers.
+
+    Examples
+    --------
+    >>> sign_flip_p_value(np.array([1, 1, 1, 2]))
+    0.125
+    """
+    total = abs(int(gains.sum()))
+    chances = np.ones(1)
+    for size in range(1, int(np.abs(gains).max(initial=0)) + 1):
+        count = int((np.abs(gains) == size).sum())
+        # The sum of `count` flips of +-size takes every (2 * size)-th value from -size * count on.
+        flips = np.zeros(2 * size * count + 1)
+        flips[:: 2 * size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = np.convolve(chances, flips)
+    sums = np.arange(len(chances)) - len(chances) // 2
+    return float(min(1.0, chances[np.abs(sums) >= total].sum()))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p values corrected for having made several tests (Holm's method).
+    """Return p-values corrected for their number by Holm's method, in the order given.
+
+    Calling those below a level significant then errs in at most that share of comparisons, over all of them
+    together.
 
     Examples
     --------
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
     """
-    order = np.argsort(p_values)
-    corrected = [0.0] * len(p_values)
+    corrected = np.empty(len(p_values))
     largest = 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        corrected[index] = largest
-    return corrected
+    for rank, position in enumerate(np.argsort(p_values, kind="stable")):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[position]))
+        corrected[position] = largest
+    return [float(p) for p in corrected]
+
+
+def _same_images(
+    correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    a, b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
+    if a.shape != b.shape or a.ndim != 1 or not len(a):
+        raise ValueError(f"a paired test needs the same images for both, got shapes {a.shape} and {b.shape}")
+    return a, b
+
+
+def _t_test(differences: Sequence[float]) -> float:
+    mean, error = float(np.mean(differences)), float(stats.sem(differences))
+    if error < 1e-12:
+        # Without any spread but that of rounding the t statistic is 0/0 or infinite.
+        return 1.0 if abs(mean) < 1e-12 else 0.0
+    return float(2 * stats.t.sf(abs(mean / error), len(differences) - 1))

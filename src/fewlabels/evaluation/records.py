@@ -45,7 +45,7 @@ class Comparison:
         return [run.row() for run in self.runs]
 
     def verdicts(self) -> list[str]:
-        """Return the answer in sentences: for each number of labels which method is best, and each against the first."""
+        """Return the answer in sentences: which method is best, and how each does against the first."""
         sentences = []
         for group in self.groups:
             sentences.append(headline(group))
@@ -70,16 +70,14 @@ class Comparison:
                 "high": duel.result.high,
                 "p_value": duel.result.p_value,
                 "p_value_holm": duel.p_corrected,
+                "image_p_value": duel.result.image_p_value,
                 "seed_differences": list(duel.result.seed_differences),
-                "seed_low": duel.result.seed_low,
-                "seed_high": duel.result.seed_high,
-                "seed_p_value": duel.result.seed_p_value,
             }
             for group in self.groups
             for standing in group.standings
             for duel in standing.duels
         ]
-        return plain(
+        found: dict[str, Any] = plain(
             {
                 "source": self.config.get("source"),
                 "classes": list(self.class_names),
@@ -88,6 +86,7 @@ class Comparison:
                 "paired_tests": duels,
             }
         )
+        return found
 
 
 def plain(value: Any) -> Any:

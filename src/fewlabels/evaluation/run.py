@@ -77,7 +77,7 @@ class Run:
     history : list of dict
         Events of the training.
     rounds : list of dict
-        Of self-training, with `precision` and `recall` of the pseudo-labels (None where the truth is unknown).
+        Of self-training, with `precision` and `recall` of the pseudo-labels (None: truth unknown).
     stage_steps : dict
         Optimizer steps of each stage.
     balanced_accuracy : float
@@ -146,7 +146,8 @@ class Run:
             "stage_steps": self.stage_steps,
             "rounds": self.rounds,
             "mistakes": [
-                {"index": m.index, "truth": m.truth, "guess": m.guess, "confidence": m.confidence} for m in self.mistakes
+                {"index": m.index, "truth": m.truth, "guess": m.guess, "confidence": m.confidence}
+                for m in self.mistakes
             ],
             "settings": self.settings,
         }

@@ -50,8 +50,8 @@ class Standing:
     runs : tuple of Run
         One a seed.
     test_accuracy, low, high : float
-        Mean over the seeds with its 95 % interval: Wilson's over images for one seed, Student's over seeds for
-        more.
+        Mean over the seeds with its 95 % interval: Wilson's over images for one seed, Student's over seeds
+        for more.
     duels : tuple of Duel
         Against the methods before it.
     """
@@ -124,7 +124,8 @@ def groups_of(runs: Sequence[Run]) -> list[Group]:
                     tests.append((size, name, other, result))
     corrected = holm([result.p_value for *_, result in tests])
     duels = [
-        (size, Duel(name, other, result, p)) for (size, name, other, result), p in zip(tests, corrected, strict=True)
+        (size, Duel(name, other, result, p))
+        for (size, name, other, result), p in zip(tests, corrected, strict=True)
     ]
     return [
         Group(
@@ -160,6 +161,4 @@ def _turned(result: PairedResult) -> PairedResult:
         low=-result.high,
         high=-result.low,
         seed_differences=tuple(-difference for difference in result.seed_differences),
-        seed_low=-result.seed_high,
-        seed_high=-result.seed_low,
     )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from fewlabels.evaluation.standings import Duel, Group, Standing
-
-_WIDE_GAP = 0.1
 
 
 def percent(share: float) -> str:
@@ -43,7 +42,7 @@ def labels_text(labels_per_class: int | None) -> str:
 def duel_sentence(duel: Duel) -> str:
     """Say whether a method beats another.
 
-    The interval is over test images; where there are several seeds, what each of them says follows.
+    Where there are several seeds, what each of them says follows, and the test over images alone.
     """
     result = duel.result
     size = f"{abs(result.difference) * 100:.1f} points"
@@ -79,10 +78,10 @@ def overfitting_sentence(standing: Standing) -> str:
     gap = standing.train_accuracy - standing.test_accuracy
     if math.isnan(gap):
         return "train accuracy was not measured"
-    facts = f"{percent(standing.train_accuracy)} on its own training images, {percent(standing.test_accuracy)} on test"
-    if gap >= _WIDE_GAP:
-        return f"overfits: {facts}, a gap of {gap * 100:.1f} points"
-    return f"little overfitting: {facts}, a gap of {gap * 100:.1f} points"
+    return (
+        f"overfitting gap of {gap * 100:.1f} points: {percent(standing.train_accuracy)} on the images it "
+        f"learned from, {percent(standing.test_accuracy)} on test images"
+    )
 
 
 def headline(group: Group) -> str:
@@ -92,17 +91,20 @@ def headline(group: Group) -> str:
     where = labels_text(group.labels_per_class)
     if len(group.standings) == 1:
         return f"{best.method} reaches {result} {where}."
-    against = [(other.method, group.duel(best.method, other.method)) for other in group.standings if other is not best]
+    against = [
+        (other.method, group.duel(best.method, other.method))
+        for other in group.standings
+        if other is not best
+    ]
     open_ones = [name for name, duel in against if duel is None or not duel.is_shown]
     if not open_ones:
-        nearest = min((duel for _, duel in against if duel is not None), key=lambda duel: duel.result.difference)
-        others = "all others" if len(against) > 1 else nearest.other
+        nearest = min(
+            (duel for _, duel in against if duel is not None), key=lambda duel: duel.result.difference
+        )
+        next_one = nearest.other if len(against) == 1 else f"the next, {nearest.other}"
         return (
-            f"{best.method} wins {where}: {result}, better than {others} by at least "
-            f"{nearest.result.difference * 100:.1f} points ({p_text(_largest_p(against))})."
-            if len(against) > 1
-            else f"{best.method} wins {where}: {result}, {nearest.result.difference * 100:.1f} points above {others} "
-            f"({p_text(nearest.p_corrected)})."
+            f"{best.method} wins {where}: {result}, {nearest.result.difference * 100:.1f} points above "
+            f"{next_one} ({p_text(nearest.p_corrected)})."
         )
     behind = [name for name, duel in against if name not in open_ones]
     sentence = f"{best.method} is ahead {where}: {result}, but no difference to {_listed(open_ones)} is shown"
@@ -110,14 +112,13 @@ def headline(group: Group) -> str:
 
 
 def caveat(group: Group) -> str | None:
-    """Return what a single draw of labels leaves open, or None where there are several seeds."""
-    if len(group.standings) < 2 or max(len(standing.runs) for standing in group.standings) > 1:
+    """Return what one or two draws of labels leave open, or None where there are more or a single method."""
+    seeds = max(len(standing.runs) for standing in group.standings)
+    if len(group.standings) < 2 or seeds > 2:
         return None
+    if seeds == 2:
+        return "Two seeds: enough to see that results vary, too few to say how much; three or more tell."
     return "One seed: other draws of labels and other initial weights may turn small differences around."
-
-
-def _largest_p(against: list[tuple[str, Duel | None]]) -> float:
-    return max(duel.p_corrected for _, duel in against if duel is not None)
 
 
 def _points(low: float, high: float) -> str:
@@ -129,20 +130,24 @@ def _seeds_say(duel: Duel) -> str:
     if len(differences) < 2:
         return ""
     each = ", ".join(f"{difference * 100:+.1f}" for difference in differences)
-    return f"; seed by seed {each} (t test over seeds: {p_text(duel.result.seed_p_value)})"
+    return (
+        f"; seed by seed {each} (these trained models on these images: {p_text(duel.result.image_p_value)})"
+    )
 
 
-def _rounds_sentence(rounds: list[dict[str, object]]) -> str:
-    last = rounds[-1]
-    share, precision, first = last["pool_share"], last.get("precision"), rounds[0].get("precision")
+def _rounds_sentence(rounds: list[dict[str, Any]]) -> str:
+    first, last = rounds[0], rounds[-1]
     count = f"{len(rounds)} round{'' if len(rounds) == 1 else 's'} of self-training"
-    sentence = f"{count}, the last with {float(str(share)):.0%} of the pool"
-    if precision is None:
-        return f"{sentence}; the truth of the pool is unknown, so its pseudo-labels cannot be checked"
-    sentence += f", of whose pseudo-labels {percent(float(str(precision)))} are right"
-    if len(rounds) > 1 and first is not None:
-        sentence += f" ({percent(float(str(first)))} of the {float(str(rounds[0]['pool_share'])):.0%} in the first)"
-    return sentence if last.get("accepted", True) else f"{sentence}; the last round was thrown away, as it did worse"
+    sentence = f"{count}, the last with {last['pool_share']:.0%} of the pool"
+    if last.get("precision") is None:
+        sentence += "; the truth of the pool is unknown, so its pseudo-labels cannot be checked"
+    else:
+        sentence += f", of whose pseudo-labels {percent(last['precision'])} are right"
+        if len(rounds) > 1 and first.get("precision") is not None:
+            sentence += f" ({percent(first['precision'])} of the {first['pool_share']:.0%} in the first)"
+    return (
+        sentence if last.get("accepted", True) else f"{sentence}; the last was thrown away, as it did worse"
+    )
 
 
 def _listed(names: list[str]) -> str:

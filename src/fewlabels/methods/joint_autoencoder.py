@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
@@ -80,19 +78,15 @@ class JointAutoencoder(AutoencoderClassifier):
             **Supervised.PRESETS["notebook"],
             "net": "notebook-autoencoder",
             "epochs": 50,
-            "unlabeled_ratio": 1.0,
             "final_weight": 1.0,
-            "mask": 0.0,
+            "reconstruction_weight": 1.0,
+            "distort": False,
             "consistency_weight": 0.0,
-            "turn_weight": 0.0,
         }
     }
 
-    reconstruction_weight: float = 1.0
+    reconstruction_weight: float = 0.1
     final_weight: float = 0.0
-    unlabeled_ratio: float = 1.0
-    consistency_weight: float = 0.0
-    threshold: float = 0.8
 
     def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy on labeled samples and the weighted reconstruction error of the pool's."""
@@ -112,16 +106,8 @@ class JointAutoencoder(AutoencoderClassifier):
             feature_map = nets.classifier.feature_map(corrupted)
             losses["reconstruction"] = weight * self._reconstruction_loss(nets, feature_map, turned, mask)
             losses |= self._turn_loss(nets, feature_map)
-            if self.consistency_weight > 0:
-                logits = nets.classifier.classify_map(feature_map).float()
-                losses["consistency"] = self.consistency_weight * self._consistency(nets, clean, logits)
+            losses |= self._consistency_loss(nets.classifier, turned, feature_map)
         return losses
-
-    def _consistency(self, nets: Autoencoder, clean: Tensor, logits: Tensor) -> Tensor:
-        """Return the cross-entropy to the class of the uncorrupted sample, where that is above the threshold."""
-        with torch.no_grad():
-            confidences, guesses = nets.classifier(clean).float().softmax(1).max(1)
-        return (F.cross_entropy(logits, guesses, reduction="none") * (confidences > self.threshold)).mean()
 
     def _learn(self, session: Session) -> Any:
         nets = self._new_autoencoder(session)
@@ -142,5 +128,3 @@ class JointAutoencoder(AutoencoderClassifier):
             raise InputError(f"reconstruction_weight={self.reconstruction_weight} is below 0")
         if not 0 <= self.final_weight <= 1:
             raise InputError(f"final_weight={self.final_weight} is not in [0, 1]")
-        if not self.unlabeled_ratio > 0:
-            raise InputError(f"unlabeled_ratio={self.unlabeled_ratio} is not above 0")

@@ -53,6 +53,9 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
 
     Parameters
     ----------
+    distort : bool
+        Show the autoencoder images with changed colors and a square cut out (`color`, `cutout`; vectors:
+        with `noise`), and ask for the original.
     mask : float
         Share of the patches (of vectors: features) hidden in the autoencoder's input, in [0, 1).
     patch : int
@@ -69,13 +72,24 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
         "Unsupervised representation learning by predicting image rotations", 2018; Zhang et al., "AET vs.
         AED: unsupervised representation learning by auto-encoding transformations", 2019). Vectors have no
         turns.
+    consistency_weight : float
+        Weight of asking the classifier for the same class of a corrupted pool sample as of the uncorrupted
+        one, at least 0; 0 leaves reconstruction as all that the pool is used for.
+    threshold : float
+        Confidence from which a pool sample's class counts there, in [0, 1).
+    unlabeled_ratio : float
+        Pool samples for each labeled one in a batch of the classifier's training, > 0.
     """
 
-    mask: float = 0.25
+    distort: bool = True
+    mask: float = 0.0
     patch: int = 4
     sigma: float = 0.0
     masked_weight: float = 0.5
-    turn_weight: float = 1.0
+    turn_weight: float = 0.0
+    consistency_weight: float = 1.0
+    threshold: float = 0.7
+    unlabeled_ratio: float = 1.0
 
     def reconstruct(self, X: Any) -> NDArray[Any]:
         """Return what the autoencoder makes of uncorrupted samples.
@@ -111,9 +125,13 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
             raise InputError(f"masked_weight={self.masked_weight} is not in [0, 1]")
         if self.patch != int(self.patch) or self.patch < 1:
             raise InputError(f"patch={self.patch} is not a whole number of at least 1")
-        for name in ("sigma", "turn_weight"):
+        for name in ("sigma", "turn_weight", "consistency_weight"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}={getattr(self, name)} is below 0")
+        if not 0 <= self.threshold < 1:
+            raise InputError(f"threshold={self.threshold} is not in [0, 1)")
+        if not self.unlabeled_ratio > 0:
+            raise InputError(f"unlabeled_ratio={self.unlabeled_ratio} is not above 0")
 
     def _new_autoencoder(self, session: Session) -> Autoencoder:
         classifier = session.new_classifier()
@@ -147,7 +165,9 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
         return {"turn": self.turn_weight * F.cross_entropy(logits, turns)}
 
     def _corrupt(self, views: Views, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the inputs with noise and hidden patches, and where they are hidden."""
+        """Return the inputs distorted, with noise and hidden patches, and where they are hidden."""
+        if self.distort:
+            inputs = views.distorted(inputs)
         if self.sigma > 0:
             inputs = views.noisy(inputs, self.sigma)
         if self.mask > 0:
@@ -167,6 +187,22 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
         hidden = (errors * mask).sum() / mask.sum().clamp_min(1)
         visible = (errors * (1 - mask)).sum() / (1 - mask).sum().clamp_min(1)
         return self.masked_weight * hidden + (1 - self.masked_weight) * visible
+
+    def _consistency_loss(
+        self, classifier: Classifier, clean: Tensor, corrupted_map: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the cross-entropy to the class of the uncorrupted sample, where that is above the threshold.
+
+        No gradient flows through the uncorrupted sample; the mean is over all samples, so that few sure ones
+        weigh little (as in FixMatch: Sohn et al., 2020).
+        """
+        if self.consistency_weight == 0:
+            return {}
+        with torch.no_grad():
+            confidences, guesses = classifier(clean).float().softmax(1).max(1)
+        logits = classifier.classify_map(corrupted_map).float()
+        losses = F.cross_entropy(logits, guesses, reduction="none") * (confidences > self.threshold)
+        return {"consistency": self.consistency_weight * losses.mean()}
 
     @torch.inference_mode()
     def _reconstructions(self, X: Any) -> Any:

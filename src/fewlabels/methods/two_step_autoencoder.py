@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
 from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import Supervised, labeled_loss
+from fewlabels.nets.statistics import frozen_statistics
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch
 
@@ -74,8 +75,8 @@ class TwoStepAutoencoder(AutoencoderClassifier):
             "pretraining_rate": 1e-3,
             "epochs": 20,
             "freeze": True,
-            "mask": 0.0,
-            "turn_weight": 0.0,
+            "distort": False,
+            "consistency_weight": 0.0,
         }
     }
 
@@ -106,16 +107,25 @@ class TwoStepAutoencoder(AutoencoderClassifier):
         def loss(batch: Batch) -> dict[str, Tensor]:
             if self.freeze:
                 classifier.encoder.eval()  # batch statistics are part of what stays frozen
-            return {
+            losses = {
                 "supervised": labeled_loss(
                     classifier, batch, view=self.view, label_smoothing=self.label_smoothing
                 )
             }
+            if batch.unlabeled is not None:
+                clean = batch.views.weak(batch.unlabeled)
+                with frozen_statistics(classifier):
+                    feature_map = classifier.feature_map(self._corrupt(batch.views, clean)[0])
+                    losses |= self._consistency_loss(classifier, clean, feature_map)
+            return losses
+
+        pool_size = round(self.unlabeled_ratio * self.batch_size) if self.consistency_weight > 0 else 0
 
         session.train(
             classifier,
             loss,
             stage="classifier",
+            batches=lambda: session.batches(unlabeled_size=pool_size),
             classifier=classifier,
             rate_factors={"encoder.": self.encoder_rate},
             **self._length(session),

@@ -1,117 +1,230 @@
-"""The report's pictures: SVG for curves and matrices, PNG for images; no global plotting state."""
+"""The report's figures: charts as inline SVG that follow the page's colors, images as PNG data URIs."""
 
 from __future__ import annotations
 
 import base64
 import io
+import re
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
-_INK, _MUTED = "#1f2933", "#7b8794"
-_COLORS = ("#2f6fb0", "#d9822b", "#3a8f5c", "#a3447a")
-_LARGEST_MATRIX = 20
-
-
-def learning_curves(history: Sequence[dict[str, Any]]) -> str:
-    """Return an SVG of the losses and accuracies over the samples learned from."""
-    figure = Figure(figsize=(8.2, 2.7), layout="constrained")
-    losses, accuracies = figure.subplots(1, 2)
-    stages = list(dict.fromkeys(event["stage"] for event in history))
-    for color, stage in zip(_cycled(len(stages)), stages, strict=True):
-        events = [event for event in history if event["stage"] == stage]
-        images = [event["gradient_images"] for event in events]
-        losses.plot(images, [event["loss"] for event in events], color=color, lw=1.4, label=stage)
-    if len(stages) > 1:
-        losses.legend(frameon=False, fontsize=7)
-    for color, key in zip(_COLORS, ("train_accuracy", "validation_accuracy"), strict=False):
-        events = [event for event in history if key in event]
-        if events:
-            accuracies.plot(
-                [event["gradient_images"] for event in events],
-                [100 * event[key] for event in events],
-                color=color,
-                lw=1.4,
-                marker="o",
-                ms=3,
-                label=key.split("_")[0],
-            )
-    for axes, name in ((losses, "loss"), (accuracies, "accuracy (%)")):
-        _calm(axes)
-        axes.set_ylabel(name, fontsize=8)
-        axes.set_xlabel("samples learned from", fontsize=8)
-    if accuracies.lines:
-        accuracies.set_ylim(0, 102)
-        accuracies.legend(frameon=False, fontsize=7, loc="lower right")
-    return _svg(figure)
-
-
-def confusion_matrix(
-    labels: NDArray[np.integer], guesses: NDArray[np.integer], class_names: Sequence[str]
-) -> str:
-    """Return an SVG of how often each class (row) was taken for each (column), in percent of the row."""
-    count = len(class_names)
-    matrix = np.zeros((count, count))
-    np.add.at(matrix, (labels, guesses), 1)
-    shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    side = min(2.2 + 0.36 * count, 9)
-    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-    if count <= _LARGEST_MATRIX:
-        names = [name if len(name) <= 14 else name[:13] + "…" for name in class_names]
-        # Names are data: a $ in one must not start a formula.
-        names = [name.replace("$", r"\$") for name in names]
-        axes.set_xticks(range(count), names, rotation=45, ha="right", fontsize=8)
-        axes.set_yticks(range(count), names, fontsize=8)
-        for row in range(count):
-            for column in range(count):
-                if shares[row, column] >= 0.5:
-                    color = "white" if shares[row, column] > 55 else _INK
-                    axes.text(
-                        column, row, f"{shares[row, column]:.0f}", ha="center", va="center", fontsize=7, color=color
-                    )
-    axes.set_xlabel("predicted", fontsize=8, color=_MUTED)
-    axes.set_ylabel("true class", fontsize=8, color=_MUTED)
-    axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    return _svg(figure)
+# matplotlib draws in these stand-ins, which the SVG text then trades for the page's own colors: one figure
+# serves the light and the dark page.
+_INK, _MUTED, _LINE, _FIRST, _SECOND, _PAGE = "#010203", "#010204", "#010205", "#010206", "#010207", "#010208"
+_PAGE_COLORS = {
+    _INK: "var(--ink)",
+    _MUTED: "var(--muted)",
+    _LINE: "var(--line)",
+    _FIRST: "var(--first)",
+    _SECOND: "var(--second)",
+    _PAGE: "var(--page)",
+}
+# Fonts stay text, drawn by the reader's browser; the salt makes the same figure the same bytes each time.
+_STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "fewlabels", "font.size": 9}
+_MOST_NAMED_CLASSES = 30
+_MOST_COUNTED_CLASSES = 12
+_LARGEST_PICTURE = 64
+_CELL = np.array([64, 124, 214], np.uint8)
 
 
 def picture(image: NDArray[np.uint8]) -> str:
-    """Return an image of shape (height, width, channels) as a PNG data address."""
-    pixels = image[..., 0] if image.shape[2] == 1 else image
+    """Return an image as a PNG data URI, its longer side at most 64 pixels.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (height, width, channels)
+        One channel is gray, three are color.
+    """
+    opened = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+    opened.thumbnail((_LARGEST_PICTURE, _LARGEST_PICTURE), Image.Resampling.LANCZOS)
     content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "PNG", optimize=True)
+    opened.save(content, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
 
 
-def _cycled(count: int) -> list[str]:
-    return [_COLORS[index % len(_COLORS)] for index in range(count)]
+def loss_chart(history: Sequence[dict[str, Any]]) -> Markup | None:
+    """Return the loss over the optimizer steps of all stages, or None if none was recorded."""
+    events = _on_one_axis(history)
+    points = [(at, event["loss"], event["stage"]) for at, event in events if _is_number(event.get("loss"))]
+    if not points:
+        return None
+    figure, axes = _new_chart()
+    for stage in dict.fromkeys(stage for *_, stage in points):
+        own = [(at, loss) for at, loss, name in points if name == stage]
+        axes.plot(
+            [at for at, _ in own],
+            [loss for _, loss in own],
+            color=_FIRST,
+            lw=1.4,
+            marker="." if len(own) < 2 else "",
+        )
+    losses = [loss for _, loss, _ in points]
+    if min(losses) > 0 and max(losses) / min(losses) > 50:
+        axes.set_yscale("log")
+    elif min(losses) >= 0:
+        axes.set_ylim(bottom=0)
+    _mark_stages(axes, events)
+    return _svg(
+        figure, f"Loss over {events[-1][0]:,} optimizer steps, from {losses[0]:.2f} to {losses[-1]:.2f}"
+    )
+
+
+def accuracy_chart(history: Sequence[dict[str, Any]]) -> Markup | None:
+    """Return training and validation accuracy over the steps, or None if neither was measured."""
+    events = _on_one_axis(history)
+    figure, axes = _new_chart()
+    drawn = []
+    for key, label, color in (
+        ("train_accuracy", "training images", _FIRST),
+        ("validation_accuracy", "validation images", _SECOND),
+    ):
+        points = [(at, event[key]) for at, event in events if _is_number(event.get(key))]
+        if points:
+            steps, values = [at for at, _ in points], [value for _, value in points]
+            axes.plot(steps, values, color=color, lw=1.4, marker="o", ms=2.5, label=label)
+            drawn.append(f"{label} {values[-1]:.1%}")
+    if not drawn:
+        return None
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_ylim(0, 1.02)
+    axes.legend(loc="lower right", frameon=False, labelcolor=_INK)
+    _mark_stages(axes, events)
+    return _svg(figure, f"Accuracy over {events[-1][0]:,} optimizer steps; at the end: {', '.join(drawn)}")
+
+
+def confusion_chart(counts: NDArray[np.int64], class_names: Sequence[str]) -> Markup:
+    """Return the confusion matrix, shaded by the share of each true class.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (classes, classes)
+        Row the true class, column the guess.
+    class_names : sequence of str
+    """
+    classes = len(class_names)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    cells = np.empty((classes, classes, 4), np.uint8)
+    cells[:, :, :3] = _CELL
+    cells[:, :, 3] = np.round(255 * shares**0.7)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.4, 4.4))
+        axes = figure.add_subplot()
+        axes.imshow(cells, interpolation="none")
+        named = classes <= _MOST_NAMED_CLASSES
+        ticks = np.arange(classes) if named else np.array([], int)
+        names = [name if len(name) <= 14 else name[:13] + "…" for name in class_names] if named else []
+        upright = max((len(name) for name in names), default=0) <= 2
+        # A dollar sign in a name is a dollar sign, not mathematics.
+        axes.set_xticks(ticks, names, rotation=0 if upright else 90, parse_math=False)
+        axes.set_yticks(ticks, names, parse_math=False)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        if classes <= _MOST_COUNTED_CLASSES:
+            for row, column in zip(*np.nonzero(counts), strict=True):
+                color = "#ffffff" if shares[row, column] > 0.45 else _INK
+                axes.text(
+                    column, row, f"{counts[row, column]}", ha="center", va="center", color=color, fontsize=8
+                )
+        _calm(axes)
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+    right = int(np.trace(counts))
+    return _svg(
+        figure, f"Confusion matrix of {counts.sum():,} test images, {right:,} of them on the diagonal"
+    )
+
+
+def _new_chart() -> tuple[Figure, Axes]:
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.3, 2.5))
+        axes = figure.add_subplot()
+        axes.set_xlabel("optimizer step")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        _calm(axes)
+    return figure, axes
 
 
 def _calm(axes: Axes) -> None:
+    axes.set_facecolor("none")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#cbd2d9")
-    axes.tick_params(labelsize=7, colors=_MUTED)
-    axes.grid(axis="y", color="#e4e7eb", lw=0.7)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value >= 1000 else f"{value:g}")
+    axes.spines[["left", "bottom"]].set_color(_LINE)
+    axes.grid(axis="y", color=_LINE, lw=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=_MUTED, length=0, pad=5)
+    axes.xaxis.label.set_color(_MUTED)
+    axes.yaxis.label.set_color(_MUTED)
 
 
-def _svg(figure: Figure) -> str:
-    content = io.StringIO()
-    FigureCanvasSVG(figure)
-    # Fixed identifiers and no date: the same run gives the same report.
-    import matplotlib
+def _on_one_axis(history: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+    """Return (steps since the run began, event): each stage counts its own steps from zero."""
+    events, before, stage, last = [], 0, None, 0
+    for event in history:
+        if event["stage"] != stage:
+            before, stage = before + last, event["stage"]
+        last = event["step"]
+        events.append((before + last, event))
+    return events
 
-    with matplotlib.rc_context({"svg.hashsalt": "fewlabels", "svg.fonttype": "none", "font.family": "sans-serif"}):
-        figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
-    text = content.getvalue()
-    return text[text.index("<svg") :]
+
+def _mark_stages(axes: Axes, events: list[tuple[int, dict[str, Any]]]) -> None:
+    stages = list(dict.fromkeys(event["stage"] for _, event in events))
+    ends = [max(at for at, event in events if event["stage"] == stage) for stage in stages]
+    axes.set_xlim(0, max(1, ends[-1]))
+    if len(stages) < 2:
+        return
+    for number, (stage, begin, end) in enumerate(zip(stages, [0, *ends], ends, strict=False), 1):
+        if end != ends[-1]:
+            axes.axvline(end, color=_LINE, lw=0.8)
+        label = stage if len(stages) <= 4 else str(number)
+        axes.annotate(
+            label,
+            ((begin + end) / 2, 1.02),
+            xycoords=("data", "axes fraction"),
+            ha="center",
+            color=_MUTED,
+            fontsize=8,
+            parse_math=False,
+        )
+
+
+def _svg(figure: Figure, description: str) -> Markup:
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        # The reader's browser draws the letters, so a glyph that matplotlib's font lacks does no harm.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        text = io.StringIO()
+        FigureCanvasSVG(figure).print_figure(
+            text, format="svg", bbox_inches="tight", pad_inches=0.03, facecolor="none", edgecolor="none"
+        )
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->\n?", "", svg, flags=re.DOTALL)
+    # Many figures share the page: numbered ids would clash, and nothing refers to them.
+    svg = re.sub(r' id="[a-zA-Z]\w*_\d+"', "", svg)
+    svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", svg)
+    for stand_in, color in _PAGE_COLORS.items():
+        svg = svg.replace(stand_in, color)
+    width = re.search(r'width="([\d.]+)pt"', svg)
+    pixels = round(float(width[1]) * 4 / 3) if width else 420
+    label = escape(description)
+    opening = re.search(r'viewBox="([^"]*)"', svg)
+    head = (
+        f'<svg role="img" aria-label="{label}" viewBox="{opening[1] if opening else ""}" '
+        f'style="max-width: {pixels}px" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    )
+    return Markup(head + svg[svg.index(">") + 1 :])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and bool(np.isfinite(value))

@@ -1,34 +1,51 @@
-"""From a comparison to one HTML file."""
+"""A comparison as one self-contained HTML page."""
 
 from __future__ import annotations
 
-import base64
+import inspect
 import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from fewlabels.evaluation import Comparison, Run
-from fewlabels.evaluation.intervals import mean_interval
-from fewlabels.evaluation.verdicts import difference_words, findings
-from fewlabels.report.figures import confusion_matrix, learning_curves, picture
+from fewlabels.evaluation.metrics import confusion_matrix
+from fewlabels.evaluation.records import Comparison
+from fewlabels.evaluation.run import Run
+from fewlabels.evaluation.standings import Duel, Group, Standing
+from fewlabels.evaluation.verdicts import (
+    caveat,
+    duel_sentence,
+    headline,
+    labels_text,
+    percent,
+    standing_sentences,
+)
+from fewlabels.methods import METHODS
+from fewlabels.report.figures import accuracy_chart, confusion_chart, loss_chart, picture
 from fewlabels.storage.atomic import write_text
 
-_ERRORS_SHOWN = 16
+# A page that is mailed and opened on a phone: past this, further pictures are left out.
+_LARGEST_PAGE = 4_000_000
 
 
-def write_report(comparison: Comparison, path: Path) -> Path:
-    """Write the report of a comparison as one self-contained HTML file.
+def write_report(comparison: Comparison, path: str | Path) -> Path:
+    """Write a comparison as one HTML file that needs no network, and return its path.
 
     Parameters
     ----------
     comparison : Comparison
         With at least one run.
-    path : Path
-        The file.
+    path : str or Path
+        The file to write.
     """
+    target = Path(path)
+    write_text(target, render_report(comparison))
+    return target
+
+
+def render_report(comparison: Comparison) -> str:
+    """Return the HTML text of a comparison's report."""
     environment = Environment(
         loader=PackageLoader("fewlabels.report"),
         autoescape=True,
@@ -36,87 +53,156 @@ def write_report(comparison: Comparison, path: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = lambda value: "–" if value is None or not math.isfinite(value) else f"{value:.1%}"
-    environment.filters["thousands"] = lambda value: f"{value:,}"
-    template = environment.get_template("report.html.j2")
-    page = template.render(
-        comparison=comparison,
-        verdicts=comparison.verdicts(),
-        summary=_summary_rows(comparison),
-        sections=[_section(comparison, method, labels) for labels in comparison.label_counts for method in comparison.methods if comparison.of(method, labels)],
-        several_seeds=len({run.seed for run in comparison.runs}) > 1,
+    environment.filters |= {"percent": percent, "number": _number, "setting": _setting}
+    groups = comparison.groups
+    budget = _Budget(_LARGEST_PAGE)
+    data = comparison.config.get("data") or {}
+    names = list(dict.fromkeys(run.method for run in comparison.runs))
+    return environment.get_template("report.html.j2").render(
+        config=comparison.config,
+        data=data,
+        notes=list(dict.fromkeys(note for part in data.values() for note in part["notes"])),
+        groups=[_group_view(group) for group in groups],
+        labeled=_range([part["labeled"] for part in data.values()]),
+        pool=_range([part["pool"] for part in data.values()]),
+        scale=_Scale(groups),
+        several=len(groups) > 1,
+        methods=[_method_view(name, groups, comparison.class_names, budget) for name in names],
+        seeds=max(len(standing.runs) for group in groups for standing in group.standings),
+        class_names=comparison.class_names,
     )
-    write_text(path, page)
-    return path
 
 
-def _summary_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    rows = []
-    for labels in comparison.label_counts:
-        for method in comparison.methods:
-            runs = comparison.of(method, labels)
-            if not runs:
-                continue
-            test, low, high = mean_interval([run.test_accuracy for run in runs])
-            if len(runs) == 1:
-                low, high = runs[0].test_low, runs[0].test_high
-            rows.append(
-                {
-                    "method": method,
-                    "labels": "all" if labels is None else labels,
-                    "runs": len(runs),
-                    "train": float(np.mean([run.train_accuracy for run in runs])),
-                    "validation": float(np.mean([run.validation_accuracy for run in runs])),
-                    "test": test,
-                    "low": low,
-                    "high": high,
-                    "seconds": float(np.mean([run.fit_seconds for run in runs])),
-                    "images": round(float(np.mean([run.gradient_images for run in runs]))),
-                    "anchor": f"{method}-{labels}",
-                }
-            )
-    best = max(row["test"] for row in rows)
-    return [row | {"best": row["test"] == best} for row in rows]
+class _Budget:
+    """Counts what pictures cost and says when there is room for no more."""
+
+    def __init__(self, limit: int) -> None:
+        self.left = limit
+
+    def take(self, *contents: Any) -> bool:
+        self.left -= sum(len(content) for content in contents if content is not None)
+        return self.left > 0
 
 
-def _section(comparison: Comparison, method: str, labels: int | None) -> dict[str, Any]:
-    run = comparison.of(method, labels)[0]
-    tests = comparison.tests_against_earlier(method, labels)
+class _Scale:
+    """The accuracies that the interval bars span, as round numbers."""
+
+    def __init__(self, groups: list[Group]) -> None:
+        standings = [standing for group in groups for standing in group.standings]
+        self.low = math.floor(min(standing.low for standing in standings) * 20 - 0.2) / 20
+        self.high = min(1.0, math.ceil(max(standing.high for standing in standings) * 20 + 0.2) / 20)
+        self.low = max(0.0, min(self.low, self.high - 0.1))
+
+    def place(self, accuracy: float) -> str:
+        return f"{100 * (accuracy - self.low) / (self.high - self.low):.2f}%"
+
+    def width(self, low: float, high: float) -> str:
+        return f"{100 * (high - low) / (self.high - self.low):.2f}%"
+
+
+def _group_view(group: Group) -> dict[str, Any]:
     return {
-        "run": run,
-        "anchor": f"{method}-{labels}",
-        "tests": [f"{method} {difference_words(test, other, p)}." for other, test, p in tests],
-        "findings": findings(run),
-        "curves": _as_image(learning_curves(run.history)) if run.history else None,
-        "matrix": _as_image(confusion_matrix(run.test_labels, run.guesses, comparison.class_names)),
-        "errors": _errors(comparison, run),
-        "reconstructions": _pairs(run),
-        "settings": {key: value for key, value in run.settings.items() if key not in ("verbose", "device")},
+        "labels": labels_text(group.labels_per_class),
+        "headline": headline(group),
+        "caveat": caveat(group),
+        "standings": group.standings,
+        "best": group.best.method,
     }
 
 
-def _as_image(svg: str) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+def _method_view(
+    name: str, groups: list[Group], class_names: tuple[str, ...], budget: _Budget
+) -> dict[str, Any]:
+    parts = []
+    for group in groups:
+        for standing in group.standings:
+            if standing.method == name:
+                parts.append(_standing_view(group, standing, class_names, budget))
+    known = METHODS.get(name)
+    return {
+        "name": name,
+        "idea": (inspect.getdoc(known) or "").partition("\n")[0] if known else "",
+        "parts": parts,
+        "first": parts[0]["run"],
+    }
 
 
-def _errors(comparison: Comparison, run: Run) -> list[dict[str, Any]]:
-    """Return the test images that were wrong with the most confidence."""
-    names = comparison.class_names
-    confidences = run.test_probabilities.max(1)
-    wrong = np.flatnonzero(~run.correct)
-    shown = wrong[np.argsort(-confidences[wrong], kind="stable")][:_ERRORS_SHOWN]
-    return [
-        {
-            "picture": picture(comparison.test_images[int(row)]),
-            "true": names[run.test_labels[row]],
-            "guess": names[run.guesses[row]],
-            "confidence": float(confidences[row]),
-        }
-        for row in shown
+def _standing_view(
+    group: Group, standing: Standing, class_names: tuple[str, ...], budget: _Budget
+) -> dict[str, Any]:
+    run = standing.runs[0]
+    facts = standing_sentences(standing)[len(standing.duels) :]
+    view: dict[str, Any] = {
+        "labels": labels_text(group.labels_per_class),
+        "standing": standing,
+        "run": run,
+        "duels": [(_direction(duel), duel_sentence(duel)) for duel in standing.duels],
+        "facts": [fact[0].upper() + fact[1:] + "." for fact in facts],
+        "has_truth": any(record.get("precision") is not None for record in run.rounds),
+    }
+    return view | _pictures(run, class_names, budget)
+
+
+def _pictures(run: Run, class_names: tuple[str, ...], budget: _Budget) -> dict[str, Any]:
+    counts = confusion_matrix(run.test_labels, run.guesses, len(class_names))
+    view: dict[str, Any] = {
+        "loss": loss_chart(run.history),
+        "accuracy": accuracy_chart(run.history),
+        "confusion": confusion_chart(counts, class_names),
+        "mistakes": [
+            {
+                "image": picture(mistake.image),
+                "truth": class_names[mistake.truth],
+                "guess": class_names[mistake.guess],
+                "confidence": mistake.confidence,
+                "index": mistake.index,
+            }
+            for mistake in run.mistakes
+        ],
+        "reconstructions": []
+        if run.reconstructions is None
+        else [
+            (picture(original), picture(made))
+            for original, made in zip(
+                run.reconstructions.originals, run.reconstructions.reconstructed, strict=True
+            )
+        ],
+        "left_out": False,
+    }
+    images = [mistake["image"] for mistake in view["mistakes"]] + [
+        uri for pair in view["reconstructions"] for uri in pair
     ]
+    if budget.take(view["loss"], view["accuracy"], view["confusion"], *images):
+        return view
+    empty: dict[str, Any] = {
+        "loss": None,
+        "accuracy": None,
+        "confusion": None,
+        "mistakes": [],
+        "reconstructions": [],
+    }
+    return empty | {"left_out": True}
 
 
-def _pairs(run: Run) -> list[tuple[str, str]]:
-    if run.reconstructions is None or run.reconstructions[0].ndim != 4:
-        return []
-    return [(picture(original), picture(made)) for original, made in zip(*run.reconstructions, strict=True)]
+def _direction(duel: Duel) -> str:
+    if not duel.is_shown:
+        return "same"
+    return "better" if duel.result.difference > 0 else "worse"
+
+
+def _number(value: Any, digits: int = 0) -> str:
+    """Return a number with thousands separators, a dash where there is none."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    return f"{value:,.{digits}f}"
+
+
+def _range(counts: list[int]) -> str:
+    if not counts:
+        return "–"
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _setting(value: Any) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -13,7 +13,7 @@ class InputError(ValueError):
     """
 
 
-class Interrupted(KeyboardInterrupt):
+class Interrupted(Exception):
     """Training was stopped by the user; the message says what was kept."""
 
 

@@ -34,6 +34,7 @@ class ProgressBar:
         )
         self._task = self._progress.add_task(title, total=None, figures="")
         self._stage_began = 0.0
+        self._started = False
 
     def __enter__(self) -> Self:
         return self
@@ -45,7 +46,8 @@ class ProgressBar:
 
     def stop(self) -> None:
         """Leave the bar as it is and give the terminal back."""
-        self._progress.stop()
+        if self._started:
+            self._progress.stop()
 
     def joined(self, observer: Observer | None) -> Observer:
         """Return an observer that shows each event and passes it on."""
@@ -63,6 +65,7 @@ class ProgressBar:
         description = f"{event.get('title', self.title)}{stages} {event['stage']}"
         # Drawing begins with the first event, so that what is printed before (or an error) stands alone.
         self._progress.start()
+        self._started = True
         if event["step"] == 0:
             self._progress.reset(self._task, total=event["steps"], description=description, figures="")
             self._stage_began = event["seconds"]

@@ -72,7 +72,10 @@ class ImageViews:
 
     def strong(self, images: Tensor) -> Tensor:
         """Return weak views with changed colors and a square cut out."""
-        views = to_float(self._flip_and_shift(images))
+        return self.distorted(self.weak(images))
+
+    def distorted(self, views: Tensor) -> Tensor:
+        """Return views of float images with changed colors and a square cut out; nothing is moved."""
         if self.color > 0:
             views = self._recolor(views)
         if self.cutout > 0:
@@ -147,4 +150,5 @@ class ImageViews:
             distance = (torch.arange(side, device=views.device) - place * (side - 1)).abs()
             inside.append(distance <= self.cutout * side / 2)
         square = (inside[0].unsqueeze(2) & inside[1].unsqueeze(1)).unsqueeze(1)
-        return views.masked_fill_(square, 0.5)  # out of place it would return another memory layout
+        # Out of place, masked_fill would return another memory layout.
+        return views.clone().masked_fill_(square, 0.5)

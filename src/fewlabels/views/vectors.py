@@ -47,6 +47,10 @@ class VectorViews:
         """Return the vectors with Gaussian noise."""
         return self.noisy(vectors, self.noise)
 
+    def distorted(self, vectors: Tensor) -> Tensor:
+        """Return the vectors with Gaussian noise."""
+        return self.noisy(vectors, self.noise)
+
     def masked(self, vectors: Tensor, share: float, patch: int) -> tuple[Tensor, Tensor]:
         """Return the vectors with a random share of features replaced by another row's, and the mask.
 

@@ -1,0 +1,78 @@
+"""Under which conditions a comparison ran, and the command that repeats it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn
+import torch
+
+from fewlabels import __version__
+
+# Arguments of `compare` that the command line has as an option of the same name.
+_OPTIONS = ("steps", "epochs", "budget", "image_size", "test_per_class", "fold")
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Return versions, threads and machine."""
+    return {
+        "versions": {
+            "fewlabels": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "scikit-learn": sklearn.__version__,
+            "python": platform.python_version(),
+        },
+        "threads": torch.get_num_threads(),
+        "device": device,
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def repeat_command(arguments: dict[str, Any]) -> str:
+    """Return the command line that repeats a comparison, or the Python call where no command line can.
+
+    Parameters
+    ----------
+    arguments : dict
+        Those of `compare`, with `methods`, `labels_per_class` and `seeds` as lists (or None).
+
+    Examples
+    --------
+    >>> repeat_command({"source": "digits", "methods": ["supervised"], "steps": 50, "seeds": [0, 1]})
+    'fewlabels compare digits --methods supervised --seeds 2 --steps 50'
+    """
+    source, seeds = arguments["source"], arguments["seeds"]
+    if not isinstance(source, str | Path) or seeds != list(range(len(seeds))):
+        return _python_call(arguments)
+    words = ["fewlabels", "compare", str(source), "--methods", ",".join(arguments["methods"])]
+    if arguments.get("labels_per_class"):
+        words += ["--labels-per-class", ",".join(str(number) for number in arguments["labels_per_class"])]
+    words += ["--seeds", str(len(seeds))]
+    for name in _OPTIONS:
+        if arguments.get(name) is not None:
+            words += [f"--{name.replace('_', '-')}", str(arguments[name])]
+    if arguments.get("preset", "default") != "default":
+        words += ["--preset", arguments["preset"]]
+    for name, value in (arguments.get("settings") or {}).items():
+        words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    if arguments.get("strict"):
+        words.append("--strict")
+    return shlex.join(words)
+
+
+def _python_call(arguments: dict[str, Any]) -> str:
+    source = arguments["source"]
+    first = repr(str(source)) if isinstance(source, str | Path) else "data"
+    defaults = {"preset": "default", "strict": False}
+    named = [
+        f"{name}={value!r}"
+        for name, value in arguments.items()
+        if name != "source" and value is not None and value != defaults.get(name) and value != {}
+    ]
+    return f"fewlabels.compare({', '.join([first, *named])})"

@@ -1,0 +1,176 @@
+"""Everything of a comparison in one folder, complete after each finished run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from fewlabels.evaluation.records import Comparison, plain
+from fewlabels.evaluation.run import Run
+from fewlabels.methods import SemiSupervisedClassifier
+from fewlabels.storage.atomic import write_bytes, write_json, write_text
+from fewlabels.storage.errors import InputError
+
+COLUMNS = (
+    "method",
+    "labels_per_class",
+    "seed",
+    "train_accuracy",
+    "validation_accuracy",
+    "test_accuracy",
+    "test_low",
+    "test_high",
+    "fit_seconds",
+    "gradient_images",
+    "parameters",
+)
+_FILES = ("config.json", "metrics.jsonl", "results.csv", "results.json", "report.html")
+_FOLDERS = ("models", "predictions")
+
+
+class RunFolder:
+    """Writes a comparison as it goes.
+
+    Nothing is written before `begin`, which the first event of a training calls: input that turns out bad
+    before leaves no trace.
+
+    Parameters
+    ----------
+    out : str, Path or None
+        The folder; None makes a new one, `./runs/<name>-<date>-<time>`.
+    name : str
+        Of the data set.
+    overwrite : bool
+        Replace an earlier comparison there.
+
+    Raises
+    ------
+    InputError
+        If `out` is a file, holds files that are no comparison, or an earlier comparison and `overwrite` is
+        not set.
+    """
+
+    def __init__(self, out: str | Path | None, name: str, *, overwrite: bool = False) -> None:
+        self.path = _new_folder(name) if out is None else Path(out)
+        self._began = False
+        self._made: list[Path] = []
+        self._metrics: IO[str] | None = None
+        check_out(out, overwrite=overwrite)
+
+    def begin(self, config: dict[str, Any]) -> None:
+        """Make the folder, clear an earlier comparison, write `config.json`; later calls do nothing."""
+        if self._began:
+            return
+        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._clear()
+        self._began, self._made = True, missing
+        self._metrics = (self.path / "metrics.jsonl").open("w", encoding="utf-8")
+        write_json(self.path / "config.json", plain(config))
+
+    def add_event(self, event: dict[str, Any]) -> None:
+        """Append a line to `metrics.jsonl`; it can be read at once."""
+        if self._metrics is not None:
+            self._metrics.write(json.dumps(plain(event), ensure_ascii=False) + "\n")
+            self._metrics.flush()
+
+    def add_run(self, comparison: Comparison, run: Run, method: SemiSupervisedClassifier) -> None:
+        """Write a run's model and predictions, join it to the comparison's runs and write all results."""
+        self.begin(comparison.config)
+        names = [comparison.class_names[int(index)] for index in method.classes_]
+        method.save(self.path / "models" / run_name(run), class_names=names)
+        packed = io.BytesIO()
+        np.savez_compressed(
+            packed, probabilities=run.test_probabilities.astype(np.float32), labels=run.test_labels
+        )
+        write_bytes(self.path / "predictions" / f"{run_name(run)}.npz", packed.getvalue())
+        comparison.runs.append(run)
+        self.write_results(comparison)
+
+    def write_results(self, comparison: Comparison) -> None:
+        """Write `config.json`, `results.json` and `results.csv`, each whole or not at all."""
+        write_json(self.path / "config.json", plain(comparison.config))
+        write_json(self.path / "results.json", comparison.to_dict())
+        write_text(self.path / "results.csv", as_csv(comparison.table()))
+
+    def close(self) -> None:
+        """End `metrics.jsonl`."""
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+
+    def discard(self) -> None:
+        """Take away what was written, when no run was finished."""
+        self.close()
+        if not self._began:
+            return
+        self._clear()
+        for folder in self._made:
+            if any(folder.iterdir()):
+                break
+            folder.rmdir()
+
+    def _clear(self) -> None:
+        for name in _FILES:
+            (self.path / name).unlink(missing_ok=True)
+        for name in _FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
+
+def check_out(out: str | Path | None, *, overwrite: bool) -> None:
+    """Refuse a folder that a comparison cannot be written to."""
+    if out is None:
+        return
+    path = Path(out)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file; give the name of a folder for the comparison")
+    if not path.exists() or not any(path.iterdir()):
+        return
+    if not any((path / name).exists() for name in ("results.csv", "config.json")):
+        raise InputError(f"{path} holds other files and no comparison; give a new or empty folder")
+    if not overwrite:
+        raise InputError(
+            f"{path} already holds a comparison; give another folder, or replace it with --overwrite"
+        )
+
+
+def run_name(run: Run) -> str:
+    """Return '<method>-<labels per class, or all>-<seed>'."""
+    labels = "all" if run.labels_per_class is None else run.labels_per_class
+    return f"{run.method}-{labels}-{run.seed}"
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    """Return rows as CSV with the columns of `results.csv`; None and NaN are empty.
+
+    Examples
+    --------
+    >>> as_csv([{"method": "supervised", "seed": 0, "test_accuracy": 0.5}]).splitlines()[1]
+    'supervised,,0,,,0.5,,,,,'
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        values = [plain(row.get(column)) for column in COLUMNS]
+        writer.writerow(["" if v is None else round(v, 6) if isinstance(v, float) else v for v in values])
+    return text.getvalue()
+
+
+def _new_folder(name: str) -> Path:
+    safe = (
+        "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip("-.")
+        or "data"
+    )
+    stem = f"{safe}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder, number = Path("runs") / stem, 2
+    while folder.exists():
+        folder, number = folder.with_name(f"{stem}-{number}"), number + 1
+    return folder

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import base64
+import io
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fewlabels.report.figures import accuracy_chart, confusion_chart, loss_chart, picture
+
+HISTORY = [
+    {"stage": stage, "step": step, "steps": 20, "loss": 2.0 / (step + 1), "train_accuracy": step / 20}
+    for stage in ("teacher", "round 1")
+    for step in (5, 10, 20)
+]
+
+
+def decoded(uri: str) -> Image.Image:
+    head, _, content = uri.partition(",")
+    assert head == "data:image/png;base64"
+    image = Image.open(io.BytesIO(base64.b64decode(content)))
+    image.load()
+    return image
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_a_picture_is_a_png_with_the_images_own_pixels(channels, mode):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, channels), np.uint8)
+    image = decoded(picture(pixels))
+    assert image.mode == mode
+    assert np.array_equal(np.asarray(image).reshape(9, 7, channels), pixels)
+
+
+def test_a_large_image_is_shown_small():
+    assert decoded(picture(np.zeros((300, 200, 3), np.uint8))).size == (43, 64)
+
+
+def test_charts_are_whole_svg_in_the_colors_of_the_page():
+    for chart in (loss_chart(HISTORY), accuracy_chart(HISTORY), confusion_chart(np.eye(3, dtype=int), "abc")):
+        root = ElementTree.fromstring(
+            str(chart).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+        )
+        assert root.attrib["role"] == "img"
+        assert root.attrib["aria-label"]
+        assert "var(--" in chart
+        assert "#01020" not in chart
+        assert "<metadata" not in chart
+
+
+def test_stages_stand_behind_each_other_on_one_axis():
+    chart = loss_chart(HISTORY)
+    assert "Loss over 40 optimizer steps, from 0.33 to 0.10" in chart
+    assert ">teacher<" in chart
+    assert ">round 1<" in chart
+
+
+def test_there_is_no_chart_of_what_was_not_measured():
+    assert loss_chart([]) is None
+    assert accuracy_chart([{"stage": "autoencoder", "step": 1, "steps": 1, "loss": 1.0}]) is None
+    assert loss_chart([{"stage": "a", "step": 1, "steps": 1, "loss": float("nan")}]) is None
+
+
+def test_class_names_are_text_and_neither_markup_nor_mathematics():
+    chart = confusion_chart(
+        np.eye(4, dtype=int), ["<script>", "$x_1$ & co", "猫", "a name that is far too long"]
+    )
+    assert "<script>" not in chart
+    assert "&lt;script&gt;" in chart
+    assert "$x_1$ &amp; co" in chart
+    assert "猫" in chart
+    assert "a name that i…" in chart
+
+
+def test_a_hundred_classes_stay_a_small_figure():
+    assert len(confusion_chart(np.eye(100, dtype=int), [f"class {n}" for n in range(100)])) < 60_000
+
+
+def test_the_same_figure_is_the_same_text():
+    assert loss_chart(HISTORY) == loss_chart(HISTORY)

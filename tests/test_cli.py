@@ -1,0 +1,227 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from fewlabels import METHODS
+from fewlabels.cli import main
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    """Run the command line in this process, in a folder of its own; return exit code, output, errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEWLABELS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["fewlabels", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of red and blue photos, ten labeled of each, six in the pool."""
+    generator = np.random.default_rng(0)
+    for part, count in (("train/red", 10), ("train/blue", 10), ("unlabeled", 6), ("test/red", 4), ("test/blue", 4)):
+        place = tmp_path / "photos" / part
+        place.mkdir(parents=True)
+        for index in range(count):
+            pixels = generator.integers(0, 100, (16, 16, 3))
+            pixels[..., 2 if "blue" in part else 0] += 150
+            Image.fromarray(pixels.astype(np.uint8)).save(place / f"{index}.png")
+    return tmp_path / "photos"
+
+
+def test_compare_leaves_everything_of_the_run_in_one_folder(run, tmp_path):
+    code, output, _ = run("compare", "digits", "--steps", 3, "--out", "here", "--quiet")
+    assert code == 0
+    assert "report: here/report.html" in output
+    with open("here/results.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["method"] for row in rows] == list(METHODS)
+    needed = "method labels_per_class seed train_accuracy validation_accuracy test_accuracy fit_seconds gradient_images"
+    assert set(needed.split()) <= set(rows[0])
+    assert all(0 <= float(row["test_accuracy"]) <= 1 for row in rows)
+    assert {row["labels_per_class"] for row in rows} == {"10"}
+    present = {path.name for path in (tmp_path / "here").iterdir()}
+    assert {"config.json", "metrics.jsonl", "results.csv", "results.json", "models", "report.html"} <= present
+    events = [json.loads(line) for line in (tmp_path / "here" / "metrics.jsonl").read_text().splitlines()]
+    assert {event["method"] for event in events} == set(METHODS)
+    config = json.loads((tmp_path / "here" / "config.json").read_text())
+    assert config["command"].startswith("fewlabels compare digits")
+
+
+def test_compare_takes_several_label_counts_and_seeds(run):
+    code, *_ = run(
+        "compare", "--methods", "supervised", "--labels-per-class", "2,4", "--seeds", 2, "--steps", 2, "--out", "o", "-q"
+    )
+    assert code == 0
+    with open("o/results.csv") as file:
+        found = [(row["labels_per_class"], row["seed"]) for row in csv.DictReader(file)]
+    assert sorted(found) == [("2", "0"), ("2", "1"), ("4", "0"), ("4", "1")]
+
+
+def test_from_a_folder_of_photos_to_classes_of_new_ones(run, photos, tmp_path):
+    code, output, _ = run("fit", photos, "--method", "supervised", "--steps", 40, "--out", "model", "-q")
+    assert code == 0
+    assert "model saved in model" in output
+    code, output, _ = run("evaluate", "model", photos, "--json")
+    assert code == 0
+    assert json.loads(output)["test_accuracy"] > 0.7
+    (photos / "unlabeled" / "broken.png").write_bytes(b"junk")
+    code, output, errors = run("predict", "model", photos / "unlabeled", "--out", "classes.csv", "-q")
+    assert code == 0
+    assert "broken.png: not an image" in errors
+    with open("classes.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    assert {row["class"] for row in rows} <= {"red", "blue"}
+    assert all(0.5 <= float(row["probability"]) <= 1 for row in rows)
+    run("predict", "model", photos / "unlabeled" / "0.png", photos / "test", "--out", "classes.parquet", "-q")
+    assert pq.read_table("classes.parquet").num_rows == 9
+    code, output, _ = run("predict", "model", photos / "unlabeled" / "0.png", "-q")
+    assert output.splitlines()[0] == "file,class,probability"
+
+
+def test_every_command_has_help_with_an_example(run):
+    code, output, _ = run("--help")
+    for command in ("compare", "fit", "predict", "evaluate", "datasets", "methods"):
+        assert command in output
+        code, text, _ = run(command, "--help")
+        assert code == 0
+        assert "Example" in text
+
+
+def test_the_lists_name_everything_known(run):
+    assert all(name in run("datasets")[1] for name in ("digits", "stl10", "cifar10", "cifar100"))
+    assert all(name in run("methods")[1] for name in METHODS)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["compare", "digit"], "did you mean 'digits'"),
+        (["compare", "/no/such/folder"], "there is no data set, folder or file '/no/such/folder'"),
+        (["compare", "--methods", "superviced"], "did you mean 'supervised'"),
+        (["compare", "--stepz", "3"], "No such option: --stepz"),
+        (["compare", "--steps", "3", "--epochs", "2"], "give one of"),
+        (["compare", "--steps", "0"], "steps=0"),
+        (["compare", "--budget", "soon"], "give one like 90s"),
+        (["compare", "--labels-per-class", "999"], "labeled images, fewer than the 999"),
+        (["compare", "--labels-per-class", "few"], "not a whole number"),
+        (["compare", "--preset", "notebok"], "did you mean 'notebook'"),
+        (["compare", "--set", "round=2"], "has a setting 'round'"),
+        (["compare", "--set", "rounds"], "is not NAME=VALUE"),
+        (["compare", "--image-size", "2"], "image_size=2"),
+        (["fit", "--method", "magic"], "unknown method 'magic'"),
+        (["fit", "--set", "learning_rate=-1"], "learning_rate=-1"),
+        (["predict", "nowhere", "x.png"], "there is no model folder at nowhere"),
+        (["evaluate", "nowhere"], "there is no model folder at nowhere"),
+        (["evalute", "model"], "No such command 'evalute'"),
+    ],
+)
+def test_bad_input_gets_one_line_and_leaves_nothing_behind(run, words, message, tmp_path):
+    code, output, errors = run(*words)
+    assert code not in (0, None)
+    assert message in errors
+    assert len(errors.strip().splitlines()) == 1
+    assert errors.startswith("error: ")
+    assert output == ""
+    assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == []
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten_unasked(run, tmp_path):
+    words = ("compare", "--methods", "supervised", "--steps", 1, "--out", "o", "-q")
+    assert run(*words)[0] == 0
+    before = (tmp_path / "o" / "results.csv").read_text()
+    code, _, errors = run(*words)
+    assert code == 2
+    assert "overwrite" in errors
+    assert (tmp_path / "o" / "results.csv").read_text() == before
+    assert run(*words, "--overwrite")[0] == 0
+
+
+def test_truncated_photos_are_left_out_with_a_count_or_refused_when_strict(run, photos):
+    whole = (photos / "train" / "red" / "0.png").read_bytes()
+    (photos / "train" / "red" / "0.png").write_bytes(whole[: len(whole) // 2])
+    code, _, errors = run("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m", "-q")
+    assert code == 0
+    assert "left out 1 unreadable files" in errors
+    code, _, errors = run("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m2", "-q", "--strict")
+    assert code == 2
+    assert "0.png" in errors
+    assert not os.path.exists("m2")
+
+
+def test_predicting_with_an_incomplete_model_says_what_is_missing(run, photos):
+    run("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m", "-q")
+    os.unlink("m/model.safetensors")
+    code, _, errors = run("predict", "m", photos)
+    assert code == 2
+    assert "model.safetensors is missing" in errors
+
+
+def test_evaluating_on_other_classes_is_refused(run, photos):
+    run("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m", "-q", "--image-size", 8)
+    code, _, errors = run("evaluate", "m", "digits")
+    assert code == 2
+    assert "class" in errors
+
+
+def interrupted(tmp_path, *words, wait_for):
+    environment = os.environ | {"FEWLABELS_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fewlabels", *words],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not wait_for() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    return process.returncode, output, errors
+
+
+def test_ctrl_c_in_a_fit_ends_with_one_line_and_no_model(tmp_path):
+    began = time.monotonic()
+    code, _, errors = interrupted(
+        tmp_path, "fit", "--steps", "100000", "--out", "model", "-q", wait_for=lambda: time.monotonic() - began > 8
+    )
+    assert code == 130
+    assert "Traceback" not in errors
+    assert errors.strip().splitlines()[-1].startswith("error: stopped")
+    assert not (tmp_path / "model").exists()
+    assert not [path for path in tmp_path.iterdir() if path.name != "cache"]
+
+
+def test_ctrl_c_in_a_comparison_keeps_the_finished_trainings(tmp_path):
+    results = tmp_path / "o" / "results.csv"
+    code, _, errors = interrupted(
+        tmp_path,
+        *("compare", "--methods", "supervised", "--seeds", "50", "--steps", "40", "--out", "o", "-q"),
+        wait_for=results.exists,
+    )
+    assert code == 130
+    assert "Traceback" not in errors
+    assert "are kept in" in errors
+    with results.open() as file:
+        assert 1 <= len(list(csv.DictReader(file))) < 50
+    assert (tmp_path / "o" / "report.html").exists()
