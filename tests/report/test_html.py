@@ -77,6 +77,7 @@ def made_run(method: str, right: int, *, seed: int = 0, labels: int | None = 20)
 def made_comparison(runs: list[Run]) -> Comparison:
     data = {
         "20 labels per class, seed 0": {
+            "name": "<img src=x onerror=alert(1)>",
             "classes": list(NAMES),
             "image_size": [8, 8],
             "channels": 3,
@@ -90,7 +91,7 @@ def made_comparison(runs: list[Run]) -> Comparison:
         }
     }
     config = {
-        "source": "<img src=x onerror=alert(1)>",
+        "source": "photos",
         "command": "fewlabels compare 'my & photos' --steps 500",
         "versions": {"fewlabels": "0.1.0", "torch": "2.13.0"},
         "threads": 2,

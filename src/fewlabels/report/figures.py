@@ -92,13 +92,12 @@ def accuracy_chart(history: Sequence[dict[str, Any]]) -> Markup | None:
         points = [(at, event[key]) for at, event in events if _is_number(event.get(key))]
         if points:
             steps, values = [at for at, _ in points], [value for _, value in points]
-            axes.plot(steps, values, color=color, lw=1.4, marker="o", ms=2.5, label=label)
+            axes.plot(steps, values, color=color, lw=1.4, marker="o", ms=2.5)
             drawn.append(f"{label} {values[-1]:.1%}")
     if not drawn:
         return None
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylim(0, 1.02)
-    axes.legend(loc="lower right", frameon=False, labelcolor=_INK)
     _mark_stages(axes, events)
     return _svg(figure, f"Accuracy over {events[-1][0]:,} optimizer steps; at the end: {', '.join(drawn)}")
 

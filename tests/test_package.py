@@ -1,0 +1,32 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fewlabels
+
+SOURCE = Path(fewlabels.__file__).parent
+ORDER = ["storage", "data", "views", "nets", "training", "methods", "evaluation", "report", "export"]
+
+
+@pytest.mark.parametrize("folder", ORDER)
+def test_a_folder_imports_only_from_those_before_it(folder):
+    allowed = set(ORDER[: ORDER.index(folder) + 1])
+    for path in (SOURCE / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fewlabels."):
+                assert node.module.split(".")[1] in allowed, f"{path.name} imports {node.module}"
+
+
+def test_every_public_name_is_there_and_documented():
+    for name in fewlabels.__all__:
+        assert getattr(fewlabels, name).__doc__
+    with pytest.raises(AttributeError):
+        _ = fewlabels.nonsense
+
+
+def test_help_needs_no_torch():
+    code = "import sys; import fewlabels.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
