@@ -57,7 +57,16 @@ def main() -> None:
             continue
         folder = FOLDER / name
         if not (folder / "report.html").exists():
-            command = [sys.executable, "-m", "fewlabels", "compare", *arguments, "--out", str(folder), "--overwrite"]
+            command = [
+                sys.executable,
+                "-m",
+                "fewlabels",
+                "compare",
+                *arguments,
+                "--out",
+                str(folder),
+                "--overwrite",
+            ]
             subprocess.run([*command, "--quiet"], check=True, stdout=subprocess.DEVNULL)
         show(name, folder)
 

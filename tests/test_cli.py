@@ -36,7 +36,13 @@ def run(capsys, monkeypatch, tmp_path):
 def photos(tmp_path):
     """A folder of red and blue photos, ten labeled of each, six in the pool."""
     generator = np.random.default_rng(0)
-    for part, count in (("train/red", 10), ("train/blue", 10), ("unlabeled", 6), ("test/red", 4), ("test/blue", 4)):
+    for part, count in (
+        ("train/red", 10),
+        ("train/blue", 10),
+        ("unlabeled", 6),
+        ("test/red", 4),
+        ("test/blue", 4),
+    ):
         place = tmp_path / "photos" / part
         place.mkdir(parents=True)
         for index in range(count):
@@ -67,7 +73,18 @@ def test_compare_leaves_everything_of_the_run_in_one_folder(run, tmp_path):
 
 def test_compare_takes_several_label_counts_and_seeds(run):
     code, *_ = run(
-        "compare", "--methods", "supervised", "--labels-per-class", "2,4", "--seeds", 2, "--steps", 2, "--out", "o", "-q"
+        "compare",
+        "--methods",
+        "supervised",
+        "--labels-per-class",
+        "2,4",
+        "--seeds",
+        2,
+        "--steps",
+        2,
+        "--out",
+        "o",
+        "-q",
     )
     assert code == 0
     with open("o/results.csv") as file:
@@ -203,7 +220,14 @@ def interrupted(tmp_path, *words, wait_for):
 def test_ctrl_c_in_a_fit_ends_with_one_line_and_no_model(tmp_path):
     began = time.monotonic()
     code, _, errors = interrupted(
-        tmp_path, "fit", "--steps", "100000", "--out", "model", "-q", wait_for=lambda: time.monotonic() - began > 8
+        tmp_path,
+        "fit",
+        "--steps",
+        "100000",
+        "--out",
+        "model",
+        "-q",
+        wait_for=lambda: time.monotonic() - began > 8,
     )
     assert code == 130
     assert "Traceback" not in errors

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fewlabels.data import ImageDataset, list_datasets, load_dataset
-    from fewlabels.report import compare
     from fewlabels.methods import (
         METHODS,
         JointAutoencoder,
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
         load,
         make_method,
     )
+    from fewlabels.report import compare
     from fewlabels.storage.errors import InputError
 
 __version__ = "0.1.0"

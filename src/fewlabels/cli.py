@@ -37,14 +37,16 @@ _SOURCE_HELP = (
 Source = Annotated[str, typer.Argument(help=_SOURCE_HELP, show_default=True)]
 Steps = Annotated[int | None, typer.Option(help="Optimizer steps of each training.", rich_help_panel="Length (one of)")]
 Epochs = Annotated[
-    float | None, typer.Option(help="Passes over the labeled images instead.", rich_help_panel="Length (one of)")
+    float | None,
+    typer.Option(help="Passes over the labeled images instead.", rich_help_panel="Length (one of)"),
 ]
 Budget = Annotated[
     str | None,
     typer.Option(help="Time for each method instead: 90s, 2m, 1h30m.", rich_help_panel="Length (one of)"),
 ]
 Preset = Annotated[
-    str, typer.Option(help="`default`, or `notebook`: the nets and training that the project began with, mended.")
+    str,
+    typer.Option(help="`default`, or `notebook`: the nets and training that the project began with, mended."),
 ]
 ImageSize = Annotated[
     int | None,
@@ -73,9 +75,7 @@ def compare(
         str | None,
         typer.Option(help="Labels of each class to learn from, the rest joins the pool; several: 10,50,500."),
     ] = None,
-    seeds: Annotated[
-        int, typer.Option(help="Repeat with so many draws of labels and initial weights.", min=1)
-    ] = 1,
+    seeds: Annotated[int, typer.Option(help="Repeat with so many draws of labels and initial weights.", min=1)] = 1,
     steps: Steps = None,
     epochs: Epochs = None,
     budget: Budget = None,
@@ -197,9 +197,7 @@ def fit(
 def predict(
     model: Annotated[Path, typer.Argument(help="A model folder that `fit` or `compare` wrote.")],
     images: Annotated[list[Path], typer.Argument(help="Image files or folders (searched through).")],
-    out: Annotated[
-        Path | None, typer.Option(help="A .csv or .parquet file; the screen when not given.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="A .csv or .parquet file; the screen when not given.")] = None,
     strict: Strict = False,
     quiet: Quiet = False,
 ) -> None:
@@ -352,7 +350,16 @@ def _show_dataset(data: Any) -> None:
 
 def _show_comparison(comparison: Any) -> None:
     table = Table(title=f"{comparison.config['source']}: test accuracy with its 95 % interval")
-    for heading in ("method", "labels a class", "seed", "train", "validation", "test", "95 % interval", "seconds"):
+    for heading in (
+        "method",
+        "labels a class",
+        "seed",
+        "train",
+        "validation",
+        "test",
+        "95 % interval",
+        "seconds",
+    ):
         table.add_column(heading, justify="left" if heading == "method" else "right")
     for row in comparison.table():
         validation = row["validation_accuracy"]

@@ -251,7 +251,7 @@ def test_a_wrong_checksum_is_refused_and_the_file_removed(server, tmp_path):
 
 
 def test_an_address_that_is_not_there_says_what_to_do(tmp_path):
-    with pytest.raises(InputError, match="cannot be downloaded .* give its path"):
+    with pytest.raises(InputError, match=r"cannot be downloaded .* give its path"):
         download("http://127.0.0.1:9/none", tmp_path / "file.bin", MD5)
 
 

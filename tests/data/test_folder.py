@@ -167,7 +167,10 @@ def test_unreadable_files_are_named_and_left_out_or_refused_when_strict(photos, 
     [
         (lambda f: (f / "train" / "green").mkdir(), "green is empty"),
         (lambda f: [p.unlink() for p in (f / "train" / "red").iterdir()], "red is empty"),
-        (lambda f: [p.write_bytes(b"x") for p in (f / "train" / "red").iterdir()], "'red' has no readable image"),
+        (
+            lambda f: [p.write_bytes(b"x") for p in (f / "train" / "red").iterdir()],
+            "'red' has no readable image",
+        ),
         (lambda f: save(f / "test" / "green" / "1.png"), "'green' is not among the training classes"),
     ],
 )

@@ -50,9 +50,7 @@ def test_saved_models_reach_the_accuracy_of_the_table(found):
     data = load_dataset("digits", labels_per_class=5)
     for row in rows_of(found.folder):
         model = fewlabels.load(found.folder / "models" / f"{row['method']}-5-0")
-        assert model.score(data.test, data.test_labels) == pytest.approx(
-            float(row["test_accuracy"]), abs=1e-6
-        )
+        assert model.score(data.test, data.test_labels) == pytest.approx(float(row["test_accuracy"]), abs=1e-6)
 
 
 def test_saved_predictions_are_those_that_were_measured(found):
@@ -96,9 +94,7 @@ def test_pseudo_labels_are_checked_against_the_truth_of_the_pool(found):
 
 def test_the_shown_mistakes_are_mistakes_and_the_surest_first(found):
     for run in found.runs:
-        assert all(
-            run.guesses[m.index] == m.guess != m.truth == run.test_labels[m.index] for m in run.mistakes
-        )
+        assert all(run.guesses[m.index] == m.guess != m.truth == run.test_labels[m.index] for m in run.mistakes)
         sureness = [m.confidence for m in run.mistakes]
         assert sureness == sorted(sureness, reverse=True)
         assert sureness[0] == pytest.approx(run.test_probabilities.max(1)[~run.correct].max())
@@ -252,7 +248,5 @@ def test_the_command_that_repeats_a_run_is_read_back_by_the_command_line(monkeyp
 
 
 def test_seeds_that_the_command_line_cannot_say_become_a_python_call():
-    command = repeat_command(
-        {"source": "digits", "methods": ["supervised"], "labels_per_class": None, "seeds": [3, 7]}
-    )
+    command = repeat_command({"source": "digits", "methods": ["supervised"], "labels_per_class": None, "seeds": [3, 7]})
     assert command == "fewlabels.compare('digits', methods=['supervised'], seeds=[3, 7])"

@@ -48,9 +48,7 @@ def test_a_clear_lead_is_a_win_with_its_points():
 def test_a_lead_within_chance_is_no_difference_shown():
     found = group(run("supervised", 700), run("self-training", 703))
     assert "no difference to supervised is shown" in headline(found)
-    assert duel_sentence(found.standings[1].duels[0]).startswith(
-        "no difference to supervised shown (+0.3 points"
-    )
+    assert duel_sentence(found.standings[1].duels[0]).startswith("no difference to supervised shown (+0.3 points")
 
 
 def test_a_worse_method_is_called_worse():
@@ -68,9 +66,7 @@ def test_a_difference_that_only_chance_among_many_pairs_makes_is_not_shown():
 
 def test_over_seeds_the_sentence_says_what_each_seed_did():
     runs = [
-        run(method, right + 10 * seed, seed=seed)
-        for seed in range(3)
-        for method, right in (("a", 600), ("b", 650))
+        run(method, right + 10 * seed, seed=seed) for seed in range(3) for method, right in (("a", 600), ("b", 650))
     ]
     sentence = duel_sentence(group(*runs).standings[1].duels[0])
     assert "seed by seed +5.0, +5.0, +5.0" in sentence
@@ -98,13 +94,8 @@ def test_facts_of_a_run_become_sentences():
         {"pool_share": 0.8, "precision": 0.9, "accepted": True},
     ]
     sentences = standing_sentences(group(run("self-training", 700, rounds=rounds)).standings[0])
-    assert sentences[0].startswith(
-        "overfitting gap of 30.0 points: 100.0% on the images it learned from, 70.0% on"
-    )
-    assert (
-        "the last with 80% of the pool, of whose pseudo-labels 90.0% are right (95.0% of the 40%"
-        in sentences[1]
-    )
+    assert sentences[0].startswith("overfitting gap of 30.0 points: 100.0% on the images it learned from, 70.0% on")
+    assert "the last with 80% of the pool, of whose pseudo-labels 90.0% are right (95.0% of the 40%" in sentences[1]
 
 
 def test_a_comparison_is_json_without_nan():

@@ -112,7 +112,9 @@ def test_images_that_are_not_square_are_turned_by_half_only(color_images):
     assert method.autoencoder_.turn_head.out_features == 2
 
 
-@pytest.mark.parametrize("settings", [{"mask": 1}, {"patch": 0}, {"sigma": -1}, {"masked_weight": 2}, {"turn_weight": -1}])
+@pytest.mark.parametrize(
+    "settings", [{"mask": 1}, {"patch": 0}, {"sigma": -1}, {"masked_weight": 2}, {"turn_weight": -1}]
+)
 def test_settings_out_of_range_are_refused(settings, color_images):
     with pytest.raises(InputError, match=f"{next(iter(settings))}="):
         JointAutoencoder(**settings).fit(*color_images)

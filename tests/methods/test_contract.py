@@ -93,9 +93,7 @@ def test_training_moves_every_trainable_parameter(name, color_images):
     X, y = color_images
     before = make_method(name, steps=1, learning_rate=1e-12, random_state=0)
     after = make_method(name, steps=3, random_state=0)
-    pairs = zip(
-        before.fit(X, y).network_.named_parameters(), after.fit(X, y).network_.named_parameters(), strict=True
-    )
+    pairs = zip(before.fit(X, y).network_.named_parameters(), after.fit(X, y).network_.named_parameters(), strict=True)
     still = [key for (key, a), (_, b) in pairs if a.requires_grad and torch.equal(a, b)]
     assert still == []
 
@@ -226,8 +224,7 @@ def test_an_unknown_method_or_setting_names_the_nearest():
 def test_held_out_rows_are_the_same_for_all_methods_and_never_trained_on(digits):
     images, labels = digits
     held_out = [
-        make_method(name, steps=1, random_state=7).fit(images[:200], labels[:200]).validation_rows_
-        for name in METHODS
+        make_method(name, steps=1, random_state=7).fit(images[:200], labels[:200]).validation_rows_ for name in METHODS
     ]
     for rows in held_out[1:]:
         assert np.array_equal(rows, held_out[0])

@@ -39,9 +39,7 @@ def test_a_large_image_is_shown_small():
 
 def test_charts_are_whole_svg_in_the_colors_of_the_page():
     for chart in (loss_chart(HISTORY), accuracy_chart(HISTORY), confusion_chart(np.eye(3, dtype=int), "abc")):
-        root = ElementTree.fromstring(
-            str(chart).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-        )
+        root = ElementTree.fromstring(str(chart).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))
         assert root.attrib["role"] == "img"
         assert root.attrib["aria-label"]
         assert "var(--" in chart
@@ -63,9 +61,7 @@ def test_there_is_no_chart_of_what_was_not_measured():
 
 
 def test_class_names_are_text_and_neither_markup_nor_mathematics():
-    chart = confusion_chart(
-        np.eye(4, dtype=int), ["<script>", "$x_1$ & co", "猫", "a name that is far too long"]
-    )
+    chart = confusion_chart(np.eye(4, dtype=int), ["<script>", "$x_1$ & co", "猫", "a name that is far too long"])
     assert "<script>" not in chart
     assert "&lt;script&gt;" in chart
     assert "$x_1$ &amp; co" in chart

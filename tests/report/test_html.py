@@ -62,15 +62,12 @@ def made_run(method: str, right: int, *, seed: int = 0, labels: int | None = 20)
         settings={"net": "auto", "learning_rate": 0.24, "budget": None},
         architecture="Classifier(\n  (head): Linear(8, 3)\n)",
         history=[
-            {"stage": "classifier", "step": s, "steps": 9, "loss": 1 / s, "train_accuracy": s / 9}
-            for s in (3, 6, 9)
+            {"stage": "classifier", "step": s, "steps": 9, "loss": 1 / s, "train_accuracy": s / 9} for s in (3, 6, 9)
         ],
         rounds=rounds if method == "self-training" else [],
         stage_steps={"classifier": 500},
         mistakes=[Mistake(right, int(truth[right]), int(guesses[right]), 0.933, image)],
-        reconstructions=Reconstructions(np.stack([image]), np.stack([255 - image]), 0.04)
-        if is_autoencoder
-        else None,
+        reconstructions=Reconstructions(np.stack([image]), np.stack([255 - image]), 0.04) if is_autoencoder else None,
     )
 
 
@@ -184,9 +181,7 @@ def test_the_verdict_and_its_numbers_are_those_of_the_runs(page):
     assert "Beats supervised by 4.0 points" in words
     assert "No difference to supervised shown (+0.2 points" in words
     assert "Worse than self-training by 3.8 points" in words
-    assert (
-        "Overfitting gap of 25.3 points: 99.3% on the images it learned from, 74.0% on test images." in words
-    )
+    assert "Overfitting gap of 25.3 points: 99.3% on the images it learned from, 74.0% on test images." in words
 
 
 def test_each_method_shows_what_it_is_and_what_it_did(page):
@@ -233,9 +228,7 @@ def test_a_page_that_would_grow_too_large_leaves_out_pictures_and_says_so(monkey
 
 def test_a_perfect_method_has_no_mistakes_to_show():
     run = made_run("supervised", N - 1)
-    perfect = dataclasses.replace(
-        run, test_probabilities=np.eye(3)[run.test_labels], mistakes=[], test_accuracy=1.0
-    )
+    perfect = dataclasses.replace(run, test_probabilities=np.eye(3)[run.test_labels], mistakes=[], test_accuracy=1.0)
     assert "surest mistakes" not in Page(render_report(made_comparison([perfect]))).words
 
 

@@ -124,7 +124,7 @@ def test_the_history_has_means_of_named_losses_and_counts_images():
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_what_to_try():
     net = nn.Linear(1, 1)
-    with pytest.raises(InputError, match="no longer finite after 1 of 5 steps; try a learning rate below 0.1"):
+    with pytest.raises(InputError, match=r"no longer finite after 1 of 5 steps; try a learning rate below 0\.1"):
         fit(net, lambda _: {"a": net.weight.sum() * float("nan")}, steps=5)
 
 

@@ -31,7 +31,9 @@ def read_arrays(source: Any, image_size: int | None, name: str = "arrays") -> Pa
     given = dict(source) if isinstance(source, Mapping) else {"train": source}
     unknown = set(given) - set(_PARTS)
     if unknown or "train" not in given:
-        raise InputError(f"arrays need the key 'train' and may have {', '.join(_PARTS[1:])}; got {', '.join(map(str, given))}")
+        raise InputError(
+            f"arrays need the key 'train' and may have {', '.join(_PARTS[1:])}; got {', '.join(map(str, given))}"
+        )
     images: dict[str, NDArray[np.uint8]] = {}
     labels: dict[str, list[str | None]] = {}
     for part, value in given.items():
@@ -44,11 +46,11 @@ def read_arrays(source: Any, image_size: int | None, name: str = "arrays") -> Pa
             raise InputError(f"{part} of {name} has {len(images[part])} images but {len(labels[part])} labels")
     shapes = {part: value.shape[1:] for part, value in images.items()}
     if len(set(shapes.values())) > 1:
-        raise InputError(f"the parts of {name} have images of different shapes: {shapes}; give image_size to resize them")
+        raise InputError(
+            f"the parts of {name} have images of different shapes: {shapes}; give image_size to resize them"
+        )
     order = _class_order(labels)
-    made = {
-        part: Part(ImageRows(images[part]), class_indices(labels[part], order)[0]) for part in images
-    }
+    made = {part: Part(ImageRows(images[part]), class_indices(labels[part], order)[0]) for part in images}
     return Parts(
         name=name,
         class_names=order,
@@ -99,7 +101,7 @@ def _images(X: Any, what: str, image_size: int | None) -> NDArray[np.uint8]:
         raise InputError(f"{what} has dtype {images.dtype}; images are uint8, or floats in [0, 1]")
     low, high = float(images.min()), float(images.max())
     top = 1 if images.dtype.kind == "f" else 255
-    if not (0 <= low and high <= top):  # false for NaN as well
+    if not (low >= 0 and high <= top):  # false for NaN as well
         found = "NaN or infinity" if not np.isfinite([low, high]).all() else f"values from {low:g} to {high:g}"
         raise InputError(f"{what} has {found}; {images.dtype} images are in [0, {top}]")
     pixels = np.round(images * 255).astype(np.uint8) if top == 1 else images.astype(np.uint8)

@@ -105,8 +105,7 @@ def decoded(
     if strict and found.skipped:
         first = found.skipped[0]
         raise InputError(
-            f"{first.path}: {first.reason} ({len(found.skipped)} unreadable in all; "
-            "without --strict they are left out)"
+            f"{first.path}: {first.reason} ({len(found.skipped)} unreadable in all; without --strict they are left out)"
         )
     if not len(found.images):
         raise _none_readable(encoded.count, found.skipped[0])

@@ -53,9 +53,7 @@ class _ArraysOnly(pickle.Unpickler):
         raise pickle.UnpicklingError("it asks for an outside object, which is not read")
 
 
-def read_cifar(
-    name: str, source: Path, image_size: int | None, cache: Path, *, progress: bool = False
-) -> Parts:
+def read_cifar(name: str, source: Path, image_size: int | None, cache: Path, *, progress: bool = False) -> Parts:
     """Read an official archive (python or binary version) or the folder that it unpacks to.
 
     Parameters

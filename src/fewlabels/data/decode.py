@@ -80,7 +80,15 @@ def decode(source: Path | bytes, size: tuple[int, int], *, gray: bool) -> NDArra
             picture = _flattened(picture).convert("L" if gray else "RGB")
             if picture.size != (size[1], size[0]):
                 picture = ImageOps.fit(picture, (size[1], size[0]), Image.Resampling.BICUBIC)
-        except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, Image.DecompressionBombError) as error:
+        except (
+            OSError,
+            ValueError,
+            SyntaxError,
+            EOFError,
+            IndexError,
+            TypeError,
+            Image.DecompressionBombError,
+        ) as error:
             raise UnreadableImage(_reason(error)) from error
     pixels = np.asarray(picture, np.uint8)
     return pixels[..., None] if pixels.ndim == 2 else pixels

@@ -58,7 +58,13 @@ def read_folder(
             f"{folder} holds no class folders with images; expected {folder.name}/train/CLASS/ or {folder.name}/CLASS/"
         )
     ordered = [entry for part in _ALIASES for entry in files_by_part[part]]
-    images = decoded(_encoded([path for _, _, path in ordered], folder), image_size, cache, strict=strict, progress=progress)
+    images = decoded(
+        _encoded([path for _, _, path in ordered], folder),
+        image_size,
+        cache,
+        strict=strict,
+        progress=progress,
+    )
     kept = [ordered[position] for position in images.kept]
     _, class_names = class_indices([name for part, name, _ in kept if part == "train"])
     for name in sorted({entry[1] for entry in files_by_part["train"] if entry[1] is not None}):
@@ -92,7 +98,16 @@ def _class_files(part: str, place: Path, taken: set[Path]) -> list[tuple[str, st
         if path in taken or path.name.startswith("."):
             continue
         if path.is_file():
-            loose += path.suffix.lower() in (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+            loose += path.suffix.lower() in (
+                ".jpg",
+                ".jpeg",
+                ".png",
+                ".gif",
+                ".bmp",
+                ".webp",
+                ".tif",
+                ".tiff",
+            )
             continue
         below = list(files_below(path))
         if not below:

@@ -77,7 +77,7 @@ def packed(
         with console.status(f"reading {source.name} once …"), atomic_folder(entry) as temporary:
             sink = PackedImages(temporary, key)
             read(sink)
-            np.savez(temporary / "arrays.npz", **sink.arrays)
+            np.savez(temporary / "arrays.npz", **sink.arrays)  # type: ignore[arg-type]
             write_json(temporary / "entry.json", {"format_version": _FORMAT_VERSION})
         found = _open(entry, key)
     if found is None:

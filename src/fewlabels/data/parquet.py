@@ -60,7 +60,13 @@ def read_parquet(
     counts = [files[path].metadata.num_rows for _, path in order]
     if not sum(counts):
         raise InputError(f"{source} holds no rows")
-    images = decoded(_encoded([path for _, path in order], sum(counts)), image_size, cache, strict=strict, progress=progress)
+    images = decoded(
+        _encoded([path for _, path in order], sum(counts)),
+        image_size,
+        cache,
+        strict=strict,
+        progress=progress,
+    )
     columns = [_labels(path, files[path]) for _, path in order]
     class_names, values = _class_indices(columns, files[order[0][1]], order[0][1])
     part_of_row = np.repeat([part for part, _ in order], counts)[images.kept]

@@ -37,9 +37,7 @@ class KnownDataset:
 
 _KNOWN = (
     KnownDataset("digits", "1,797 handwritten digits, 8x8, gray", "embedded", "nothing to do"),
-    KnownDataset(
-        "stl10", "5,000 labeled, 100,000 unlabeled, 8,000 test, 96x96", "2.6 GB", "downloaded, or stl10:PATH"
-    ),
+    KnownDataset("stl10", "5,000 labeled, 100,000 unlabeled, 8,000 test, 96x96", "2.6 GB", "downloaded, or stl10:PATH"),
     KnownDataset("cifar10", "60,000 images of 10 classes, 32x32", "170 MB", "downloaded, or cifar10:PATH"),
     KnownDataset("cifar100", "60,000 images of 100 classes, 32x32", "169 MB", "downloaded, or cifar100:PATH"),
 )
@@ -117,11 +115,24 @@ def load_dataset(
             if parts.class_names
             else f"{source} has no labeled images; label a few of each class"
         )
-    return _split(parts, str(source) if isinstance(source, str | Path) else parts.name, labels_per_class, test_per_class, random_state)
+    return _split(
+        parts,
+        str(source) if isinstance(source, str | Path) else parts.name,
+        labels_per_class,
+        test_per_class,
+        random_state,
+    )
 
 
 def _read(
-    source: Any, image_size: int | None, cache: Path, *, fold: int | None, strict: bool, url: str | None, progress: bool
+    source: Any,
+    image_size: int | None,
+    cache: Path,
+    *,
+    fold: int | None,
+    strict: bool,
+    url: str | None,
+    progress: bool,
 ) -> Parts:
     if isinstance(source, tuple | list | Mapping):
         _refuse_fold(fold, "arrays")
@@ -198,7 +209,11 @@ def _is_cifar(place: Path, name: str) -> bool:
     if place.is_file():
         return place.name.startswith(f"{word}-") and ".tar" in place.name
     files = ("data_batch_1", "data_batch_1.bin") if name == "cifar10" else ("fine_label_names.txt", "meta")
-    return any((folder / file).exists() for folder in (place, place / f"{word}-batches-py", place / f"{word}-python") for file in files)
+    return any(
+        (folder / file).exists()
+        for folder in (place, place / f"{word}-batches-py", place / f"{word}-python")
+        for file in files
+    )
 
 
 def _split(

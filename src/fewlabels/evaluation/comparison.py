@@ -203,9 +203,7 @@ def _fit(method: SemiSupervisedClassifier, data: ImageDataset, observer: Observe
     )
 
 
-def _told(
-    folder: RunFolder, config: dict[str, Any], facts: dict[str, Any], observer: Observer | None
-) -> Observer:
+def _told(folder: RunFolder, config: dict[str, Any], facts: dict[str, Any], observer: Observer | None) -> Observer:
     """Return an observer that writes each event down and passes it on with the facts of its run."""
 
     def tell(event: Event) -> None:
@@ -229,18 +227,14 @@ def _label_counts(labels_per_class: int | Sequence[int] | None) -> list[int | No
         return [None]
     counts = [labels_per_class] if isinstance(labels_per_class, int) else list(labels_per_class)
     if not counts or any(count != int(count) or count < 1 for count in counts):
-        raise InputError(
-            f"labels_per_class={labels_per_class!r} is not one or several whole numbers of at least 1"
-        )
+        raise InputError(f"labels_per_class={labels_per_class!r} is not one or several whole numbers of at least 1")
     return list(dict.fromkeys(int(count) for count in counts))
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:
     chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not chosen or any(seed != int(seed) or seed < 0 for seed in chosen):
-        raise InputError(
-            f"seeds={seeds!r} is neither a number of seeds of at least 1 nor a list of seeds from 0 on"
-        )
+        raise InputError(f"seeds={seeds!r} is neither a number of seeds of at least 1 nor a list of seeds from 0 on")
     return list(dict.fromkeys(int(seed) for seed in chosen))
 
 
@@ -264,9 +258,7 @@ def _check_settings(names: list[str], given: dict[str, Any], extra: dict[str, An
 def _refuse_draws(**options: Any) -> None:
     for name, value in options.items():
         if value is not None:
-            raise InputError(
-                f"{name} cannot change a data set that is already loaded; give it to load_dataset"
-            )
+            raise InputError(f"{name} cannot change a data set that is already loaded; give it to load_dataset")
 
 
 def _draw_name(size: int | None, seed: int) -> str:

@@ -31,16 +31,10 @@ def balanced_accuracy(labels: NDArray[np.int64], guesses: NDArray[np.int64]) -> 
     0.5
     """
     # scikit-learn's own warns of guesses that are no label, which a class without test images makes common.
-    return (
-        float(np.mean([(guesses[labels == k] == k).mean() for k in np.unique(labels)]))
-        if len(labels)
-        else math.nan
-    )
+    return float(np.mean([(guesses[labels == k] == k).mean() for k in np.unique(labels)])) if len(labels) else math.nan
 
 
-def confusion_matrix(
-    labels: NDArray[np.int64], guesses: NDArray[np.int64], classes: int
-) -> NDArray[np.int64]:
+def confusion_matrix(labels: NDArray[np.int64], guesses: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     """Return counts of shape (classes, classes): row the true class, column the guess."""
     return np.asarray(sklearn_confusion_matrix(labels, guesses, labels=np.arange(classes)), np.int64)
 

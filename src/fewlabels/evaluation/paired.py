@@ -81,9 +81,7 @@ def mcnemar_test(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> 
     return PairedResult(difference, low, high, p_value, p_value, n, (difference,))
 
 
-def compare_over_seeds(
-    correct_a: Sequence[NDArray[np.bool_]], correct_b: Sequence[NDArray[np.bool_]]
-) -> PairedResult:
+def compare_over_seeds(correct_a: Sequence[NDArray[np.bool_]], correct_b: Sequence[NDArray[np.bool_]]) -> PairedResult:
     """Compare two methods that were each trained with several seeds and tested on the same images.
 
     With one seed this is `mcnemar_test`. With more, draws of labels and initial weights vary too: the

@@ -87,9 +87,7 @@ class RunFolder:
         names = [comparison.class_names[int(index)] for index in method.classes_]
         method.save(self.path / "models" / run_name(run), class_names=names)
         packed = io.BytesIO()
-        np.savez_compressed(
-            packed, probabilities=run.test_probabilities.astype(np.float32), labels=run.test_labels
-        )
+        np.savez_compressed(packed, probabilities=run.test_probabilities.astype(np.float32), labels=run.test_labels)
         write_bytes(self.path / "predictions" / f"{run_name(run)}.npz", packed.getvalue())
         comparison.runs.append(run)
         self.write_results(comparison)
@@ -136,9 +134,7 @@ def check_out(out: str | Path | None, *, overwrite: bool) -> None:
     if not any((path / name).exists() for name in ("results.csv", "config.json")):
         raise InputError(f"{path} holds other files and no comparison; give a new or empty folder")
     if not overwrite:
-        raise InputError(
-            f"{path} already holds a comparison; give another folder, or replace it with --overwrite"
-        )
+        raise InputError(f"{path} already holds a comparison; give another folder, or replace it with --overwrite")
 
 
 def run_name(run: Run) -> str:
@@ -165,10 +161,7 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
 
 
 def _new_folder(name: str) -> Path:
-    safe = (
-        "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip("-.")
-        or "data"
-    )
+    safe = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip("-.") or "data"
     stem = f"{safe}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder, number = Path("runs") / stem, 2
     while folder.exists():

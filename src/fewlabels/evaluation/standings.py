@@ -124,8 +124,7 @@ def groups_of(runs: Sequence[Run]) -> list[Group]:
                     tests.append((size, name, other, result))
     corrected = holm([result.p_value for *_, result in tests])
     duels = [
-        (size, Duel(name, other, result, p))
-        for (size, name, other, result), p in zip(tests, corrected, strict=True)
+        (size, Duel(name, other, result, p)) for (size, name, other, result), p in zip(tests, corrected, strict=True)
     ]
     return [
         Group(

@@ -91,16 +91,10 @@ def headline(group: Group) -> str:
     where = labels_text(group.labels_per_class)
     if len(group.standings) == 1:
         return f"{best.method} reaches {result} {where}."
-    against = [
-        (other.method, group.duel(best.method, other.method))
-        for other in group.standings
-        if other is not best
-    ]
+    against = [(other.method, group.duel(best.method, other.method)) for other in group.standings if other is not best]
     open_ones = [name for name, duel in against if duel is None or not duel.is_shown]
     if not open_ones:
-        nearest = min(
-            (duel for _, duel in against if duel is not None), key=lambda duel: duel.result.difference
-        )
+        nearest = min((duel for _, duel in against if duel is not None), key=lambda duel: duel.result.difference)
         next_one = nearest.other if len(against) == 1 else f"the next, {nearest.other}"
         return (
             f"{best.method} wins {where}: {result}, {nearest.result.difference * 100:.1f} points above "
@@ -130,9 +124,7 @@ def _seeds_say(duel: Duel) -> str:
     if len(differences) < 2:
         return ""
     each = ", ".join(f"{difference * 100:+.1f}" for difference in differences)
-    return (
-        f"; seed by seed {each} (these trained models on these images: {p_text(duel.result.image_p_value)})"
-    )
+    return f"; seed by seed {each} (these trained models on these images: {p_text(duel.result.image_p_value)})"
 
 
 def _rounds_sentence(rounds: list[dict[str, Any]]) -> str:
@@ -145,9 +137,7 @@ def _rounds_sentence(rounds: list[dict[str, Any]]) -> str:
         sentence += f", of whose pseudo-labels {percent(last['precision'])} are right"
         if len(rounds) > 1 and first.get("precision") is not None:
             sentence += f" ({percent(first['precision'])} of the {first['pool_share']:.0%} in the first)"
-    return (
-        sentence if last.get("accepted", True) else f"{sentence}; the last was thrown away, as it did worse"
-    )
+    return sentence if last.get("accepted", True) else f"{sentence}; the last was thrown away, as it did worse"
 
 
 def _listed(names: list[str]) -> str:

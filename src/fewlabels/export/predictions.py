@@ -111,9 +111,7 @@ def predict_files(
             f"none of {len(files)} files is a readable image; the first, {skipped[0].path}: {skipped[0].reason}"
         )
     table = np.concatenate(probabilities)
-    return Predictions(
-        tuple(kept), tuple(names[index] for index in table.argmax(1)), table.max(1), tuple(skipped)
-    )
+    return Predictions(tuple(kept), tuple(names[index] for index in table.argmax(1)), table.max(1), tuple(skipped))
 
 
 def write_predictions(predictions: Predictions, out: Path | None) -> None:
@@ -131,9 +129,7 @@ def write_predictions(predictions: Predictions, out: Path | None) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("file", "class", "probability"))
-    for path, name, probability in zip(
-        predictions.paths, predictions.classes, predictions.probabilities, strict=True
-    ):
+    for path, name, probability in zip(predictions.paths, predictions.classes, predictions.probabilities, strict=True):
         writer.writerow((path, name, f"{probability:.4f}"))
     if out is None:
         sys.stdout.write(text.getvalue())

@@ -11,7 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    clone,
+)
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 from torch import Tensor, nn
@@ -35,7 +41,7 @@ _DEFAULT_VECTOR_STEPS = 200
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):
     """Base of all methods: settings, `fit`, `predict`, `save`.
 
     Parameters
@@ -330,9 +336,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             )
         worker: Self = clone(self)
         defaults = {field.name: field.default for field in fields(self)}
-        chosen = {
-            name: value for name, value in presets[self.preset].items() if getattr(self, name) == defaults[name]
-        }
+        chosen = {name: value for name, value in presets[self.preset].items() if getattr(self, name) == defaults[name]}
         lengths = [name for name in ("steps", "epochs", "budget") if getattr(self, name) is not None]
         if len(lengths) > 1:
             raise InputError(f"{' and '.join(lengths)} are given; give one of steps, epochs and budget")
@@ -373,9 +377,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             precision=torch.float32 if vectors else precision,
         )
 
-    def _finish(
-        self, session: Session, network: Any, classes: NDArray[Any], held_out: NDArray[np.int64]
-    ) -> None:
+    def _finish(self, session: Session, network: Any, classes: NDArray[Any], held_out: NDArray[np.int64]) -> None:
         if session.is_vectors:
             # In double precision a sample's prediction does not depend on which others are in its batch.
             network = network.double()
@@ -408,7 +410,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         if len(missing):
             rows = Rows([samples[missing]])
             filled[missing] = predict_logits(self.network_, rows, self._device()).argmax(1)
-        return self.classes_[filled]  # type: ignore[no-any-return]
+        return self.classes_[filled]
 
     def _device(self) -> torch.device:
         return self.network_.mean.device  # type: ignore[no-any-return]

@@ -96,9 +96,7 @@ class JointAutoencoder(AutoencoderClassifier):
         corrupted, mask = self._corrupt(batch.views, turned)
         weight = self.reconstruction_weight * (1 - batch.progress * (1 - self.final_weight))
         losses = {
-            "supervised": labeled_loss(
-                nets.classifier, batch, view=self.view, label_smoothing=self.label_smoothing
-            )
+            "supervised": labeled_loss(nets.classifier, batch, view=self.view, label_smoothing=self.label_smoothing)
         }
         # Corrupted images have other statistics than those to be classified: they must not enter the
         # running ones that predictions use.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier, build_decoder
+from fewlabels.nets.output import OutputLinear
 from fewlabels.storage.errors import InputError
 from fewlabels.views import ImageViews, Views
 
@@ -37,9 +38,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.classifier = classifier
         self.decoder = decoder
-        self.turn_head = nn.Linear(classifier.encoder.feature_size, turns) if turns else None
-        if self.turn_head is not None:
-            self.turn_head.is_output = True
+        self.turn_head = OutputLinear(classifier.encoder.feature_size, turns) if turns else None
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return reconstructions in the inputs' own units."""
@@ -137,7 +136,7 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
         classifier = session.new_classifier()
         decoder = build_decoder(self.net, classifier.encoder, session.sample_shape).to(session.device)
         if not session.is_vectors:
-            decoder = decoder.to(memory_format=torch.channels_last)
+            decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         turns = self._turns(session.sample_shape)
         return Autoencoder(classifier, decoder, turns).to(session.device)
 
@@ -179,18 +178,17 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
     ) -> Tensor:
         """Return the mean squared error per pixel in normalized units, hidden pixels weighted apart."""
         target = nets.classifier.normalize(clean)
-        errors = (nets.decoder(feature_map).float() - target).square().mean(1, keepdim=clean.ndim > 2)
+        errors: Tensor = (nets.decoder(feature_map).float() - target).square().mean(1, keepdim=clean.ndim > 2)
         if mask is None:
             return errors.mean()
         if clean.ndim == 2:
             mask = mask.mean(1)
         hidden = (errors * mask).sum() / mask.sum().clamp_min(1)
         visible = (errors * (1 - mask)).sum() / (1 - mask).sum().clamp_min(1)
-        return self.masked_weight * hidden + (1 - self.masked_weight) * visible
+        weighted: Tensor = self.masked_weight * hidden + (1 - self.masked_weight) * visible
+        return weighted
 
-    def _consistency_loss(
-        self, classifier: Classifier, clean: Tensor, corrupted_map: Tensor
-    ) -> dict[str, Tensor]:
+    def _consistency_loss(self, classifier: Classifier, clean: Tensor, corrupted_map: Tensor) -> dict[str, Tensor]:
         """Return the cross-entropy to the class of the uncorrupted sample, where that is above the threshold.
 
         No gradient flows through the uncorrupted sample; the mean is over all samples, so that few sure ones

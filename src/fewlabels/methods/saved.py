@@ -55,9 +55,7 @@ def save_model(method: SemiSupervisedClassifier, folder: Path, class_names: list
         "classes": classes.tolist(),
         "classes_dtype": classes.dtype.str,
         "class_names": names,
-        "records": {
-            name: _plain(getattr(method, name)) for name in _RECORDS if hasattr(method, name)
-        },
+        "records": {name: _plain(getattr(method, name)) for name in _RECORDS if hasattr(method, name)},
     }
     if hasattr(method, "feature_names_in_"):
         config["feature_names"] = [str(name) for name in method.feature_names_in_]
@@ -123,7 +121,10 @@ def load(folder: str | Path) -> SemiSupervisedClassifier:
             decoder = build_decoder(settings.net, network.encoder, method.sample_shape_)
             bare = build_classifier(settings.net, method.sample_shape_, len(method.classes_), dropout=settings.dropout)
             nets = Autoencoder(bare, decoder, settings._turns(method.sample_shape_))
-            _fill(nets, {k.removeprefix("autoencoder."): v for k, v in tensors.items() if k.startswith("autoencoder.")})
+            _fill(
+                nets,
+                {k.removeprefix("autoencoder."): v for k, v in tensors.items() if k.startswith("autoencoder.")},
+            )
             method.autoencoder_ = nets.eval()
         _fill(network, {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:

@@ -122,9 +122,7 @@ class SelfTraining(SemiSupervisedClassifier):
 
     def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted cross-entropy on labels and pseudo-labels."""
-        return {
-            "supervised": labeled_loss(nets, batch, view=self.view, label_smoothing=self.label_smoothing)
-        }
+        return {"supervised": labeled_loss(nets, batch, view=self.view, label_smoothing=self.label_smoothing)}
 
     def _check_settings(self) -> None:
         super()._check_settings()
@@ -213,9 +211,7 @@ class SelfTraining(SemiSupervisedClassifier):
             **length,
         )
 
-    def _label(
-        self, session: Session, network: nn.Module
-    ) -> tuple[NDArray[np.float64], float]:
+    def _label(self, session: Session, network: nn.Module) -> tuple[NDArray[np.float64], float]:
         """Return the class probabilities of every pool sample, and the temperature they were taken at."""
         held_out = session.validation
         temperature = 1.0
@@ -226,9 +222,7 @@ class SelfTraining(SemiSupervisedClassifier):
         logits = predict_logits(network, session.pool, session.device, flip=session.flip)  # type: ignore[arg-type]
         return softmax(logits / temperature, axis=1), temperature
 
-    def _select(
-        self, confidences: NDArray[np.float64], guesses: NDArray[np.int64], number: int
-    ) -> NDArray[np.bool_]:
+    def _select(self, confidences: NDArray[np.float64], guesses: NDArray[np.int64], number: int) -> NDArray[np.bool_]:
         """Return which pool samples join: above the threshold, or the top share of each predicted class."""
         if self.threshold is not None:
             return confidences > self.threshold
@@ -236,9 +230,7 @@ class SelfTraining(SemiSupervisedClassifier):
         first = self.top_share if self.rounds == 1 else self.first_share
         return top_of_each_class(confidences, guesses, first + done * (self.top_share - first))
 
-    def _student_length(
-        self, session: Session, length: dict[str, Any], taken: NDArray[np.bool_]
-    ) -> dict[str, Any]:
+    def _student_length(self, session: Session, length: dict[str, Any], taken: NDArray[np.bool_]) -> dict[str, Any]:
         if length["steps"] is None:
             # A pass of a student is one over labeled and pseudo-labeled samples together.
             both = len(session.labeled) + int(taken.sum())
@@ -300,9 +292,7 @@ class SelfTraining(SemiSupervisedClassifier):
         return super()._fill_gaps(samples, indices)
 
 
-def top_of_each_class(
-    confidences: NDArray[np.float64], guesses: NDArray[np.int64], share: float
-) -> NDArray[np.bool_]:
+def top_of_each_class(confidences: NDArray[np.float64], guesses: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
     """Return a mask of the most confident `share` of the samples of each predicted class.
 
     Examples

@@ -126,11 +126,11 @@ class Session:
     def new_classifier(self) -> Classifier:
         """Return a freshly initialized classifier, normalized by labeled and pool samples."""
         torch.manual_seed(self.next_seed())
-        network = build_classifier(
-            self.method.net, self.sample_shape, self.classes, dropout=self.method.dropout
-        ).to(self.device)
+        network = build_classifier(self.method.net, self.sample_shape, self.classes, dropout=self.method.dropout).to(
+            self.device
+        )
         if not self.is_vectors:
-            network = network.to(memory_format=torch.channels_last)
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         plain = ImageViews(torch.Generator(self.device)).plain
         network.start(self._sample if self.is_vectors else plain(self._sample))
         return network
@@ -207,13 +207,14 @@ class Session:
             Learning rates of the parameters whose name begins so, as a multiple.
         """
         batches = self.batches if batches is None else batches
-        settings = {"recipe": self.recipe if recipe is None else recipe, "rate_factors": rate_factors or {}}
+        settings: dict[str, Any] = {
+            "recipe": self.recipe if recipe is None else recipe,
+            "rate_factors": rate_factors or {},
+        }
         if steps is None and epochs is None:
             if self.clock is None:
                 raise ValueError(f"stage {stage} has no length: neither steps nor epochs nor a budget")
-            steps = self.clock.steps_for(
-                time_share, lambda count: self._try_out(nets, loss, batches, count, settings)
-            )
+            steps = self.clock.steps_for(time_share, lambda count: self._try_out(nets, loss, batches, count, settings))
         elif steps is None:
             samples = len(self.labeled) if epoch_samples is None else epoch_samples
             steps = max(1, round((epochs or 0) * samples / self.method.batch_size))

@@ -74,6 +74,4 @@ class Supervised(SemiSupervisedClassifier):
 
     def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy on the labeled samples."""
-        return {
-            "supervised": labeled_loss(nets, batch, view=self.view, label_smoothing=self.label_smoothing)
-        }
+        return {"supervised": labeled_loss(nets, batch, view=self.view, label_smoothing=self.label_smoothing)}

@@ -115,9 +115,7 @@ def _with_gaps(given: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[np.fl
     return values
 
 
-def held_out_rows(
-    indices: NDArray[np.int64], fraction: float, generator: np.random.Generator
-) -> NDArray[np.int64]:
+def held_out_rows(indices: NDArray[np.int64], fraction: float, generator: np.random.Generator) -> NDArray[np.int64]:
     """Draw the rows of each class that are kept for validation.
 
     A class gives `fraction` of its rows, rounded, and never its last four: with so few, each is worth

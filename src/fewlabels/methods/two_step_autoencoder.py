@@ -108,9 +108,7 @@ class TwoStepAutoencoder(AutoencoderClassifier):
             if self.freeze:
                 classifier.encoder.eval()  # batch statistics are part of what stays frozen
             losses = {
-                "supervised": labeled_loss(
-                    classifier, batch, view=self.view, label_smoothing=self.label_smoothing
-                )
+                "supervised": labeled_loss(classifier, batch, view=self.view, label_smoothing=self.label_smoothing)
             }
             if batch.unlabeled is not None:
                 clean = batch.views.weak(batch.unlabeled)

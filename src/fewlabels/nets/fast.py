@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewlabels.nets.classifier import Encoder
+from fewlabels.nets.output import OutputConv2d
 
 _STEM_PATCH = 2
 # A stage halves the side only while something is left to look at: 8 px digits keep a 2x2 map.
@@ -37,9 +38,7 @@ class FastNet(Encoder):
     torch.Size([2, 128])
     """
 
-    def __init__(
-        self, channels: int, size: tuple[int, int], widths: tuple[int, ...] = (32, 64, 128)
-    ) -> None:
+    def __init__(self, channels: int, size: tuple[int, int], widths: tuple[int, ...] = (32, 64, 128)) -> None:
         super().__init__()
         patch_size = channels * _STEM_PATCH**2
         self.stem = nn.Conv2d(channels, 2 * patch_size, _STEM_PATCH, bias=False)
@@ -115,9 +114,7 @@ class MapDecoder(nn.Module):
         Channels of the last hidden map.
     """
 
-    def __init__(
-        self, map_shape: tuple[int, ...], channels: int, size: tuple[int, int], width: int = 32
-    ) -> None:
+    def __init__(self, map_shape: tuple[int, ...], channels: int, size: tuple[int, int], width: int = 32) -> None:
         super().__init__()
         self.size = size
         incoming, *start = map_shape
@@ -130,8 +127,7 @@ class MapDecoder(nn.Module):
             steps.append(_Growth(incoming, outgoing, current))
             incoming = outgoing
         self.steps = nn.Sequential(*steps)
-        self.last = nn.Conv2d(incoming, 4 * channels, 3, padding=1)
-        self.last.is_output = True
+        self.last = OutputConv2d(incoming, 4 * channels, 3, padding=1)
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """Return images in normalized units, (batch, channels, *size)."""

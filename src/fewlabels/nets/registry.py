@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from fewlabels.nets.classifier import Classifier, Encoder
-from fewlabels.nets.notebook import NotebookDecoder, NotebookEncoder, notebook_head
 from fewlabels.nets.fast import FastNet, MapDecoder
+from fewlabels.nets.notebook import NotebookDecoder, NotebookEncoder, notebook_head
+from fewlabels.nets.output import OutputLinear
 from fewlabels.nets.vector import VectorDecoder, VectorEncoder
 from fewlabels.storage.errors import InputError, nearest
 
@@ -91,6 +92,5 @@ def resolve_net(net: str, sample_shape: tuple[int, ...]) -> str:
 
 
 def _linear_head(feature_size: int, classes: int, dropout: float) -> nn.Module:
-    linear = nn.Linear(feature_size, classes)
-    linear.is_output = True
+    linear = OutputLinear(feature_size, classes)
     return nn.Sequential(nn.Dropout(dropout), linear) if dropout else linear

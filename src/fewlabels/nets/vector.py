@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from fewlabels.nets.classifier import Encoder
+from fewlabels.nets.output import OutputLinear
 
 
 class VectorEncoder(Encoder):
@@ -54,11 +55,8 @@ class VectorDecoder(nn.Module):
 
     def __init__(self, code: int, features: int, width: int = 128) -> None:
         super().__init__()
-        last = nn.Linear(width, features)
-        last.is_output = True
-        self.layers = nn.Sequential(
-            nn.Linear(code, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(), last
-        )
+        last = OutputLinear(width, features)
+        self.layers = nn.Sequential(nn.Linear(code, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(), last)
 
     def forward(self, code: Tensor) -> Tensor:
         """Return vectors in normalized units, (batch, features)."""

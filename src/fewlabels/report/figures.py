@@ -75,9 +75,7 @@ def loss_chart(history: Sequence[dict[str, Any]]) -> Markup | None:
     elif min(losses) >= 0:
         axes.set_ylim(bottom=0)
     _mark_stages(axes, events)
-    return _svg(
-        figure, f"Loss over {events[-1][0]:,} optimizer steps, from {losses[0]:.2f} to {losses[-1]:.2f}"
-    )
+    return _svg(figure, f"Loss over {events[-1][0]:,} optimizer steps, from {losses[0]:.2f} to {losses[-1]:.2f}")
 
 
 def accuracy_chart(history: Sequence[dict[str, Any]]) -> Markup | None:
@@ -132,16 +130,12 @@ def confusion_chart(counts: NDArray[np.int64], class_names: Sequence[str]) -> Ma
         if classes <= _MOST_COUNTED_CLASSES:
             for row, column in zip(*np.nonzero(counts), strict=True):
                 color = "#ffffff" if shares[row, column] > 0.45 else _INK
-                axes.text(
-                    column, row, f"{counts[row, column]}", ha="center", va="center", color=color, fontsize=8
-                )
+                axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=color, fontsize=8)
         _calm(axes)
         axes.grid(False)
         axes.spines[:].set_visible(False)
     right = int(np.trace(counts))
-    return _svg(
-        figure, f"Confusion matrix of {counts.sum():,} test images, {right:,} of them on the diagonal"
-    )
+    return _svg(figure, f"Confusion matrix of {counts.sum():,} test images, {right:,} of them on the diagonal")
 
 
 def _new_chart() -> tuple[Figure, Axes]:

@@ -110,9 +110,7 @@ def _group_view(group: Group) -> dict[str, Any]:
     }
 
 
-def _method_view(
-    name: str, groups: list[Group], class_names: tuple[str, ...], budget: _Budget
-) -> dict[str, Any]:
+def _method_view(name: str, groups: list[Group], class_names: tuple[str, ...], budget: _Budget) -> dict[str, Any]:
     parts = []
     for group in groups:
         for standing in group.standings:
@@ -127,9 +125,7 @@ def _method_view(
     }
 
 
-def _standing_view(
-    group: Group, standing: Standing, class_names: tuple[str, ...], budget: _Budget
-) -> dict[str, Any]:
+def _standing_view(group: Group, standing: Standing, class_names: tuple[str, ...], budget: _Budget) -> dict[str, Any]:
     run = standing.runs[0]
     facts = standing_sentences(standing)[len(standing.duels) :]
     view: dict[str, Any] = {
@@ -163,9 +159,7 @@ def _pictures(run: Run, class_names: tuple[str, ...], budget: _Budget) -> dict[s
         if run.reconstructions is None
         else [
             (picture(original), picture(made))
-            for original, made in zip(
-                run.reconstructions.originals, run.reconstructions.reconstructed, strict=True
-            )
+            for original, made in zip(run.reconstructions.originals, run.reconstructions.reconstructed, strict=True)
         ],
         "left_out": False,
     }

@@ -54,7 +54,7 @@ class Rows:
 
     def __init__(self, sources: Sequence[Any]) -> None:
         flat = [part for source in sources for part in (source.sources if isinstance(source, Rows) else [source])]
-        self.sources = [source for source in flat if len(source)]
+        self.sources: list[Any] = [source for source in flat if len(source)]
         self.starts = np.cumsum([0] + [len(source) for source in self.sources])
 
     def __len__(self) -> int:

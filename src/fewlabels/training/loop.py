@@ -75,7 +75,7 @@ def train(
         batch.progress = step / steps
         with torch.autocast(device.type, recipe.precision, enabled=recipe.precision != torch.float32):
             losses = loss(batch)
-        torch.stack(list(losses.values())).sum().backward()
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         for optimizer in optimizers:
             optimizer.step()
         if average is not None:
@@ -110,7 +110,7 @@ class _Average:
 
     @torch.no_grad()
     def update(self, nets: nn.Module, step: int) -> None:
-        # The ramp forgets the random start, which a constant decay would carry along for 1 / (1 - decay) steps.
+        # The ramp forgets the random start, which a constant decay would carry along for long.
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.shadow, self._values(nets), 1 - decay)
 

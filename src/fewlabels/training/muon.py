@@ -62,7 +62,7 @@ def orthogonalize(matrix: Tensor, iterations: int = 4) -> Tensor:
     tensor(True)
     """
     tall = matrix.shape[0] > matrix.shape[1]
-    result = matrix.T if tall else matrix
+    result: Tensor = matrix.T if tall else matrix
     result = result / (result.norm() + 1e-7)
     for _ in range(iterations):
         gram = result @ result.T

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from fewlabels.nets.output import OutputConv2d, OutputLinear
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.training.muon import Muon
 
@@ -56,9 +57,7 @@ class Recipe:
             (self.schedule, SCHEDULES, "schedule"),
         ):
             if value not in known:
-                raise InputError(
-                    f"unknown {what} {value!r}{nearest(str(value), known)} (known: {', '.join(known)})"
-                )
+                raise InputError(f"unknown {what} {value!r}{nearest(str(value), known)} (known: {', '.join(known)})")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate={self.learning_rate} is not above 0")
 
@@ -106,8 +105,9 @@ class Recipe:
 
 
 def _output_layers(nets: nn.Module) -> list[nn.Parameter]:
-    # A layer whose scale is part of the answer (logits, pixel values) must be free in norm. Such layers say so.
-    return [p for module in nets.modules() if getattr(module, "is_output", False) for p in module.parameters()]
+    return [
+        p for module in nets.modules() if isinstance(module, OutputLinear | OutputConv2d) for p in module.parameters()
+    ]
 
 
 def choose_precision(precision: str, device: torch.device) -> torch.dtype:

@@ -127,9 +127,7 @@ class ImageViews:
 
     def _positions(self, batch: int, side: int) -> Tensor:
         reach = min(round(self.shift * side), side - 1)
-        shifts = torch.randint(
-            -reach, reach + 1, (batch, 1), generator=self.generator, device=self.generator.device
-        )
+        shifts = torch.randint(-reach, reach + 1, (batch, 1), generator=self.generator, device=self.generator.device)
         positions = (torch.arange(side, device=shifts.device) + shifts).abs()
         return side - 1 - (side - 1 - positions).abs()
 
