@@ -40,7 +40,7 @@ bench: $(VENV)/.installed ## measure the speed of training and prediction on thi
 results: $(VENV)/.installed ## make the figures of docs/results.md (CIFAR10=folder with the Parquet files; hours)
 	$(BIN)/python benchmarks/results.py $(CIFAR10)
 
-doctor: $(VENV)/.installed ## reproduce and mend the notebook's four failures, as docs/notebook.md tells
+doctor: $(VENV)/.installed ## reproduce the notebook's four failures, as docs/notebook.md tells
 	$(BIN)/python benchmarks/notebook_doctor.py $(CIFAR10)
 
 clean: ## remove the environment and the runs

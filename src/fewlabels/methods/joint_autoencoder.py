@@ -77,7 +77,7 @@ class JointAutoencoder(AutoencoderClassifier):
         "notebook": {
             **Supervised.PRESETS["notebook"],
             "net": "notebook-autoencoder",
-            "epochs": 50,
+            "epochs": 20,
             "final_weight": 1.0,
             "reconstruction_weight": 1.0,
             "distort": False,
