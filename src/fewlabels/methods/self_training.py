@@ -25,17 +25,17 @@ from fewlabels.training.calibration import best_temperature
 class SelfTraining(SemiSupervisedClassifier):
     """Curriculum labeling: the most confident share of each class joins, a fresh net starts each round.
 
-    A teacher is trained on the labeled samples. Then, in round r of R, the last net labels the *whole* pool
-    anew, and of the samples that it puts into class c those with the highest confidence join the training
-    set, a share of r / R of `top_share`:
+    A teacher is trained on the labeled samples. Then, in each round r, the *whole* pool is labeled anew by the
+    mean of the calibrated probabilities p of all nets so far, and of the samples that it puts into class c
+    those with the highest confidence join the training set:
 
-        S_r = union over c of the top (r / R) top_share of {u : argmax p(u) = c}, ranked by max p(u)
+        S_r = union over c of the top share_r of {u : argmax p(u) = c}, ranked by max p(u)
 
-    A student that starts from random weights learns from the labeled samples and S_r by the cross-entropy
-    H(y, p(v(x))) and H(argmax p_teacher(u), p(v(u))) over strong views v. Nothing of a round's labels stays:
-    what a better net judges otherwise is corrected. Shares per predicted class, rather than one threshold on
-    confidence, keep easy classes from crowding out the others, and need no calibrated net. A round whose
-    student does significantly worse on the held-out samples is thrown away and ends the training.
+    where share_r grows from `first_share` to `top_share`. A student that starts from random weights learns
+    from the labeled samples and S_r by the cross-entropy H(y, q(v(x))) and H(argmax p(u), q(v(u))) over strong
+    views v. Nothing of a round's labels stays: what later nets judge otherwise is corrected. Shares per
+    predicted class, rather than one threshold on confidence, keep easy classes from crowding out the others.
+    A round whose student does far worse on the held-out samples is thrown away and ends the training.
 
     With `preset="notebook"`: the notebook's net and Adam; 10 rounds of one pass in which one net goes on
     learning, a fixed threshold of 0.8, the confidence as weight. Mended: the pool is relabeled as a whole
@@ -48,8 +48,13 @@ class SelfTraining(SemiSupervisedClassifier):
     ----------
     rounds : int
         Number of rounds after the teacher, at least 0.
-    top_share : float
-        Share of the samples of each predicted class that the last round takes, in (0, 1].
+    first_share, top_share : float
+        Shares of the samples of each predicted class that the first and the last round take, in (0, 1]; a
+        single round takes the last.
+    soft_labels : bool
+        Learn the class probabilities rather than the most probable class.
+    ensemble : bool
+        Label by the mean of all nets so far, rather than by the last one alone.
     threshold : float, optional
         Take the samples whose confidence is above it instead, in every round, in [0, 1).
     restart : bool
@@ -105,20 +110,21 @@ class SelfTraining(SemiSupervisedClassifier):
             "confidence_weights": True,
             "labeled_share": None,
             "student_steps": 1.0,
+            "ensemble": False,
         }
     }
 
-    rounds: int = 3
+    rounds: int = 2
     first_share: float = 0.5
-    top_share: float = 1.0
-    soft_labels: bool = True
+    top_share: float = 0.8
+    soft_labels: bool = False
     ensemble: bool = True
     threshold: float | None = None
     restart: bool = True
     confidence_weights: bool = False
-    labeled_share: float | None = 0.25
+    labeled_share: float | None = 0.5
     labeled_weight: float = 1.0
-    student_steps: float = 1.0
+    student_steps: float = 3.0
 
     def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted cross-entropy on labels and pseudo-labels."""

@@ -18,12 +18,17 @@ from fewlabels.training.batches import Batch
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TwoStepAutoencoder(AutoencoderClassifier):
-    """Pretrain an encoder by reconstruction on labeled and pool samples, then fine-tune a classifier.
+    """Pretrain an encoder by reconstruction on labeled and pool samples, then train a classifier from it.
 
-    Step 1 minimizes ||d(e(c(v(x)))) - v(x)||^2 over all samples x, where v is a weak view and c hides
-    patches of it (and may add noise): copying the input does not help, so the encoder must learn what
-    images look like. Step 2 throws the decoder away, puts a linear head on the pooled code and trains both on
-    the labeled samples just as `Supervised` does, at a lower rate so that the start is not forgotten.
+    Step 1 minimizes ||d(e(c(v(x)))) - v(x)||^2 over all samples x, where v is a weak view and c corrupts it
+    (other colors, a square cut out; also noise, hidden patches): copying the input does not help, so the
+    encoder must learn what images look like. Step 2 throws the decoder away, puts a linear head on the pooled
+    code and trains both. It minimizes, over labeled (x, y) and pool samples u,
+
+        H(y, h(e(s(x)))) + mu 1[max p(v(u)) > tau] H(argmax p(v(u)), h(e(c(v(u)))))
+
+    with strong views s, where p = softmax(h(e(.))): the labels' loss as in `Supervised`, and the corruption of
+    step 1 once more, now asking that it leaves a surely known class as it is (no gradient flows through p).
 
     With `preset="notebook"`: its encoder (a code of 11x11x32 for 32 px) and decoder, plain reconstruction,
     five passes, then dense layers of 25 and 15 on the frozen code. Mended: the decoder's last layer is
@@ -36,7 +41,7 @@ class TwoStepAutoencoder(AutoencoderClassifier):
     pretraining_steps : int, optional
         Steps of the autoencoder.
     pretraining_epochs : float, optional
-        The same as passes over labeled and pool samples. With neither, twice the classifier's steps.
+        The same as passes over labeled and pool samples. With neither, as many steps as the classifier has.
     pretraining_rate : float
         Peak rate of the autoencoder's training, > 0.
     freeze : bool
@@ -136,16 +141,16 @@ class TwoStepAutoencoder(AutoencoderClassifier):
         if length["steps"] is None and length["epochs"] is None:
             classifier = self._length(session)
             if classifier.get("steps"):
-                length["steps"] = 2 * classifier["steps"]
+                length["steps"] = classifier["steps"]
             elif classifier.get("epochs"):
-                length["steps"] = round(2 * classifier["epochs"] * len(session.labeled) / self.batch_size)
+                length["steps"] = max(1, round(classifier["epochs"] * len(session.labeled) / self.batch_size))
         session.train(
             nets,
             lambda batch: self.loss(nets, batch),
             stage="autoencoder",
             batches=lambda: session.batches(labeled_size=0, unlabeled_size=self.batch_size, pool=everything),
             epoch_samples=len(everything),
-            time_share=2 / 3,
+            time_share=0.5,
             recipe=replace(session.recipe, learning_rate=self.pretraining_rate),
             **length,
         )
