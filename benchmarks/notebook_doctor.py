@@ -1,6 +1,6 @@
 """Reproduce the notebook's four failures and measure their causes.
 
-    python benchmarks/notebook_doctor.py CIFAR10_FOLDER [--pool 9000] [--only supervised,…]
+    python benchmarks/notebook_doctor.py CIFAR10_FOLDER [--pool 4500] [--only supervised,…]
 
 This is the notebook's training with its mistakes, written out here because the package has none of them. The
 mended trainings are the package's: `fewlabels compare … --preset notebook`. To take minutes rather than an
@@ -22,11 +22,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewlabels import ImageDataset, load_dataset
-from fewlabels.nets.notebook import NotebookDecoder, NotebookEncoder, notebook_head
+from fewlabels.nets.notebook import NotebookDecoder, NotebookEncoder
 from fewlabels.views.images import to_float
 
 BATCH = 32
 RATE = 1e-3
+
+
+def dense(features: int, *widths: int) -> nn.Sequential:
+    """Return the notebook's dense layers, ReLU between them."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    for width in widths:
+        layers += [nn.Linear(features, width), nn.ReLU()]
+        nn.init.xavier_uniform_(layers[-2].weight)
+        nn.init.zeros_(layers[-2].bias)
+        features = width
+    return nn.Sequential(*layers[:-1])
 
 
 def scaled(images: np.ndarray) -> Tensor:
@@ -62,7 +73,7 @@ def supervised(data: ImageDataset) -> dict[str, object]:
     """Ten passes over plain images with nothing against overfitting."""
     generator, images, labels = np.random.default_rng(0), data.labeled[:], torch.from_numpy(data.labels)
     encoder = NotebookEncoder(3, (32, 32))
-    net = nn.Sequential(encoder, notebook_head(encoder.feature_size, 10, (), 0.0))
+    net = nn.Sequential(encoder, dense(encoder.feature_size, 10))
     optimizer = torch.optim.Adam(net.parameters(), RATE)
     for _ in range(10):
         net.train()
@@ -82,7 +93,7 @@ def self_training(data: ImageDataset) -> dict[str, object]:
     generator, pool, truth = np.random.default_rng(0), data.pool[:], data.diagnostics.pool_labels
     images, labels = data.labeled[:], data.labels
     encoder = NotebookEncoder(3, (32, 32))
-    net = nn.Sequential(encoder, notebook_head(encoder.feature_size, 10, (), 0.0))
+    net = nn.Sequential(encoder, dense(encoder.feature_size, 10))
     optimizer = torch.optim.Adam(net.parameters(), RATE)
     rows_of_pool = np.empty(0, np.int64)
     given = np.empty(0, np.int64)
@@ -165,7 +176,7 @@ def two_step(data: ImageDataset) -> dict[str, object]:
         signs.append(vital_signs(encoder, decoder, data.test[:500]))
     codes = outputs(encoder, data.labeled[:])
     labels = torch.from_numpy(data.labels)
-    head = notebook_head(encoder.feature_size, 10, (25, 15), 0.0)
+    head = dense(encoder.feature_size, 25, 15, 10)
     optimizer = torch.optim.Adam(head.parameters(), RATE)
     for _ in range(20):
         for rows in shuffled(len(labels), generator):
@@ -177,8 +188,40 @@ def two_step(data: ImageDataset) -> dict[str, object]:
     return {
         "train_accuracy": accuracy(net, data.labeled[:], data.labels),
         "test_accuracy": accuracy(net, data.test[:], data.test_labels),
+        "head_units_that_ever_fire": units_that_fire(head, codes),
+        "starts_with_a_dead_color": dead_starts(everything),
         "after_each_pass": signs,
     }
+
+
+@torch.inference_mode()
+def units_that_fire(head: nn.Module, codes: Tensor) -> list[int]:
+    """Return for each hidden layer how many of its units are above zero for any image."""
+    found, values = [], codes
+    for layer in head.children():
+        values = layer(values)
+        if isinstance(layer, nn.ReLU):
+            found.append(int((values > 0).any(0).sum()))
+    return found
+
+
+def dead_starts(images: np.ndarray, starts: int = 10, steps: int = 150) -> list[int]:
+    """Return for each of several random starts how many of the three colors are black in every image."""
+    found = []
+    for seed in range(starts):
+        generator = np.random.default_rng(seed)
+        encoder, decoder = autoencoder_of_the_notebook(seed)
+        optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], RATE)
+        for _ in range(steps):
+            inputs = scaled(images[generator.integers(0, len(images), BATCH)])
+            loss = F.mse_loss(decoder(encoder.feature_map(inputs)), inputs)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        with torch.inference_mode():
+            made = decoder(encoder.feature_map(scaled(images[:200])))
+        found.append(int((made.amax((0, 2, 3)) <= 0).sum()))
+    return found
 
 
 def one_step(data: ImageDataset) -> dict[str, object]:
@@ -241,7 +284,7 @@ def main() -> None:
     """Examine each patient."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cifar10", help="folder with CIFAR-10's train.parquet and test.parquet")
-    parser.add_argument("--pool", type=int, default=9000, help="pool images to use, of 45,000")
+    parser.add_argument("--pool", type=int, default=4500, help="pool images to use, of 45,000")
     parser.add_argument("--only", default=",".join(PATIENTS), help="comma-separated names")
     parser.add_argument("--out", type=Path, default=Path("runs/notebook-doctor.json"))
     options = parser.parse_args()

@@ -36,8 +36,9 @@ from fewlabels.training.recipe import Recipe, choose_precision
 
 # What the default recipe was chosen for: 64,000 gradient images of 32 px, under a minute on two cores.
 _DEFAULT_STEPS = 500
-# Vectors are learned by a small perceptron, which is done sooner.
-_DEFAULT_VECTOR_STEPS = 200
+# Images of a few pixels, such as the embedded digits, and vectors are learned in fewer.
+_DEFAULT_SMALL_STEPS = 200
+_SMALL_SIDE = 16
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -57,7 +58,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         The same as passes over the labeled samples.
     budget : str or float, optional
         Time for the whole fit instead: "90s", "5m", or seconds. The steps that fit are recorded in
-        `stage_steps_`. At most one of `steps`, `epochs` and `budget`; with none, 500 steps (vectors: 200).
+        `stage_steps_`. At most one of `steps`, `epochs` and `budget`; with none, 500 steps (200 for vectors and
+        for images below 16 pixels).
     batch_size : int
         Labeled samples a step, at least 2.
     optimizer : {"muon", "sgd", "adam"}
@@ -325,7 +327,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def _length(self, session: Session) -> dict[str, Any]:
         """Return the length of the classifier's training as arguments of `Session.train`."""
         if self.steps is None and self.epochs is None and self.budget is None:
-            return {"steps": _DEFAULT_VECTOR_STEPS if session.is_vectors else _DEFAULT_STEPS}
+            small = session.is_vectors or max(session.sample_shape[:2]) < _SMALL_SIDE
+            return {"steps": _DEFAULT_SMALL_STEPS if small else _DEFAULT_STEPS}
         return {"steps": self.steps, "epochs": self.epochs}
 
     def _resolved(self) -> Self:

@@ -32,7 +32,8 @@ class TwoStepAutoencoder(AutoencoderClassifier):
 
     With `preset="notebook"`: its encoder (a code of 11x11x32 for 32 px) and decoder, plain reconstruction,
     five passes, then dense layers of 25 and 15 on the frozen code. Mended: the decoder's last layer is
-    linear, where a ReLU had died and reconstructed nothing; images are held out; dropout regularizes.
+    linear, where a ReLU could die and reconstruct nothing; the code is centered and scaled before the dense
+    layers, whose units had died; images are held out; dropout regularizes.
 
     See `SemiSupervisedClassifier` and `AutoencoderClassifier` for the other parameters and attributes.
 

@@ -99,9 +99,12 @@ def notebook_head(feature_size: int, classes: int, hidden: tuple[int, ...], drop
     """Return the notebook's dense layers, with ReLU between them and dropout before them.
 
     The notebook had a softmax between its dense layers, which flattens the gradient, and nothing against
-    overfitting; here the softmax is in the loss alone, and dropout regularizes.
+    overfitting; here the softmax is in the loss alone, and dropout regularizes. Before hidden layers the
+    features are centered and scaled: thousands of positive ones, all growing together, had pushed the few
+    ReLUs below zero for good.
     """
-    layers: list[nn.Module] = [nn.Dropout(dropout)]
+    layers: list[nn.Module] = [nn.BatchNorm1d(feature_size, affine=False)] if hidden else []
+    layers.append(nn.Dropout(dropout))
     incoming = feature_size
     for width in hidden:
         layers += [nn.Linear(incoming, width), nn.ReLU()]
