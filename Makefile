@@ -23,7 +23,7 @@ demo: $(VENV)/.installed ## compare all methods on a small data set that is buil
 	$(BIN)/fewlabels compare digits --out runs/demo --overwrite
 
 test: $(VENV)/.installed ## run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 check: $(VENV)/.installed ## lint, check the format and the types
 	$(BIN)/ruff check .

@@ -349,28 +349,20 @@ def _show_dataset(data: Any) -> None:
 
 
 def _show_comparison(comparison: Any) -> None:
-    table = Table(title=f"{comparison.config['source']}: test accuracy with its 95 % interval")
-    for heading in (
-        "method",
-        "labels a class",
-        "seed",
-        "train",
-        "validation",
-        "test",
-        "95 % interval",
-        "seconds",
-    ):
-        table.add_column(heading, justify="left" if heading == "method" else "right")
+    table = Table(title=f"{comparison.config['source']}: accuracy in %, of the test images with its 95 % interval")
+    table.add_column("method", no_wrap=True)
+    for heading in ("labels", "seed", "train", "valid.", "test", "95 %", "seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in comparison.table():
         validation = row["validation_accuracy"]
         table.add_row(
             row["method"],
             "all" if row["labels_per_class"] is None else str(row["labels_per_class"]),
             str(row["seed"]),
-            f"{row['train_accuracy']:.1%}",
-            "" if validation is None or validation != validation else f"{validation:.1%}",
-            f"[bold]{row['test_accuracy']:.1%}[/bold]",
-            f"{row['test_low']:.1%} to {row['test_high']:.1%}",
+            f"{100 * row['train_accuracy']:.1f}",
+            "" if validation is None or validation != validation else f"{100 * validation:.1f}",
+            f"[bold]{100 * row['test_accuracy']:.1f}[/bold]",
+            f"{100 * row['test_low']:.1f}–{100 * row['test_high']:.1f}",
             f"{row['fit_seconds']:.1f}",
         )
     _out.print(table)

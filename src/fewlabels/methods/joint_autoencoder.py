@@ -77,6 +77,7 @@ class JointAutoencoder(AutoencoderClassifier):
         "notebook": {
             **Supervised.PRESETS["notebook"],
             "net": "notebook-autoencoder",
+            "dropout": 0.1,
             "epochs": 20,
             "final_weight": 1.0,
             "reconstruction_weight": 1.0,

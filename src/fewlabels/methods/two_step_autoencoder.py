@@ -31,9 +31,10 @@ class TwoStepAutoencoder(AutoencoderClassifier):
     step 1 once more, now asking that it leaves a surely known class as it is (no gradient flows through p).
 
     With `preset="notebook"`: its encoder (a code of 11x11x32 for 32 px) and decoder, plain reconstruction,
-    five passes, then dense layers of 25 and 15 on the frozen code. Mended: the decoder's last layer is
+    five passes, then dense layers of 25 and 15 on the code. Mended: the decoder's last layer is
     linear, where a ReLU could die and reconstruct nothing; the code is centered and scaled before the dense
-    layers, whose units had died; images are held out; dropout regularizes.
+    layers, whose units had died, and the encoder goes on learning with them, since codes made for pixels alone
+    tell classes apart badly (`freeze=True` keeps them); images are held out; dropout regularizes.
 
     See `SemiSupervisedClassifier` and `AutoencoderClassifier` for the other parameters and attributes.
 
@@ -80,7 +81,8 @@ class TwoStepAutoencoder(AutoencoderClassifier):
             "pretraining_epochs": 5,
             "pretraining_rate": 1e-3,
             "epochs": 20,
-            "freeze": True,
+            "dropout": 0.1,
+            "encoder_rate": 1.0,
             "distort": False,
             "consistency_weight": 0.0,
         }
