@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -349,7 +350,11 @@ def _show_dataset(data: Any) -> None:
 
 
 def _show_comparison(comparison: Any) -> None:
-    table = Table(title=f"{comparison.config['source']}: accuracy in %, of the test images with its 95 % interval")
+    table = Table(
+        title=f"{comparison.config['source']}: accuracy in %, on the test images with its 95 % interval",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     table.add_column("method", no_wrap=True)
     for heading in ("labels", "seed", "train", "valid.", "test", "95 %", "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
