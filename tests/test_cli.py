@@ -208,6 +208,8 @@ def interrupted(tmp_path, *words, wait_for):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell that starts the tests in the background has it ignored, and children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not wait_for() and process.poll() is None and time.monotonic() < deadline:

@@ -55,7 +55,7 @@ def test_the_joint_loss_fades_the_reconstruction_and_keeps_the_labels():
 
 
 def test_corrupted_images_do_not_enter_the_running_statistics():
-    method, ae = JointAutoencoder(mask=0.5), nets(turns=4).train()
+    method, ae = JointAutoencoder(mask=0.5, turn_weight=1.0), nets(turns=4).train()
     alone = nets(turns=4).train()
     alone.load_state_dict(ae.state_dict())
     method.loss(ae, batch())
@@ -66,16 +66,28 @@ def test_corrupted_images_do_not_enter_the_running_statistics():
 
 
 def test_the_consistency_target_gets_no_gradient_and_unsure_samples_no_weight():
-    ae = nets().train()
-    unsure = JointAutoencoder(consistency_weight=1.0, threshold=0.999, turn_weight=0).loss(ae, batch())
-    assert unsure["consistency"] == 0
-    sure = JointAutoencoder(consistency_weight=1.0, threshold=0.0, turn_weight=0).loss(ae, batch())
-    assert sure["consistency"] > 0
+    ae = nets().eval()
     clean = torch.rand(4, 3, 8, 8, requires_grad=True)
-    logits = torch.zeros(4, 3, requires_grad=True)
-    JointAutoencoder(threshold=0.0)._consistency(ae, clean, logits).backward()
+    corrupted_map = torch.randn(4, *ae.classifier.encoder.map_shape, requires_grad=True)
+    unsure = JointAutoencoder(threshold=0.999)._consistency_loss(ae.classifier, clean, corrupted_map)
+    assert unsure["consistency"] == 0
+    sure = JointAutoencoder(threshold=0.0, consistency_weight=2.0)
+    loss = sure._consistency_loss(ae.classifier, clean, corrupted_map)["consistency"]
+    guesses = ae.classifier(clean).argmax(1)
+    by_hand = -ae.classifier.classify_map(corrupted_map).log_softmax(1)[torch.arange(4), guesses].mean()
+    assert torch.isclose(loss, 2 * by_hand)
+    loss.backward()
     assert clean.grad is None
-    assert logits.grad.abs().sum() > 0
+    assert corrupted_map.grad.abs().sum() > 0
+
+
+def test_the_pools_consistency_is_part_of_the_second_step(color_images):
+    X, y = color_images
+    with_it = TwoStepAutoencoder(steps=3, threshold=0.0, random_state=0).fit(X, y, unlabeled=X)
+    without = TwoStepAutoencoder(steps=3, consistency_weight=0.0, random_state=0).fit(X, y, unlabeled=X)
+    assert with_it.history_[-1]["consistency"] > 0
+    assert "consistency" not in without.history_[-1]
+    assert without.gradient_images_ < with_it.gradient_images_
 
 
 def test_pretraining_lowers_the_reconstruction_error(color_images):
@@ -108,7 +120,7 @@ def test_the_pool_is_what_pretraining_learns_from(color_images):
 
 def test_images_that_are_not_square_are_turned_by_half_only(color_images):
     X, y = color_images
-    method = JointAutoencoder(steps=2, random_state=0).fit(X[:, :12], y)
+    method = JointAutoencoder(steps=2, turn_weight=1.0, random_state=0).fit(X[:, :12], y)
     assert method.autoencoder_.turn_head.out_features == 2
 
 

@@ -47,8 +47,8 @@ def make_method(name: str, **settings: Any) -> SemiSupervisedClassifier:
 
     Examples
     --------
-    >>> make_method("self-training", rounds=2)
-    SelfTraining(rounds=2)
+    >>> make_method("self-training", rounds=4)
+    SelfTraining(rounds=4)
     """
     by_class = {method.__name__: method for method in METHODS.values()}
     method = METHODS.get(name) or by_class.get(name)

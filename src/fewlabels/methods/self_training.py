@@ -96,7 +96,7 @@ class SelfTraining(SemiSupervisedClassifier):
     >>> y[100:] = -1
     >>> images = (digits.images / 16).astype("float32")
     >>> method = SelfTraining(rounds=1, steps=40, random_state=0).fit(images, y)
-    >>> method.termination_condition_, method.rounds_[0]["pool_share"]
+    >>> method.termination_condition_, round(method.rounds_[0]["pool_share"], 2)
     ('max_iter', 0.8)
     """
 

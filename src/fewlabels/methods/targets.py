@@ -78,6 +78,8 @@ def read_targets(y: Any, classes: NDArray[Any] | None = None) -> Targets:
         if values.dtype.kind != "u" and not _are_signs(values):
             missing |= values == UNLABELED
         given = values[~missing]
+        if values.dtype.kind == "f" and np.isinf(given).any():
+            raise InputError("Input y contains infinity or a value too large for dtype('float64').")
         if values.dtype.kind == "f" and np.array_equal(given, np.round(given)) and missing.any():
             given = given.astype(np.int64)
     else:
