@@ -226,30 +226,54 @@ def dead_starts(images: np.ndarray, starts: int = 10, steps: int = 150) -> list[
 
 def one_step(data: ImageDataset) -> dict[str, object]:
     """A classifier with a softmax inside that reads the reconstruction, and pool labels of all zeros."""
+    found: dict[str, object] = {}
+    for name, wiring in WIRINGS.items():
+        found[name] = _one_step(data, **wiring)
+        print(name, json.dumps(found[name]), flush=True)
+    return found
+
+
+WIRINGS = {
+    "as it was": {"inner_softmax": True, "reads_code": False},
+    "without the inner softmax": {"inner_softmax": False, "reads_code": False},
+    "and reading the code": {"inner_softmax": False, "reads_code": True},
+}
+
+
+def _one_step(data: ImageDataset, *, inner_softmax: bool, reads_code: bool) -> dict[str, object]:
     generator = np.random.default_rng(0)
     encoder, decoder = autoencoder_of_the_notebook(0)
-    head = nn.Sequential(nn.Flatten(), nn.Linear(3072, 15), nn.Softmax(1), nn.Linear(15, 10))
+    width = encoder.feature_size if reads_code else 3072
+    head = nn.Sequential(
+        nn.Flatten(), nn.Linear(width, 15), nn.Softmax(1) if inner_softmax else nn.Identity(), nn.Linear(15, 10)
+    )
     everything = np.concatenate([data.labeled[:], data.pool[:]])
     targets = torch.zeros(len(everything), 10)
     targets[torch.arange(len(data.labels)), torch.from_numpy(data.labels)] = 1
     nets = nn.ModuleList([encoder, decoder, head])
     optimizer = torch.optim.Adam(nets.parameters(), RATE)
-    net = nn.Sequential(_Codes(encoder), decoder, head)
-    shares = []
+    net = nn.Sequential(_Codes(encoder), head if reads_code else nn.Sequential(decoder, head))
+
+    def signs() -> dict[str, float]:
+        return vital_signs(encoder, decoder, data.test[:500]) | _label_gradient(net, encoder, data)
+
+    found = [signs()]
     for _ in range(5):
         net.train()
         for rows in shuffled(len(everything), generator):
             inputs = scaled(everything[rows.numpy()])
-            made = decoder(encoder.feature_map(inputs))
-            entropy = -(targets[rows] * head(made).log_softmax(1)).sum(1).mean()
+            code = encoder.feature_map(inputs)
+            made = decoder(code)
+            logits = head(code if reads_code else made)
+            entropy = -(targets[rows] * logits.log_softmax(1)).sum(1).mean()
             optimizer.zero_grad()
             (F.mse_loss(made, inputs) + entropy).backward()
             optimizer.step()
-        shares.append(_label_gradient(encoder, decoder, head, data))
+        found.append(signs())
     return {
         "train_accuracy": accuracy(net, data.labeled[:], data.labels),
         "test_accuracy": accuracy(net, data.test[:], data.test_labels),
-        "after_each_pass": [vital_signs(encoder, decoder, data.test[:500]) | share for share in shares],
+        "after_each_pass": found,
     }
 
 
@@ -262,13 +286,11 @@ class _Codes(nn.Module):
         return self.encoder.feature_map(inputs)
 
 
-def _label_gradient(
-    encoder: NotebookEncoder, decoder: nn.Module, head: nn.Module, data: ImageDataset
-) -> dict[str, float]:
-    """Return how much of the labels' gradient reaches the encoder through reconstruction and inner softmax."""
-    nn.ModuleList([encoder, decoder, head]).zero_grad()
-    logits = head(decoder(encoder.feature_map(scaled(data.labeled[:500]))))
-    F.cross_entropy(logits, torch.from_numpy(data.labels[:500])).backward()
+def _label_gradient(net: nn.Module, encoder: nn.Module, data: ImageDataset) -> dict[str, float]:
+    """Return how much of the labels' gradient reaches the encoder."""
+    net.zero_grad()
+    rows = np.arange(0, len(data.labels), max(1, len(data.labels) // 500))
+    F.cross_entropy(net(scaled(data.labeled[rows])), torch.from_numpy(data.labels[rows])).backward()
     return {"label_gradient_in_encoder": gradient_norm(encoder)}
 
 

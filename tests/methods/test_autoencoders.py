@@ -9,10 +9,10 @@ from fewlabels.training.batches import Batch
 from fewlabels.views import ImageViews
 
 
-def nets(turns=0):
+def nets():
     torch.manual_seed(0)
     classifier = build_classifier("fast", (8, 8, 3), classes=3)
-    return Autoencoder(classifier, build_decoder("fast", classifier.encoder, (8, 8, 3)), turns)
+    return Autoencoder(classifier, build_decoder("fast", classifier.encoder, (8, 8, 3)))
 
 
 def batch(progress=0.0):
@@ -34,20 +34,8 @@ def test_the_reconstruction_loss_weighs_hidden_and_visible_pixels_as_asked():
     assert torch.isclose(JointAutoencoder()._reconstruction_loss(ae, feature_map, inputs, None), error.mean())
 
 
-def test_turned_images_are_quarter_turns_and_the_loss_asks_which():
-    ae, method = nets(turns=4).eval(), TwoStepAutoencoder(turn_weight=2.0)
-    inputs = torch.rand(8, 3, 8, 8)
-    turned = method._turned(ae, inputs)
-    for row in range(8):
-        assert torch.equal(turned[row], torch.rot90(inputs[row], row % 4, (1, 2)))
-    feature_map = ae.classifier.feature_map(turned)
-    logits = ae.turn_head(ae.classifier.encoder.pool(feature_map))
-    expected = -logits.log_softmax(1)[torch.arange(8), torch.arange(8) % 4].mean()
-    assert torch.isclose(method._turn_loss(ae, feature_map)["turn"], 2 * expected)
-
-
 def test_the_joint_loss_fades_the_reconstruction_and_keeps_the_labels():
-    method = JointAutoencoder(reconstruction_weight=0.5, mask=0, turn_weight=0)
+    method = JointAutoencoder(reconstruction_weight=0.5, mask=0)
     ae = nets().train()
     start, end = method.loss(ae, batch(0.0)), method.loss(ae, batch(0.75))
     assert torch.isclose(end["reconstruction"], 0.25 * start["reconstruction"], rtol=1e-4)
@@ -55,8 +43,8 @@ def test_the_joint_loss_fades_the_reconstruction_and_keeps_the_labels():
 
 
 def test_corrupted_images_do_not_enter_the_running_statistics():
-    method, ae = JointAutoencoder(mask=0.5, turn_weight=1.0), nets(turns=4).train()
-    alone = nets(turns=4).train()
+    method, ae = JointAutoencoder(mask=0.5), nets().train()
+    alone = nets().train()
     alone.load_state_dict(ae.state_dict())
     method.loss(ae, batch())
     alone.classifier(ImageViews(torch.Generator()).plain(batch().labeled))
@@ -92,8 +80,8 @@ def test_the_pools_consistency_is_part_of_the_second_step(color_images):
 
 def test_pretraining_lowers_the_reconstruction_error(color_images):
     X, y = color_images
-    short = TwoStepAutoencoder(steps=1, pretraining_steps=1, turn_weight=0, random_state=0).fit(X, y)
-    longer = TwoStepAutoencoder(steps=1, pretraining_steps=80, turn_weight=0, random_state=0).fit(X, y)
+    short = TwoStepAutoencoder(steps=1, pretraining_steps=1, random_state=0).fit(X, y)
+    longer = TwoStepAutoencoder(steps=1, pretraining_steps=80, random_state=0).fit(X, y)
     assert longer.reconstruction_error(X) < 0.7 * short.reconstruction_error(X)
     assert longer.reconstruct(X[:3]).dtype == np.uint8
     made = longer.reconstruct(X).astype(float) / 255
@@ -118,14 +106,8 @@ def test_the_pool_is_what_pretraining_learns_from(color_images):
     assert method.stage_steps_["autoencoder"] == round(3 * (taught + len(X)) / 10)
 
 
-def test_images_that_are_not_square_are_turned_by_half_only(color_images):
-    X, y = color_images
-    method = JointAutoencoder(steps=2, turn_weight=1.0, random_state=0).fit(X[:, :12], y)
-    assert method.autoencoder_.turn_head.out_features == 2
-
-
 @pytest.mark.parametrize(
-    "settings", [{"mask": 1}, {"patch": 0}, {"sigma": -1}, {"masked_weight": 2}, {"turn_weight": -1}]
+    "settings", [{"mask": 1}, {"patch": 0}, {"sigma": -1}, {"masked_weight": 2}, {"operations": 1.5}]
 )
 def test_settings_out_of_range_are_refused(settings, color_images):
     with pytest.raises(InputError, match=f"{next(iter(settings))}="):

@@ -17,7 +17,7 @@ def ramp(batch=3, height=6, width=8):
 
 
 def test_a_view_is_float_in_the_unit_range_and_channels_last():
-    view = views().strong(torch.randint(0, 256, (5, 12, 12, 3), dtype=torch.uint8))
+    view = views().medium(torch.randint(0, 256, (5, 12, 12, 3), dtype=torch.uint8))
     assert view.shape == (5, 3, 12, 12)
     assert view.dtype == torch.float32
     assert view.min() >= 0
@@ -51,19 +51,19 @@ def test_a_shift_moves_by_whole_pixels_and_reflects_the_border():
 
 def test_each_image_of_a_batch_gets_its_own_colors():
     images = torch.full((64, 8, 8, 3), 128, dtype=torch.uint8)
-    brightness = views(flip=False, shift=0, cutout=0, color=0.4).strong(images)[:, 0, 0, 0]
+    brightness = views(flip=False, shift=0, cutout=0, color=0.4).medium(images)[:, 0, 0, 0]
     assert brightness.unique().numel() > 50
     assert 0.25 < brightness.min() < brightness.max() < 0.75
 
 
 def test_cutout_covers_the_asked_share_of_the_side_with_gray():
     images = torch.zeros(300, 16, 16, 1, dtype=torch.uint8)
-    gray = views(flip=False, shift=0, color=0, cutout=0.5).strong(images) == 0.5
+    gray = views(flip=False, shift=0, color=0, cutout=0.5).medium(images) == 0.5
     assert gray.flatten(1).any(1).all()
     assert gray.flatten(1).sum(1).max() in (64, 72, 81)
 
 
-@pytest.mark.parametrize("kind", ["weak", "strong"])
+@pytest.mark.parametrize("kind", ["weak", "medium", "strong"])
 def test_the_same_seed_gives_the_same_views_and_another_seed_others(kind):
     images = torch.randint(0, 256, (16, 9, 9, 3), dtype=torch.uint8)
     first, again, other = (getattr(views(seed), kind)(images) for seed in (1, 1, 2))

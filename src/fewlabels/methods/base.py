@@ -30,6 +30,7 @@ from fewlabels.training.batches import Batch, Rows
 from fewlabels.training.budget import parse_seconds
 from fewlabels.training.calibration import best_temperature
 from fewlabels.training.device import choose_device
+from fewlabels.training.memory import reused_memory
 from fewlabels.training.monitor import Monitor, Observer
 from fewlabels.training.progress import ProgressBar
 from fewlabels.training.recipe import Recipe, choose_precision
@@ -80,15 +81,15 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         Share of each target that is spread over all classes, in [0, 1).
     dropout : float
         Share of the features dropped before the head, in [0, 1).
-    view : {"strong", "weak", "plain"}
+    view : {"strong", "medium", "weak", "plain"}
         Which views of labeled samples to learn from.
     flip : bool or "auto"
         Whether views mirror left to right, and predictions average both sides. "auto": color images
         do, gray ones (digits, letters, scans) do not.
-    shift, cutout, color : float
+    shift, cutout, color, operations : float
         See `fewlabels.views.ImageViews`.
     noise : float
-        Strong view of vectors: standard deviation of the noise, in units of each feature's own.
+        Medium and strong views of vectors: standard deviation of the noise, in units of each feature's own.
     validation_fraction : float
         Share of the labeled samples of each class held out to measure and calibrate on, in [0, 1).
     device : str
@@ -147,11 +148,12 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     ema_decay: float = 0.0
     label_smoothing: float = 0.1
     dropout: float = 0.0
-    view: str = "strong"
+    view: str = "medium"
     flip: bool | str = "auto"
     shift: float = 0.125
     cutout: float = 0.25
     color: float = 0.2
+    operations: int = 2
     noise: float = 0.1
     validation_fraction: float = 0.1
     device: str = "auto"
@@ -243,7 +245,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             monitor=monitor,
         )
         # Layers draw their initial weights from the global generator; the caller's is left as it was.
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), bar or _Quiet():
+        rng = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+        with reused_memory(), rng, bar or _Quiet():
             network = worker._learn(session)
         worker._finish(session, network, targets.classes, held_out)
         self.__dict__.update(
@@ -359,8 +362,10 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             parse_seconds(self.budget)
         if self.batch_size != int(self.batch_size) or self.batch_size < 2:
             raise InputError(f"batch_size={self.batch_size} is not a whole number of at least 2")
-        if self.view not in ("strong", "weak", "plain"):
-            raise InputError(f"unknown view {self.view!r} (known: strong, weak, plain)")
+        if self.view not in ("strong", "medium", "weak", "plain"):
+            raise InputError(f"unknown view {self.view!r} (known: strong, medium, weak, plain)")
+        if self.operations != int(self.operations) or not 0 <= self.operations <= 10:
+            raise InputError(f"operations={self.operations} is not a whole number from 0 to 10")
         if self.flip not in (True, False, "auto"):
             raise InputError(f"flip={self.flip!r} is none of True, False and 'auto'")
         for name in ("label_smoothing", "dropout", "ema_decay", "momentum", "warmup", "validation_fraction"):

@@ -21,14 +21,15 @@ class JointAutoencoder(AutoencoderClassifier):
 
     Minimizes, over labeled (x, y) and pool samples u, with encoder e, head h and decoder d,
 
-        H(y, h(e(v(x)))) + lambda(t) ||d(e(c(v(u)))) - v(u)||^2
-                         + mu 1[max p(v(u)) > tau] H(argmax p(v(u)), h(e(c(v(u)))))
+        H(y, h(e(m(x)))) + lambda(t) ||d(e(c(u))) - g(u)||^2
+                         + mu 1[max p(w(u)) > tau] H(argmax p(w(u)), h(e(c(u))))
 
-    where v are random views and c hides patches (and may add noise). The second term is the reconstruction: a
-    mean over pixels, in units of the normalized input, whose weight lambda falls linearly over the training:
-    first the pool shapes the encoder, in the end the labels have the last word. The third term asks that the
-    code of a corrupted sample gives the class that the uncorrupted one surely has (no gradient flows
-    through the latter): the same corruption then teaches the classifier, not the encoder alone.
+    where w, m and c are weak, medium and strong views, g(u) is u moved as in c(u) but otherwise unchanged, and
+    p = softmax(h(e(.))). The second term is the reconstruction: a mean over pixels, in units of the normalized
+    input, whose weight lambda falls linearly over the training: first the pool shapes the encoder, in the end
+    the labels have the last word. The third term asks that the code of the corrupted sample, which is there
+    anyway, gives the class that the weak view surely has (no gradient flows through the latter): the
+    corruption then teaches the classifier, not the encoder alone.
 
     With `preset="notebook"`: its encoder, decoder and classifier of dense layers, five passes over labeled
     and pool samples. Mended: the classifier reads the code, not the reconstruction; no softmax between its
@@ -43,13 +44,6 @@ class JointAutoencoder(AutoencoderClassifier):
         lambda at the start, at least 0.
     final_weight : float
         lambda at the end as a share of that at the start, in [0, 1].
-    unlabeled_ratio : float
-        Pool samples for each labeled one in a batch, > 0.
-
-    consistency_weight : float
-        Weight of the consistency term, at least 0; 0 is the plain autoencoder with a classifier.
-    threshold : float
-        Confidence from which a pool sample's class counts, in [0, 1).
 
     Attributes
     ----------
@@ -92,9 +86,8 @@ class JointAutoencoder(AutoencoderClassifier):
     def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy on labeled samples and the weighted reconstruction error of the pool's."""
         assert isinstance(nets, Autoencoder)
-        clean = batch.views.weak(batch.labeled if batch.unlabeled is None else batch.unlabeled)
-        turned = self._turned(nets, clean)
-        corrupted, mask = self._corrupt(batch.views, turned)
+        samples = batch.labeled if batch.unlabeled is None else batch.unlabeled
+        corrupted, originals, mask = self._corrupted(batch.views, samples)
         weight = self.reconstruction_weight * (1 - batch.progress * (1 - self.final_weight))
         losses = {
             "supervised": labeled_loss(nets.classifier, batch, view=self.view, label_smoothing=self.label_smoothing)
@@ -103,9 +96,8 @@ class JointAutoencoder(AutoencoderClassifier):
         # running ones that predictions use.
         with frozen_statistics(nets.classifier):
             feature_map = nets.classifier.feature_map(corrupted)
-            losses["reconstruction"] = weight * self._reconstruction_loss(nets, feature_map, turned, mask)
-            losses |= self._turn_loss(nets, feature_map)
-            losses |= self._consistency_loss(nets.classifier, turned, feature_map)
+            losses["reconstruction"] = weight * self._reconstruction_loss(nets, feature_map, originals, mask)
+            losses |= self._consistency_loss(nets.classifier, batch.views.weak(samples), feature_map)
         return losses
 
     def _learn(self, session: Session) -> Any:

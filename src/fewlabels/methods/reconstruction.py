@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier, build_decoder
-from fewlabels.nets.output import OutputLinear
 from fewlabels.storage.errors import InputError
 from fewlabels.views import ImageViews, Views
 
@@ -30,15 +29,12 @@ class Autoencoder(nn.Module):
         Gives normalization and encoder.
     decoder : nn.Module
         Maps the encoder's last map to normalized samples.
-    turns : int
-        Number of rotations that the code is asked to tell apart; 0 for none.
     """
 
-    def __init__(self, classifier: Classifier, decoder: nn.Module, turns: int = 0) -> None:
+    def __init__(self, classifier: Classifier, decoder: nn.Module) -> None:
         super().__init__()
         self.classifier = classifier
         self.decoder = decoder
-        self.turn_head = OutputLinear(classifier.encoder.feature_size, turns) if turns else None
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return reconstructions in the inputs' own units."""
@@ -53,8 +49,7 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
     Parameters
     ----------
     distort : bool
-        Show the autoencoder images with changed colors and a square cut out (`color`, `cutout`; vectors:
-        with `noise`), and ask for the original.
+        Show the autoencoder strong views (vectors: with `noise`), and ask for the original, moved alike.
     mask : float
         Share of the patches (of vectors: features) hidden in the autoencoder's input, in [0, 1).
     patch : int
@@ -65,12 +60,6 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
     masked_weight : float
         Weight of the hidden pixels' error beside the others', in [0, 1]: 1 counts the hidden ones alone,
         as masked autoencoders do, 0 the visible ones alone.
-    turn_weight : float
-        Weight of decoding, next to the image, by which quarter turn the input was rotated, at least 0. To
-        tell it the code must know what is in the image, which pixels alone do not ask (Gidaris et al.,
-        "Unsupervised representation learning by predicting image rotations", 2018; Zhang et al., "AET vs.
-        AED: unsupervised representation learning by auto-encoding transformations", 2019). Vectors have no
-        turns.
     consistency_weight : float
         Weight of asking the classifier for the same class of a corrupted pool sample as of the uncorrupted
         one, at least 0; 0 leaves reconstruction as all that the pool is used for.
@@ -85,10 +74,9 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
     patch: int = 4
     sigma: float = 0.0
     masked_weight: float = 0.5
-    turn_weight: float = 0.0
     consistency_weight: float = 1.0
     threshold: float = 0.7
-    unlabeled_ratio: float = 1.0
+    unlabeled_ratio: float = 2.0
 
     def reconstruct(self, X: Any) -> NDArray[Any]:
         """Return what the autoencoder makes of uncorrupted samples.
@@ -124,7 +112,7 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
             raise InputError(f"masked_weight={self.masked_weight} is not in [0, 1]")
         if self.patch != int(self.patch) or self.patch < 1:
             raise InputError(f"patch={self.patch} is not a whole number of at least 1")
-        for name in ("sigma", "turn_weight", "consistency_weight"):
+        for name in ("sigma", "consistency_weight"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}={getattr(self, name)} is below 0")
         if not 0 <= self.threshold < 1:
@@ -137,41 +125,20 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
         decoder = build_decoder(self.net, classifier.encoder, session.sample_shape).to(session.device)
         if not session.is_vectors:
             decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        turns = self._turns(session.sample_shape)
-        return Autoencoder(classifier, decoder, turns).to(session.device)
+        return Autoencoder(classifier, decoder).to(session.device)
 
-    def _turns(self, sample_shape: tuple[int, ...]) -> int:
-        if self.turn_weight == 0 or len(sample_shape) == 1:
-            return 0
-        return 4 if sample_shape[0] == sample_shape[1] else 2
-
-    def _turned(self, nets: Autoencoder, inputs: Tensor) -> Tensor:
-        """Return the inputs with every one of a few turned by the next rotation."""
-        if nets.turn_head is None:
-            return inputs
-        turns = nets.turn_head.out_features
-        turned = torch.empty_like(inputs)
-        for turn in range(turns):
-            turned[turn::turns] = torch.rot90(inputs[turn::turns], turn * (4 // turns), (2, 3))
-        return turned
-
-    def _turn_loss(self, nets: Autoencoder, feature_map: Tensor) -> dict[str, Tensor]:
-        """Return the cross-entropy of telling by which rotation `_turned` turned each input."""
-        if nets.turn_head is None:
-            return {}
-        logits = nets.turn_head(nets.classifier.encoder.pool(feature_map)).float()
-        turns = torch.arange(len(logits), device=logits.device) % logits.shape[1]
-        return {"turn": self.turn_weight * F.cross_entropy(logits, turns)}
-
-    def _corrupt(self, views: Views, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the inputs distorted, with noise and hidden patches, and where they are hidden."""
+    def _corrupted(self, views: Views, samples: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return samples corrupted, what they are to be decoded to, and where they are hidden."""
         if self.distort:
-            inputs = views.distorted(inputs)
+            inputs, originals = views.strong_and_original(samples)
+        else:
+            inputs = originals = views.weak(samples)
         if self.sigma > 0:
             inputs = views.noisy(inputs, self.sigma)
         if self.mask > 0:
-            return views.masked(inputs, self.mask, self.patch)
-        return inputs, None
+            inputs, mask = views.masked(inputs, self.mask, self.patch)
+            return inputs, originals, mask
+        return inputs, originals, None
 
     def _reconstruction_loss(
         self, nets: Autoencoder, feature_map: Tensor, clean: Tensor, mask: Tensor | None
@@ -188,16 +155,16 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
         weighted: Tensor = self.masked_weight * hidden + (1 - self.masked_weight) * visible
         return weighted
 
-    def _consistency_loss(self, classifier: Classifier, clean: Tensor, corrupted_map: Tensor) -> dict[str, Tensor]:
-        """Return the cross-entropy to the class of the uncorrupted sample, where that is above the threshold.
+    def _consistency_loss(self, classifier: Classifier, weak: Tensor, corrupted_map: Tensor) -> dict[str, Tensor]:
+        """Return the cross-entropy to the class of the weak view, where that is above the threshold.
 
-        No gradient flows through the uncorrupted sample; the mean is over all samples, so that few sure ones
+        No gradient flows through the weak view; the mean is over all samples, so that few sure ones
         weigh little (as in FixMatch: Sohn et al., 2020).
         """
         if self.consistency_weight == 0:
             return {}
         with torch.no_grad():
-            confidences, guesses = classifier(clean).float().softmax(1).max(1)
+            confidences, guesses = classifier(weak).float().softmax(1).max(1)
         logits = classifier.classify_map(corrupted_map).float()
         losses = F.cross_entropy(logits, guesses, reduction="none") * (confidences > self.threshold)
         return {"consistency": self.consistency_weight * losses.mean()}

@@ -120,7 +120,7 @@ def load(folder: str | Path) -> SemiSupervisedClassifier:
         if isinstance(method, AutoencoderClassifier):
             decoder = build_decoder(settings.net, network.encoder, method.sample_shape_)
             bare = build_classifier(settings.net, method.sample_shape_, len(method.classes_), dropout=settings.dropout)
-            nets = Autoencoder(bare, decoder, settings._turns(method.sample_shape_))
+            nets = Autoencoder(bare, decoder)
             _fill(
                 nets,
                 {k.removeprefix("autoencoder."): v for k, v in tensors.items() if k.startswith("autoencoder.")},

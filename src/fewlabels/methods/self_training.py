@@ -14,7 +14,7 @@ from scipy.special import softmax
 from torch import Tensor, nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
-from fewlabels.methods.session import Session, predict_logits
+from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import Supervised, labeled_loss
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch, Rows, shuffled_batches
@@ -32,7 +32,7 @@ class SelfTraining(SemiSupervisedClassifier):
         S_r = union over c of the top share_r of {u : argmax p(u) = c}, ranked by max p(u)
 
     where share_r grows from `first_share` to `top_share`. A student that starts from random weights learns
-    from the labeled samples and S_r by the cross-entropy H(y, q(v(x))) and H(argmax p(u), q(v(u))) over strong
+    from the labeled samples and S_r by the cross-entropy H(y, q(v(x))) and H(argmax p(u), q(v(u))) over medium
     views v. Nothing of a round's labels stays: what later nets judge otherwise is corrected. Shares per
     predicted class, rather than one threshold on confidence, keep easy classes from crowding out the others.
     A round whose student does far worse on the held-out samples is thrown away and ends the training.
@@ -223,9 +223,9 @@ class SelfTraining(SemiSupervisedClassifier):
         temperature = 1.0
         if len(held_out):
             rows = Rows([held_out.samples.cpu().numpy()])
-            logits = predict_logits(network, rows, session.device, flip=session.flip)  # type: ignore[arg-type]
+            logits = session.logits(network, rows)  # type: ignore[arg-type]
             temperature = best_temperature(logits, held_out.targets.cpu().numpy())
-        logits = predict_logits(network, session.pool, session.device, flip=session.flip)  # type: ignore[arg-type]
+        logits = session.logits(network, session.pool)  # type: ignore[arg-type]
         return softmax(logits / temperature, axis=1), temperature
 
     def _select(self, confidences: NDArray[np.float64], guesses: NDArray[np.int64], number: int) -> NDArray[np.bool_]:
@@ -282,7 +282,7 @@ class SelfTraining(SemiSupervisedClassifier):
         if not len(held_out):
             return np.empty(0, bool)
         rows = Rows([held_out.samples.cpu().numpy()])
-        logits = predict_logits(network, rows, session.device, flip=session.flip)  # type: ignore[arg-type]
+        logits = session.logits(network, rows)  # type: ignore[arg-type]
         return np.asarray(logits.argmax(1) == held_out.targets.cpu().numpy())
 
     def _fill_gaps(self, samples: Any, indices: NDArray[np.int64]) -> NDArray[Any]:

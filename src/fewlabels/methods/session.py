@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 _SAMPLE = 2000
 _LOOK_AT = 1000
-_CHUNK = 500
+# Larger chunks leave the processor's caches: 250 images are as fast as it gets.
+_CHUNK = 250
 
 
 @dataclass
@@ -121,7 +122,7 @@ class Session:
             scale = self._sample.std(0, correction=0)
             return VectorViews(generator, scale=scale, noise=self.method.noise)
         method = self.method
-        return ImageViews(generator, self.flip, method.shift, method.cutout, method.color)
+        return ImageViews(generator, self.flip, method.shift, method.cutout, method.color, method.operations)
 
     def new_classifier(self) -> Classifier:
         """Return a freshly initialized classifier, normalized by labeled and pool samples."""
@@ -247,6 +248,21 @@ class Session:
         self._drawn = drawn
         torch.set_rng_state(state)
 
+    def logits(self, classifier: Classifier, rows: Rows, *, flip: bool | None = None) -> NDArray[np.float64]:
+        """Return a classifier's outputs in the training's own precision, (n, classes).
+
+        Parameters
+        ----------
+        classifier : Classifier
+            Is put in evaluation mode.
+        rows : Rows
+            Stored samples.
+        flip : bool, optional
+            Average with the mirrored image's; where views mirror, when not given.
+        """
+        flip = self.flip if flip is None else flip
+        return predict_logits(classifier, rows, self.device, flip=flip, precision=self.recipe.precision)
+
     def accuracies(self, classifier: Classifier) -> dict[str, float]:
         """Return the classifier's accuracy on validation samples and on some of the training samples."""
         found = {}
@@ -256,14 +272,20 @@ class Session:
             ("validation_accuracy", self.validation),
         ):
             if len(part):
-                guesses = predict_logits(classifier, Rows([part.samples.cpu().numpy()]), self.device).argmax(1)
+                guesses = self.logits(classifier, Rows([part.samples.cpu().numpy()]), flip=False).argmax(1)
                 found[name] = float((guesses == part.targets.cpu().numpy()).mean())
         return found
 
 
 @torch.inference_mode()
 def predict_logits(
-    classifier: Classifier, rows: Rows, device: torch.device, *, flip: bool = False, features: bool = False
+    classifier: Classifier,
+    rows: Rows,
+    device: torch.device,
+    *,
+    flip: bool = False,
+    features: bool = False,
+    precision: torch.dtype = torch.float32,
 ) -> NDArray[np.float64]:
     """Return the classifier's outputs for all rows, a chunk at a time.
 
@@ -279,6 +301,8 @@ def predict_logits(
         Average with the outputs for the mirrored image.
     features : bool
         Return the encoder's features rather than logits.
+    precision : torch.dtype
+        Of the arithmetic: float32, or bfloat16 where a guess is wanted fast.
 
     Returns
     -------
@@ -291,8 +315,9 @@ def predict_logits(
     outputs = []
     for chunk in rows.chunks(_CHUNK, device):
         inputs = plain(chunk) if chunk.ndim == 4 else chunk.to(dtype)
-        output = ask(inputs)
-        if flip:
-            output = (output + ask(inputs.flip(3))) / 2
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            output = ask(inputs).to(dtype)
+            if flip:
+                output = (output + ask(inputs.flip(3)).to(dtype)) / 2
         outputs.append(output.double().cpu().numpy())
     return np.concatenate(outputs)

@@ -20,15 +20,16 @@ from fewlabels.training.batches import Batch
 class TwoStepAutoencoder(AutoencoderClassifier):
     """Pretrain an encoder by reconstruction on labeled and pool samples, then train a classifier from it.
 
-    Step 1 minimizes ||d(e(c(v(x)))) - v(x)||^2 over all samples x, where v is a weak view and c corrupts it
-    (other colors, a square cut out; also noise, hidden patches): copying the input does not help, so the
-    encoder must learn what images look like. Step 2 throws the decoder away, puts a linear head on the pooled
-    code and trains both. It minimizes, over labeled (x, y) and pool samples u,
+    Step 1 minimizes ||d(e(c(x))) - g(x)||^2 over all samples x, where c is a strong view and g(x) is x moved as
+    in c(x) but otherwise unchanged (noise and hidden patches may corrupt it more): copying the input does
+    not help, so the encoder must learn what images look like. Step 2 throws the decoder away, puts a linear
+    head on the pooled code and trains both. It minimizes, over labeled (x, y) and pool samples u,
 
-        H(y, h(e(s(x)))) + mu 1[max p(v(u)) > tau] H(argmax p(v(u)), h(e(c(v(u)))))
+        H(y, h(e(m(x)))) + mu 1[max p(w(u)) > tau] H(argmax p(w(u)), h(e(c(u))))
 
-    with strong views s, where p = softmax(h(e(.))): the labels' loss as in `Supervised`, and the corruption of
-    step 1 once more, now asking that it leaves a surely known class as it is (no gradient flows through p).
+    with weak and medium views w and m, where p = softmax(h(e(.))): the labels' loss as in `Supervised`, and the
+    corruption of step 1 once more, now asking that it leaves a surely known class as it is (no gradient flows
+    through p).
 
     With `preset="notebook"`: its encoder (a code of 11x11x32 for 32 px) and decoder, plain reconstruction,
     five passes, then dense layers of 25 and 15 on the code. Mended: the decoder's last layer is
@@ -98,11 +99,9 @@ class TwoStepAutoencoder(AutoencoderClassifier):
         """Return the reconstruction error of step 1."""
         assert isinstance(nets, Autoencoder)
         assert batch.unlabeled is not None
-        clean = self._turned(nets, batch.views.weak(batch.unlabeled))
-        corrupted, mask = self._corrupt(batch.views, clean)
+        corrupted, originals, mask = self._corrupted(batch.views, batch.unlabeled)
         feature_map = nets.classifier.feature_map(corrupted)
-        reconstruction = self._reconstruction_loss(nets, feature_map, clean, mask)
-        return {"reconstruction": reconstruction} | self._turn_loss(nets, feature_map)
+        return {"reconstruction": self._reconstruction_loss(nets, feature_map, originals, mask)}
 
     def _learn(self, session: Session) -> Any:
         session.monitor.stage_count = 2
@@ -119,10 +118,9 @@ class TwoStepAutoencoder(AutoencoderClassifier):
                 "supervised": labeled_loss(classifier, batch, view=self.view, label_smoothing=self.label_smoothing)
             }
             if batch.unlabeled is not None:
-                clean = batch.views.weak(batch.unlabeled)
                 with frozen_statistics(classifier):
-                    feature_map = classifier.feature_map(self._corrupt(batch.views, clean)[0])
-                    losses |= self._consistency_loss(classifier, clean, feature_map)
+                    feature_map = classifier.feature_map(self._corrupted(batch.views, batch.unlabeled)[0])
+                    losses |= self._consistency_loss(classifier, batch.views.weak(batch.unlabeled), feature_map)
             return losses
 
         pool_size = round(self.unlabeled_ratio * self.batch_size) if self.consistency_weight > 0 else 0

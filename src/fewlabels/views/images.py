@@ -1,4 +1,4 @@
-"""Weak and strong views of a batch of images, each a few tensor operations on the whole batch.
+"""Weak, medium and strong views of a batch of images, each a few tensor operations on the whole batch.
 
 A view takes the stored images, uint8 of shape (batch, height, width, channels), and returns what a net
 reads: float32 in [0, 1] of shape (batch, channels, height, width) in channels-last memory order.
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from fewlabels.views.randaugment import RandAugment
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -43,10 +45,12 @@ class ImageViews:
         Largest shift in each direction as a share of the side (0.125: 4 pixels of 32); the border is
         reflected.
     cutout : float
-        Side of the gray square of the strong view as a share of the image's side; 0 for none
+        Side of the gray square of medium and strong views as a share of the image's side; 0 for none
         (DeVries & Taylor, 2017).
     color : float
-        Strength of the strong view's brightness, contrast and saturation changes; 0 for none.
+        Strength of the medium view's brightness, contrast and saturation changes; 0 for none.
+    operations : int
+        Number of RandAugment's operations in the strong view, at least 0.
 
     Examples
     --------
@@ -61,6 +65,7 @@ class ImageViews:
     shift: float = 0.125
     cutout: float = 0.25
     color: float = 0.4
+    operations: int = 2
 
     def plain(self, images: Tensor) -> Tensor:
         """Return the images as they are, float32 in [0, 1]."""
@@ -70,17 +75,24 @@ class ImageViews:
         """Return mirrored and shifted images."""
         return to_float(self._flip_and_shift(images))
 
-    def strong(self, images: Tensor) -> Tensor:
-        """Return weak views with changed colors and a square cut out."""
-        return self.distorted(self.weak(images))
-
-    def distorted(self, views: Tensor) -> Tensor:
-        """Return views of float images with changed colors and a square cut out; nothing is moved."""
+    def medium(self, images: Tensor) -> Tensor:
+        """Return weak views with changed colors and a square cut out: what labeled images bear at any length."""
+        views = self.weak(images)
         if self.color > 0:
             views = self._recolor(views)
-        if self.cutout > 0:
-            views = self._cut_out(views)
-        return views
+        return self._cut_out(views) if self.cutout > 0 else views
+
+    def strong(self, images: Tensor) -> Tensor:
+        """Return views by `RandAugment`, with a square cut out."""
+        return self._randaugment(images)
+
+    def strong_and_original(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return strong views, and views of the same images moved alike but otherwise unchanged."""
+        return self._randaugment.with_original(images)
+
+    @property
+    def _randaugment(self) -> RandAugment:
+        return RandAugment(self.generator, self.operations, self.flip, self.shift, self.cutout)
 
     def masked(self, images: Tensor, share: float, patch: int) -> tuple[Tensor, Tensor]:
         """Return images with random patches turned gray, and the mask.

@@ -19,7 +19,7 @@ class VectorViews:
     scale : Tensor
         Standard deviation of each feature, (features,).
     noise : float
-        Standard deviation of the strong view's Gaussian noise in units of `scale`.
+        Standard deviation of the medium and strong views' Gaussian noise in units of `scale`.
 
     Examples
     --------
@@ -43,13 +43,17 @@ class VectorViews:
         """Return the vectors as they are: there is no change that is known to keep the class."""
         return vectors
 
+    def medium(self, vectors: Tensor) -> Tensor:
+        """Return the vectors with Gaussian noise."""
+        return self.noisy(vectors, self.noise)
+
     def strong(self, vectors: Tensor) -> Tensor:
         """Return the vectors with Gaussian noise."""
         return self.noisy(vectors, self.noise)
 
-    def distorted(self, vectors: Tensor) -> Tensor:
-        """Return the vectors with Gaussian noise."""
-        return self.noisy(vectors, self.noise)
+    def strong_and_original(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Return strong views, and the vectors."""
+        return self.strong(vectors), vectors
 
     def masked(self, vectors: Tensor, share: float, patch: int) -> tuple[Tensor, Tensor]:
         """Return the vectors with a random share of features replaced by another row's, and the mask.
