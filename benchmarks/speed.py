@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from fewlabels import Supervised
-from fewlabels.methods.session import predict_logits
+from fewlabels.methods.prediction import predict_logits
 from fewlabels.nets import build_classifier
 from fewlabels.training.batches import Rows
 from fewlabels.training.recipe import choose_precision

@@ -117,7 +117,7 @@ def test_every_loss_term_reaches_the_encoder(name, color_images):
     X, y = color_images
     method = make_method(name, steps=2, random_state=0)
     if "consistency_weight" in method.get_params():
-        method.set_params(threshold=0.0, turn_weight=1.0, mask=0.3)  # every term that there is
+        method.set_params(threshold=0.0, mask=0.3)  # every term that there is
     import fewlabels.methods.session as session
 
     session.train, kept = spy, session.train

@@ -1,6 +1,7 @@
 """The methods, one file each, and their names."""
 
 from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.fixmatch import FixMatch
 from fewlabels.methods.joint_autoencoder import JointAutoencoder
 from fewlabels.methods.registry import METHODS, make_method, method_name
 from fewlabels.methods.saved import load
@@ -10,6 +11,7 @@ from fewlabels.methods.two_step_autoencoder import TwoStepAutoencoder
 
 __all__ = [
     "METHODS",
+    "FixMatch",
     "JointAutoencoder",
     "SelfTraining",
     "SemiSupervisedClassifier",

@@ -22,8 +22,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 from torch import Tensor, nn
 
+from fewlabels.methods.prediction import output_chunks, predict_logits
 from fewlabels.methods.samples import is_images, read_images, read_pool_vectors
-from fewlabels.methods.session import Session, TrainingSet, predict_logits
+from fewlabels.methods.session import Session, TrainingSet
 from fewlabels.methods.targets import held_out_rows, read_targets
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.training.batches import Batch, Rows
@@ -265,12 +266,15 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         ndarray of shape (n, n_classes)
             float64; columns in the order of `classes_`.
         """
-        return softmax(self._logits(X) / self.temperature_, axis=1)  # type: ignore[no-any-return]
+        rows = self._read_for_prediction(X)
+        logits = predict_logits(self.network_, rows, self._device(), flip=self.mirrors_)
+        return softmax(logits.astype(np.float64) / self.temperature_, axis=1)  # type: ignore[no-any-return]
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable class of each sample, as it was given in `y`."""
-        guesses = self._logits(X).argmax(1)
-        return self.classes_[guesses]  # type: ignore[no-any-return]
+        rows = self._read_for_prediction(X)
+        guesses = self._guesses(rows, flip=self.mirrors_)
+        return self.classes_[guesses]
 
     def check_settings(self) -> Self:
         """Check the hyper-parameters, as `fit` does first, without data.
@@ -288,7 +292,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def transform(self, X: Any) -> NDArray[np.float64]:
         """Return the encoder's features, (n, n_features_out)."""
         rows = self._read_for_prediction(X)
-        return predict_logits(self.network_, rows, self._device(), features=True)
+        return predict_logits(self.network_, rows, self._device(), features=True).astype(np.float64)
 
     def describe(self) -> str:
         """Return the architecture as text: the layers and how many parameters they have."""
@@ -417,15 +421,15 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         missing = np.flatnonzero(indices < 0)
         if len(missing):
             rows = Rows([samples[missing]])
-            filled[missing] = predict_logits(self.network_, rows, self._device()).argmax(1)
+            filled[missing] = self._guesses(rows, flip=False)
         return self.classes_[filled]
 
     def _device(self) -> torch.device:
         return self.network_.mean.device  # type: ignore[no-any-return]
 
-    def _logits(self, X: Any) -> NDArray[np.float64]:
-        rows = self._read_for_prediction(X)
-        return predict_logits(self.network_, rows, self._device(), flip=self.mirrors_)
+    def _guesses(self, rows: Rows, *, flip: bool) -> NDArray[np.int64]:
+        chunks = output_chunks(self.network_, rows, self._device(), flip=flip)
+        return np.concatenate([chunk.argmax(1) for chunk in chunks])
 
     def _read_for_prediction(self, X: Any) -> Rows:
         check_is_fitted(self)

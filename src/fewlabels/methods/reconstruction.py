@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.consistency import consistency, guess
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier, build_decoder
 from fewlabels.storage.errors import InputError
@@ -163,11 +163,10 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
         """
         if self.consistency_weight == 0:
             return {}
-        with torch.no_grad():
-            confidences, guesses = classifier(weak).float().softmax(1).max(1)
-        logits = classifier.classify_map(corrupted_map).float()
-        losses = F.cross_entropy(logits, guesses, reduction="none") * (confidences > self.threshold)
-        return {"consistency": self.consistency_weight * losses.mean()}
+        confidences, classes = guess(classifier, weak)
+        sure = (confidences > self.threshold).to(confidences.dtype)
+        logits = classifier.classify_map(corrupted_map)
+        return {"consistency": self.consistency_weight * consistency(logits, classes, sure)}
 
     @torch.inference_mode()
     def _reconstructions(self, X: Any) -> Any:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fewlabels.methods.prediction import predict_logits
 from fewlabels.nets import Classifier, build_classifier
 from fewlabels.training.batches import Batch, Rows, shuffled_batches
 from fewlabels.training.budget import Clock, parse_seconds
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
     from fewlabels.methods.base import SemiSupervisedClassifier
 
 _SAMPLE = 2000
-_LOOK_AT = 1000
-# Larger chunks leave the processor's caches: 250 images are as fast as it gets.
-_CHUNK = 250
+# Looks on the way cost time that training could use: a curve needs no more than these.
+_LOOK_AT = 250
 
 
 @dataclass
@@ -248,7 +248,7 @@ class Session:
         self._drawn = drawn
         torch.set_rng_state(state)
 
-    def logits(self, classifier: Classifier, rows: Rows, *, flip: bool | None = None) -> NDArray[np.float64]:
+    def logits(self, classifier: Classifier, rows: Rows, *, flip: bool | None = None) -> NDArray[np.floating]:
         """Return a classifier's outputs in the training's own precision, (n, classes).
 
         Parameters
@@ -264,60 +264,11 @@ class Session:
         return predict_logits(classifier, rows, self.device, flip=flip, precision=self.recipe.precision)
 
     def accuracies(self, classifier: Classifier) -> dict[str, float]:
-        """Return the classifier's accuracy on validation samples and on some of the training samples."""
+        """Return the classifier's accuracy on some of the training and of the validation samples."""
         found = {}
-        every = max(1, len(self.labeled) // _LOOK_AT)
-        for name, part in (
-            ("train_accuracy", TrainingSet(self.labeled.samples[::every], self.labeled.targets[::every])),
-            ("validation_accuracy", self.validation),
-        ):
-            if len(part):
-                guesses = self.logits(classifier, Rows([part.samples.cpu().numpy()]), flip=False).argmax(1)
-                found[name] = float((guesses == part.targets.cpu().numpy()).mean())
+        for name, part in (("train_accuracy", self.labeled), ("validation_accuracy", self.validation)):
+            every = max(1, len(part) // _LOOK_AT)
+            samples, targets = part.samples[::every].cpu().numpy(), part.targets[::every].cpu().numpy()
+            if len(targets):
+                found[name] = float((self.logits(classifier, Rows([samples]), flip=False).argmax(1) == targets).mean())
         return found
-
-
-@torch.inference_mode()
-def predict_logits(
-    classifier: Classifier,
-    rows: Rows,
-    device: torch.device,
-    *,
-    flip: bool = False,
-    features: bool = False,
-    precision: torch.dtype = torch.float32,
-) -> NDArray[np.float64]:
-    """Return the classifier's outputs for all rows, a chunk at a time.
-
-    Parameters
-    ----------
-    classifier : Classifier
-        Is put in evaluation mode.
-    rows : Rows
-        Stored samples.
-    device : torch.device
-        Where the classifier is.
-    flip : bool
-        Average with the outputs for the mirrored image.
-    features : bool
-        Return the encoder's features rather than logits.
-    precision : torch.dtype
-        Of the arithmetic: float32, or bfloat16 where a guess is wanted fast.
-
-    Returns
-    -------
-    ndarray of shape (n, classes) or (n, feature_size)
-    """
-    classifier.eval()
-    ask = classifier.features if features else classifier
-    plain = ImageViews(torch.Generator(device)).plain
-    dtype = classifier.mean.dtype
-    outputs = []
-    for chunk in rows.chunks(_CHUNK, device):
-        inputs = plain(chunk) if chunk.ndim == 4 else chunk.to(dtype)
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            output = ask(inputs).to(dtype)
-            if flip:
-                output = (output + ask(inputs.flip(3)).to(dtype)) / 2
-        outputs.append(output.double().cpu().numpy())
-    return np.concatenate(outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fewlabels.views import Views
+
+_READ_AHEAD = 64 << 20  # bytes
 
 
 @dataclass
@@ -60,6 +63,11 @@ class Rows:
     def __len__(self) -> int:
         return int(self.starts[-1])
 
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample, of at least one source."""
+        return tuple(self.sources[0].shape[1:])
+
     def take(self, rows: NDArray[np.int64], device: torch.device) -> Tensor:
         """Return the rows asked for, in that order, as a tensor on `device`."""
         if len(self.sources) == 1:
@@ -74,14 +82,33 @@ class Rows:
         return torch.from_numpy(np.ascontiguousarray(values)).to(device)
 
     def chunks(self, size: int, device: torch.device) -> Iterator[Tensor]:
-        """Yield all rows in order, at most `size` at a time."""
-        for start in range(0, len(self), size):
-            yield self.take(np.arange(start, min(start + size, len(self))), device)
+        """Yield all rows in order, at most `size` at a time; memory-mapped files do not stay in memory."""
+        read = 0
+        for source in self.sources:
+            for start in range(0, len(source), size):
+                values = np.array(source[start : start + size])
+                yield torch.from_numpy(values).to(device)
+                read += values.nbytes
+                if read > _READ_AHEAD:
+                    _release(source)
+                    read = 0
+            _release(source)
 
     def sample(self, count: int, device: torch.device) -> Tensor:
         """Return up to `count` rows spread evenly over all."""
         rows = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64))
         return self.take(rows, device)
+
+
+def _release(source: Any) -> None:
+    """Let the system have back the pages of a memory-mapped file that were read; they stay in its file cache."""
+    for part in getattr(source, "parts", [source]):
+        array = getattr(part, "array", part)
+        while array is not None and not isinstance(array, np.memmap):
+            array = getattr(array, "base", None)
+        mapped = getattr(array, "_mmap", None)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def shuffled_batches(count: int, batch_size: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:

@@ -15,7 +15,7 @@ from fewlabels.training.recipe import Recipe
 
 Loss = Callable[[Batch], dict[str, Tensor]]
 Accuracies = Callable[[], dict[str, float]]
-_EVALUATIONS = 8
+_EVALUATIONS = 6
 
 
 def train(

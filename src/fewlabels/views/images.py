@@ -77,10 +77,11 @@ class ImageViews:
 
     def medium(self, images: Tensor) -> Tensor:
         """Return weak views with changed colors and a square cut out: what labeled images bear at any length."""
-        views = self.weak(images)
-        if self.color > 0:
-            views = self._recolor(views)
-        return self._cut_out(views) if self.cutout > 0 else views
+        moved = self._flip_and_shift(images)
+        views = self._recolor(moved) if self.color > 0 else to_float(moved)
+        if self.cutout > 0:
+            views = views.masked_fill(self._square(views), 0.5)
+        return views.contiguous(memory_format=torch.channels_last)
 
     def strong(self, images: Tensor) -> Tensor:
         """Return views by `RandAugment`, with a square cut out."""
@@ -126,16 +127,17 @@ class ImageViews:
         return torch.rand(shape, generator=self.generator, device=self.generator.device)
 
     def _flip_and_shift(self, images: Tensor) -> Tensor:
-        # Mirror, shift and border reflection are one gather of rows and columns; on uint8 it moves a
-        # quarter of the bytes that it would on floats.
-        batch, height, width, _ = images.shape
+        # Mirror, shift and border reflection are one gather of pixels; on uint8 it moves a quarter of the
+        # bytes that it would on floats.
+        batch, height, width, channels = images.shape
         rows = self._positions(batch, height)
         columns = self._positions(batch, width)
         if self.flip:
             mirrored = self._uniform((batch, 1)) < 0.5
             columns = torch.where(mirrored, columns.flip(1), columns)
-        picture = torch.arange(batch, device=images.device).view(-1, 1, 1)
-        return images[picture, rows.unsqueeze(2), columns.unsqueeze(1)]
+        first = torch.arange(batch, device=images.device).mul_(height * width).view(-1, 1)
+        pixels = (first + rows * width).unsqueeze(2) + columns.unsqueeze(1)
+        return images.reshape(-1, channels).index_select(0, pixels.view(-1)).view_as(images)
 
     def _positions(self, batch: int, side: int) -> Tensor:
         reach = min(round(self.shift * side), side - 1)
@@ -143,22 +145,29 @@ class ImageViews:
         positions = (torch.arange(side, device=shifts.device) + shifts).abs()
         return side - 1 - (side - 1 - positions).abs()
 
-    def _recolor(self, views: Tensor) -> Tensor:
-        batch = len(views)
-        changes = self.color * (2 * self._uniform((batch, 3, 1, 1)) - 1)
-        contrast, brightness, saturation = (change.unsqueeze(1) for change in changes.unbind(1))
-        middle = views.mean((1, 2, 3), keepdim=True)
-        # The views come first in each call: results take the memory layout of the first tensor.
-        if views.shape[1] == 3:
-            views = views.lerp(views.mean(1, keepdim=True), -saturation)
-        return views.lerp(middle, -contrast).mul_(1 + brightness).clamp_(0, 1)
+    def _recolor(self, moved: Tensor) -> Tensor:
+        """Return bytes as floats with other contrast, brightness and saturation: one matrix and offset an image."""
+        batch, height, width, channels = moved.shape
+        planes = moved.view(batch, -1, channels).transpose(1, 2).contiguous().to(torch.float32)
+        changes = self.color * (2 * self._uniform((3, batch, 1, 1)) - 1)
+        contrast, brightness, saturation = 1 + changes
+        middle = planes.mean((1, 2), keepdim=True)
+        if channels == 3:
+            gray = planes.new_full((3, 3), 1 / 3)
+            # Float32 throughout, also where a loss asks under autocast: half precision would round colors.
+            with torch.autocast(planes.device.type, enabled=False):
+                mixing = torch.lerp(gray, torch.eye(3, device=planes.device), saturation)
+                planes = torch.bmm(mixing * (contrast * brightness / 255), planes)
+        else:
+            planes = planes * (contrast * brightness / 255)
+        planes.add_((1 - contrast) * brightness / 255 * middle).clamp_(0, 1)
+        return planes.view(batch, channels, height, width)
 
-    def _cut_out(self, views: Tensor) -> Tensor:
+    def _square(self, views: Tensor) -> Tensor:
+        """Return where each view's square lies, (batch, 1, height, width)."""
         batch, _, height, width = views.shape
         inside = []
         for side, place in ((height, self._uniform((batch, 1))), (width, self._uniform((batch, 1)))):
             distance = (torch.arange(side, device=views.device) - place * (side - 1)).abs()
             inside.append(distance <= self.cutout * side / 2)
-        square = (inside[0].unsqueeze(2) & inside[1].unsqueeze(1)).unsqueeze(1)
-        # Out of place, masked_fill would return another memory layout.
-        return views.clone().masked_fill_(square, 0.5)
+        return (inside[0].unsqueeze(2) & inside[1].unsqueeze(1)).unsqueeze(1)

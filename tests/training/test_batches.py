@@ -1,0 +1,52 @@
+"""Rows of several sources, read a batch at a time."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from fewlabels.data import ImageRows
+from fewlabels.training.batches import Rows
+
+CPU = torch.device("cpu")
+
+
+def test_chunks_are_all_rows_in_order():
+    numbers = np.arange(23, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    rows = Rows([numbers[:4], ImageRows(numbers, np.arange(4, 11)), numbers[11:]])
+    chunks = list(rows.chunks(5, CPU))
+    assert max(map(len, chunks)) == 5
+    assert torch.cat(chunks).flatten().tolist() == list(range(23))
+    assert rows.sample_shape == (1, 1, 1)
+
+
+PROGRAM = """
+import sys
+import numpy as np
+import torch
+from fewlabels.data import ImageRows
+from fewlabels.training.batches import Rows
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+rows = Rows([ImageRows(np.load(sys.argv[1], mmap_mode="r"))])
+before = most = resident()
+for chunk in rows.chunks(1000, torch.device("cpu")):
+    most = max(most, resident())
+print((most - before) >> 20)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads memory from /proc")
+def test_a_memory_mapped_pool_does_not_stay_in_memory(tmp_path):
+    pool = np.lib.format.open_memmap(tmp_path / "pool.npy", mode="w+", dtype=np.uint8, shape=(100_000, 32, 32, 3))
+    pool[::10] = 255
+    pool.flush()
+    del pool
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "pool.npy")]
+    made = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert int(made.stdout) < 110  # the file has 293 MiB
