@@ -183,8 +183,7 @@ class RandAugment:
 def _sample(values: Tensor, grid: Tensor) -> Tensor:
     """Return what the grid reads from values that are centered on gray, so that the zeros outside are gray."""
     moved = F.grid_sample(values, grid, mode="nearest", padding_mode="zeros", align_corners=False)
-    views = torch.empty_like(moved, memory_format=torch.channels_last)
-    return torch.add(moved, 0.5, out=views)
+    return moved.add_(0.5).contiguous(memory_format=torch.channels_last)
 
 
 def _color(images: Tensor, amounts: dict[str, Tensor], members: dict[str, Tensor]) -> Tensor:
