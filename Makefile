@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: help demo test check format bench results doctor clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 # torch goes first and alone: what depends on it must find this build and not bring another.
 $(VENV)/.installed: requirements.txt pyproject.toml
@@ -34,8 +34,10 @@ format: $(VENV)/.installed ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed ## measure the speed of training and prediction on this machine
-	$(BIN)/python benchmarks/speed.py
+bench: bench-step bench-views bench-pool bench-budget ## measure speed beside this machine's ceilings (half an hour)
+
+bench-%: $(VENV)/.installed ## one group of them: bench-step, bench-views, bench-pool, bench-budget
+	$(BIN)/python benchmarks/$*.py $(ARGS)
 
 results: $(VENV)/.installed ## make the figures of docs/results.md (CIFAR10=folder with the Parquet files; hours)
 	$(BIN)/python benchmarks/results.py $(CIFAR10)

@@ -15,7 +15,7 @@ import torch
 RESULTS = Path(__file__).parent / "results"
 
 
-def rates(contenders: dict[str, Callable[[], float]], repeats: int = 7) -> dict[str, list[float]]:
+def rates(contenders: dict[str, Callable[[], float]], repeats: int = 7, warm_up: int = 2) -> dict[str, list[float]]:
     """Return for each contender the units of work a second, of several repetitions.
 
     Contenders take turns, so that a machine that slows down or speeds up does so for all of them.
@@ -25,15 +25,17 @@ def rates(contenders: dict[str, Callable[[], float]], repeats: int = 7) -> dict[
     contenders : dict
         Each does some work and returns how much it was (images, floating-point operations).
     repeats : int
-        Rounds that count; two more go before.
+        Rounds that count.
+    warm_up : int
+        Rounds that go before them.
     """
     found: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(repeats + 2):
+    for turn in range(warm_up + repeats):
         for name, work in contenders.items():
             began = time.perf_counter()
             amount = work()
             elapsed = time.perf_counter() - began
-            if turn >= 2:
+            if turn >= warm_up:
                 found[name].append(amount / elapsed)
     return found
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch, Rows, shuffled_batches
-from fewlabels.training.budget import Clock, parse_seconds
+from fewlabels.training.budget import Clock, parse_seconds, seconds_per_step
 from fewlabels.training.calibration import best_temperature
 from fewlabels.training.loop import train
 from fewlabels.training.monitor import Monitor
@@ -167,7 +167,20 @@ def test_a_budget_that_is_no_time_is_refused(budget):
         parse_seconds(budget)
 
 
-def test_the_clock_gives_as_many_steps_as_fit():
+def test_the_clock_counts_down_and_keeps_what_is_reserved():
     clock = Clock(3.0)
-    steps = clock.steps_for(0.5, lambda count: time.sleep(0.01 * count))
-    assert 80 < steps < 150
+    clock.reserved = 1.0
+    time.sleep(0.1)
+    assert 1.7 < clock.left() < 1.91
+
+
+def test_a_steps_duration_is_measured_on_enough_of_them():
+    counts = []
+
+    def run(count):
+        counts.append(count)
+        time.sleep(0.1 + 0.01 * count if len(counts) == 1 else 0.01 * count)
+
+    # The first steps, which allocate, do not count.
+    assert seconds_per_step(run, available=10.0) == pytest.approx(0.01, rel=0.2)
+    assert counts[-1] * 0.01 > 0.3

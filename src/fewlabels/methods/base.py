@@ -244,6 +244,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             recipe=worker._recipe(device, vectors=not images),
             device=device,
             monitor=monitor,
+            to_fill=Rows(pool[:1] if (targets.indices < 0).any() else []),
         )
         # Layers draw their initial weights from the global generator; the caller's is left as it was.
         rng = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])

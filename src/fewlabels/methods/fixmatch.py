@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -85,31 +86,34 @@ class FixMatch(SemiSupervisedClassifier):
     def _learn(self, session: Session) -> Any:
         network = session.new_classifier()
         length = self._length(session)
+        pool_size = round(self.unlabeled_ratio * self.batch_size)
+        if session.clock is not None and self.warm_start > 0:
+            length = {"steps": self._steps_in_time(session, network, pool_size)}
         if self.warm_start > 0:
             session.monitor.stage_count = 2
-            self._train(session, network, "labeled images alone", self._part(length, self.warm_start), 0)
-            length = self._part(length, 1 - self.warm_start)
-        pool_size = round(self.unlabeled_ratio * self.batch_size)
+            self._train(session, network, "labeled images alone", _part(length, self.warm_start), 0)
+            length = _part(length, 1 - self.warm_start)
         self._train(session, network, "classifier", length, pool_size)
         return network
 
     def _train(self, session: Session, network: nn.Module, stage: str, length: dict[str, Any], pool_size: int) -> None:
         session.train(
             network,
-            lambda batch: self.loss(network, batch),
+            partial(self.loss, network),
             stage=stage,
-            batches=lambda: session.batches(unlabeled_size=pool_size),
+            batches=partial(session.batches, unlabeled_size=pool_size),
             classifier=network,  # type: ignore[arg-type]
             **length,
         )
 
-    def _part(self, length: dict[str, Any], share: float) -> dict[str, Any]:
-        """Return that share of a length; a budget's first stage takes its share of the time."""
-        if length.get("steps") is not None:
-            return {"steps": max(1, round(length["steps"] * share))}
-        if length.get("epochs") is not None:
-            return {"epochs": length["epochs"] * share}
-        return {"steps": None, "epochs": None, "time_share": share if share == self.warm_start else 1.0}
+    def _steps_in_time(self, session: Session, network: nn.Module, pool_size: int) -> int:
+        """Return the steps of both stages together that fit into the budget, so that they repeat the run."""
+        assert session.clock is not None
+        loss = partial(self.loss, network)
+        alone = session.seconds_per_step(network, loss, session.batches)
+        with_pool = session.seconds_per_step(network, loss, partial(session.batches, unlabeled_size=pool_size))
+        mean = self.warm_start * alone + (1 - self.warm_start) * with_pool
+        return max(2, int(session.clock.left() / mean))
 
     def _check_settings(self) -> None:
         super()._check_settings()
@@ -120,3 +124,10 @@ class FixMatch(SemiSupervisedClassifier):
             raise InputError(f"unlabeled_ratio={self.unlabeled_ratio} is not above 0")
         if self.unlabeled_weight < 0:
             raise InputError(f"unlabeled_weight={self.unlabeled_weight} is below 0")
+
+
+def _part(length: dict[str, Any], share: float) -> dict[str, Any]:
+    """Return a share of a length in steps or passes."""
+    if length.get("steps") is not None:
+        return {"steps": max(1, round(length["steps"] * share))}
+    return {"epochs": length["epochs"] * share}

@@ -149,8 +149,16 @@ class SelfTraining(SemiSupervisedClassifier):
         session.monitor.stage_count = self.rounds + 1
         length = self._length(session)
         network = session.new_classifier()
-        share = 1 / (1 + self.rounds * self.student_steps)
-        steps = self._train(session, network, "teacher", length | {"time_share": share})
+        if session.clock is not None:
+            # Students take a multiple of the teacher's steps, so that recorded steps repeat the run.
+            length["time_share"] = 1 / (1 + self.rounds * self.student_steps)
+            length["time_reserve"] = self.rounds * session.seconds_to_predict(
+                network,
+                session.pool,
+                flip=session.flip,
+                precision=session.recipe.precision,
+            )
+        steps = self._train(session, network, "teacher", length)
         if session.clock is not None:
             length = {"steps": steps, "epochs": None}
         correct = self._validate(session, network)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 from fewlabels.methods.prediction import predict_logits
 from fewlabels.nets import Classifier, build_classifier
 from fewlabels.training.batches import Batch, Rows, shuffled_batches
-from fewlabels.training.budget import Clock, parse_seconds
-from fewlabels.training.loop import Loss, train
+from fewlabels.training.budget import Clock, parse_seconds, seconds_per_step
+from fewlabels.training.loop import EVALUATIONS, Loss, train
 from fewlabels.training.monitor import Monitor
 from fewlabels.training.recipe import Recipe
 from fewlabels.views import ImageViews, VectorViews, Views
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _SAMPLE = 2000
 # Looks on the way cost time that training could use: a curve needs no more than these.
 _LOOK_AT = 250
+_TIMED = 1000
 
 
 @dataclass
@@ -69,6 +71,8 @@ class Session:
         Where to compute.
     monitor : Monitor
         Collects the history.
+    to_fill : Rows, optional
+        Samples that will be classified when training is done: a budget leaves time for them.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class Session:
         recipe: Recipe,
         device: torch.device,
         monitor: Monitor,
+        to_fill: Rows | None = None,
     ) -> None:
         self.method = method
         self.labeled, self.validation, self.pool = labeled, validation, pool
@@ -90,6 +95,7 @@ class Session:
         self.device, self.monitor = device, monitor
         self.sample_shape = tuple(labeled.samples.shape[1:])
         self.clock = None if method.budget is None else Clock(parse_seconds(method.budget))
+        self.to_fill = Rows([]) if to_fill is None else to_fill
         self._drawn = 0
         self._sample = self.everything.sample(_SAMPLE, device)
 
@@ -180,6 +186,7 @@ class Session:
         epochs: float | None = None,
         epoch_samples: int | None = None,
         time_share: float = 1.0,
+        time_reserve: float = 0.0,
         recipe: Recipe | None = None,
         rate_factors: dict[str, float] | None = None,
     ) -> int:
@@ -202,6 +209,8 @@ class Session:
             what fits into the budget.
         time_share : float
             Share of the time left that a budget gives to this stage.
+        time_reserve : float
+            Seconds of a budget to leave for what is not training, before shares are taken.
         recipe : Recipe, optional
             Other optimizer settings than the session's.
         rate_factors : dict of str to float, optional
@@ -215,7 +224,13 @@ class Session:
         if steps is None and epochs is None:
             if self.clock is None:
                 raise ValueError(f"stage {stage} has no length: neither steps nor epochs nor a budget")
-            steps = self.clock.steps_for(time_share, lambda count: self._try_out(nets, loss, batches, count, settings))
+            if classifier is not None:
+                self.clock.reserved = self.seconds_to_predict(
+                    classifier, self.to_fill, flip=False, precision=torch.float32
+                )
+            per_step = self.seconds_per_step(nets, loss, batches, **settings)
+            looks = 0.0 if classifier is None else EVALUATIONS * self._seconds_to_look(classifier)
+            steps = max(1, int((time_share * (self.clock.left() - time_reserve) - looks) / per_step))
         elif steps is None:
             samples = len(self.labeled) if epoch_samples is None else epoch_samples
             steps = max(1, round((epochs or 0) * samples / self.method.batch_size))
@@ -233,20 +248,55 @@ class Session:
         )
         return steps
 
-    def _try_out(
+    def seconds_per_step(
         self,
         nets: nn.Module,
         loss: Loss,
         batches: Callable[[], Iterator[Batch]],
-        count: int,
-        settings: dict[str, Any],
-    ) -> None:
-        # Timing steps must leave no trace: the nets go back to what they were, seeds as if never drawn.
+        *,
+        recipe: Recipe | None = None,
+        rate_factors: dict[str, float] | None = None,
+    ) -> float:
+        """Return how long a step of a stage takes, and leave no trace: nets and seeds are as if nothing had been.
+
+        See `train` for the parameters.
+        """
+        assert self.clock is not None
         kept, drawn, state = copy.deepcopy(nets.state_dict()), self._drawn, torch.get_rng_state()
-        train(nets, batches(), loss, steps=count, monitor=Monitor(), stage="timing", **settings)
+
+        def run(count: int) -> None:
+            train(
+                nets,
+                batches(),
+                loss,
+                steps=count,
+                monitor=Monitor(),
+                stage="timing",
+                recipe=self.recipe if recipe is None else recipe,
+                rate_factors=rate_factors,
+            )
+
+        found = seconds_per_step(run, self.clock.left())
         nets.load_state_dict(kept)
         self._drawn = drawn
         torch.set_rng_state(state)
+        return found
+
+    def seconds_to_predict(self, classifier: Classifier, rows: Rows, *, flip: bool, precision: torch.dtype) -> float:
+        """Return how long predictions take for all rows, measured on some."""
+        if not len(rows):
+            return 0.0
+        some = Rows([rows.sample(_TIMED, torch.device("cpu")).numpy()])
+        for _ in range(2):  # the first time allocates
+            began = time.perf_counter()
+            predict_logits(classifier, some, self.device, flip=flip, precision=precision)
+            elapsed = time.perf_counter() - began
+        return elapsed * len(rows) / len(some)
+
+    def _seconds_to_look(self, classifier: Classifier) -> float:
+        began = time.perf_counter()
+        self.accuracies(classifier)
+        return time.perf_counter() - began
 
     def logits(self, classifier: Classifier, rows: Rows, *, flip: bool | None = None) -> NDArray[np.floating]:
         """Return a classifier's outputs in the training's own precision, (n, classes).

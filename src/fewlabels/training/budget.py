@@ -41,38 +41,45 @@ def parse_seconds(budget: str | float) -> float:
 
 
 class Clock:
-    """Shares a time budget among the stages of a run.
+    """Time that is left of a budget.
 
     Parameters
     ----------
     seconds : float
-        Time for all stages, from now.
+        Time for everything, from now.
+
+    Attributes
+    ----------
+    reserved : float
+        Seconds set aside for what comes after the training.
     """
 
     def __init__(self, seconds: float) -> None:
         self.deadline = time.perf_counter() + seconds
+        self.reserved = 0.0
 
-    def steps_for(self, share: float, run_steps: Callable[[int], None]) -> int:
-        """Return how many steps fit into `share` of the time that is left.
+    def left(self) -> float:
+        """Return the seconds that training may still take."""
+        return self.deadline - time.perf_counter() - self.reserved
 
-        Parameters
-        ----------
-        share : float
-            In (0, 1].
-        run_steps : callable
-            Runs that many steps on throwaway copies, to be timed.
-        """
-        began = time.perf_counter()
-        run_steps(2)  # the first steps allocate and choose kernels
-        available = share * (self.deadline - time.perf_counter())
-        count = 1
-        while True:
-            start = time.perf_counter()
-            run_steps(count)
-            elapsed = time.perf_counter() - start
-            # Long enough that the clock and the machine's hiccups do not matter, short beside the budget.
-            if elapsed > min(1.0, 0.03 * available) or count >= 64:
-                break
-            count *= 2
-        spent = time.perf_counter() - began
-        return max(1, int((available - spent) / (elapsed / count)))
+
+def seconds_per_step(run_steps: Callable[[int], None], available: float) -> float:
+    """Return the duration of a step, measured on a few.
+
+    Parameters
+    ----------
+    run_steps : callable
+        Runs that many steps.
+    available : float
+        Seconds that there are for all steps: the trial takes a small part of them.
+    """
+    run_steps(2)  # the first steps allocate and choose kernels
+    count = 1
+    while True:
+        start = time.perf_counter()
+        run_steps(count)
+        elapsed = time.perf_counter() - start
+        # Long enough that the clock and the machine's hiccups do not matter, short beside the budget.
+        if elapsed > min(2.0, 0.03 * available) or count >= 128:
+            return elapsed / count
+        count *= 2

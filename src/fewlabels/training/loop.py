@@ -15,7 +15,7 @@ from fewlabels.training.recipe import Recipe
 
 Loss = Callable[[Batch], dict[str, Tensor]]
 Accuracies = Callable[[], dict[str, float]]
-_EVALUATIONS = 6
+EVALUATIONS = 6
 
 
 def train(
@@ -63,7 +63,7 @@ def train(
     peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
     average = _Average(nets, recipe.ema_decay) if recipe.ema_decay > 0 else None
     device = next(nets.parameters()).device
-    looks = {round(steps * (i + 1) / _EVALUATIONS) for i in range(_EVALUATIONS)} - {0}
+    looks = {round(steps * (i + 1) / EVALUATIONS) for i in range(EVALUATIONS)} - {0}
     nets.train()
     for step in range(steps):
         factor = recipe.factor(step, steps)
