@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -259,3 +260,40 @@ def test_ctrl_c_in_a_comparison_keeps_the_finished_trainings(tmp_path):
     with results.open() as file:
         assert 1 <= len(list(csv.DictReader(file))) < 50
     assert (tmp_path / "o" / "report.html").exists()
+
+
+@pytest.mark.parametrize(("sizes", "seeds"), [((500,), (0,)), ((50, 500), (0, 1))])
+def test_no_figure_of_the_table_is_cut_on_a_screen_of_eighty_columns(sizes, seeds, monkeypatch):
+    from types import SimpleNamespace
+
+    from rich.console import Console
+
+    from fewlabels import cli
+
+    rows = [
+        {
+            "method": method,
+            "labels_per_class": size,
+            "seed": seed,
+            "train_accuracy": 1.0,
+            "validation_accuracy": 0.726,
+            "test_accuracy": 0.7705,
+            "test_low": 0.7611,
+            "test_high": 0.7796,
+            "fit_seconds": 11258.8,
+        }
+        for method in ("supervised", "two-step-autoencoder")
+        for size in sizes
+        for seed in seeds
+    ]
+    screen = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    monkeypatch.setattr(cli, "_out", screen)
+    cli._show_comparison(
+        SimpleNamespace(config={"source": "photos"}, table=lambda: rows, verdicts=lambda: [], folder=Path("runs"))
+    )
+    shown = screen.export_text()
+    assert shown.count("77.0") + shown.count("77.1") >= len(rows)
+    assert shown.count("11,259") == len(rows)
+    assert shown.count("76.1–78.0") == len(rows)
+    assert shown.count("supervised") == len(rows) / 2
+    assert max(map(len, shown.splitlines())) <= 80

@@ -350,30 +350,44 @@ def _show_dataset(data: Any) -> None:
 
 
 def _show_comparison(comparison: Any) -> None:
+    rows = comparison.table()
+    sizes = {row["labels_per_class"] for row in rows}
+    columns: dict[str, list[str]] = {"method": [row["method"] for row in rows]}
+    if len(sizes) > 1:
+        columns["labels"] = ["all" if row["labels_per_class"] is None else str(row["labels_per_class"]) for row in rows]
+    if len({row["seed"] for row in rows}) > 1:
+        columns["seed"] = [str(row["seed"]) for row in rows]
+    for heading, key in (("train", "train_accuracy"), ("valid.", "validation_accuracy"), ("test", "test_accuracy")):
+        columns[heading] = [_percent(row[key]) for row in rows]
+    columns["95 %"] = [f"{_percent(row['test_low'])}–{_percent(row['test_high'])}" for row in rows]
+    columns["seconds"] = [
+        f"{row['fit_seconds']:,.0f}" if row["fit_seconds"] >= 10 else f"{row['fit_seconds']:.1f}" for row in rows
+    ]
+    size = next(iter(sizes))
+    labels = "" if len(sizes) > 1 else ", all labels" if size is None else f", {size} labels per class"
     table = Table(
-        title=f"{comparison.config['source']}: accuracy in %, on the test images with its 95 % interval",
+        title=f"{comparison.config['source']}{labels}: accuracy in %",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    table.add_column("method", no_wrap=True)
-    for heading in ("labels", "seed", "train", "valid.", "test", "95 %", "seconds"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in comparison.table():
-        validation = row["validation_accuracy"]
-        table.add_row(
-            row["method"],
-            "all" if row["labels_per_class"] is None else str(row["labels_per_class"]),
-            str(row["seed"]),
-            f"{100 * row['train_accuracy']:.1f}",
-            "" if validation is None or validation != validation else f"{100 * validation:.1f}",
-            f"[bold]{100 * row['test_accuracy']:.1f}[/bold]",
-            f"{100 * row['test_low']:.1f}–{100 * row['test_high']:.1f}",
-            f"{row['fit_seconds']:.1f}",
-        )
+    for heading, cells in columns.items():
+        if heading == "method":
+            table.add_column(heading, no_wrap=True)
+            continue
+        # On a narrow screen the names give way: figures are never cut.
+        width = max(map(len, (heading, *cells)))
+        style = "bold" if heading == "test" else ""
+        table.add_column(heading, justify="right", no_wrap=True, min_width=width, style=style)
+    for row_cells in zip(*columns.values(), strict=True):
+        table.add_row(*row_cells)
     _out.print(table)
     for sentence in comparison.verdicts():
         _out.print(sentence, highlight=False)
     _out.print(f"report: {comparison.folder / 'report.html'}", style="bold", highlight=False)
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None or share != share else f"{100 * share:.1f}"
 
 
 def main() -> None:
