@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 import os
 import signal
@@ -286,7 +287,7 @@ def test_no_figure_of_the_table_is_cut_on_a_screen_of_eighty_columns(sizes, seed
         for size in sizes
         for seed in seeds
     ]
-    screen = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    screen = Console(width=80, record=True, file=io.StringIO())
     monkeypatch.setattr(cli, "_out", screen)
     cli._show_comparison(
         SimpleNamespace(config={"source": "photos"}, table=lambda: rows, verdicts=lambda: [], folder=Path("runs"))
