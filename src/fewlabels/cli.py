@@ -372,7 +372,7 @@ def _show_comparison(comparison: Any) -> None:
     )
     for heading, cells in columns.items():
         if heading == "method":
-            table.add_column(heading, no_wrap=True)
+            table.add_column(heading, overflow="ellipsis")
             continue
         # On a narrow screen the names give way: figures are never cut.
         width = max(map(len, (heading, *cells)))
