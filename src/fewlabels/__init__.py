@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fewlabels.data import ImageDataset, list_datasets, load_dataset
     from fewlabels.methods import (
         METHODS,
+        FixMatch,
         JointAutoencoder,
         SelfTraining,
         SemiSupervisedClassifier,
@@ -37,6 +38,7 @@ _HOMES = {
     "load_dataset": "data",
     "compare": "report",
     "METHODS": "methods",
+    "FixMatch": "methods",
     "JointAutoencoder": "methods",
     "SelfTraining": "methods",
     "SemiSupervisedClassifier": "methods",
@@ -49,6 +51,7 @@ _HOMES = {
 
 __all__ = [
     "METHODS",
+    "FixMatch",
     "ImageDataset",
     "InputError",
     "JointAutoencoder",

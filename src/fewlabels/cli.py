@@ -70,7 +70,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, on
 def compare(
     source: Source = "digits",
     methods: Annotated[
-        str | None, typer.Option(help="Comma-separated names; all when not given (see `fewlabels methods`).")
+        str | None, typer.Option(help="Comma-separated names, or all; four when not given (see `fewlabels methods`).")
     ] = None,
     labels_per_class: Annotated[
         str | None,
@@ -98,7 +98,7 @@ def compare(
 
     **Examples**
 
-    `fewlabels compare` — all methods on the embedded digits
+    `fewlabels compare` — four methods on the embedded digits
 
     `fewlabels compare my-photos --labels-per-class 20 --seeds 3`
 

@@ -12,7 +12,7 @@ from fewlabels.evaluation.conditions import environment, repeat_command
 from fewlabels.evaluation.measure import measure
 from fewlabels.evaluation.records import Comparison
 from fewlabels.evaluation.run_folder import RunFolder, check_out
-from fewlabels.methods import METHODS, SemiSupervisedClassifier, make_method, method_name
+from fewlabels.methods import BASIC_METHODS, METHODS, SemiSupervisedClassifier, make_method, method_name
 from fewlabels.storage.errors import InputError, Interrupted, nearest
 from fewlabels.training.device import choose_device
 from fewlabels.training.monitor import Event, Observer
@@ -50,7 +50,7 @@ def compare(
     source : str, Path, tuple, mapping or ImageDataset
         Whatever `load_dataset` takes, or a data set that it gave.
     methods : sequence of str, optional
-        Names from `METHODS`; all when not given.
+        Names from `METHODS`, or "all"; the four of `BASIC_METHODS` when not given.
     labels_per_class : int or sequence of int, optional
         Labels of each class to learn from; several numbers are compared one by one.
     seeds : int or sequence of int
@@ -216,7 +216,9 @@ def _told(folder: RunFolder, config: dict[str, Any], facts: dict[str, Any], obse
 
 
 def _methods(methods: Sequence[str] | str | None) -> list[str]:
-    chosen = list(METHODS) if methods is None else [methods] if isinstance(methods, str) else list(methods)
+    chosen = list(BASIC_METHODS) if methods is None else [methods] if isinstance(methods, str) else list(methods)
+    if chosen == ["all"]:
+        chosen = list(METHODS)
     if not chosen:
         raise InputError(f"no method is given; choose of {', '.join(METHODS)}")
     return list(dict.fromkeys(method_name(type(make_method(name))) for name in chosen))

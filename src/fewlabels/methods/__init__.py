@@ -3,13 +3,14 @@
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.fixmatch import FixMatch
 from fewlabels.methods.joint_autoencoder import JointAutoencoder
-from fewlabels.methods.registry import METHODS, make_method, method_name
+from fewlabels.methods.registry import BASIC_METHODS, METHODS, make_method, method_name
 from fewlabels.methods.saved import load
 from fewlabels.methods.self_training import SelfTraining
 from fewlabels.methods.supervised import Supervised
 from fewlabels.methods.two_step_autoencoder import TwoStepAutoencoder
 
 __all__ = [
+    "BASIC_METHODS",
     "METHODS",
     "FixMatch",
     "JointAutoencoder",

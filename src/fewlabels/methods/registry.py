@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.fixmatch import FixMatch
 from fewlabels.methods.joint_autoencoder import JointAutoencoder
 from fewlabels.methods.self_training import SelfTraining
 from fewlabels.methods.supervised import Supervised
@@ -26,8 +27,14 @@ def method_name(method: type[SemiSupervisedClassifier]) -> str:
 
 
 METHODS: dict[str, type[SemiSupervisedClassifier]] = {
-    method_name(method): method for method in (Supervised, SelfTraining, TwoStepAutoencoder, JointAutoencoder)
+    method_name(method): method for method in (Supervised, SelfTraining, TwoStepAutoencoder, JointAutoencoder, FixMatch)
 }
+# What a comparison takes when nothing is said: the four ideas that the project began with.
+BASIC_METHODS = ("supervised", "self-training", "two-step-autoencoder", "joint-autoencoder")
+
+
+def _plain(name: str) -> str:
+    return re.sub("[-_]", "", name).lower()
 
 
 def make_method(name: str, **settings: Any) -> SemiSupervisedClassifier:
@@ -36,7 +43,7 @@ def make_method(name: str, **settings: Any) -> SemiSupervisedClassifier:
     Parameters
     ----------
     name : str
-        A key of `METHODS`; the class's own name does too.
+        A key of `METHODS`; the class's own name does too, and hyphens may be left out.
     **settings
         Its hyper-parameters.
 
@@ -50,8 +57,7 @@ def make_method(name: str, **settings: Any) -> SemiSupervisedClassifier:
     >>> make_method("self-training", rounds=4)
     SelfTraining(rounds=4)
     """
-    by_class = {method.__name__: method for method in METHODS.values()}
-    method = METHODS.get(name) or by_class.get(name)
+    method = {_plain(known): method for known, method in METHODS.items()}.get(_plain(name))
     if method is None:
         raise InputError(f"unknown method {name!r}{nearest(name, METHODS)} (known: {', '.join(METHODS)})")
     known = [field.name for field in fields(method)]
