@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
@@ -14,6 +14,7 @@ from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import labeled_loss
 from fewlabels.nets.statistics import frozen_statistics
 from fewlabels.storage.errors import InputError
+from fewlabels.training.average import WeightAverage
 from fewlabels.training.batches import Batch
 
 
@@ -43,6 +44,9 @@ class FixMatch(SemiSupervisedClassifier):
         mu, at least 0.
     warm_start : float
         Share of the steps at the start that learn from the labeled samples alone, in [0, 1).
+    teacher_decay : float
+        Guess by the moving average of the net with this decay, in [0, 1); 0: by the net itself, as in
+        the paper.
 
     References
     ----------
@@ -68,14 +72,19 @@ class FixMatch(SemiSupervisedClassifier):
     unlabeled_ratio: float = 7.0
     unlabeled_weight: float = 1.0
     warm_start: float = 0.0
+    teacher_decay: float = 0.0
     view: str = "weak"
     label_smoothing: float = 0.0
+
+    # The average of the net, while one is being trained; without an annotation it is no hyper-parameter.
+    _teacher = cast("WeightAverage | None", None)
 
     def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy on labeled samples and the consistency of the pool's."""
         losses = {"supervised": labeled_loss(nets, batch, view=self.view, label_smoothing=self.label_smoothing)}
         if batch.unlabeled is not None:
-            confidences, classes = guess(nets, batch.views.weak(batch.unlabeled))
+            teacher = nets if self._teacher is None else self._teacher.nets
+            confidences, classes = guess(teacher, batch.views.weak(batch.unlabeled))
             # Strong views have other statistics than the images to be classified.
             with frozen_statistics(nets):
                 logits = nets(batch.views.strong(batch.unlabeled))
@@ -93,7 +102,13 @@ class FixMatch(SemiSupervisedClassifier):
             session.monitor.stage_count = 2
             self._train(session, network, "labeled images alone", _part(length, self.warm_start), 0)
             length = _part(length, 1 - self.warm_start)
+        self._teacher = (
+            WeightAverage(network, self.teacher_decay, ramp=self.warm_start == 0) if self.teacher_decay > 0 else None
+        )
         self._train(session, network, "classifier", length, pool_size)
+        if self._teacher is not None:
+            self._teacher.copy_to(network)
+            self._teacher = None
         return network
 
     def _train(self, session: Session, network: nn.Module, stage: str, length: dict[str, Any], pool_size: int) -> None:
@@ -102,7 +117,8 @@ class FixMatch(SemiSupervisedClassifier):
             partial(self.loss, network),
             stage=stage,
             batches=partial(session.batches, unlabeled_size=pool_size),
-            classifier=network,  # type: ignore[arg-type]
+            classifier=network if self._teacher is None else self._teacher.nets,  # type: ignore[arg-type]
+            after_step=None if self._teacher is None else self._teacher.update,
             **length,
         )
 
@@ -117,7 +133,7 @@ class FixMatch(SemiSupervisedClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        for name in ("threshold", "warm_start"):
+        for name in ("threshold", "warm_start", "teacher_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)} is not in [0, 1)")
         if not self.unlabeled_ratio > 0:

@@ -12,6 +12,7 @@ from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import Supervised, labeled_loss
 from fewlabels.nets.statistics import frozen_statistics
 from fewlabels.storage.errors import InputError
+from fewlabels.training.average import WeightAverage
 from fewlabels.training.batches import Batch
 
 
@@ -102,14 +103,18 @@ class JointAutoencoder(AutoencoderClassifier):
 
     def _learn(self, session: Session) -> Any:
         nets = self._new_autoencoder(session)
+        if self.teacher_decay > 0:
+            self._teacher = WeightAverage(nets.classifier, self.teacher_decay)
         session.train(
             nets,
             lambda batch: self.loss(nets, batch),
             stage="classifier and autoencoder",
             batches=lambda: session.batches(unlabeled_size=round(self.unlabeled_ratio * self.batch_size)),
             classifier=nets.classifier,
+            after_step=None if self._teacher is None else self._teacher.update,
             **self._length(session),
         )
+        self._teacher = None
         self.autoencoder_ = nets
         return nets.classifier
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from fewlabels.methods.consistency import consistency, guess
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier, build_decoder
 from fewlabels.storage.errors import InputError
+from fewlabels.training.average import WeightAverage
 from fewlabels.views import ImageViews, Views
 
 _CHUNK = 500
@@ -67,6 +68,9 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
         Confidence from which a pool sample's class counts there, in [0, 1).
     unlabeled_ratio : float
         Pool samples for each labeled one in a batch of the classifier's training, > 0.
+    teacher_decay : float
+        Guess these classes by the moving average of the classifier with this decay, in [0, 1); 0: by the
+        classifier itself.
     """
 
     distort: bool = True
@@ -77,6 +81,10 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
     consistency_weight: float = 1.0
     threshold: float = 0.7
     unlabeled_ratio: float = 2.0
+    teacher_decay: float = 0.0
+
+    # The classifier's average, while one is being trained; without an annotation it is no hyper-parameter.
+    _teacher = cast("WeightAverage | None", None)
 
     def reconstruct(self, X: Any) -> NDArray[Any]:
         """Return what the autoencoder makes of uncorrupted samples.
@@ -115,8 +123,9 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
         for name in ("sigma", "consistency_weight"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}={getattr(self, name)} is below 0")
-        if not 0 <= self.threshold < 1:
-            raise InputError(f"threshold={self.threshold} is not in [0, 1)")
+        for name in ("threshold", "teacher_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)} is not in [0, 1)")
         if not self.unlabeled_ratio > 0:
             raise InputError(f"unlabeled_ratio={self.unlabeled_ratio} is not above 0")
 
@@ -163,7 +172,7 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
         """
         if self.consistency_weight == 0:
             return {}
-        confidences, classes = guess(classifier, weak)
+        confidences, classes = guess(classifier if self._teacher is None else self._teacher.nets, weak)
         sure = (confidences > self.threshold).to(confidences.dtype)
         logits = classifier.classify_map(corrupted_map)
         return {"consistency": self.consistency_weight * consistency(logits, classes, sure)}

@@ -189,6 +189,7 @@ class Session:
         time_reserve: float = 0.0,
         recipe: Recipe | None = None,
         rate_factors: dict[str, float] | None = None,
+        after_step: Callable[[], None] | None = None,
     ) -> int:
         """Train nets for one stage and return its number of steps.
 
@@ -215,6 +216,8 @@ class Session:
             Other optimizer settings than the session's.
         rate_factors : dict of str to float, optional
             Learning rates of the parameters whose name begins so, as a multiple.
+        after_step : callable, optional
+            Called after each step, when the weights have moved.
         """
         batches = self.batches if batches is None else batches
         settings: dict[str, Any] = {
@@ -244,6 +247,7 @@ class Session:
             monitor=self.monitor,
             stage=stage,
             accuracies=None if classifier is None else lambda: self.accuracies(classifier),
+            after_step=after_step,
             **settings,
         )
         return steps

@@ -13,6 +13,7 @@ from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import Supervised, labeled_loss
 from fewlabels.nets.statistics import frozen_statistics
 from fewlabels.storage.errors import InputError
+from fewlabels.training.average import WeightAverage
 from fewlabels.training.batches import Batch
 
 
@@ -124,7 +125,8 @@ class TwoStepAutoencoder(AutoencoderClassifier):
             return losses
 
         pool_size = round(self.unlabeled_ratio * self.batch_size) if self.consistency_weight > 0 else 0
-
+        if self.teacher_decay > 0:
+            self._teacher = WeightAverage(classifier, self.teacher_decay)
         session.train(
             classifier,
             loss,
@@ -132,8 +134,10 @@ class TwoStepAutoencoder(AutoencoderClassifier):
             batches=lambda: session.batches(unlabeled_size=pool_size),
             classifier=classifier,
             rate_factors={"encoder.": self.encoder_rate},
+            after_step=None if self._teacher is None else self._teacher.update,
             **self._length(session),
         )
+        self._teacher = None
         return classifier
 
     def _pretrain(self, session: Session, nets: Autoencoder) -> None:

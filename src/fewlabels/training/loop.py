@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
 from fewlabels.storage.errors import InputError
+from fewlabels.training.average import WeightAverage
 from fewlabels.training.batches import Batch
 from fewlabels.training.monitor import Monitor
 from fewlabels.training.recipe import Recipe
@@ -29,6 +29,7 @@ def train(
     stage: str,
     accuracies: Accuracies | None = None,
     rate_factors: dict[str, float] | None = None,
+    after_step: Callable[[], None] | None = None,
 ) -> None:
     """Train `nets` in place.
 
@@ -52,6 +53,8 @@ def train(
         Returns named accuracies of the nets as they are; called a few times and at the end.
     rate_factors : dict of str to float, optional
         Learning rates of the parameters whose name begins so, as a multiple of the recipe's.
+    after_step : callable, optional
+        Called after each step, when the weights have moved.
 
     Raises
     ------
@@ -61,7 +64,7 @@ def train(
     monitor.begin(stage, steps)
     optimizers = recipe.optimizers(nets, rate_factors or {})
     peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
-    average = _Average(nets, recipe.ema_decay) if recipe.ema_decay > 0 else None
+    average = WeightAverage(nets, recipe.ema_decay) if recipe.ema_decay > 0 else None
     device = next(nets.parameters()).device
     looks = {round(steps * (i + 1) / EVALUATIONS) for i in range(EVALUATIONS)} - {0}
     nets.train()
@@ -79,7 +82,9 @@ def train(
         for optimizer in optimizers:
             optimizer.step()
         if average is not None:
-            average.update(nets, step)
+            average.update()
+        if after_step is not None:
+            after_step()
         unlabeled = 0 if batch.unlabeled is None else len(batch.unlabeled)
         monitor.add({name: value.detach() for name, value in losses.items()}, len(batch.labeled) + unlabeled)
         done = step + 1
@@ -95,26 +100,3 @@ def train(
                     f"try a learning rate below {recipe.learning_rate:g}"
                 )
     nets.eval()
-
-
-class _Average:
-    """Exponential moving average of all parameters and floating-point buffers."""
-
-    def __init__(self, nets: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.shadow = copy.deepcopy([value.detach() for value in self._values(nets)])
-
-    @staticmethod
-    def _values(nets: nn.Module) -> list[Tensor]:
-        return [value for value in nets.state_dict().values() if value.is_floating_point()]
-
-    @torch.no_grad()
-    def update(self, nets: nn.Module, step: int) -> None:
-        # The ramp forgets the random start, which a constant decay would carry along for long.
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.shadow, self._values(nets), 1 - decay)
-
-    @torch.no_grad()
-    def copy_to(self, nets: nn.Module) -> None:
-        for value, mean in zip(self._values(nets), self.shadow, strict=True):
-            value.copy_(mean)
