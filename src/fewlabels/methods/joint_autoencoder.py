@@ -83,6 +83,8 @@ class JointAutoencoder(AutoencoderClassifier):
 
     reconstruction_weight: float = 0.1
     final_weight: float = 0.0
+    # With no pretraining before it, it can afford more of the pool: as many gradient images as in two steps.
+    unlabeled_ratio: float = 3.0
 
     def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy on labeled samples and the weighted reconstruction error of the pool's."""
