@@ -1,0 +1,70 @@
+"""Time to accuracy on the reference split, the wall-clock of `fit` with everything included.
+
+    python benchmarks/accuracy.py CIFAR10_FOLDER [--only 45s,5m] [--again]
+
+Each budget has its recipe below, chosen on development images. What is done is not done again: results are kept
+in benchmarks/results/accuracy.json. Run nothing beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from fewlabels import load_dataset, make_method
+from harness import RESULTS, machine
+
+TARGETS = {"45s": 0.72, "5m": 0.82, "20m": 0.88, "60m": 0.91}
+RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "45s": ("fix-match", {"preset": "short", "warm_start": 0.7}),
+    "5m": ("fix-match", {"preset": "short"}),
+    "20m": ("fix-match", {"preset": "short", "unlabeled_ratio": 3.0}),
+    "60m": ("fix-match", {"preset": "short", "net": "fast-wide", "unlabeled_ratio": 3.0}),
+}
+
+
+def main() -> None:
+    """Measure what is missing and print all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cifar10", help="folder with CIFAR-10's train.parquet and test.parquet")
+    parser.add_argument("--only", default=",".join(RECIPES), help="comma-separated budgets")
+    parser.add_argument("--again", action="store_true", help="measure anew what is there already")
+    options = parser.parse_args()
+    path = RESULTS / "accuracy.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    data = load_dataset(options.cifar10, labels_per_class=500, test_per_class=800)
+    for budget in options.only.split(","):
+        if budget not in found or options.again:
+            name, settings = RECIPES[budget]
+            method = make_method(name, budget=budget, random_state=0, **settings)
+            began = time.perf_counter()
+            method.fit(data.labeled, data.labels, unlabeled=data.pool)
+            seconds = time.perf_counter() - began
+            found[budget] = {
+                "method": repr(method),
+                "machine": machine(),
+                "seconds": seconds,
+                "test_accuracy": method.score(data.test, data.test_labels),
+                "gradient_images": method.gradient_images_,
+                "steps": method.stage_steps_,
+                "curve": [
+                    (event["seconds"], event["gradient_images"], event["validation_accuracy"])
+                    for event in method.history_
+                    if "validation_accuracy" in event
+                ],
+            }
+            Path(RESULTS).mkdir(exist_ok=True)
+            path.write_text(json.dumps(found, indent=1) + "\n")
+    for budget, row in found.items():
+        verdict = "met" if row["test_accuracy"] >= TARGETS[budget] else "missed"
+        print(
+            f"  {budget:>4}: {100 * row['test_accuracy']:.1f} % after {row['seconds']:.0f} s and "
+            f"{row['gradient_images']:,} gradient images; target {100 * TARGETS[budget]:.0f} %: {verdict}"
+        )
+
+
+if __name__ == "__main__":
+    main()
