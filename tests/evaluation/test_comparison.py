@@ -250,3 +250,13 @@ def test_the_command_that_repeats_a_run_is_read_back_by_the_command_line(monkeyp
 def test_seeds_that_the_command_line_cannot_say_become_a_python_call():
     command = repeat_command({"source": "digits", "methods": ["supervised"], "labels_per_class": None, "seeds": [3, 7]})
     assert command == "fewlabels.compare('digits', methods=['supervised'], seeds=[3, 7])"
+
+
+def test_all_stands_for_every_method_and_nothing_for_the_basic_four():
+    from fewlabels.evaluation import comparison
+    from fewlabels.methods import BASIC_METHODS, METHODS
+
+    assert comparison._methods("all") == list(METHODS)
+    assert comparison._methods(["all"]) == list(METHODS)
+    assert comparison._methods(None) == list(BASIC_METHODS)
+    assert comparison._methods(["FixMatch", "fixmatch", "fix-match"]) == ["fix-match"]

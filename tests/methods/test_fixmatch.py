@@ -76,8 +76,28 @@ def test_the_warm_start_learns_from_labels_alone(color_images):
     assert method.gradient_images_ == 10 * 128 + 7 * 7 * 128
 
 
+def test_an_averaged_teacher_guesses_and_is_what_remains(color_images, monkeypatch):
+    from fewlabels.methods import fixmatch
+
+    X, y = color_images
+    asked = []
+    original = fixmatch.guess
+    monkeypatch.setattr(fixmatch, "guess", lambda net, weak: asked.append(net) or original(net, weak))
+    method = FixMatch(steps=6, teacher_decay=0.9, warm_start=0.5, threshold=0.0, random_state=0)
+    method.fit(X, y, unlabeled=X)
+    assert len(asked) == 3
+    assert all(net is asked[0] and not net.training for net in asked)
+    assert all(not parameter.requires_grad for parameter in asked[0].parameters())
+    for mine, teachers in zip(method.network_.parameters(), asked[0].parameters(), strict=True):
+        assert torch.equal(mine, teachers)
+    alone = FixMatch(steps=6, warm_start=0.5, threshold=0.0, random_state=0).fit(X, y, unlabeled=X)
+    pairs = zip(method.network_.parameters(), alone.network_.parameters(), strict=True)
+    assert any(not torch.equal(a, b) for a, b in pairs)
+
+
 @pytest.mark.parametrize(
-    "settings", [{"threshold": 1.0}, {"warm_start": 1.0}, {"unlabeled_ratio": 0}, {"unlabeled_weight": -1}]
+    "settings",
+    [{"threshold": 1.0}, {"warm_start": 1.0}, {"teacher_decay": 1.0}, {"unlabeled_ratio": 0}, {"unlabeled_weight": -1}],
 )
 def test_settings_out_of_range_are_refused(settings, color_images):
     with pytest.raises(InputError, match=f"{next(iter(settings))}="):
