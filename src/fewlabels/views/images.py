@@ -7,6 +7,7 @@ reads: float32 in [0, 1] of shape (batch, channels, height, width) in channels-l
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -91,7 +92,7 @@ class ImageViews:
         """Return strong views, and views of the same images moved alike but otherwise unchanged."""
         return self._randaugment.with_original(images)
 
-    @property
+    @cached_property
     def _randaugment(self) -> RandAugment:
         return RandAugment(self.generator, self.operations, self.flip, self.shift, self.cutout)
 
