@@ -47,17 +47,22 @@ class Report:
     ----------
     group : str
         Name of the benchmark.
+    keep : bool
+        Keep the file's rows that this run does not measure anew: for a run of some parts alone.
     """
 
-    def __init__(self, group: str) -> None:
+    def __init__(self, group: str, *, keep: bool = False) -> None:
         self.group = group
-        self.rows: list[dict[str, object]] = []
+        self.path = RESULTS / f"{group}.json"
+        kept = json.loads(self.path.read_text())["rows"] if keep and self.path.exists() else []
+        self.rows: dict[str, dict[str, object]] = {row["name"]: row for row in kept}
         print(f"{group}: {machine()}", flush=True)
 
     def add(self, name: str, values: list[float], unit: str, note: str = "") -> float:
         """Add measured values, and return their median."""
         middle = statistics.median(values)
-        self.rows.append({"name": name, "median": middle, "values": values, "unit": unit, "note": note})
+        row = {"name": name, "median": middle, "values": values, "unit": unit, "note": note}
+        self.rows[name] = {**row, "machine": machine(), "date": time.strftime("%Y-%m-%d")}
         spread = f"({number(min(values))} to {number(max(values))})" if len(values) > 1 else ""
         print(f"  {name:58} {number(middle):>10} {unit:9} {spread} {note}", flush=True)
         self.write()
@@ -73,8 +78,7 @@ class Report:
     def write(self) -> None:
         """Write all rows so far."""
         RESULTS.mkdir(exist_ok=True)
-        content = {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "rows": self.rows}
-        (RESULTS / f"{self.group}.json").write_text(json.dumps(content, indent=1) + "\n")
+        self.path.write_text(json.dumps({"rows": list(self.rows.values())}, indent=1) + "\n")
 
 
 def number(value: float) -> str:

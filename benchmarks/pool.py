@@ -178,8 +178,8 @@ def main() -> None:
     parser.add_argument("--jpegs", type=int, default=60_000, help="files to decode")
     parser.add_argument("--only", default="label,decode,curves", help="comma-separated parts")
     options = parser.parse_args()
-    report = Report("pool")
     parts = options.only.split(",")
+    report = Report("pool", keep=len(parts) < 3)
     if "decode" in parts:
         decode(report, options.jpegs)
     if "curves" in parts:

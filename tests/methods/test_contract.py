@@ -218,7 +218,7 @@ def test_a_pool_or_test_image_of_another_shape_is_refused(few_labels):
 
 def test_an_unknown_method_or_setting_names_the_nearest():
     with pytest.raises(InputError, match="did you mean 'self-training'"):
-        make_method("selftraining")
+        make_method("self-trainer")
     with pytest.raises(InputError, match="did you mean 'rounds'"):
         make_method("self-training", round=3)
 
