@@ -1,11 +1,13 @@
 import os
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-import fewlabels.data.cache as cache
 from fewlabels import load_dataset
+from fewlabels.data import workers
+from fewlabels.data.listing import Listing
 from fewlabels.storage.errors import InputError
 
 RED, BLUE = (250, 5, 5), (5, 5, 250)
@@ -56,7 +58,7 @@ def test_files_come_in_natural_order(tmp_path):
 
 def test_the_second_time_nothing_is_decoded(photos, tmp_path, monkeypatch):
     first = read(photos, tmp_path)
-    monkeypatch.setattr(cache, "decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(workers, "decode_all", lambda *_, **__: pytest.fail("decoded again"))
     again = read(photos, tmp_path)
     assert isinstance(again.labeled.array, np.memmap)
     assert np.array_equal(first.labeled[:], again.labeled[:])
@@ -69,6 +71,86 @@ def test_a_changed_image_is_noticed(photos, tmp_path):
     after = read(photos, tmp_path)
     assert after.labeled[0][0, 0].tolist() == [9, 99, 9]
     assert before.fingerprint != after.fingerprint
+
+
+def names(data):
+    found = data.diagnostics
+    return found.labeled_names, found.pool_names, found.test_names
+
+
+def aged(folder, seconds=60):
+    """Make a folder look as if nothing in it had changed for a while."""
+    then = time.time() - seconds
+    for path in [folder, *folder.rglob("*")]:
+        os.utime(path, (then, then))
+
+
+def test_an_unchanged_folder_is_not_listed_again(photos, tmp_path, monkeypatch):
+    aged(photos)
+    first = read(photos, tmp_path)
+    monkeypatch.setattr(Listing, "entries", lambda *_: pytest.fail("listed again"))
+    again = read(photos, tmp_path)
+    assert names(again) == names(first)
+    assert (again.class_names, again.content_key) == (first.class_names, first.content_key)
+    for part in ("labeled", "pool", "test"):
+        assert np.array_equal(getattr(first, part)[:], getattr(again, part)[:])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda f: save(f / "train" / "red" / "new.png"),
+        lambda f: (f / "train" / "red" / "img3.png").unlink(),
+        lambda f: (f / "train" / "red" / "img3.png").rename(f / "train" / "blue" / "img33.png"),
+        lambda f: save(f / "unlabeled" / "deep" / "deeper" / "1.png"),
+        lambda f: save(f / "train" / "green" / "1.png"),
+        lambda f: save(f / "validation" / "red" / "1.png"),
+        lambda f: save(f / "train" / "red" / "img3.png", (9, 9, 9)),
+    ],
+)
+def test_a_change_of_a_remembered_folder_is_noticed(photos, tmp_path, change):
+    aged(photos)
+    before = read(photos, tmp_path)
+    change(photos)
+    after = read(photos, tmp_path)
+    assert after.content_key != before.content_key or names(after) != names(before)
+
+
+def test_a_folder_that_just_changed_is_not_taken_as_known(photos, tmp_path, monkeypatch):
+    read(photos, tmp_path)
+    listed = []
+    entries = Listing.entries
+    monkeypatch.setattr(Listing, "entries", lambda self, folder: listed.append(folder) or entries(self, folder))
+    read(photos, tmp_path)
+    assert listed
+
+
+def test_a_damaged_memory_of_a_folder_is_no_trouble(photos, tmp_path):
+    aged(photos)
+    before = read(photos, tmp_path)
+    for path in (tmp_path / "cache" / "folders").iterdir():
+        path.write_bytes(path.read_bytes()[:-40])
+    assert names(read(photos, tmp_path)) == names(before)
+
+
+def test_a_moved_folder_uses_the_same_pixels_and_names_its_own_files(photos, tmp_path, monkeypatch):
+    (photos / "train" / "red" / "bad.png").write_bytes(b"no image")
+    read(photos, tmp_path)
+    moved = photos.rename(tmp_path / "elsewhere")
+    monkeypatch.setattr(workers, "decode_all", lambda *_, **__: pytest.fail("decoded again"))
+    skipped = read(moved, tmp_path).skipped
+    assert [entry.path for entry in skipped] == [str(moved / "train" / "red" / "bad.png")]
+
+
+def test_many_images_are_decoded_by_several_processes_as_by_one(photos, tmp_path, monkeypatch):
+    (photos / "train" / "red" / "bad.png").write_bytes(b"no image")
+    alone = read(photos, tmp_path / "a")
+    monkeypatch.setattr(workers, "_WORTH_PROCESSES", 1)
+    monkeypatch.setattr(workers, "_CHUNK", 4)
+    together = read(photos, tmp_path / "b")
+    assert names(together) == names(alone)
+    assert [entry.reason for entry in together.skipped] == [entry.reason for entry in alone.skipped]
+    assert np.array_equal(together.labeled[:], alone.labeled[:])
 
 
 def test_a_broken_cache_entry_is_built_anew(photos, tmp_path):

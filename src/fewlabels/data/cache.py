@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,16 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fewlabels.data import workers
 from fewlabels.data.dataset import SkippedImage
-from fewlabels.data.decode import Header, UnreadableImage, decode, read_header
+from fewlabels.data.decode import Header
+from fewlabels.data.workers import Encoded, in_parallel
 from fewlabels.storage.atomic import atomic_folder, write_json
 from fewlabels.storage.errors import InputError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 LARGEST_NATIVE = 64
 DEFAULT_SIZE = 32
-_CHUNK = 256
-
-Encoded = tuple[str, Path | bytes]
 
 
 @dataclass(frozen=True)
@@ -37,23 +35,37 @@ class EncodedImages:
     ----------
     manifest : list
         What identifies the source without reading it (paths, sizes, modification times); plain JSON.
-    digest : callable
-        Returns the SHA-256 of the content.
     items : callable
-        Returns an iterator of (name, path or bytes).
+        Returns an iterator of paths or bytes.
+    name : callable
+        Maps the number of an image to what it is called in messages.
     count : int
         Number of images.
     """
 
     manifest: list[Any]
-    digest: Callable[[], str]
     items: Callable[[], Iterator[Encoded]]
+    name: Callable[[int], str]
     count: int
 
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """Images of one size, memory-mapped, and what became of each file."""
+    """Images of one size, memory-mapped, and what became of each file.
+
+    Attributes
+    ----------
+    images : ndarray of shape (kept, height, width, channels)
+        uint8, memory-mapped.
+    kept : ndarray of int
+        Number of the file of each image.
+    skipped : tuple of SkippedImage
+        Files that are unreadable.
+    notes : tuple of str
+        What was done to the images that a reader may want to know.
+    key : str
+        Name of the cache's entry: the same content gives the same key.
+    """
 
     images: NDArray[np.uint8]
     kept: NDArray[np.int64]
@@ -92,31 +104,41 @@ def decoded(
     """
     memo = folder / "manifests" / f"{_hash([FORMAT_VERSION, image_size, encoded.manifest])}.json"
     key = _read_memo(memo)
-    if key is None:
-        key = _hash([FORMAT_VERSION, image_size, encoded.digest()])
-    found = _open(folder / "images" / key, key)
+    found = None if key is None else reopen(folder, key, encoded.name)
     if found is None:
-        _build(encoded, image_size, folder / "images" / key, progress)
-        found = _open(folder / "images" / key, key)
+        key = _build(encoded, image_size, folder, progress)
+        found = reopen(folder, key, encoded.name)
         if found is None:
             raise InputError(f"the cache in {folder} cannot be read back; check the disk, or set FEWLABELS_CACHE")
-    if _read_memo(memo) != key:
         write_json(memo, {"key": key})
-    if strict and found.skipped:
-        first = found.skipped[0]
-        raise InputError(
-            f"{first.path}: {first.reason} ({len(found.skipped)} unreadable in all; without --strict they are left out)"
-        )
+    if strict:
+        refuse_skipped(found.skipped)
     if not len(found.images):
         raise _none_readable(encoded.count, found.skipped[0])
     return found
+
+
+def refuse_skipped(skipped: tuple[SkippedImage, ...]) -> None:
+    """Refuse a source some of whose images are unreadable.
+
+    Raises
+    ------
+    InputError
+        If there are any.
+    """
+    if skipped:
+        first = skipped[0]
+        raise InputError(
+            f"{first.path}: {first.reason} ({len(skipped)} unreadable in all; without --strict they are left out)"
+        )
 
 
 def _none_readable(count: int, first: SkippedImage) -> InputError:
     return InputError(f"none of {count} files is a readable image; the first, {first.path}: {first.reason}")
 
 
-def _build(encoded: EncodedImages, image_size: int | None, target: Path, progress: bool) -> None:
+def _build(encoded: EncodedImages, image_size: int | None, folder: Path, progress: bool) -> str:
+    """Decode what is not in the cache yet, and return the key of its entry."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -125,25 +147,26 @@ def _build(encoded: EncodedImages, image_size: int | None, target: Path, progres
         console=Console(stderr=True),
         disable=not progress,
     )
-    with bar, ThreadPoolExecutor(os.cpu_count()) as threads:
+    with bar:
         task = bar.add_task("looking at images", total=encoded.count)
-        headers: list[Header | None] = []
-        skipped: dict[int, SkippedImage] = {}
-        for names, results in _in_chunks(encoded, threads, _try_header):
-            for name, result in zip(names, results, strict=True):
-                if isinstance(result, str):
-                    skipped[len(headers)] = SkippedImage(name, result)
-                    headers.append(None)
-                else:
-                    headers.append(result)
-            bar.advance(task, len(names))
-        good = [header for header in headers if header is not None]
+        headers: list[Header | str] = []
+        content = hashlib.sha256()
+        for found in in_parallel(workers.look, encoded.items(), encoded.count):
+            for digest, header in found:
+                content.update(digest)
+                headers.append(header)
+            bar.advance(task, len(found))
+        skipped = {row: header for row, header in enumerate(headers) if isinstance(header, str)}
+        good = [header for header in headers if isinstance(header, Header)]
         if not good:
-            raise _none_readable(encoded.count, skipped[0])
+            raise _none_readable(encoded.count, SkippedImage(encoded.name(0), skipped[0]))
+        key = _hash([FORMAT_VERSION, image_size, encoded.count, content.hexdigest()])
+        if reopen(folder, key, encoded.name) is not None:
+            return key
         size, notes = _choose_size(good, image_size)
         gray = all(header.gray for header in good)
         channels = 1 if gray else 3
-        with atomic_folder(target) as temporary:
+        with atomic_folder(folder / "images" / key) as temporary:
             # The header pass has counted, so the array is laid out on disk once and filled in place.
             images = np.lib.format.open_memmap(
                 temporary / "images.npy", mode="w+", dtype=np.uint8, shape=(len(good), *size, channels)
@@ -151,24 +174,18 @@ def _build(encoded: EncodedImages, image_size: int | None, target: Path, progres
             bar.reset(task, description="decoding images", total=encoded.count)
             kept: list[int] = []
             position = 0
-
-            def turn(item: Encoded) -> NDArray[np.uint8] | str:
-                try:
-                    return decode(item[1], size, gray=gray)
-                except UnreadableImage as error:
-                    return str(error)
-
-            for names, pixels in _in_chunks(encoded, threads, turn):
-                for name, result in zip(names, pixels, strict=True):
+            turn = partial(workers.decode_all, size=size, gray=gray)
+            for pixels in in_parallel(turn, encoded.items(), encoded.count):
+                for result in pixels:
                     if position in skipped:
                         pass
                     elif isinstance(result, str):
-                        skipped[position] = SkippedImage(name, result)
+                        skipped[position] = result
                     else:
                         images[len(kept)] = result
                         kept.append(position)
                     position += 1
-                bar.advance(task, len(names))
+                bar.advance(task, len(pixels))
             images.flush()
             del images
             np.save(temporary / "kept.npy", np.array(kept, np.int64))
@@ -177,30 +194,11 @@ def _build(encoded: EncodedImages, image_size: int | None, target: Path, progres
                 {
                     "format_version": FORMAT_VERSION,
                     "shape": [len(kept), *size, channels],
-                    "skipped": [[skipped[i].path, skipped[i].reason] for i in sorted(skipped)],
+                    "skipped": [[row, skipped[row]] for row in sorted(skipped)],
                     "notes": notes,
                 },
             )
-
-
-def _in_chunks(
-    encoded: EncodedImages, threads: ThreadPoolExecutor, turn: Callable[[Encoded], Any]
-) -> Iterator[tuple[list[str], list[Any]]]:
-    chunk: list[Encoded] = []
-    for item in encoded.items():
-        chunk.append(item)
-        if len(chunk) == _CHUNK:
-            yield [name for name, _ in chunk], list(threads.map(turn, chunk))
-            chunk = []
-    if chunk:
-        yield [name for name, _ in chunk], list(threads.map(turn, chunk))
-
-
-def _try_header(item: Encoded) -> Header | str:
-    try:
-        return read_header(item[1])
-    except (UnreadableImage, OSError) as error:
-        return str(error)
+    return key
 
 
 def _choose_size(headers: list[Header], image_size: int | None) -> tuple[tuple[int, int], list[str]]:
@@ -216,7 +214,19 @@ def _choose_size(headers: list[Header], image_size: int | None) -> tuple[tuple[i
     return target, [f"{what} were resized to {image_size}x{image_size}{crop}"]
 
 
-def _open(entry: Path, key: str) -> DecodedImages | None:
+def reopen(folder: Path, key: str, name: Callable[[int], str]) -> DecodedImages | None:
+    """Return an entry of the cache, or None where it is missing or damaged.
+
+    Parameters
+    ----------
+    folder : Path
+        The cache folder.
+    key : str
+        The entry's.
+    name : callable
+        See `EncodedImages`.
+    """
+    entry = folder / "images" / key
     try:
         facts = json.loads((entry / "entry.json").read_text(encoding="utf-8"))
         images = np.load(entry / "images.npy", mmap_mode="r", allow_pickle=False)
@@ -224,10 +234,10 @@ def _open(entry: Path, key: str) -> DecodedImages | None:
         count = facts["shape"][0]
         if facts["format_version"] != FORMAT_VERSION or len(kept) != count or len(images) < count:
             return None
-        skipped = tuple(SkippedImage(path, reason) for path, reason in facts["skipped"])
+        skipped = tuple(SkippedImage(name(row), reason) for row, reason in facts["skipped"])
         return DecodedImages(images[:count], kept, skipped, tuple(facts["notes"]), key)
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
-        return None  # missing or damaged: built anew
+    except (OSError, ValueError, KeyError, TypeError, EOFError, IndexError):
+        return None
 
 
 def _read_memo(memo: Path) -> str | None:

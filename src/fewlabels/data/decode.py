@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ MAX_PIXELS = 100_000_000
 _GRAY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 _EXIF_ORIENTATION = 0x0112
 _TURNED = {5, 6, 7, 8}
+_DIGITS = re.compile(r"(\d+)")
 
 
 class UnreadableImage(Exception):
@@ -138,7 +140,5 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     >>> sorted(["img10", "img2"], key=natural_key)
     ['img2', 'img10']
     """
-    import re
-
-    pieces = re.split(r"(\d+)", name.replace(os.sep, "/"))
+    pieces = _DIGITS.split(name.replace(os.sep, "/"))
     return tuple((0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in pieces)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from fewlabels.data.cache import Encoded, EncodedImages, decoded
-from fewlabels.data.decode import natural_key
-from fewlabels.data.parts import Part, Parts, class_indices
+from fewlabels.data.cache import DecodedImages, EncodedImages, decoded, refuse_skipped, reopen
+from fewlabels.data.folder_memory import FolderContent, FolderMemory
+from fewlabels.data.listing import FileFacts, Listing
+from fewlabels.data.parts import PART_NAMES, Part, Parts, class_indices
 from fewlabels.data.rows import ImageRows
+from fewlabels.data.workers import Encoded
 from fewlabels.storage.errors import InputError
 
 _ALIASES = {
@@ -21,7 +22,7 @@ _ALIASES = {
     "validation": ("validation", "valid", "val"),
     "test": ("test", "testing"),
 }
-_CLUTTER = {"thumbs.db", "desktop.ini"}
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def read_folder(
@@ -36,51 +37,51 @@ def read_folder(
     InputError
         If there are no class folders, a class is empty, or images lie where a class folder should be.
     """
-    files: list[tuple[str, str | None, Path]] = []
-    folders = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
-    places = {
-        part: next((folders[alias] for alias in aliases if alias in folders), None)
-        for part, aliases in _ALIASES.items()
-    }
-    if places["train"] is None:
-        places["train"] = folder
-    for part, place in places.items():
-        if place is None:
-            continue
-        if part == "unlabeled":
-            files += [(part, None, path) for path in files_below(place)]
-            continue
-        taken = {path for path in places.values() if path is not None and path != place}
-        files += _class_files(part, place, taken)
-    files_by_part = {part: [entry for entry in files if entry[0] == part] for part in _ALIASES}
-    if not files_by_part["train"]:
-        raise InputError(
-            f"{folder} holds no class folders with images; expected {folder.name}/train/CLASS/ or {folder.name}/CLASS/"
-        )
-    ordered = [entry for part in _ALIASES for entry in files_by_part[part]]
-    images = decoded(
-        _encoded([path for _, _, path in ordered], folder),
-        image_size,
-        cache,
-        strict=strict,
-        progress=progress,
-    )
-    kept = [ordered[position] for position in images.kept]
-    _, class_names = class_indices([name for part, name, _ in kept if part == "train"])
-    for name in sorted({entry[1] for entry in files_by_part["train"] if entry[1] is not None}):
-        if name not in class_names:
+    listing = Listing()
+    content = _content(folder, listing)
+    images = decoded(_encoded(folder, content), image_size, cache, strict=strict, progress=progress)
+    found = np.unique(content.labels[images.kept][content.parts[images.kept] == PART_NAMES.index("train")])
+    for index, name in enumerate(content.class_names):
+        if index not in found:
             raise InputError(f"class {name!r} has no readable image; add some or remove its folder")
+    FolderMemory(cache, folder, image_size).keep(content, listing, images.key)
+    return _parts(folder, content, images)
+
+
+def read_known_folder(folder: Path, image_size: int | None, cache: Path, *, strict: bool = False) -> Parts | None:
+    """Return what `read_folder` found the last time, or None where the folder is not known or has changed.
+
+    Raises
+    ------
+    InputError
+        If `strict` and an image is unreadable.
+    """
+    known = FolderMemory(cache, folder, image_size).recall()
+    if known is None:
+        return None
+    content, key = known
+    images = reopen(cache, key, lambda number: str(folder / content.names[number]))
+    if images is None:
+        return None
+    if strict:
+        refuse_skipped(images.skipped)
+    return _parts(folder, content, images)
+
+
+def _parts(folder: Path, content: FolderContent, images: DecodedImages) -> Parts:
+    parts_of, labels = content.parts[images.kept], content.labels[images.kept]
+    names = content.names
+    if len(images.kept) < len(names):
+        names = tuple(names[number] for number in images.kept)
     parts: dict[str, Part] = {}
-    for part in _ALIASES:
-        rows = np.array([row for row, entry in enumerate(kept) if entry[0] == part], np.int64)
-        if not len(rows):
-            continue
-        labels, _ = class_indices([kept[row][1] for row in rows], class_names)
-        names = tuple(str(kept[row][2].relative_to(folder)) for row in rows)
-        parts[part] = Part(ImageRows(images.images, rows), labels, names)
+    for index, part in enumerate(PART_NAMES):
+        # Files come part by part.
+        start, end = np.searchsorted(parts_of, [index, index + 1])
+        if start < end:
+            parts[part] = Part(ImageRows(images.images, np.arange(start, end)), labels[start:end], names[start:end])
     return Parts(
         name=folder.resolve().name,
-        class_names=class_names,
+        class_names=content.class_names,
         skipped=images.skipped,
         notes=images.notes,
         content_key=images.key,
@@ -91,28 +92,54 @@ def read_folder(
     )
 
 
-def _class_files(part: str, place: Path, taken: set[Path]) -> list[tuple[str, str | None, Path]]:
-    found: list[tuple[str, str | None, Path]] = []
+def _content(folder: Path, listing: Listing) -> FolderContent:
+    folders = {entry.name.lower(): Path(entry.path) for entry in listing.entries(folder) if entry.is_dir()}
+    places = {
+        part: next((folders[alias] for alias in aliases if alias in folders), None)
+        for part, aliases in _ALIASES.items()
+    }
+    if places["train"] is None:
+        places["train"] = folder
+    taken = {str(place) for place in places.values() if place is not None and place != folder}
+    found: dict[str, list[tuple[str | None, FileFacts]]] = {part: [] for part in PART_NAMES}
+    for part, place in places.items():
+        if place is None:
+            continue
+        if part == "unlabeled":
+            found[part] = [(None, file) for file in listing.files_below(place)]
+        else:
+            found[part] = _class_files(place, taken, listing)
+    if not found["train"]:
+        raise InputError(
+            f"{folder} holds no class folders with images; expected {folder.name}/train/CLASS/ or {folder.name}/CLASS/"
+        )
+    _, class_names = class_indices([name for name, _ in found["train"]])
+    files = [file for part in PART_NAMES for _, file in found[part]]
+    return FolderContent(
+        names=tuple(os.path.relpath(file.path, folder) for file in files),
+        sizes=np.array([file.size for file in files], np.int64),
+        times=np.array([file.time for file in files], np.int64),
+        parts=np.repeat(np.arange(len(PART_NAMES), dtype=np.int8), [len(found[part]) for part in PART_NAMES]),
+        labels=np.concatenate(
+            [class_indices([name for name, _ in found[part]], class_names)[0] for part in PART_NAMES]
+        ),
+        class_names=class_names,
+    )
+
+
+def _class_files(place: Path, taken: set[str], listing: Listing) -> list[tuple[str | None, FileFacts]]:
+    found: list[tuple[str | None, FileFacts]] = []
     loose = 0
-    for path in sorted(place.iterdir(), key=lambda path: natural_key(path.name)):
-        if path in taken or path.name.startswith("."):
+    for entry in listing.entries(place):
+        if entry.path in taken:
             continue
-        if path.is_file():
-            loose += path.suffix.lower() in (
-                ".jpg",
-                ".jpeg",
-                ".png",
-                ".gif",
-                ".bmp",
-                ".webp",
-                ".tif",
-                ".tiff",
-            )
+        if not entry.is_dir():
+            loose += entry.name.lower().endswith(_SUFFIXES)
             continue
-        below = list(files_below(path))
+        below = list(listing.files_below(entry.path))
         if not below:
-            raise InputError(f"class folder {path} is empty; add images or remove it")
-        found += [(part, path.name, file) for file in below]
+            raise InputError(f"class folder {entry.path} is empty; add images or remove it")
+        found += [(entry.name, file) for file in below]
     if loose and not found:
         raise InputError(
             f"{place} holds {loose} images but no class folders; put each image into a folder named after its class, "
@@ -121,31 +148,11 @@ def _class_files(part: str, place: Path, taken: set[Path]) -> list[tuple[str, st
     return found
 
 
-def files_below(place: Path) -> Iterator[Path]:
-    """Yield files in natural order, following links to files but not to folders, which could go in circles."""
-    for where, folders, names in os.walk(place, followlinks=False):
-        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
-        for name in sorted(names, key=natural_key):
-            path = Path(where, name)
-            if not name.startswith(".") and name.lower() not in _CLUTTER and path.is_file():
-                yield path
-
-
-def _encoded(paths: list[Path], folder: Path) -> EncodedImages:
-    manifest = []
-    for path in paths:
-        facts = path.stat()
-        manifest.append([str(path.relative_to(folder)), facts.st_size, facts.st_mtime_ns])
-
-    def digest() -> str:
-        total = hashlib.sha256()
-        for path in paths:
-            with path.open("rb") as file:
-                total.update(str(path.relative_to(folder)).encode("utf-8", "surrogateescape") + b"\0")
-                total.update(hashlib.file_digest(file, "sha256").digest())
-        return total.hexdigest()
+def _encoded(folder: Path, content: FolderContent) -> EncodedImages:
+    paths = [os.path.join(folder, name) for name in content.names]
 
     def items() -> Iterator[Encoded]:
-        return ((str(path), path) for path in paths)
+        return map(Path, paths)
 
-    return EncodedImages([str(folder.resolve()), manifest], digest, items, len(paths))
+    manifest = [str(folder.resolve()), content.names, content.sizes.tolist(), content.times.tolist()]
+    return EncodedImages(manifest, items, paths.__getitem__, len(paths))

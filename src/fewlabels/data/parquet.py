@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fewlabels.data.cache import Encoded, EncodedImages, decoded
+from fewlabels.data.cache import EncodedImages, decoded
 from fewlabels.data.decode import natural_key
 from fewlabels.data.parts import Part, Parts
 from fewlabels.data.rows import ImageRows
+from fewlabels.data.workers import Encoded
 from fewlabels.storage.errors import InputError
 
 _WORDS = {
@@ -61,7 +61,7 @@ def read_parquet(
     if not sum(counts):
         raise InputError(f"{source} holds no rows")
     images = decoded(
-        _encoded([path for _, path in order], sum(counts)),
+        _encoded([path for _, path in order], counts),
         image_size,
         cache,
         strict=strict,
@@ -144,22 +144,19 @@ def _names_in_schema(file: pq.ParquetFile) -> tuple[str, ...] | None:
         return None
 
 
-def _encoded(paths: list[Path], count: int) -> EncodedImages:
+def _encoded(paths: list[Path], counts: list[int]) -> EncodedImages:
     manifest = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
 
-    def digest() -> str:
-        total = hashlib.sha256()
-        for path in paths:
-            with path.open("rb") as file:
-                total.update(hashlib.file_digest(file, "sha256").digest())
-        return total.hexdigest()
+    starts = np.cumsum([0, *counts])
 
     def items() -> Iterator[Encoded]:
         for path in paths:
-            row = 0
             for batch in _open(path).iter_batches(batch_size=256, columns=["image"]):
                 for content in batch.column("image").field("bytes").to_pylist():
-                    yield f"{path} row {row}", content or b""
-                    row += 1
+                    yield content or b""
 
-    return EncodedImages(manifest, digest, items, count)
+    def name(number: int) -> str:
+        file = int(np.searchsorted(starts, number, side="right")) - 1
+        return f"{paths[file]} row {number - starts[file]}"
+
+    return EncodedImages(manifest, items, name, int(starts[-1]))

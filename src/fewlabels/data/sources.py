@@ -14,7 +14,7 @@ from fewlabels.data.arrays import read_arrays, read_npz
 from fewlabels.data.dataset import Diagnostics, ImageDataset
 from fewlabels.data.digits import read_digits
 from fewlabels.data.download import download, verify
-from fewlabels.data.folder import read_folder
+from fewlabels.data.folder import read_folder, read_known_folder
 from fewlabels.data.parquet import read_parquet
 from fewlabels.data.parts import Part, Parts
 from fewlabels.data.rows import ImageRows, StackedRows
@@ -163,6 +163,9 @@ def _read(
         if _is_cifar(place, known_name):
             return cifar.read_cifar(known_name, place, image_size, cache, progress=progress)
     if place.is_dir():
+        known_folder = read_known_folder(place, image_size, cache, strict=strict)
+        if known_folder is not None:
+            return known_folder
         if any(place.rglob("*.parquet")):
             return read_parquet(place, image_size, cache, strict=strict, progress=progress)
         return read_folder(place, image_size, cache, strict=strict, progress=progress)

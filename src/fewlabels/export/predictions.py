@@ -19,7 +19,7 @@ from rich.progress import Progress
 
 from fewlabels.data import SkippedImage
 from fewlabels.data.decode import UnreadableImage, decode
-from fewlabels.data.folder import files_below
+from fewlabels.data.listing import Listing
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.errors import InputError
@@ -75,7 +75,11 @@ def predict_files(
     for path in paths:
         if not path.exists():
             raise InputError(f"there is no file or folder {str(path)!r}")
-    files = [file for path in paths for file in (files_below(path) if path.is_dir() else [path])]
+    files = [
+        file
+        for path in paths
+        for file in ([Path(found.path) for found in Listing().files_below(path)] if path.is_dir() else [path])
+    ]
     if not files:
         raise InputError(f"{', '.join(map(str, paths))} holds no files")
     height, width, channels = model.sample_shape_

@@ -1,0 +1,76 @@
+"""What files a folder holds, and how to tell later that it still holds the same."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fewlabels.data.decode import natural_key
+
+_CLUTTER = {"thumbs.db", "desktop.ini"}
+# File systems tell times in ticks of up to two seconds (FAT): what changed just before it was listed may
+# change again without looking different.
+_TICK_NS = 2_000_000_000
+
+
+@dataclass
+class FileFacts:
+    """A file as it was found.
+
+    Attributes
+    ----------
+    path : str
+        Where it is.
+    size : int
+        Bytes.
+    time : int
+        When it was last written, nanoseconds.
+    """
+
+    path: str
+    size: int
+    time: int
+
+
+@dataclass
+class Listing:
+    """Lists folders and keeps in mind when each was last changed.
+
+    Attributes
+    ----------
+    folders : dict of str to int
+        Each folder that was listed with its time of change, nanoseconds, before it was.
+    """
+
+    folders: dict[str, int] = field(default_factory=dict)
+    _settled: bool = True
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether any later change of the folders, but not of a file in place, shows in their times."""
+        return self._settled
+
+    def entries(self, folder: str | Path) -> list[os.DirEntry[str]]:
+        """Return what a folder holds, but for hidden things, in natural order."""
+        place = os.fspath(folder)
+        changed = os.stat(place).st_mtime_ns
+        self.folders[place] = changed
+        self._settled = self._settled and time.time_ns() - changed > _TICK_NS
+        with os.scandir(place) as found:
+            visible = [entry for entry in found if not entry.name.startswith(".")]
+        return sorted(visible, key=lambda entry: natural_key(entry.name))
+
+    def files_below(self, folder: str | Path) -> Iterator[FileFacts]:
+        """Yield files in natural order, following links to files but not to folders, which could go in circles."""
+        deeper = []
+        for entry in self.entries(folder):
+            if entry.is_dir(follow_symlinks=False):
+                deeper.append(entry.path)
+            elif entry.name.lower() not in _CLUTTER and entry.is_file():
+                facts = entry.stat()
+                yield FileFacts(entry.path, facts.st_size, facts.st_mtime_ns)
+        for place in deeper:
+            yield from self.files_below(place)
