@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fewlabels.data import ImageDataset, list_datasets, load_dataset
     from fewlabels.methods import (
         METHODS,
+        UDA,
         FixMatch,
         JointAutoencoder,
         SelfTraining,
@@ -38,6 +39,7 @@ _HOMES = {
     "load_dataset": "data",
     "compare": "report",
     "METHODS": "methods",
+    "UDA": "methods",
     "FixMatch": "methods",
     "JointAutoencoder": "methods",
     "SelfTraining": "methods",
@@ -51,6 +53,7 @@ _HOMES = {
 
 __all__ = [
     "METHODS",
+    "UDA",
     "FixMatch",
     "ImageDataset",
     "InputError",

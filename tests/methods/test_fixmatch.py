@@ -1,36 +1,23 @@
 """FixMatch: its loss by hand, what moves what, and the structure that labels alone do not show."""
 
 import numpy as np
-import pytest
 import torch
+from given_views import GivenViews
 
-from fewlabels import InputError, Supervised
+from fewlabels import Supervised
 from fewlabels.methods import FixMatch
 from fewlabels.methods.consistency import consistency, guess
 from fewlabels.nets import build_classifier
 from fewlabels.training.batches import Batch
 
 
-class Fixed:
-    """Views that are given, so that a loss can be computed by hand."""
-
-    def __init__(self, weak, strong):
-        self.given = {"weak": weak, "strong": strong}
-
-    def weak(self, samples):
-        return self.given["weak"] if len(samples) == len(self.given["weak"]) else samples
-
-    def strong(self, samples):
-        return self.given["strong"]
-
-
-def test_the_loss_is_the_papers(monkeypatch):
+def test_the_loss_is_the_papers():
     # Logits are the samples themselves: an identity net, so that every number can be followed.
     net = torch.nn.Identity()
     weak = torch.tensor([[4.0, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.0, 3.0], [0.0, 5.0, 0.0]])
     strong = torch.tensor([[1.0, 0.0, 0.0], [0.0, 9.0, 0.0], [2.0, 0.0, 0.0], [0.0, 1.0, 1.0]], requires_grad=True)
     labeled = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    batch = Batch(labeled, torch.tensor([0, 1]), None, torch.zeros(4, 3), Fixed(weak, strong), 0.0)
+    batch = Batch(labeled, torch.tensor([0, 1]), None, torch.zeros(4, 3), GivenViews(weak, strong), 0.0)
     losses = FixMatch(threshold=0.9, unlabeled_weight=2.0).loss(net, batch)
 
     def log_softmax(row, index):
@@ -62,46 +49,6 @@ def test_unsure_samples_count_in_the_mean():
     logits, classes = torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64)
     one, all_of_them = torch.tensor([1.0, 0, 0, 0]), torch.ones(4)
     assert torch.isclose(4 * consistency(logits, classes, one), consistency(logits, classes, all_of_them))
-
-
-def test_the_warm_start_learns_from_labels_alone(color_images):
-    X, y = color_images
-    seen = []
-    method = FixMatch(steps=10, warm_start=0.3, threshold=0.0, random_state=0)
-    method.fit(X, y, unlabeled=X, observer=seen.append)
-    assert method.stage_steps_ == {"labeled images alone": 3, "classifier": 7}
-    first = [event for event in seen if event["stage"] == "labeled images alone" and event["step"]]
-    assert all("consistency" not in event for event in first)
-    assert seen[-1]["consistency"] > 0
-    assert method.gradient_images_ == 10 * 128 + 7 * 7 * 128
-
-
-def test_an_averaged_teacher_guesses_and_is_what_remains(color_images, monkeypatch):
-    from fewlabels.methods import fixmatch
-
-    X, y = color_images
-    asked = []
-    original = fixmatch.guess
-    monkeypatch.setattr(fixmatch, "guess", lambda net, weak: asked.append(net) or original(net, weak))
-    method = FixMatch(steps=6, teacher_decay=0.9, warm_start=0.5, threshold=0.0, random_state=0)
-    method.fit(X, y, unlabeled=X)
-    assert len(asked) == 3
-    assert all(net is asked[0] and not net.training for net in asked)
-    assert all(not parameter.requires_grad for parameter in asked[0].parameters())
-    for mine, teachers in zip(method.network_.parameters(), asked[0].parameters(), strict=True):
-        assert torch.equal(mine, teachers)
-    alone = FixMatch(steps=6, warm_start=0.5, threshold=0.0, random_state=0).fit(X, y, unlabeled=X)
-    pairs = zip(method.network_.parameters(), alone.network_.parameters(), strict=True)
-    assert any(not torch.equal(a, b) for a, b in pairs)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{"threshold": 1.0}, {"warm_start": 1.0}, {"teacher_decay": 1.0}, {"unlabeled_ratio": 0}, {"unlabeled_weight": -1}],
-)
-def test_settings_out_of_range_are_refused(settings, color_images):
-    with pytest.raises(InputError, match=f"{next(iter(settings))}="):
-        FixMatch(**settings).fit(*color_images)
 
 
 def test_it_finds_clusters_that_three_labels_a_class_do_not_show():

@@ -8,10 +8,12 @@ from fewlabels.methods.saved import load
 from fewlabels.methods.self_training import SelfTraining
 from fewlabels.methods.supervised import Supervised
 from fewlabels.methods.two_step_autoencoder import TwoStepAutoencoder
+from fewlabels.methods.uda import UDA
 
 __all__ = [
     "BASIC_METHODS",
     "METHODS",
+    "UDA",
     "FixMatch",
     "JointAutoencoder",
     "SelfTraining",

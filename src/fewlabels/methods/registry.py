@@ -12,6 +12,7 @@ from fewlabels.methods.joint_autoencoder import JointAutoencoder
 from fewlabels.methods.self_training import SelfTraining
 from fewlabels.methods.supervised import Supervised
 from fewlabels.methods.two_step_autoencoder import TwoStepAutoencoder
+from fewlabels.methods.uda import UDA
 from fewlabels.storage.errors import InputError, nearest
 
 
@@ -27,7 +28,8 @@ def method_name(method: type[SemiSupervisedClassifier]) -> str:
 
 
 METHODS: dict[str, type[SemiSupervisedClassifier]] = {
-    method_name(method): method for method in (Supervised, SelfTraining, TwoStepAutoencoder, JointAutoencoder, FixMatch)
+    method_name(method): method
+    for method in (Supervised, SelfTraining, TwoStepAutoencoder, JointAutoencoder, FixMatch, UDA)
 }
 # What a comparison takes when nothing is said: the four ideas that the project began with.
 BASIC_METHODS = ("supervised", "self-training", "two-step-autoencoder", "joint-autoencoder")

@@ -227,13 +227,8 @@ class Session:
         if steps is None and epochs is None:
             if self.clock is None:
                 raise ValueError(f"stage {stage} has no length: neither steps nor epochs nor a budget")
-            if classifier is not None:
-                self.clock.reserved = self.seconds_to_predict(
-                    classifier, self.to_fill, flip=False, precision=torch.float32
-                )
             per_step = self.seconds_per_step(nets, loss, batches, **settings)
-            looks = 0.0 if classifier is None else EVALUATIONS * self._seconds_to_look(classifier)
-            steps = max(1, int((time_share * (self.clock.left() - time_reserve) - looks) / per_step))
+            steps = self.steps_in_time(per_step, classifier, share=time_share, reserve=time_reserve)
         elif steps is None:
             samples = len(self.labeled) if epoch_samples is None else epoch_samples
             steps = max(1, round((epochs or 0) * samples / self.method.batch_size))
@@ -285,6 +280,37 @@ class Session:
         self._drawn = drawn
         torch.set_rng_state(state)
         return found
+
+    def steps_in_time(
+        self,
+        per_step: float,
+        classifier: Classifier | None,
+        *,
+        share: float = 1.0,
+        reserve: float = 0.0,
+        stages: int = 1,
+    ) -> int:
+        """Return how many steps fit into what is left of the budget, at least 1.
+
+        Parameters
+        ----------
+        per_step : float
+            Seconds of a step.
+        classifier : Classifier, optional
+            What is measured on the way and classifies in the end: time is set aside for both.
+        share : float
+            Of the time left.
+        reserve : float
+            Seconds to leave for what is not training, before the share is taken.
+        stages : int
+            How many stages the steps make up, each with its looks at accuracies.
+        """
+        assert self.clock is not None
+        looks = 0.0
+        if classifier is not None:
+            self.clock.reserved = self.seconds_to_predict(classifier, self.to_fill, flip=False, precision=torch.float32)
+            looks = stages * EVALUATIONS * self._seconds_to_look(classifier)
+        return max(1, int((share * (self.clock.left() - reserve) - looks) / per_step))
 
     def seconds_to_predict(self, classifier: Classifier, rows: Rows, *, flip: bool, precision: torch.dtype) -> float:
         """Return how long predictions take for all rows, measured on some."""

@@ -1,0 +1,133 @@
+"""What the methods share that learn from labeled and pool samples in the same step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.session import Session
+from fewlabels.methods.supervised import labeled_loss
+from fewlabels.storage.errors import InputError
+from fewlabels.training.average import WeightAverage
+from fewlabels.training.batches import Batch
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class OnlineClassifier(SemiSupervisedClassifier):
+    """Base of methods whose every step takes labeled and pool samples.
+
+    Their loss is the cross-entropy on the labeled samples plus what `pool_loss` makes of the pool's. See
+    `SemiSupervisedClassifier` for the other parameters and attributes.
+
+    Parameters
+    ----------
+    unlabeled_ratio : float
+        Pool samples for each labeled one in a batch, > 0.
+    unlabeled_weight : float
+        Weight of the pool's loss, at least 0.
+    warm_start : float
+        Share of the steps at the start that learn from the labeled samples alone, in [0, 1).
+    second_rate : float
+        Peak learning rate after the warm start as a share of `learning_rate`, > 0: a high one would unlearn
+        what the warm start has brought.
+    teacher_decay : float
+        Guess the pool's classes by the moving average of the net with this decay, in [0, 1); 0: by the net
+        itself.
+    """
+
+    unlabeled_ratio: float = 7.0
+    unlabeled_weight: float = 1.0
+    warm_start: float = 0.0
+    second_rate: float = 1.0
+    teacher_decay: float = 0.0
+    view: str = "weak"
+    label_smoothing: float = 0.0
+
+    # The average of the net, while one is being trained; without an annotation it is no hyper-parameter.
+    _teacher = cast("WeightAverage | None", None)
+
+    def pool_loss(self, nets: nn.Module, teacher: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return the named loss terms of a batch's pool samples, each already weighted.
+
+        Parameters
+        ----------
+        nets : nn.Module
+            The net in training.
+        teacher : nn.Module
+            What guesses the classes of pool samples: the net itself or its average.
+        batch : Batch
+            With pool samples.
+        """
+        raise NotImplementedError
+
+    def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return the cross-entropy on labeled samples and the pool's terms."""
+        losses = {"supervised": labeled_loss(nets, batch, view=self.view, label_smoothing=self.label_smoothing)}
+        if batch.unlabeled is not None:
+            losses |= self.pool_loss(nets, nets if self._teacher is None else self._teacher.nets, batch)
+        return losses
+
+    def _learn(self, session: Session) -> Any:
+        network = session.new_classifier()
+        length = self._length(session)
+        if self.warm_start > 0:
+            session.monitor.stage_count = 2
+            if session.clock is not None:
+                length = {"steps": self._steps_in_time(session, network)}
+            self._train(session, network, "labeled samples alone", _part(length, self.warm_start), with_pool=False)
+            length = _part(length, 1 - self.warm_start)
+            length["recipe"] = replace(session.recipe, learning_rate=self.second_rate * session.recipe.learning_rate)
+        if self.teacher_decay > 0:
+            self._teacher = WeightAverage(network, self.teacher_decay, ramp=self.warm_start == 0)
+        self._train(session, network, "classifier", length, with_pool=True)
+        if self._teacher is not None:
+            self._teacher.copy_to(network)
+            self._teacher = None
+        return network
+
+    def _train(
+        self, session: Session, network: nn.Module, stage: str, settings: dict[str, Any], *, with_pool: bool
+    ) -> None:
+        session.train(
+            network,
+            partial(self.loss, network),
+            stage=stage,
+            batches=partial(session.batches, unlabeled_size=self._pool_size if with_pool else 0),
+            classifier=network if self._teacher is None else self._teacher.nets,  # type: ignore[arg-type]
+            after_step=None if self._teacher is None else self._teacher.update,
+            **settings,
+        )
+
+    @property
+    def _pool_size(self) -> int:
+        return max(1, round(self.unlabeled_ratio * self.batch_size))
+
+    def _steps_in_time(self, session: Session, network: Any) -> int:
+        """Return the steps of both stages together that fit into the budget, so that they repeat the run."""
+        loss = partial(self.loss, network)
+        alone = session.seconds_per_step(network, loss, session.batches)
+        with_pool = session.seconds_per_step(network, loss, partial(session.batches, unlabeled_size=self._pool_size))
+        mean = self.warm_start * alone + (1 - self.warm_start) * with_pool
+        return max(2, session.steps_in_time(mean, network, stages=2))
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        for name in ("warm_start", "teacher_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)} is not in [0, 1)")
+        for name in ("unlabeled_ratio", "second_rate"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name}={getattr(self, name)} is not above 0")
+        if self.unlabeled_weight < 0:
+            raise InputError(f"unlabeled_weight={self.unlabeled_weight} is below 0")
+
+
+def _part(length: dict[str, Any], share: float) -> dict[str, Any]:
+    """Return a share of a length in steps or passes."""
+    if length.get("steps") is not None:
+        return {"steps": max(1, round(length["steps"] * share))}
+    return {"epochs": length["epochs"] * share}

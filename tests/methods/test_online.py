@@ -1,0 +1,74 @@
+"""What all methods share that take labeled and pool samples in the same step."""
+
+import pytest
+import torch
+
+from fewlabels import InputError
+from fewlabels.methods import UDA, FixMatch, consistency
+
+
+def test_the_warm_start_learns_from_labels_alone(color_images):
+    X, y = color_images
+    seen = []
+    method = FixMatch(steps=10, warm_start=0.3, threshold=0.0, random_state=0)
+    method.fit(X, y, unlabeled=X, observer=seen.append)
+    assert method.stage_steps_ == {"labeled samples alone": 3, "classifier": 7}
+    first = [event for event in seen if event["stage"] == "labeled samples alone" and event["step"]]
+    assert all("consistency" not in event for event in first)
+    assert seen[-1]["consistency"] > 0
+    assert method.gradient_images_ == 10 * 128 + 7 * 7 * 128
+
+
+def test_the_second_rate_is_a_share_of_the_first(color_images):
+    X, y = color_images
+    method = FixMatch(steps=40, warm_start=0.5, second_rate=0.25, learning_rate=0.2, random_state=0)
+    method.fit(X, y, unlabeled=X)
+    peaks = {}
+    for event in method.history_:
+        peaks[event["stage"]] = max(peaks.get(event["stage"], 0), event["learning_rate"])
+    assert peaks["labeled samples alone"] == pytest.approx(0.2, rel=0.15)
+    assert peaks["classifier"] == pytest.approx(0.05, rel=0.15)
+
+
+def test_an_averaged_teacher_guesses_and_is_what_remains(color_images, monkeypatch):
+    X, y = color_images
+    asked = []
+    original = consistency.probabilities
+    monkeypatch.setattr(consistency, "probabilities", lambda net, weak: asked.append(net) or original(net, weak))
+    settings = {"steps": 6, "warm_start": 0.5, "threshold": 0.0, "random_state": 0}
+    method = FixMatch(**settings, teacher_decay=0.9).fit(X, y, unlabeled=X)
+    assert len(asked) == 3
+    assert all(net is asked[0] and not net.training for net in asked)
+    assert all(not parameter.requires_grad for parameter in asked[0].parameters())
+    for mine, teachers in zip(method.network_.parameters(), asked[0].parameters(), strict=True):
+        assert torch.equal(mine, teachers)
+    alone = FixMatch(**settings).fit(X, y, unlabeled=X)
+    pairs = zip(method.network_.parameters(), alone.network_.parameters(), strict=True)
+    assert any(not torch.equal(a, b) for a, b in pairs)
+
+
+def test_a_budget_with_a_warm_start_is_kept_and_its_steps_repeat_the_run(color_images):
+    X, y = color_images
+    timed = UDA(preset="short", budget="4s", random_state=0).fit(X, y, unlabeled=X)
+    assert 2 < timed.fit_seconds_ < 7
+    repeated = UDA(preset="short", steps=sum(timed.stage_steps_.values()), random_state=0).fit(X, y, unlabeled=X)
+    assert repeated.stage_steps_ == timed.stage_steps_
+    for a, b in zip(timed.network_.parameters(), repeated.network_.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"warm_start": 1.0},
+        {"teacher_decay": 1.0},
+        {"unlabeled_ratio": 0},
+        {"unlabeled_weight": -1},
+        {"second_rate": 0},
+        {"threshold": 1.0},
+    ],
+)
+@pytest.mark.parametrize("method", [FixMatch, UDA])
+def test_settings_out_of_range_are_refused(method, settings, color_images):
+    with pytest.raises(InputError, match=f"{next(iter(settings))}="):
+        method(**settings).fit(*color_images)

@@ -1,0 +1,57 @@
+"""UDA: its loss by hand, and the structure that labels alone do not show."""
+
+import numpy as np
+import pytest
+import torch
+from given_views import GivenViews
+
+from fewlabels import InputError, Supervised
+from fewlabels.methods import UDA
+from fewlabels.methods.consistency import sharpened
+from fewlabels.training.batches import Batch
+
+
+def test_the_loss_is_the_papers():
+    # Logits are the samples themselves: an identity net, so that every number can be followed.
+    weak = torch.tensor([[2.0, 0.0], [0.2, 0.0]], requires_grad=True)
+    strong = torch.tensor([[1.0, 0.0], [0.0, 9.0]], requires_grad=True)
+    labeled = torch.tensor([[2.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
+    batch = Batch(labeled, torch.tensor([0, 1, 1]), None, torch.zeros(2, 2), GivenViews(weak, strong), 0.0)
+    method = UDA(threshold=0.8, temperature=0.5, unlabeled_weight=3.0)
+    losses = method.loss(torch.nn.Identity(), batch)
+    by_hand = -(np.log(np.exp(2) / (np.exp(2) + 1)) + np.log(1 / 2) + np.log(np.e / (np.e + 1))) / 3
+    assert losses["supervised"].item() == pytest.approx(by_hand)
+    # Of the weak views, 0.88 and 0.55 are sure: only the first counts. Sharpened with T = 1/2, odds are squared.
+    target = np.exp(4) / (np.exp(4) + 1)
+    first = -(target * np.log(np.e / (np.e + 1)) + (1 - target) * np.log(1 / (np.e + 1)))
+    assert losses["consistency"].item() == pytest.approx(3 * first / 2)
+    losses["consistency"].backward()
+    assert weak.grad is None
+    assert not strong.grad[1].any()
+    assert strong.grad[0].abs().min() > 0
+
+
+def test_a_temperature_of_one_changes_nothing():
+    given = torch.tensor([[0.7, 0.2, 0.1]])
+    assert torch.allclose(sharpened(given, 1.0), given)
+    assert sharpened(given, 0.1)[0, 0] > 0.999
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+def test_a_temperature_out_of_range_is_refused(temperature, color_images):
+    with pytest.raises(InputError, match="temperature="):
+        UDA(temperature=temperature).fit(*color_images)
+
+
+def test_it_finds_clusters_that_three_labels_a_class_do_not_show():
+    from sklearn.datasets import make_moons
+
+    X, truth = make_moons(600, noise=0.06, random_state=0)
+    X = X.astype(np.float32)
+    y = np.full(600, -1)
+    for label in (0, 1):
+        y[np.flatnonzero(truth == label)[:3]] = label
+    settings = {"steps": 400, "random_state": 0, "validation_fraction": 0.0, "noise": 0.3}
+    alone = Supervised(**settings).fit(X, y).score(X, truth)
+    pool = UDA(**settings).fit(X, y).score(X, truth)
+    assert pool > alone + 0.03
