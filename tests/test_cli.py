@@ -129,6 +129,11 @@ def test_every_command_has_help_with_an_example(run):
 def test_the_lists_name_everything_known(run):
     assert all(name in run("datasets")[1] for name in ("digits", "stl10", "cifar10", "cifar100"))
     assert all(name in run("methods")[1] for name in METHODS)
+    code, text, _ = run("methods", "fix-match")
+    assert code == 0
+    assert "threshold=0.95" in text
+    assert "unlabeled_ratio=2.0" in text[text.index("preset=short") :]
+    assert "did you mean 'fix-match'" in run("methods", "fixmatsh")[2]
 
 
 @pytest.mark.parametrize(

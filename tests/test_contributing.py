@@ -11,9 +11,8 @@ from fewlabels.methods import registry
 
 HEADER = """
 from dataclasses import dataclass
-import torch.nn.functional as F
-from fewlabels.methods.base import SemiSupervisedClassifier
-from fewlabels.methods.supervised import labeled_loss
+from fewlabels.methods.online import OnlineClassifier
+from fewlabels.nets.statistics import frozen_statistics
 """
 
 
@@ -22,11 +21,11 @@ def test_the_method_of_the_contributing_page_learns_and_is_saved(few_labels, tmp
     (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     place = {"__name__": "contributed"}
     exec(HEADER + textwrap.dedent(block), place)
-    method = place["PseudoLabel"]
+    method = place["EntropyMinimization"]
     monkeypatch.setitem(registry.METHODS, registry.method_name(method), method)
     X, y, test, truth = few_labels
-    fitted = fewlabels.make_method("pseudo-label", steps=60, threshold=0.5, random_state=0).fit(X, y)
+    fitted = fewlabels.make_method("entropy-minimization", steps=60, random_state=0).fit(X, y)
     assert fitted.score(test, truth) > 0.5
-    assert "pseudo-labels" in fitted.history_[-1]
+    assert "entropy" in fitted.history_[-1]
     fitted.save(tmp_path / "model")
     assert np.array_equal(fewlabels.load(tmp_path / "model").predict(test), fitted.predict(test))

@@ -290,26 +290,44 @@ def datasets() -> None:
 
 
 @app.command()
-def methods() -> None:
-    """List the methods and their settings.
+def methods(
+    name: Annotated[str | None, typer.Argument(help="Show this method's settings.", show_default=False)] = None,
+) -> None:
+    """List the methods, or one method's settings.
 
-    **Example**: `fewlabels methods`
+    **Example**: `fewlabels methods`, `fewlabels methods uda`
     """
     from dataclasses import fields
 
-    from fewlabels.methods import METHODS, SemiSupervisedClassifier
+    from fewlabels.methods import METHODS, SemiSupervisedClassifier, make_method
 
-    common = {field.name for field in fields(SemiSupervisedClassifier)}
-    table = Table(title="methods", show_lines=True)
-    for heading in ("name", "idea", "its own settings (--set NAME=VALUE) and their defaults"):
-        table.add_column(heading)
-    for name, method in METHODS.items():
-        own = ", ".join(f"{field.name}={field.default}" for field in fields(method) if field.name not in common)
-        idea = (method.__doc__ or "").strip().splitlines()[0]
-        table.add_row(name, idea, own or "none")
-    _out.print(table)
-    shared = ", ".join(f"{field.name}={field.default}" for field in fields(SemiSupervisedClassifier))
-    _out.print(f"settings of all: {shared}", highlight=False)
+    if name is None:
+        table = Table(box=box.SIMPLE_HEAD)
+        table.add_column("method", no_wrap=True)
+        table.add_column("idea")
+        for known, method in METHODS.items():
+            table.add_row(known, _idea(method))
+        _out.print(table)
+        _out.print("settings: fewlabels methods NAME; give them as --set NAME=VALUE", highlight=False)
+        return
+    method = type(make_method(name))
+    shared = {field.name: field.default for field in fields(SemiSupervisedClassifier)}
+    own = {field.name: field.default for field in fields(method)}
+    # A shared setting stands with the method's own where its default is another.
+    special = {key: value for key, value in own.items() if key not in shared or value != shared[key]}
+    _out.print(_idea(method), highlight=False)
+    for title, settings in (
+        ("its own settings", special),
+        ("settings of all methods", {key: value for key, value in shared.items() if key not in special}),
+        *((f"preset={preset} changes", changes) for preset, changes in method.PRESETS.items()),
+    ):
+        if settings:
+            words = ", ".join(f"{key}={value}" for key, value in settings.items())
+            _out.print(f"\n[bold]{title}[/bold]\n{words}", highlight=False)
+
+
+def _idea(method: type) -> str:
+    return (method.__doc__ or "").strip().splitlines()[0]
 
 
 def _split(text: str) -> list[str]:

@@ -1,10 +1,8 @@
 """FixMatch: its loss by hand, what moves what, and the structure that labels alone do not show."""
 
-import numpy as np
 import torch
 from given_views import GivenViews
 
-from fewlabels import Supervised
 from fewlabels.methods import FixMatch
 from fewlabels.methods.consistency import consistency, guess
 from fewlabels.nets import build_classifier
@@ -49,18 +47,3 @@ def test_unsure_samples_count_in_the_mean():
     logits, classes = torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64)
     one, all_of_them = torch.tensor([1.0, 0, 0, 0]), torch.ones(4)
     assert torch.isclose(4 * consistency(logits, classes, one), consistency(logits, classes, all_of_them))
-
-
-def test_it_finds_clusters_that_three_labels_a_class_do_not_show():
-    # Two interleaved half moons: the nearest labels mislead, the pool shows where the gap is.
-    from sklearn.datasets import make_moons
-
-    X, truth = make_moons(600, noise=0.06, random_state=0)
-    X = X.astype(np.float32)
-    y = np.full(600, -1)
-    for label in (0, 1):
-        y[np.flatnonzero(truth == label)[:3]] = label
-    settings = {"steps": 400, "random_state": 0, "validation_fraction": 0.0, "noise": 0.3}
-    alone = Supervised(**settings).fit(X, y).score(X, truth)
-    pool = FixMatch(**settings, preset="short", threshold=0.7, unlabeled_ratio=2.0).fit(X, y).score(X, truth)
-    assert pool > alone + 0.03

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fewlabels import InputError
-from fewlabels.methods import UDA, FixMatch, consistency
+from fewlabels.methods import UDA, FixMatch, fixmatch
 
 
 def test_the_warm_start_learns_from_labels_alone(color_images):
@@ -33,8 +33,8 @@ def test_the_second_rate_is_a_share_of_the_first(color_images):
 def test_an_averaged_teacher_guesses_and_is_what_remains(color_images, monkeypatch):
     X, y = color_images
     asked = []
-    original = consistency.probabilities
-    monkeypatch.setattr(consistency, "probabilities", lambda net, weak: asked.append(net) or original(net, weak))
+    original = fixmatch.probabilities
+    monkeypatch.setattr(fixmatch, "probabilities", lambda net, weak: asked.append(net) or original(net, weak))
     settings = {"steps": 6, "warm_start": 0.5, "threshold": 0.0, "random_state": 0}
     method = FixMatch(**settings, teacher_decay=0.9).fit(X, y, unlabeled=X)
     assert len(asked) == 3

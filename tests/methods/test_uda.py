@@ -5,7 +5,7 @@ import pytest
 import torch
 from given_views import GivenViews
 
-from fewlabels import InputError, Supervised
+from fewlabels import InputError
 from fewlabels.methods import UDA
 from fewlabels.methods.consistency import sharpened
 from fewlabels.training.batches import Batch
@@ -41,17 +41,3 @@ def test_a_temperature_of_one_changes_nothing():
 def test_a_temperature_out_of_range_is_refused(temperature, color_images):
     with pytest.raises(InputError, match="temperature="):
         UDA(temperature=temperature).fit(*color_images)
-
-
-def test_it_finds_clusters_that_three_labels_a_class_do_not_show():
-    from sklearn.datasets import make_moons
-
-    X, truth = make_moons(600, noise=0.06, random_state=0)
-    X = X.astype(np.float32)
-    y = np.full(600, -1)
-    for label in (0, 1):
-        y[np.flatnonzero(truth == label)[:3]] = label
-    settings = {"steps": 400, "random_state": 0, "validation_fraction": 0.0, "noise": 0.3}
-    alone = Supervised(**settings).fit(X, y).score(X, truth)
-    pool = UDA(**settings).fit(X, y).score(X, truth)
-    assert pool > alone + 0.03

@@ -2,22 +2,37 @@
 
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.fixmatch import FixMatch
+from fewlabels.methods.flexmatch import FlexMatch
+from fewlabels.methods.freematch import FreeMatch
 from fewlabels.methods.joint_autoencoder import JointAutoencoder
+from fewlabels.methods.mixmatch import MixMatch
+from fewlabels.methods.pi_model import MeanTeacher, PiModel
+from fewlabels.methods.pseudo_label import PseudoLabel
 from fewlabels.methods.registry import BASIC_METHODS, METHODS, make_method, method_name
 from fewlabels.methods.saved import load
 from fewlabels.methods.self_training import SelfTraining
+from fewlabels.methods.softmatch import SoftMatch
 from fewlabels.methods.supervised import Supervised
 from fewlabels.methods.two_step_autoencoder import TwoStepAutoencoder
 from fewlabels.methods.uda import UDA
+from fewlabels.methods.vat import VAT
 
 __all__ = [
     "BASIC_METHODS",
     "METHODS",
     "UDA",
+    "VAT",
     "FixMatch",
+    "FlexMatch",
+    "FreeMatch",
     "JointAutoencoder",
+    "MeanTeacher",
+    "MixMatch",
+    "PiModel",
+    "PseudoLabel",
     "SelfTraining",
     "SemiSupervisedClassifier",
+    "SoftMatch",
     "Supervised",
     "TwoStepAutoencoder",
     "load",

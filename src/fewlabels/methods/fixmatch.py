@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from fewlabels.methods.consistency import consistency, guess, strong_logits
+from fewlabels.methods.consistency import consistency, probabilities, strong_logits
 from fewlabels.methods.online import OnlineClassifier
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch
@@ -59,10 +59,23 @@ class FixMatch(OnlineClassifier):
     def pool_loss(self, nets: nn.Module, teacher: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy of strong views to the classes of weak views that are sure."""
         assert batch.unlabeled is not None
-        confidences, classes = guess(teacher, batch.views.weak(batch.unlabeled))
+        found = probabilities(teacher, batch.views.weak(batch.unlabeled))
+        weights = self.weights(found, batch)
         logits = strong_logits(nets, batch)
-        sure = (confidences >= self.threshold).to(logits.dtype)
-        return {"consistency": self.unlabeled_weight * consistency(logits, classes, sure)}
+        return {"consistency": self.unlabeled_weight * consistency(logits, found.argmax(1), weights)}
+
+    def weights(self, found: Tensor, batch: Batch) -> Tensor:
+        """Return how much each pool sample's guess counts, (batch,).
+
+        Parameters
+        ----------
+        found : Tensor
+            Class probabilities of the weak views, (batch, classes).
+        batch : Batch
+            Whose pool samples they are.
+        """
+        del batch
+        return (found.amax(1) >= self.threshold).to(found.dtype)
 
     def _check_settings(self) -> None:
         super()._check_settings()

@@ -49,6 +49,8 @@ class OnlineClassifier(SemiSupervisedClassifier):
 
     # The average of the net, while one is being trained; without an annotation it is no hyper-parameter.
     _teacher = cast("WeightAverage | None", None)
+    # What a method keeps from step to step, while it learns.
+    _state = cast(Any, None)
 
     def pool_loss(self, nets: nn.Module, teacher: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the named loss terms of a batch's pool samples, each already weighted.
@@ -71,8 +73,13 @@ class OnlineClassifier(SemiSupervisedClassifier):
             losses |= self.pool_loss(nets, nets if self._teacher is None else self._teacher.nets, batch)
         return losses
 
+    def _new_state(self, session: Session) -> Any:
+        """Return what the method keeps from step to step; nothing, unless it says otherwise."""
+        del session
+
     def _learn(self, session: Session) -> Any:
         network = session.new_classifier()
+        self._state = self._new_state(session)
         length = self._length(session)
         if self.warm_start > 0:
             session.monitor.stage_count = 2
@@ -86,7 +93,7 @@ class OnlineClassifier(SemiSupervisedClassifier):
         self._train(session, network, "classifier", length, with_pool=True)
         if self._teacher is not None:
             self._teacher.copy_to(network)
-            self._teacher = None
+        self._teacher = self._state = None
         return network
 
     def _train(

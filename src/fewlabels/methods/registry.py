@@ -8,11 +8,18 @@ from typing import Any
 
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.fixmatch import FixMatch
+from fewlabels.methods.flexmatch import FlexMatch
+from fewlabels.methods.freematch import FreeMatch
 from fewlabels.methods.joint_autoencoder import JointAutoencoder
+from fewlabels.methods.mixmatch import MixMatch
+from fewlabels.methods.pi_model import MeanTeacher, PiModel
+from fewlabels.methods.pseudo_label import PseudoLabel
 from fewlabels.methods.self_training import SelfTraining
+from fewlabels.methods.softmatch import SoftMatch
 from fewlabels.methods.supervised import Supervised
 from fewlabels.methods.two_step_autoencoder import TwoStepAutoencoder
 from fewlabels.methods.uda import UDA
+from fewlabels.methods.vat import VAT
 from fewlabels.storage.errors import InputError, nearest
 
 
@@ -27,10 +34,23 @@ def method_name(method: type[SemiSupervisedClassifier]) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", method.__name__).lower()
 
 
-METHODS: dict[str, type[SemiSupervisedClassifier]] = {
-    method_name(method): method
-    for method in (Supervised, SelfTraining, TwoStepAutoencoder, JointAutoencoder, FixMatch, UDA)
-}
+_ALL: tuple[type[SemiSupervisedClassifier], ...] = (
+    Supervised,
+    SelfTraining,
+    TwoStepAutoencoder,
+    JointAutoencoder,
+    PseudoLabel,
+    PiModel,
+    MeanTeacher,
+    VAT,
+    MixMatch,
+    UDA,
+    FixMatch,
+    FlexMatch,
+    FreeMatch,
+    SoftMatch,
+)
+METHODS = {method_name(method): method for method in _ALL}
 # What a comparison takes when nothing is said: the four ideas that the project began with.
 BASIC_METHODS = ("supervised", "self-training", "two-step-autoencoder", "joint-autoencoder")
 

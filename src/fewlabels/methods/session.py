@@ -165,13 +165,15 @@ class Session:
         pool_rows = shuffled_batches(max(len(pool), 1), unlabeled_size, order)
         while True:
             chosen = torch.from_numpy(next(rows)).to(self.device)
+            unlabeled_rows = next(pool_rows) if draws_pool else None
             yield Batch(
                 labeled=self.labeled.samples[chosen],
                 targets=self.labeled.targets[chosen],
                 weights=None,
-                unlabeled=pool.take(next(pool_rows), self.device) if draws_pool else None,
+                unlabeled=None if unlabeled_rows is None else pool.take(unlabeled_rows, self.device),
                 views=views,
                 progress=0.0,
+                unlabeled_rows=None if unlabeled_rows is None else torch.from_numpy(unlabeled_rows).to(self.device),
             )
 
     def train(

@@ -76,6 +76,10 @@ class ImageViews:
         """Return mirrored and shifted images."""
         return to_float(self._flip_and_shift(images))
 
+    def jittered(self, images: Tensor) -> Tensor:
+        """Return what two looks at the same image may differ in: weak views."""
+        return self.weak(images)
+
     def medium(self, images: Tensor) -> Tensor:
         """Return weak views with changed colors and a square cut out: what labeled images bear at any length."""
         moved = self._flip_and_shift(images)

@@ -43,6 +43,10 @@ class VectorViews:
         """Return the vectors as they are: there is no change that is known to keep the class."""
         return vectors
 
+    def jittered(self, vectors: Tensor) -> Tensor:
+        """Return what two looks at the same vector may differ in: Gaussian noise."""
+        return self.noisy(vectors, self.noise)
+
     def medium(self, vectors: Tensor) -> Tensor:
         """Return the vectors with Gaussian noise."""
         return self.noisy(vectors, self.noise)

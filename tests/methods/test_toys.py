@@ -1,0 +1,49 @@
+"""Each method that learns from the pool finds a structure that the few labels do not show."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_moons
+
+from fewlabels import make_method
+
+
+def moons():
+    """Two interleaved half moons with three labels each: the nearest labels mislead."""
+    X, truth = make_moons(600, noise=0.06, random_state=0)
+    labeled = [np.flatnonzero(truth == label)[:3] for label in (0, 1)]
+    return X.astype(np.float32), truth, np.concatenate(labeled)
+
+
+def bars():
+    """Two upright bars; the four labels of one lie low and those of the other high."""
+    generator = np.random.default_rng(0)
+    truth = np.repeat([0, 1], 300)
+    X = np.stack([np.where(truth == 0, -1, 1) + 0.2 * generator.normal(size=600), generator.uniform(-3, 3, 600)], 1)
+    low = np.flatnonzero((truth == 0) & (X[:, 1] < -0.5))[:4]
+    high = np.flatnonzero((truth == 1) & (X[:, 1] > 0.5))[:4]
+    return X.astype(np.float32), truth, np.concatenate([low, high])
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "settings"),
+    [
+        ("pseudo-label", bars, {"noise": 0.2}),
+        ("pi-model", bars, {"noise": 0.2}),
+        ("mean-teacher", bars, {"noise": 0.4}),
+        ("vat", moons, {"noise": 0.3}),
+        ("mix-match", moons, {"noise": 0.3, "unlabeled_ratio": 4.0, "alpha": 0.3, "steps": 800}),
+        ("uda", moons, {"noise": 0.3}),
+        ("fix-match", moons, {"noise": 0.3}),
+        ("flex-match", moons, {"noise": 0.3}),
+        ("free-match", moons, {"noise": 0.3}),
+        ("soft-match", moons, {"noise": 0.3}),
+    ],
+)
+def test_a_method_finds_what_labels_alone_do_not_show(name, data, settings):
+    X, truth, labeled = data()
+    y = np.full(len(truth), -1)
+    y[labeled] = truth[labeled]
+    settings = {"steps": 400, "random_state": 0, "validation_fraction": 0.0} | settings
+    own = {"steps", "random_state", "validation_fraction", "noise"}
+    alone = make_method("supervised", **{key: settings[key] for key in own}).fit(X, y).score(X, truth)
+    assert make_method(name, **settings).fit(X, y).score(X, truth) > alone + 0.03
