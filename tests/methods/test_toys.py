@@ -32,11 +32,13 @@ def bars():
         ("mean-teacher", bars, {"noise": 0.4}),
         ("vat", moons, {"noise": 0.3}),
         ("mix-match", moons, {"noise": 0.3, "unlabeled_ratio": 4.0, "alpha": 0.3, "steps": 800}),
+        ("re-mix-match", moons, {"noise": 0.3, "unlabeled_ratio": 4.0, "alpha": 0.3}),
         ("uda", moons, {"noise": 0.3}),
         ("fix-match", moons, {"noise": 0.3}),
         ("flex-match", moons, {"noise": 0.3}),
         ("free-match", moons, {"noise": 0.3}),
         ("soft-match", moons, {"noise": 0.3}),
+        ("sim-match", moons, {"noise": 0.3}),
     ],
 )
 def test_a_method_finds_what_labels_alone_do_not_show(name, data, settings):

@@ -9,8 +9,10 @@ from fewlabels.methods.mixmatch import MixMatch
 from fewlabels.methods.pi_model import MeanTeacher, PiModel
 from fewlabels.methods.pseudo_label import PseudoLabel
 from fewlabels.methods.registry import BASIC_METHODS, METHODS, make_method, method_name
+from fewlabels.methods.remixmatch import ReMixMatch
 from fewlabels.methods.saved import load
 from fewlabels.methods.self_training import SelfTraining
+from fewlabels.methods.simmatch import SimMatch
 from fewlabels.methods.softmatch import SoftMatch
 from fewlabels.methods.supervised import Supervised
 from fewlabels.methods.two_step_autoencoder import TwoStepAutoencoder
@@ -30,8 +32,10 @@ __all__ = [
     "MixMatch",
     "PiModel",
     "PseudoLabel",
+    "ReMixMatch",
     "SelfTraining",
     "SemiSupervisedClassifier",
+    "SimMatch",
     "SoftMatch",
     "Supervised",
     "TwoStepAutoencoder",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import labeled_loss
+from fewlabels.nets import Classifier
 from fewlabels.storage.errors import InputError
 from fewlabels.training.average import WeightAverage
 from fewlabels.training.batches import Batch
@@ -77,31 +78,46 @@ class OnlineClassifier(SemiSupervisedClassifier):
         """Return what the method keeps from step to step; nothing, unless it says otherwise."""
         del session
 
+    def _new_nets(self, session: Session, network: Classifier) -> nn.Module:
+        """Return all that is trained, called as the classifier is; the classifier alone, unless it says otherwise."""
+        del session
+        return network
+
     def _learn(self, session: Session) -> Any:
         network = session.new_classifier()
+        nets = self._new_nets(session, network)
         self._state = self._new_state(session)
         length = self._length(session)
         if self.warm_start > 0:
             session.monitor.stage_count = 2
             if session.clock is not None:
-                length = {"steps": self._steps_in_time(session, network)}
-            self._train(session, network, "labeled samples alone", _part(length, self.warm_start), with_pool=False)
+                length = {"steps": self._steps_in_time(session, nets, network)}
+            self._train(
+                session, nets, network, "labeled samples alone", _part(length, self.warm_start), with_pool=False
+            )
             length = _part(length, 1 - self.warm_start)
             length["recipe"] = replace(session.recipe, learning_rate=self.second_rate * session.recipe.learning_rate)
         if self.teacher_decay > 0:
             self._teacher = WeightAverage(network, self.teacher_decay, ramp=self.warm_start == 0)
-        self._train(session, network, "classifier", length, with_pool=True)
+        self._train(session, nets, network, "classifier", length, with_pool=True)
         if self._teacher is not None:
             self._teacher.copy_to(network)
         self._teacher = self._state = None
         return network
 
     def _train(
-        self, session: Session, network: nn.Module, stage: str, settings: dict[str, Any], *, with_pool: bool
+        self,
+        session: Session,
+        nets: nn.Module,
+        network: Classifier,
+        stage: str,
+        settings: dict[str, Any],
+        *,
+        with_pool: bool,
     ) -> None:
         session.train(
-            network,
-            partial(self.loss, network),
+            nets,
+            partial(self.loss, nets),
             stage=stage,
             batches=partial(session.batches, unlabeled_size=self._pool_size if with_pool else 0),
             classifier=network if self._teacher is None else self._teacher.nets,  # type: ignore[arg-type]
@@ -113,11 +129,11 @@ class OnlineClassifier(SemiSupervisedClassifier):
     def _pool_size(self) -> int:
         return max(1, round(self.unlabeled_ratio * self.batch_size))
 
-    def _steps_in_time(self, session: Session, network: Any) -> int:
+    def _steps_in_time(self, session: Session, nets: nn.Module, network: Classifier) -> int:
         """Return the steps of both stages together that fit into the budget, so that they repeat the run."""
-        loss = partial(self.loss, network)
-        alone = session.seconds_per_step(network, loss, session.batches)
-        with_pool = session.seconds_per_step(network, loss, partial(session.batches, unlabeled_size=self._pool_size))
+        loss = partial(self.loss, nets)
+        alone = session.seconds_per_step(nets, loss, session.batches)
+        with_pool = session.seconds_per_step(nets, loss, partial(session.batches, unlabeled_size=self._pool_size))
         mean = self.warm_start * alone + (1 - self.warm_start) * with_pool
         return max(2, session.steps_in_time(mean, network, stages=2))
 

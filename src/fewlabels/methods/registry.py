@@ -14,7 +14,9 @@ from fewlabels.methods.joint_autoencoder import JointAutoencoder
 from fewlabels.methods.mixmatch import MixMatch
 from fewlabels.methods.pi_model import MeanTeacher, PiModel
 from fewlabels.methods.pseudo_label import PseudoLabel
+from fewlabels.methods.remixmatch import ReMixMatch
 from fewlabels.methods.self_training import SelfTraining
+from fewlabels.methods.simmatch import SimMatch
 from fewlabels.methods.softmatch import SoftMatch
 from fewlabels.methods.supervised import Supervised
 from fewlabels.methods.two_step_autoencoder import TwoStepAutoencoder
@@ -44,11 +46,13 @@ _ALL: tuple[type[SemiSupervisedClassifier], ...] = (
     MeanTeacher,
     VAT,
     MixMatch,
+    ReMixMatch,
     UDA,
     FixMatch,
     FlexMatch,
     FreeMatch,
     SoftMatch,
+    SimMatch,
 )
 METHODS = {method_name(method): method for method in _ALL}
 # What a comparison takes when nothing is said: the four ideas that the project began with.

@@ -173,6 +173,7 @@ class Session:
                 unlabeled=None if unlabeled_rows is None else pool.take(unlabeled_rows, self.device),
                 views=views,
                 progress=0.0,
+                labeled_rows=chosen,
                 unlabeled_rows=None if unlabeled_rows is None else torch.from_numpy(unlabeled_rows).to(self.device),
             )
 

@@ -35,8 +35,8 @@ class Batch:
         Makes random views of them.
     progress : float
         Share of the stage that is done, in [0, 1).
-    unlabeled_rows : Tensor or None
-        Which samples of the pool they are, int64, (batch,).
+    labeled_rows, unlabeled_rows : Tensor or None
+        Which of the labeled and of the pool samples they are, int64, (batch,).
     """
 
     labeled: Tensor
@@ -45,6 +45,7 @@ class Batch:
     unlabeled: Tensor | None
     views: Views
     progress: float
+    labeled_rows: Tensor | None = None
     unlabeled_rows: Tensor | None = None
 
 
