@@ -6,6 +6,7 @@ from fewlabels.methods.flexmatch import FlexMatch
 from fewlabels.methods.freematch import FreeMatch
 from fewlabels.methods.joint_autoencoder import JointAutoencoder
 from fewlabels.methods.mixmatch import MixMatch
+from fewlabels.methods.noisy_student import NoisyStudent
 from fewlabels.methods.pi_model import MeanTeacher, PiModel
 from fewlabels.methods.pseudo_label import PseudoLabel
 from fewlabels.methods.registry import BASIC_METHODS, METHODS, make_method, method_name
@@ -30,6 +31,7 @@ __all__ = [
     "JointAutoencoder",
     "MeanTeacher",
     "MixMatch",
+    "NoisyStudent",
     "PiModel",
     "PseudoLabel",
     "ReMixMatch",

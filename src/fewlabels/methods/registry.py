@@ -12,6 +12,7 @@ from fewlabels.methods.flexmatch import FlexMatch
 from fewlabels.methods.freematch import FreeMatch
 from fewlabels.methods.joint_autoencoder import JointAutoencoder
 from fewlabels.methods.mixmatch import MixMatch
+from fewlabels.methods.noisy_student import NoisyStudent
 from fewlabels.methods.pi_model import MeanTeacher, PiModel
 from fewlabels.methods.pseudo_label import PseudoLabel
 from fewlabels.methods.remixmatch import ReMixMatch
@@ -39,6 +40,7 @@ def method_name(method: type[SemiSupervisedClassifier]) -> str:
 _ALL: tuple[type[SemiSupervisedClassifier], ...] = (
     Supervised,
     SelfTraining,
+    NoisyStudent,
     TwoStepAutoencoder,
     JointAutoencoder,
     PseudoLabel,

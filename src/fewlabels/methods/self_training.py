@@ -256,7 +256,7 @@ class SelfTraining(SemiSupervisedClassifier):
     ) -> Iterator[Batch]:
         """Yield batches of labeled and pseudo-labeled samples."""
         order, views = np.random.default_rng(session.next_seed()), session.new_views()
-        chosen = np.flatnonzero(pseudo_labels >= 0)
+        chosen = self._members(pseudo_labels, probabilities.max(1))
         count = len(session.labeled)
         both = Rows([session.labeled.samples.cpu().numpy(), session.pool])
         given = np.eye(session.classes, dtype=np.float32)[session.labeled.targets.cpu().numpy()]
@@ -284,6 +284,11 @@ class SelfTraining(SemiSupervisedClassifier):
                 views=views,
                 progress=0.0,
             )
+
+    def _members(self, pseudo_labels: NDArray[np.int64], confidences: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return which pool samples a student learns from; one may come several times."""
+        del confidences
+        return np.flatnonzero(pseudo_labels >= 0)
 
     def _validate(self, session: Session, network: nn.Module) -> NDArray[np.bool_]:
         held_out = session.validation
