@@ -19,10 +19,10 @@ from harness import RESULTS, machine
 
 TARGETS = {"45s": 0.72, "5m": 0.82, "20m": 0.88, "60m": 0.91}
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
-    "45s": ("fix-match", {"preset": "short", "warm_start": 0.7}),
-    "5m": ("fix-match", {"preset": "short"}),
-    "20m": ("fix-match", {"preset": "short", "unlabeled_ratio": 3.0}),
-    "60m": ("fix-match", {"preset": "short", "net": "fast-wide", "unlabeled_ratio": 3.0}),
+    "45s": ("uda", {"preset": "short", "warm_start": 0.75, "teacher_decay": 0.95}),
+    "5m": ("uda", {"preset": "short"}),
+    "20m": ("uda", {"preset": "short", "net": "fast-wide"}),
+    "60m": ("uda", {"preset": "short", "net": "fast-wide"}),
 }
 
 

@@ -103,7 +103,7 @@ def measure_rates(report: Report, batch: int) -> None:
 def measure_accuracy(report: Report, folder: str, budget: str) -> None:
     """Train with 400 labels a class and measure the accuracy."""
     data = load_dataset(folder, labels_per_class=400)
-    method = make_method("fix-match", preset="short", net="fast-wide", budget=budget, device="cuda", random_state=0)
+    method = make_method("uda", preset="short", net="fast-wide", budget=budget, device="cuda", random_state=0)
     began = time.perf_counter()
     method.fit(data.labeled, data.labels, unlabeled=data.pool)
     seconds = time.perf_counter() - began

@@ -34,9 +34,9 @@ BUDGETS: dict[str, tuple[str, dict[str, Any]]] = {
     "8s": ("supervised", {}),
     "16s": ("supervised", {}),
     "32s": ("supervised", {}),
-    "60s": ("fix-match", {"preset": "short"}),
-    "120s": ("fix-match", {"preset": "short"}),
-    "300s": ("fix-match", {"preset": "short"}),
+    "60s": ("uda", {"preset": "short"}),
+    "120s": ("uda", {"preset": "short"}),
+    "300s": ("uda", {"preset": "short"}),
 }
 
 

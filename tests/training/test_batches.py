@@ -50,3 +50,14 @@ def test_a_memory_mapped_pool_does_not_stay_in_memory(tmp_path):
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "pool.npy")]
     made = subprocess.run(command, check=True, capture_output=True, text=True)
     assert int(made.stdout) < 110  # the file has 293 MiB
+
+
+def test_rows_kept_on_a_device_are_drawn_there():
+    numbers = np.arange(30, dtype=np.uint8).reshape(15, 2)
+    rows = Rows([numbers[:4], ImageRows(numbers.reshape(15, 1, 1, 2))[4:].reshape(-1, 2)])
+    assert rows.nbytes() == 30
+    before = rows.take(np.array([14, 0, 5]), torch.device("cpu"))
+    rows.keep_on(torch.device("cpu"))
+    rows.sources = []  # nothing is read from there any more
+    assert torch.equal(rows.take(np.array([14, 0, 5]), torch.device("cpu")), before)
+    assert Rows([]).nbytes() == 0

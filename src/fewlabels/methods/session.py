@@ -17,6 +17,7 @@ from fewlabels.methods.prediction import predict_logits
 from fewlabels.nets import Classifier, build_classifier
 from fewlabels.training.batches import Batch, Rows, shuffled_batches
 from fewlabels.training.budget import Clock, parse_seconds, seconds_per_step
+from fewlabels.training.device import has_room
 from fewlabels.training.loop import EVALUATIONS, Loss, train
 from fewlabels.training.monitor import Monitor
 from fewlabels.training.recipe import Recipe
@@ -98,6 +99,8 @@ class Session:
         self.to_fill = Rows([]) if to_fill is None else to_fill
         self._drawn = 0
         self._sample = self.everything.sample(_SAMPLE, device)
+        if has_room(device, pool.nbytes()):
+            pool.keep_on(device)
 
     @property
     def everything(self) -> Rows:

@@ -60,8 +60,8 @@ class UDA(OnlineClassifier):
             "threshold": 0.0,
             "temperature": 0.5,
             "unlabeled_ratio": 2.0,
-            "warm_start": 0.35,
-            "second_rate": 0.25,
+            "warm_start": 0.3,
+            "second_rate": 0.5,
             "teacher_decay": 0.99,
             "view": "medium",
         }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from torch import nn
 
 from fewlabels.nets.classifier import Classifier, Encoder
 from fewlabels.nets.fast import FastNet, MapDecoder
 from fewlabels.nets.notebook import NotebookDecoder, NotebookEncoder, notebook_head
 from fewlabels.nets.output import OutputLinear
+from fewlabels.nets.residual import ResNet18, WideResNet
 from fewlabels.nets.vector import VectorDecoder, VectorEncoder
 from fewlabels.storage.errors import InputError, nearest
 
@@ -15,11 +19,19 @@ NETS = {
     "auto": "fast for images, mlp for vectors",
     "fast": "whitening stem and three stages of 32, 64 and 128 channels",
     "fast-wide": "the same with 64, 128 and 256 channels",
+    "wrn-28-2": "wide residual net of 28 layers, that of most published results on CIFAR",
+    "wrn-37-2": "the same with a fourth stage, that of most published results on STL-10",
+    "resnet-18": "residual net of 18 layers in its form for small images",
     "notebook": "five convolutions of 32 channels without padding, a dense layer on all of the last map",
     "notebook-autoencoder": "the same with max-pooling, dense layers of 25, 15 and the classes on the code",
     "mlp": "two hidden layers of 128 and 64 units, for vectors",
 }
 _SMALLEST = 4
+_RESIDUAL: dict[str, Callable[[int, tuple[int, int]], Encoder]] = {
+    "wrn-28-2": WideResNet,
+    "wrn-37-2": partial(WideResNet, stages=4),
+    "resnet-18": ResNet18,
+}
 _WIDTHS = {"fast": (32, 64, 128), "fast-wide": (64, 128, 256)}
 
 
@@ -54,6 +66,9 @@ def build_classifier(net: str, sample_shape: tuple[int, ...], classes: int, *, d
     size, channels = (sample_shape[0], sample_shape[1]), sample_shape[2]
     if name in _WIDTHS:
         encoder = FastNet(channels, size, _WIDTHS[name])
+        return Classifier(encoder, _linear_head(encoder.feature_size, classes, dropout), channels)
+    if name in _RESIDUAL:
+        encoder = _RESIDUAL[name](channels, size)
         return Classifier(encoder, _linear_head(encoder.feature_size, classes, dropout), channels)
     pooled = name == "notebook-autoencoder"
     encoder = NotebookEncoder(channels, size, pooled=pooled)

@@ -63,6 +63,7 @@ class Rows:
         flat = [part for source in sources for part in (source.sources if isinstance(source, Rows) else [source])]
         self.sources: list[Any] = [source for source in flat if len(source)]
         self.starts = np.cumsum([0] + [len(source) for source in self.sources])
+        self._resident: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -74,6 +75,8 @@ class Rows:
 
     def take(self, rows: NDArray[np.int64], device: torch.device) -> Tensor:
         """Return the rows asked for, in that order, as a tensor on `device`."""
+        if self._resident is not None:
+            return self._resident[torch.from_numpy(rows).to(device)]
         if len(self.sources) == 1:
             values = np.asarray(self.sources[0][rows])
         else:
@@ -84,6 +87,17 @@ class Rows:
             for index, part in parts.items():
                 values[which == index] = part
         return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+    def keep_on(self, device: torch.device) -> None:
+        """Copy all rows to a device once, so that batches are drawn there."""
+        self._resident = self.take(np.arange(len(self)), device) if len(self) else None
+
+    def nbytes(self) -> int:
+        """Return how much memory all rows take as they are stored."""
+        if not len(self):
+            return 0
+        one = np.asarray(self.sources[0][:1])
+        return one.nbytes * len(self)
 
     def chunks(self, size: int, device: torch.device) -> Iterator[Tensor]:
         """Yield all rows in order, at most `size` at a time; memory-mapped files do not stay in memory."""

@@ -30,3 +30,17 @@ def choose_device(device: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {device!r} is not available here; use 'auto' or 'cpu'") from error
     return chosen
+
+
+def has_room(device: torch.device, nbytes: int) -> bool:
+    """Say whether data of that size may be kept on a device: a GPU with four times as much memory free.
+
+    Examples
+    --------
+    >>> has_room(torch.device("cpu"), 1)  # it is in this memory already, or on disk to spare it
+    False
+    """
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return 4 * nbytes <= free
