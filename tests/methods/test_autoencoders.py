@@ -114,3 +114,13 @@ def test_settings_out_of_range_are_refused(settings, color_images):
         JointAutoencoder(**settings).fit(*color_images)
     with pytest.raises(InputError, match=f"{next(iter(settings))}="):
         TwoStepAutoencoder(**settings).fit(*color_images)
+
+
+@pytest.mark.parametrize("method", [TwoStepAutoencoder, JointAutoencoder])
+@pytest.mark.parametrize("features", [1, 2])
+def test_few_features_do_not_blow_up_the_decoder(method, features):
+    generator = np.random.default_rng(0)
+    for seed in range(4):
+        X = (10 * generator.normal(size=(30, features))).astype(np.float32)
+        fitted = method(steps=60, random_state=seed).fit(X, (X[:, 0] > 0).astype(int))
+        assert fitted.reconstruction_error(X) < 1

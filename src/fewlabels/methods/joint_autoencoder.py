@@ -113,6 +113,7 @@ class JointAutoencoder(AutoencoderClassifier):
             stage="classifier and autoencoder",
             batches=lambda: session.batches(unlabeled_size=round(self.unlabeled_ratio * self.batch_size)),
             classifier=nets.classifier,
+            rate_factors=self._decoder_rate(session),
             after_step=None if self._teacher is None else self._teacher.update,
             **self._length(session),
         )

@@ -21,6 +21,9 @@ from fewlabels.views import ImageViews, Views
 _CHUNK = 500
 
 
+_FEW_FEATURES = 8
+
+
 class Autoencoder(nn.Module):
     """A classifier's encoder with a decoder behind it, for joint training.
 
@@ -111,6 +114,14 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
             total += error * len(stored)
             count += len(stored)
         return total / count
+
+    def _decoder_rate(self, session: Session) -> dict[str, float]:
+        """Return the decoder's learning rate as a multiple of the others', as an argument of `Session.train`."""
+        if not session.is_vectors:
+            return {}
+        # The error is a mean over features: with one or two of them nothing divides the steps of the linear
+        # last layer, and they grow without bounds.
+        return {"decoder.": min(1.0, session.sample_shape[0] / _FEW_FEATURES)}
 
     def _check_settings(self) -> None:
         super()._check_settings()

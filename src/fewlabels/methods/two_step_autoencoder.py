@@ -157,6 +157,7 @@ class TwoStepAutoencoder(AutoencoderClassifier):
             epoch_samples=len(everything),
             time_share=0.5,
             recipe=replace(session.recipe, learning_rate=self.pretraining_rate),
+            rate_factors=self._decoder_rate(session),
             **length,
         )
 
