@@ -5,6 +5,7 @@ from fewlabels.methods.fixmatch import FixMatch
 from fewlabels.methods.flexmatch import FlexMatch
 from fewlabels.methods.freematch import FreeMatch
 from fewlabels.methods.joint_autoencoder import JointAutoencoder
+from fewlabels.methods.kmeans_features import KMeansFeatures
 from fewlabels.methods.mixmatch import MixMatch
 from fewlabels.methods.noisy_student import NoisyStudent
 from fewlabels.methods.pi_model import MeanTeacher, PiModel
@@ -29,6 +30,7 @@ __all__ = [
     "FlexMatch",
     "FreeMatch",
     "JointAutoencoder",
+    "KMeansFeatures",
     "MeanTeacher",
     "MixMatch",
     "NoisyStudent",

@@ -26,6 +26,7 @@ from fewlabels.methods.prediction import output_chunks, predict_logits
 from fewlabels.methods.samples import is_images, read_images, read_pool_vectors
 from fewlabels.methods.session import Session, TrainingSet
 from fewlabels.methods.targets import held_out_rows, read_targets
+from fewlabels.nets import Classifier, build_classifier
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.training.batches import Batch, Rows
 from fewlabels.training.budget import parse_seconds
@@ -331,6 +332,10 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def _learn(self, session: Session) -> Any:
         """Train and return the classifier; methods with stages write them here."""
         raise NotImplementedError
+
+    def _empty_network(self, sample_shape: tuple[int, ...], classes: int) -> Classifier:
+        """Return the classifier with weights that are still to be read or learned."""
+        return build_classifier(self.net, sample_shape, classes, dropout=self.dropout)
 
     def _length(self, session: Session) -> dict[str, Any]:
         """Return the length of the classifier's training as arguments of `Session.train`."""

@@ -11,6 +11,7 @@ from fewlabels.methods.fixmatch import FixMatch
 from fewlabels.methods.flexmatch import FlexMatch
 from fewlabels.methods.freematch import FreeMatch
 from fewlabels.methods.joint_autoencoder import JointAutoencoder
+from fewlabels.methods.kmeans_features import KMeansFeatures
 from fewlabels.methods.mixmatch import MixMatch
 from fewlabels.methods.noisy_student import NoisyStudent
 from fewlabels.methods.pi_model import MeanTeacher, PiModel
@@ -43,6 +44,7 @@ _ALL: tuple[type[SemiSupervisedClassifier], ...] = (
     NoisyStudent,
     TwoStepAutoencoder,
     JointAutoencoder,
+    KMeansFeatures,
     PseudoLabel,
     PiModel,
     MeanTeacher,

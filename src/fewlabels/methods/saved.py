@@ -14,7 +14,7 @@ from torch import nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
-from fewlabels.nets import build_classifier, build_decoder
+from fewlabels.nets import build_decoder
 from fewlabels.storage.atomic import atomic_folder, write_bytes, write_json, write_text
 from fewlabels.storage.errors import InputError
 
@@ -115,11 +115,11 @@ def load(folder: str | Path) -> SemiSupervisedClassifier:
             method.feature_names_in_ = np.array(config["feature_names"], dtype=object)
         settings = method._resolved()
         tensors = load_file(folder / _WEIGHTS)
-        network = build_classifier(settings.net, method.sample_shape_, len(method.classes_), dropout=settings.dropout)
+        network = settings._empty_network(method.sample_shape_, len(method.classes_))
         nets: nn.Module = network
         if isinstance(method, AutoencoderClassifier):
             decoder = build_decoder(settings.net, network.encoder, method.sample_shape_)
-            bare = build_classifier(settings.net, method.sample_shape_, len(method.classes_), dropout=settings.dropout)
+            bare = settings._empty_network(method.sample_shape_, len(method.classes_))
             nets = Autoencoder(bare, decoder)
             _fill(
                 nets,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fewlabels.methods.prediction import predict_logits
-from fewlabels.nets import Classifier, build_classifier
+from fewlabels.nets import Classifier
 from fewlabels.training.batches import Batch, Rows, shuffled_batches
 from fewlabels.training.budget import Clock, parse_seconds, seconds_per_step
 from fewlabels.training.device import has_room
@@ -22,6 +22,7 @@ from fewlabels.training.loop import EVALUATIONS, Loss, train
 from fewlabels.training.monitor import Monitor
 from fewlabels.training.recipe import Recipe
 from fewlabels.views import ImageViews, VectorViews, Views
+from fewlabels.views.images import to_float
 
 if TYPE_CHECKING:
     from fewlabels.methods.base import SemiSupervisedClassifier
@@ -136,14 +137,19 @@ class Session:
     def new_classifier(self) -> Classifier:
         """Return a freshly initialized classifier, normalized by labeled and pool samples."""
         torch.manual_seed(self.next_seed())
-        network = build_classifier(self.method.net, self.sample_shape, self.classes, dropout=self.method.dropout).to(
-            self.device
-        )
+        network = self.method._empty_network(self.sample_shape, self.classes).to(self.device)
         if not self.is_vectors:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        plain = ImageViews(torch.Generator(self.device)).plain
-        network.start(self._sample if self.is_vectors else plain(self._sample))
+        self.start(network)
         return network
+
+    def start(self, network: Classifier) -> None:
+        """Give a classifier its normalization, and what else depends on the data, from labeled and pool samples."""
+        network.start(self.plain(self._sample))
+
+    def plain(self, stored: Tensor) -> Tensor:
+        """Return stored samples as a net reads them."""
+        return stored if self.is_vectors else to_float(stored)
 
     def batches(
         self, *, labeled_size: int | None = None, unlabeled_size: int = 0, pool: Rows | None = None

@@ -64,6 +64,7 @@ class UDA(OnlineClassifier):
             "second_rate": 0.5,
             "teacher_decay": 0.99,
             "view": "medium",
+            "label_smoothing": 0.2,
         }
     }
 

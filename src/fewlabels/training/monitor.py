@@ -87,6 +87,11 @@ class Monitor:
         self._sums, self._summed = {}, 0
         self._tell(event)
 
+    def conclude(self, accuracies: dict[str, float]) -> None:
+        """Pass on that a stage without steps or losses of its own is done."""
+        event = {**self._stage, "step": 1, "steps": 1, "seconds": self.seconds}
+        self._tell(event | {"gradient_images": self.gradient_images} | accuracies)
+
     def _tell(self, event: Event) -> None:
         if event["step"]:
             self.history.append(event)

@@ -71,7 +71,7 @@ class ProgressBar:
             self._stage_began = event["seconds"]
             return
         seconds = max(event["seconds"] - self._stage_began, 1e-9)
-        figures = f"loss {event['loss']:.3f}  {event['step'] / seconds:.1f} steps/s"
+        figures = f"loss {event['loss']:.3f}  {event['step'] / seconds:.1f} steps/s" if "loss" in event else ""
         if "validation_accuracy" in event:
             figures += f"  validation {event['validation_accuracy']:.1%}"
         self._progress.update(self._task, completed=event["step"], description=description, figures=figures)
