@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fewlabels import InputError
-from fewlabels.methods import UDA, FixMatch, fixmatch
+from fewlabels.methods import UDA, VAT, FixMatch, MixMatch, ReMixMatch, fixmatch
 
 
 def test_the_warm_start_learns_from_labels_alone(color_images):
@@ -55,6 +55,22 @@ def test_a_budget_with_a_warm_start_is_kept_and_its_steps_repeat_the_run(color_i
     assert repeated.stage_steps_ == timed.stage_steps_
     for a, b in zip(timed.network_.parameters(), repeated.network_.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("method", "passes"),
+    [
+        (MixMatch(guesses=2), 2),
+        (ReMixMatch(strong_views=3), 6),
+        (ReMixMatch(strong_views=1, strong_weight=0, rotation_weight=0), 2),
+        (VAT(), 3),
+        (FixMatch(unlabeled_ratio=1), 1),
+    ],
+)
+def test_all_views_that_go_backward_are_counted(method, passes, color_images):
+    X, y = color_images
+    method.set_params(steps=2, batch_size=16, random_state=0).fit(X, y, unlabeled=X)
+    assert method.gradient_images_ == 2 * 16 * (1 + passes)
 
 
 @pytest.mark.parametrize(

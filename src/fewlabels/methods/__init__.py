@@ -6,6 +6,7 @@ from fewlabels.methods.flexmatch import FlexMatch
 from fewlabels.methods.freematch import FreeMatch
 from fewlabels.methods.joint_autoencoder import JointAutoencoder
 from fewlabels.methods.kmeans_features import KMeansFeatures
+from fewlabels.methods.masked_autoencoder import MaskedAutoencoder
 from fewlabels.methods.mixmatch import MixMatch
 from fewlabels.methods.noisy_student import NoisyStudent
 from fewlabels.methods.pi_model import MeanTeacher, PiModel
@@ -14,12 +15,14 @@ from fewlabels.methods.registry import BASIC_METHODS, METHODS, make_method, meth
 from fewlabels.methods.remixmatch import ReMixMatch
 from fewlabels.methods.saved import load
 from fewlabels.methods.self_training import SelfTraining
+from fewlabels.methods.simclr import SimCLR
 from fewlabels.methods.simmatch import SimMatch
 from fewlabels.methods.softmatch import SoftMatch
 from fewlabels.methods.supervised import Supervised
 from fewlabels.methods.two_step_autoencoder import TwoStepAutoencoder
 from fewlabels.methods.uda import UDA
 from fewlabels.methods.vat import VAT
+from fewlabels.methods.vicreg import VICReg
 
 __all__ = [
     "BASIC_METHODS",
@@ -31,6 +34,7 @@ __all__ = [
     "FreeMatch",
     "JointAutoencoder",
     "KMeansFeatures",
+    "MaskedAutoencoder",
     "MeanTeacher",
     "MixMatch",
     "NoisyStudent",
@@ -39,10 +43,12 @@ __all__ = [
     "ReMixMatch",
     "SelfTraining",
     "SemiSupervisedClassifier",
+    "SimCLR",
     "SimMatch",
     "SoftMatch",
     "Supervised",
     "TwoStepAutoencoder",
+    "VICReg",
     "load",
     "make_method",
     "method_name",

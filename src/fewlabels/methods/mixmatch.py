@@ -75,6 +75,7 @@ class MixMatch(OnlineClassifier):
         if batch.unlabeled is None:
             return super().loss(nets, batch)
         labeled = getattr(batch.views, self.view)(batch.labeled)
+        batch.pool_passes = self.guesses
         views = [batch.views.jittered(batch.unlabeled) for _ in range(self.guesses)]
         teacher = nets if self._teacher is None else self._teacher.nets
         found = torch.stack([probabilities(teacher, view) for view in views]).mean(0)

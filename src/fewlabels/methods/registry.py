@@ -12,18 +12,21 @@ from fewlabels.methods.flexmatch import FlexMatch
 from fewlabels.methods.freematch import FreeMatch
 from fewlabels.methods.joint_autoencoder import JointAutoencoder
 from fewlabels.methods.kmeans_features import KMeansFeatures
+from fewlabels.methods.masked_autoencoder import MaskedAutoencoder
 from fewlabels.methods.mixmatch import MixMatch
 from fewlabels.methods.noisy_student import NoisyStudent
 from fewlabels.methods.pi_model import MeanTeacher, PiModel
 from fewlabels.methods.pseudo_label import PseudoLabel
 from fewlabels.methods.remixmatch import ReMixMatch
 from fewlabels.methods.self_training import SelfTraining
+from fewlabels.methods.simclr import SimCLR
 from fewlabels.methods.simmatch import SimMatch
 from fewlabels.methods.softmatch import SoftMatch
 from fewlabels.methods.supervised import Supervised
 from fewlabels.methods.two_step_autoencoder import TwoStepAutoencoder
 from fewlabels.methods.uda import UDA
 from fewlabels.methods.vat import VAT
+from fewlabels.methods.vicreg import VICReg
 from fewlabels.storage.errors import InputError, nearest
 
 
@@ -44,6 +47,9 @@ _ALL: tuple[type[SemiSupervisedClassifier], ...] = (
     NoisyStudent,
     TwoStepAutoencoder,
     JointAutoencoder,
+    MaskedAutoencoder,
+    SimCLR,
+    VICReg,
     KMeansFeatures,
     PseudoLabel,
     PiModel,

@@ -142,6 +142,7 @@ class ReMixMatch(OnlineClassifier):
         targets = sharpened(aligned(found, self._state.given, self._state.seen.value), self.temperature)
         self._state.seen.update(found.mean(0))
         labeled = getattr(batch.views, self.view)(batch.labeled)
+        batch.pool_passes = self.strong_views + 1 + (self.strong_weight > 0) + isinstance(nets, TurnTeller)
         strong = [batch.views.strong(batch.unlabeled) for _ in range(self.strong_views)]
         given = F.one_hot(batch.targets, found.shape[1]).to(targets.dtype)
         mixed, wanted = mixup(

@@ -37,6 +37,8 @@ class Batch:
         Share of the stage that is done, in [0, 1).
     labeled_rows, unlabeled_rows : Tensor or None
         Which of the labeled and of the pool samples they are, int64, (batch,).
+    pool_passes : int
+        How often each pool sample goes forward and backward in the step; a loss that takes several views says so.
     """
 
     labeled: Tensor
@@ -47,6 +49,7 @@ class Batch:
     progress: float
     labeled_rows: Tensor | None = None
     unlabeled_rows: Tensor | None = None
+    pool_passes: int = 1
 
 
 class Rows:

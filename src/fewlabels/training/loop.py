@@ -85,7 +85,7 @@ def train(
             average.update()
         if after_step is not None:
             after_step()
-        unlabeled = 0 if batch.unlabeled is None else len(batch.unlabeled)
+        unlabeled = 0 if batch.unlabeled is None else batch.pool_passes * len(batch.unlabeled)
         monitor.add({name: value.detach() for name, value in losses.items()}, len(batch.labeled) + unlabeled)
         done = step + 1
         if monitor.is_due(done, steps) or done in looks:

@@ -12,6 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from fewlabels.views.crops import ResizedCrops
 from fewlabels.views.randaugment import RandAugment
 
 
@@ -99,6 +100,14 @@ class ImageViews:
     @cached_property
     def _randaugment(self) -> RandAugment:
         return RandAugment(self.generator, self.operations, self.flip, self.shift, self.cutout)
+
+    def cropped(self, images: Tensor) -> Tensor:
+        """Return random parts of the images, resized to their size, with other colors."""
+        return self._crops(images)
+
+    @cached_property
+    def _crops(self) -> ResizedCrops:
+        return ResizedCrops(self.generator, self.flip)
 
     def masked(self, images: Tensor, share: float, patch: int) -> tuple[Tensor, Tensor]:
         """Return images with random patches turned gray, and the mask.

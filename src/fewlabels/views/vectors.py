@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+_REPLACED = 0.2
+
 
 @dataclass
 class VectorViews:
@@ -54,6 +56,10 @@ class VectorViews:
     def strong(self, vectors: Tensor) -> Tensor:
         """Return the vectors with Gaussian noise."""
         return self.noisy(vectors, self.noise)
+
+    def cropped(self, vectors: Tensor) -> Tensor:
+        """Return the vectors with a fifth of the features replaced by another row's, and Gaussian noise."""
+        return self.noisy(self.masked(vectors, _REPLACED, 1)[0], self.noise)
 
     def strong_and_original(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return strong views, and the vectors."""

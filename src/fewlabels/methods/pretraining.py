@@ -1,0 +1,148 @@
+"""What the methods share that first learn an encoder without labels, then a classifier from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.session import Session
+from fewlabels.methods.supervised import labeled_loss
+from fewlabels.nets import Classifier
+from fewlabels.storage.errors import InputError
+from fewlabels.training.batches import Batch
+
+
+class Projected(nn.Module):
+    """An encoder of raw inputs, and a projection of its features that only pretraining uses.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Whose encoder is trained.
+    width, size : int
+        Units of the hidden layer, length of a projection.
+    """
+
+    def __init__(self, classifier: Classifier, width: int, size: int) -> None:
+        super().__init__()
+        self.encoder = classifier.encoder
+        self._normalize = classifier.normalize
+        self.projection = nn.Sequential(
+            nn.Linear(classifier.encoder.feature_size, width, bias=False),
+            nn.BatchNorm1d(width),
+            nn.ReLU(),
+            nn.Linear(width, size),
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return projections, float32, (batch, size)."""
+        return self.projection(self.encoder(self._normalize(inputs))).float()  # type: ignore[no-any-return]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class PretrainedClassifier(SemiSupervisedClassifier):
+    """Base of methods in two steps: an encoder learns from all samples, then a classifier starts from it.
+
+    Step 1 draws batches from labeled and pool samples together, their labels not used, and minimizes `view_loss` of
+    the projections of two views. Step 2 minimizes the cross-entropy on the labeled samples.
+
+    See `SemiSupervisedClassifier` for the other parameters and attributes.
+
+    Parameters
+    ----------
+    pretraining_steps, pretraining_epochs : optional
+        Length of step 1: steps, or passes over all samples; with neither, as many steps as step 2, or half of the
+        budget.
+    pretraining_batch : int
+        Samples in a batch of step 1, at least 2.
+    pretraining_rate : float
+        Peak learning rate of step 1, > 0.
+    projection_width, projection_size : int
+        Units of the projection's hidden layer and of its output, at least 1.
+    freeze : bool
+        Leave the encoder as it is in step 2.
+    encoder_rate : float
+        The encoder's learning rate in step 2 as a multiple of the head's, in (0, 1].
+    """
+
+    pretraining_steps: int | None = None
+    pretraining_epochs: float | None = None
+    pretraining_batch: int = 256
+    pretraining_rate: float = 0.12
+    projection_width: int = 256
+    projection_size: int = 64
+    freeze: bool = False
+    encoder_rate: float = 0.5
+
+    def view_loss(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
+        """Return the named loss terms of the projections of two views of the same samples, (batch, size)."""
+        raise NotImplementedError
+
+    def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return step 1's loss for projected nets, else step 2's cross-entropy on the labeled samples."""
+        if isinstance(nets, Projected):
+            assert batch.unlabeled is not None
+            both = torch.cat([batch.views.cropped(batch.unlabeled), batch.views.cropped(batch.unlabeled)])
+            batch.pool_passes = 2
+            first, second = nets(both).chunk(2)
+            return self.view_loss(first, second)
+        if self.freeze:
+            nets.encoder.eval()  # type: ignore[union-attr]
+        return {"supervised": labeled_loss(nets, batch, view=self.view, label_smoothing=self.label_smoothing)}
+
+    def _learn(self, session: Session) -> Any:
+        session.monitor.stage_count = 2
+        network = session.new_classifier()
+        torch.manual_seed(session.next_seed())
+        nets = Projected(network, self.projection_width, self.projection_size).to(session.device)
+        length: dict[str, Any] = {"steps": self.pretraining_steps, "epochs": self.pretraining_epochs}
+        classifier_length = self._length(session)
+        if length == {"steps": None, "epochs": None}:
+            length["steps"] = classifier_length.get("steps")
+            if classifier_length.get("epochs"):
+                passes = classifier_length["epochs"] * len(session.labeled)
+                length["steps"] = max(1, round(passes / self.batch_size))
+        everything = session.everything
+        session.train(
+            nets,
+            partial(self.loss, nets),
+            stage="encoder",
+            batches=lambda: session.batches(labeled_size=0, unlabeled_size=self.pretraining_batch, pool=everything),
+            epoch_samples=round(len(everything) * self.batch_size / self.pretraining_batch),
+            time_share=0.5,
+            recipe=replace(session.recipe, learning_rate=self.pretraining_rate),
+            **length,
+        )
+        if self.freeze:
+            network.encoder.requires_grad_(False)
+        session.train(
+            network,
+            partial(self.loss, network),
+            stage="classifier",
+            classifier=network,
+            rate_factors={"encoder.": self.encoder_rate},
+            **classifier_length,
+        )
+        return network
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if not 0 < self.encoder_rate <= 1:
+            raise InputError(f"encoder_rate={self.encoder_rate} is not in (0, 1]")
+        if not self.pretraining_rate > 0:
+            raise InputError(f"pretraining_rate={self.pretraining_rate} is not above 0")
+        for name, least in (("pretraining_batch", 2), ("projection_width", 1), ("projection_size", 1)):
+            value = getattr(self, name)
+            if value != int(value) or value < least:
+                raise InputError(f"{name}={value} is not a whole number of at least {least}")
+        if self.pretraining_steps is not None and self.pretraining_epochs is not None:
+            raise InputError("pretraining_steps and pretraining_epochs are given; give one of them")
+        for name in ("pretraining_steps", "pretraining_epochs"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"{name}={value} is not above 0")

@@ -1,0 +1,107 @@
+"""Methods that pretrain an encoder on views: their losses by hand, and their two steps."""
+
+import numpy as np
+import pytest
+import torch
+
+from fewlabels import InputError
+from fewlabels.methods import MaskedAutoencoder, SimCLR, TwoStepAutoencoder, VICReg
+from fewlabels.methods.simclr import contrast
+from fewlabels.methods.vicreg import covariance, missing_variance
+
+
+def test_simclrs_loss_is_the_papers():
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, 3, 4, generator=generator)
+    z = torch.cat([first, second])
+    z = z / z.norm(dim=1, keepdim=True)
+    total = 0.0
+    for i in range(6):
+        j = (i + 3) % 6
+        others = [torch.exp(z[i] @ z[k] / 0.5) for k in range(6) if k != i]
+        total -= torch.log(torch.exp(z[i] @ z[j] / 0.5) / sum(others))
+    assert torch.isclose(contrast(first, second, 0.5), total / 6)
+
+
+def test_equal_views_of_different_samples_are_easily_told():
+    views = torch.eye(4)
+    assert contrast(views, views, 0.05) < 1e-6 < contrast(views, views.roll(1, 0), 0.05)
+
+
+def test_vicregs_terms_are_the_papers():
+    projections = torch.tensor([[0.0, 1.0], [0.4, 3.0], [0.2, 2.0]])
+    spreads = [np.sqrt(np.var([0, 0.4, 0.2], ddof=1) + 1e-4), np.sqrt(np.var([1, 3, 2], ddof=1) + 1e-4)]
+    by_hand = sum(max(0, 1 - spread) for spread in spreads) / 2
+    assert missing_variance(projections).item() == pytest.approx(by_hand, rel=1e-5)
+    shared = np.cov(projections.numpy().T)[0, 1]
+    assert covariance(projections).item() == pytest.approx(2 * shared**2 / 2, rel=1e-5)
+    other = projections + torch.tensor([1.0, 0.0])
+    losses = VICReg().view_loss(projections, other)
+    assert losses["invariance"].item() == pytest.approx(25 * 0.5)
+    assert losses["variance"].item() == pytest.approx(25 * 2 * by_hand, rel=1e-5)
+    assert losses["covariance"].item() == pytest.approx(2 * shared**2, rel=1e-5)
+
+
+@pytest.mark.parametrize("method", [SimCLR, VICReg])
+def test_the_classifier_starts_from_the_pretrained_encoder(method, color_images):
+    X, y = color_images
+    settings = {"pretraining_steps": 6, "pretraining_batch": 32, "random_state": 0, "precision": "float32"}
+    fitted = method(steps=1, learning_rate=1e-9, freeze=True, **settings).fit(X, y, unlabeled=X)
+    assert fitted.stage_steps_ == {"encoder": 6, "classifier": 1}
+    # Two views of each sample of a batch go forward and backward.
+    assert fitted.gradient_images_ == 6 * 2 * 32 + 128
+    shorter = method(steps=1, learning_rate=1e-9, freeze=True, **settings | {"pretraining_steps": 1})
+    shorter.fit(X, y, unlabeled=X)
+    name = "encoder.stages.0.first.weight"
+    assert not torch.equal(fitted.network_.state_dict()[name], shorter.network_.state_dict()[name])
+    assert fitted.history_[0]["stage"] == "encoder"
+
+
+@pytest.mark.parametrize("method", [SimCLR, VICReg])
+def test_a_frozen_encoder_stays_as_pretraining_left_it(method, color_images):
+    X, y = color_images
+    settings = {"pretraining_steps": 2, "pretraining_batch": 16, "random_state": 0}
+    states = [
+        method(steps=steps, freeze=True, **settings).fit(X, y, unlabeled=X).network_.encoder.state_dict()
+        for steps in (1, 5)
+    ]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    moved = method(steps=5, **settings).fit(X, y, unlabeled=X).network_.encoder.state_dict()
+    assert any(not torch.equal(states[0][key], moved[key]) for key in moved)
+
+
+def test_contrast_falls_while_the_encoder_learns(digits):
+    images, labels = digits
+    method = SimCLR(steps=5, pretraining_steps=60, pretraining_batch=64, random_state=0)
+    method.fit(images[:100], labels[:100], unlabeled=images[100:])
+    losses = [event["loss"] for event in method.history_ if event["stage"] == "encoder"]
+    assert np.mean(losses[-10:]) < np.mean(losses[:5]) - 0.5
+
+
+def test_a_masked_autoencoder_is_judged_by_what_was_hidden(color_images):
+    method = MaskedAutoencoder(steps=4, random_state=0)
+    assert (method.mask, method.masked_weight, method.consistency_weight) == (0.6, 1.0, 0.0)
+    assert isinstance(method, TwoStepAutoencoder)
+    X, y = color_images
+    assert set(method.fit(X, y, unlabeled=X).stage_steps_) == {"autoencoder", "classifier"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"encoder_rate": 0},
+        {"pretraining_rate": 0},
+        {"pretraining_batch": 1},
+        {"projection_size": 0},
+        {"pretraining_steps": 0},
+        {"temperature": 0},
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, color_images):
+    with pytest.raises(InputError, match=f"{next(iter(settings))}="):
+        SimCLR(**settings).fit(*color_images)
+
+
+def test_two_lengths_are_refused(color_images):
+    with pytest.raises(InputError, match="give one of them"):
+        VICReg(pretraining_steps=3, pretraining_epochs=1).fit(*color_images)
