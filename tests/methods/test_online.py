@@ -1,5 +1,6 @@
 """What all methods share that take labeled and pool samples in the same step."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -28,6 +29,16 @@ def test_the_second_rate_is_a_share_of_the_first(color_images):
         peaks[event["stage"]] = max(peaks.get(event["stage"], 0), event["learning_rate"])
     assert peaks["labeled samples alone"] == pytest.approx(0.2, rel=0.15)
     assert peaks["classifier"] == pytest.approx(0.05, rel=0.15)
+
+
+def test_without_a_second_rate_both_stages_share_one_schedule(color_images):
+    X, y = color_images
+    settings = {"steps": 40, "learning_rate": 0.2, "batch_size": 8, "unlabeled_ratio": 1.0, "random_state": 0}
+    method = FixMatch(**settings, warm_start=0.5, second_rate=0.0).fit(X, y, unlabeled=X)
+    alone = FixMatch(**settings).fit(X, y, unlabeled=X)
+    rates = [event["learning_rate"] for event in method.history_]
+    assert np.allclose(rates, [event["learning_rate"] for event in alone.history_])
+    assert method.stage_steps_ == {"labeled samples alone": 20, "classifier": 20}
 
 
 def test_an_averaged_teacher_guesses_and_is_what_remains(color_images, monkeypatch):
@@ -80,7 +91,7 @@ def test_all_views_that_go_backward_are_counted(method, passes, color_images):
         {"teacher_decay": 1.0},
         {"unlabeled_ratio": 0},
         {"unlabeled_weight": -1},
-        {"second_rate": 0},
+        {"second_rate": -1},
         {"threshold": 1.0},
     ],
 )

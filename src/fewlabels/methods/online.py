@@ -33,8 +33,8 @@ class OnlineClassifier(SemiSupervisedClassifier):
     warm_start : float
         Share of the steps at the start that learn from the labeled samples alone, in [0, 1).
     second_rate : float
-        Peak learning rate after the warm start as a share of `learning_rate`, > 0: a high one would unlearn
-        what the warm start has brought.
+        Peak learning rate after the warm start as a share of `learning_rate`, at least 0: a high one would unlearn
+        what the warm start has brought. 0: no second rise, one schedule over all steps, for the shortest trainings.
     teacher_decay : float
         Guess the pool's classes by the moving average of the net with this decay, in [0, 1); 0: by the net
         itself.
@@ -92,11 +92,15 @@ class OnlineClassifier(SemiSupervisedClassifier):
             session.monitor.stage_count = 2
             if session.clock is not None:
                 length = {"steps": self._steps_in_time(session, nets, network)}
-            self._train(
-                session, nets, network, "labeled samples alone", _part(length, self.warm_start), with_pool=False
-            )
-            length = _part(length, 1 - self.warm_start)
-            length["recipe"] = replace(session.recipe, learning_rate=self.second_rate * session.recipe.learning_rate)
+            if self.second_rate == 0:
+                first = replace(session.recipe, part=(0.0, self.warm_start))
+                second = replace(session.recipe, part=(self.warm_start, 1.0))
+            else:
+                first = session.recipe
+                second = replace(first, learning_rate=self.second_rate * first.learning_rate)
+            settings = _part(length, self.warm_start) | {"recipe": first}
+            self._train(session, nets, network, "labeled samples alone", settings, with_pool=False)
+            length = _part(length, 1 - self.warm_start) | {"recipe": second}
         if self.teacher_decay > 0:
             self._teacher = WeightAverage(network, self.teacher_decay, ramp=self.warm_start == 0)
         self._train(session, nets, network, "classifier", length, with_pool=True)
@@ -142,11 +146,11 @@ class OnlineClassifier(SemiSupervisedClassifier):
         for name in ("warm_start", "teacher_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)} is not in [0, 1)")
-        for name in ("unlabeled_ratio", "second_rate"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name}={getattr(self, name)} is not above 0")
-        if self.unlabeled_weight < 0:
-            raise InputError(f"unlabeled_weight={self.unlabeled_weight} is below 0")
+        if not self.unlabeled_ratio > 0:
+            raise InputError(f"unlabeled_ratio={self.unlabeled_ratio} is not above 0")
+        for name in ("unlabeled_weight", "second_rate"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name}={getattr(self, name)} is below 0")
 
 
 def _part(length: dict[str, Any], share: float) -> dict[str, Any]:

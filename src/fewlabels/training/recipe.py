@@ -40,6 +40,8 @@ class Recipe:
         Of the exponential moving average of the weights that training ends with; 0 for none.
     precision : torch.dtype
         Of the arithmetic under autocast: float32 or bfloat16.
+    part : tuple of float
+        Where on the schedule this call begins and ends, as shares of it: several calls may share one.
     """
 
     optimizer: str = "muon"
@@ -50,6 +52,7 @@ class Recipe:
     warmup: float = 0.2
     ema_decay: float = 0.0
     precision: torch.dtype = torch.float32
+    part: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         for value, known, what in (
@@ -65,7 +68,8 @@ class Recipe:
         """Return the share of the peak rate that step number `step` of `steps` (from 0) uses."""
         if self.schedule == "constant":
             return 1.0
-        position = (step + 0.5) / steps
+        begin, end = self.part
+        position = begin + (end - begin) * (step + 0.5) / steps
         if position < self.warmup:
             return position / self.warmup
         return (1 - position) / (1 - self.warmup)
