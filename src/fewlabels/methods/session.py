@@ -275,7 +275,7 @@ class Session:
         assert self.clock is not None
         kept, drawn, state = copy.deepcopy(nets.state_dict()), self._drawn, torch.get_rng_state()
 
-        def run(count: int) -> None:
+        def run(count: int, after_step: Callable[[], None]) -> None:
             train(
                 nets,
                 batches(),
@@ -285,6 +285,7 @@ class Session:
                 stage="timing",
                 recipe=self.recipe if recipe is None else recipe,
                 rate_factors=rate_factors,
+                after_step=after_step,
             )
 
         found = seconds_per_step(run, self.clock.left())
@@ -336,9 +337,11 @@ class Session:
         return elapsed * len(rows) / len(some)
 
     def _seconds_to_look(self, classifier: Classifier) -> float:
-        began = time.perf_counter()
-        self.accuracies(classifier)
-        return time.perf_counter() - began
+        for _ in range(2):  # the first time chooses kernels and allocates
+            began = time.perf_counter()
+            self.accuracies(classifier)
+            elapsed = time.perf_counter() - began
+        return elapsed
 
     def logits(self, classifier: Classifier, rows: Rows, *, flip: bool | None = None) -> NDArray[np.floating]:
         """Return a classifier's outputs in the training's own precision, (n, classes).

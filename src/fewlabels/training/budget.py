@@ -63,23 +63,29 @@ class Clock:
         return self.deadline - time.perf_counter() - self.reserved
 
 
-def seconds_per_step(run_steps: Callable[[int], None], available: float) -> float:
+def seconds_per_step(run_steps: Callable[[int, Callable[[], None]], None], available: float) -> float:
     """Return the duration of a step, measured on a few.
 
     Parameters
     ----------
     run_steps : callable
-        Runs that many steps.
+        Runs that many steps, and calls what it is given after each.
     available : float
         Seconds that there are for all steps: the trial takes a small part of them.
     """
-    run_steps(2)  # the first steps allocate and choose kernels
-    count = 1
+    ends: list[float] = []
+
+    def note() -> None:
+        ends.append(time.perf_counter())
+
+    run_steps(2, note)  # the first steps allocate and choose kernels
+    count = 2
     while True:
-        start = time.perf_counter()
-        run_steps(count)
-        elapsed = time.perf_counter() - start
+        ends.clear()
+        run_steps(count, note)
+        # From the end of the first step on: what goes before the steps is paid once a training.
+        elapsed = ends[-1] - ends[0]
         # Long enough that the clock and the machine's hiccups do not matter, short beside the budget.
         if elapsed > min(2.0, 0.03 * available) or count >= 128:
-            return elapsed / count
+            return elapsed / (count - 1)
         count *= 2
