@@ -21,8 +21,15 @@ every_method = pytest.mark.parametrize("name", METHODS)
 every_trained_net = pytest.mark.parametrize("name", [name for name in METHODS if name != "kmeans-features"])
 
 # Short trainings: what is checked is the contract, and the data sets are a few blobs.
-BRIEF = {"steps": 30, "rounds": 1, "pretraining_steps": 3, "pretraining_batch": 16, "centroids": 30, "patches": 1000}
-BRIEF |= {"unlabeled_ratio": 1.0}
+BRIEF = {
+    "steps": 30,
+    "rounds": 1,
+    "pretraining_steps": 3,
+    "pretraining_batch": 16,
+    "centroids": 30,
+    "patches": 1000,
+    "unlabeled_ratio": 1.0,
+}
 
 
 def brief(method, **settings):

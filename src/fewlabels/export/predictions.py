@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fewlabels.data import SkippedImage
-from fewlabels.data.decode import UnreadableImage, decode
 from fewlabels.data.listing import Listing
+from fewlabels.data.workers import decode_all
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.errors import InputError
@@ -85,10 +85,7 @@ def predict_files(
     height, width, channels = model.sample_shape_
 
     def read(file: Path) -> NDArray[np.uint8] | str:
-        try:
-            return decode(file, (height, width), gray=channels == 1)
-        except (UnreadableImage, OSError) as error:
-            return str(error)
+        return decode_all([file], size=(height, width), gray=channels == 1)[0]
 
     names = getattr(model, "class_names_", [str(name) for name in model.classes_])
     kept: list[str] = []

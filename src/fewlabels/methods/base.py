@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 from torch import Tensor, nn
 
 from fewlabels.methods.prediction import output_chunks, predict_logits
+from fewlabels.methods.ranges import check_whole, check_within
 from fewlabels.methods.samples import is_images, read_images, read_pool_vectors
 from fewlabels.methods.session import Session, TrainingSet
 from fewlabels.methods.targets import held_out_rows, read_targets
@@ -370,17 +371,16 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             raise InputError(f"epochs={self.epochs} is not above 0")
         if self.budget is not None:
             parse_seconds(self.budget)
-        if self.batch_size != int(self.batch_size) or self.batch_size < 2:
-            raise InputError(f"batch_size={self.batch_size} is not a whole number of at least 2")
+        check_whole(self, 2, "batch_size")
         if self.view not in ("strong", "medium", "weak", "plain"):
             raise InputError(f"unknown view {self.view!r} (known: strong, medium, weak, plain)")
         if self.operations != int(self.operations) or not 0 <= self.operations <= 10:
             raise InputError(f"operations={self.operations} is not a whole number from 0 to 10")
         if self.flip not in (True, False, "auto"):
             raise InputError(f"flip={self.flip!r} is none of True, False and 'auto'")
-        for name in ("label_smoothing", "dropout", "ema_decay", "momentum", "warmup", "validation_fraction"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)} is not in [0, 1)")
+        check_within(
+            self, "[0, 1)", "label_smoothing", "dropout", "ema_decay", "momentum", "warmup", "validation_fraction"
+        )
 
     def _recipe(self, device: torch.device, *, vectors: bool) -> Recipe:
         precision = choose_precision(self.precision, device)

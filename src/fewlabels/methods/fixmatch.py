@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from fewlabels.methods.consistency import consistency, probabilities, strong_logits
-from fewlabels.methods.online import OnlineClassifier
-from fewlabels.storage.errors import InputError
+from fewlabels.methods.online import SHORT, OnlineClassifier
+from fewlabels.methods.ranges import check_within
 from fewlabels.training.batches import Batch
 
 
@@ -50,9 +50,7 @@ class FixMatch(OnlineClassifier):
     True
     """
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "short": {"threshold": 0.8, "unlabeled_ratio": 2.0, "warm_start": 0.2, "view": "medium"}
-    }
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": SHORT | {"threshold": 0.8}}
 
     threshold: float = 0.95
 
@@ -79,5 +77,4 @@ class FixMatch(OnlineClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if not 0 <= self.threshold < 1:
-            raise InputError(f"threshold={self.threshold} is not in [0, 1)")
+        check_within(self, "[0, 1)", "threshold")

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from fewlabels.methods.consistency import consistency, probabilities, strong_logits
-from fewlabels.methods.online import OnlineClassifier
+from fewlabels.methods.online import SHORT, OnlineClassifier
+from fewlabels.methods.ranges import check_not_below_zero, check_within
 from fewlabels.methods.running import RunningMean, uniform
 from fewlabels.methods.session import Session
-from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch
 
 
@@ -97,9 +97,7 @@ class FreeMatch(OnlineClassifier):
     True
     """
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "short": {"mean_decay": 0.99, "unlabeled_ratio": 2.0, "warm_start": 0.2, "view": "medium"}
-    }
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": SHORT | {"mean_decay": 0.99}}
 
     mean_decay: float = 0.999
     fairness_weight: float = 0.001
@@ -132,10 +130,8 @@ class FreeMatch(OnlineClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if not 0 <= self.mean_decay < 1:
-            raise InputError(f"mean_decay={self.mean_decay} is not in [0, 1)")
-        if self.fairness_weight < 0:
-            raise InputError(f"fairness_weight={self.fairness_weight} is below 0")
+        check_within(self, "[0, 1)", "mean_decay")
+        check_not_below_zero(self, "fairness_weight")
 
 
 def _per_frequency(values: Tensor, frequencies: Tensor) -> Tensor:

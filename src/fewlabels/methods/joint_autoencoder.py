@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from fewlabels.methods.ranges import check_not_below_zero, check_within
 from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
 from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import Supervised, labeled_loss
 from fewlabels.nets.statistics import frozen_statistics
-from fewlabels.storage.errors import InputError
 from fewlabels.training.average import WeightAverage
 from fewlabels.training.batches import Batch
 
@@ -123,7 +123,5 @@ class JointAutoencoder(AutoencoderClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if self.reconstruction_weight < 0:
-            raise InputError(f"reconstruction_weight={self.reconstruction_weight} is below 0")
-        if not 0 <= self.final_weight <= 1:
-            raise InputError(f"final_weight={self.final_weight} is not in [0, 1]")
+        check_not_below_zero(self, "reconstruction_weight")
+        check_within(self, "[0, 1]", "final_weight")

@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.ranges import check_whole
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier
 from fewlabels.nets.output import OutputLinear
@@ -188,9 +189,7 @@ class KMeansFeatures(SemiSupervisedClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        for name, least in (("centroids", 2), ("patch", 2), ("patches", 100)):
-            value = getattr(self, name)
-            if value != int(value) or value < least:
-                raise InputError(f"{name}={value} is not a whole number of at least {least}")
+        check_whole(self, 2, "centroids", "patch")
+        check_whole(self, 100, "patches")
         if self.penalty is not None and not self.penalty > 0:
             raise InputError(f"penalty={self.penalty} is not above 0")

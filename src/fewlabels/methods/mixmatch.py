@@ -14,8 +14,8 @@ from fewlabels.methods.consistency import probabilities, sharpened
 from fewlabels.methods.mixing import mixup
 from fewlabels.methods.online import OnlineClassifier
 from fewlabels.methods.ramps import linear_ramp
+from fewlabels.methods.ranges import check_above_zero, check_whole, check_within
 from fewlabels.methods.session import Session
-from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch
 
 
@@ -77,7 +77,7 @@ class MixMatch(OnlineClassifier):
         labeled = getattr(batch.views, self.view)(batch.labeled)
         batch.pool_passes = self.guesses
         views = [batch.views.jittered(batch.unlabeled) for _ in range(self.guesses)]
-        teacher = nets if self._teacher is None else self._teacher.nets
+        teacher = self.teacher_of(nets)
         found = torch.stack([probabilities(teacher, view) for view in views]).mean(0)
         targets = sharpened(found, self.temperature)
         given = F.one_hot(batch.targets, found.shape[1]).to(targets.dtype)
@@ -95,11 +95,7 @@ class MixMatch(OnlineClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if not 0 < self.temperature <= 1:
-            raise InputError(f"temperature={self.temperature} is not in (0, 1]")
-        if self.guesses != int(self.guesses) or self.guesses < 1:
-            raise InputError(f"guesses={self.guesses} is not a whole number of at least 1")
-        if not self.alpha > 0:
-            raise InputError(f"alpha={self.alpha} is not above 0")
-        if not 0 <= self.ramp_up <= 1:
-            raise InputError(f"ramp_up={self.ramp_up} is not in [0, 1]")
+        check_within(self, "(0, 1]", "temperature")
+        check_whole(self, 1, "guesses")
+        check_above_zero(self, "alpha")
+        check_within(self, "[0, 1]", "ramp_up")

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fewlabels.methods.ranges import check_within
 from fewlabels.methods.self_training import SelfTraining
-from fewlabels.storage.errors import InputError
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -67,8 +67,7 @@ class NoisyStudent(SelfTraining):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if not 0 <= self.least_confidence < 1:
-            raise InputError(f"least_confidence={self.least_confidence} is not in [0, 1)")
+        check_within(self, "[0, 1)", "least_confidence")
 
 
 def balanced(labels: NDArray[np.int64], confidences: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -9,12 +9,16 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.ranges import check_above_zero, check_not_below_zero, check_within
 from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import labeled_loss
 from fewlabels.nets import Classifier
-from fewlabels.storage.errors import InputError
 from fewlabels.training.average import WeightAverage
 from fewlabels.training.batches import Batch
+
+# What thresholds and weights need for minutes rather than days: fewer pool samples a step, and a start on the labeled
+# samples alone, without which the first minutes pass with few sure guesses.
+SHORT: dict[str, Any] = {"unlabeled_ratio": 2.0, "warm_start": 0.2, "view": "medium"}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -71,8 +75,12 @@ class OnlineClassifier(SemiSupervisedClassifier):
         """Return the cross-entropy on labeled samples and the pool's terms."""
         losses = {"supervised": labeled_loss(nets, batch, view=self.view, label_smoothing=self.label_smoothing)}
         if batch.unlabeled is not None:
-            losses |= self.pool_loss(nets, nets if self._teacher is None else self._teacher.nets, batch)
+            losses |= self.pool_loss(nets, self.teacher_of(nets), batch)
         return losses
+
+    def teacher_of(self, nets: nn.Module) -> nn.Module:
+        """Return what guesses the pool's classes: the average of the net where one is kept, else the net itself."""
+        return nets if self._teacher is None else self._teacher.nets
 
     def _new_state(self, session: Session) -> Any:
         """Return what the method keeps from step to step; nothing, unless it says otherwise."""
@@ -124,7 +132,7 @@ class OnlineClassifier(SemiSupervisedClassifier):
             partial(self.loss, nets),
             stage=stage,
             batches=partial(session.batches, unlabeled_size=self._pool_size if with_pool else 0),
-            classifier=network if self._teacher is None else self._teacher.nets,  # type: ignore[arg-type]
+            classifier=self.teacher_of(network),  # type: ignore[arg-type]
             after_step=None if self._teacher is None else self._teacher.update,
             **settings,
         )
@@ -143,14 +151,9 @@ class OnlineClassifier(SemiSupervisedClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        for name in ("warm_start", "teacher_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)} is not in [0, 1)")
-        if not self.unlabeled_ratio > 0:
-            raise InputError(f"unlabeled_ratio={self.unlabeled_ratio} is not above 0")
-        for name in ("unlabeled_weight", "second_rate"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name}={getattr(self, name)} is below 0")
+        check_within(self, "[0, 1)", "warm_start", "teacher_decay")
+        check_above_zero(self, "unlabeled_ratio")
+        check_not_below_zero(self, "unlabeled_weight", "second_rate")
 
 
 def _part(length: dict[str, Any], share: float) -> dict[str, Any]:

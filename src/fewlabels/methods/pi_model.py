@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fewlabels.methods.consistency import probabilities
 from fewlabels.methods.online import OnlineClassifier
 from fewlabels.methods.ramps import gaussian_ramp
+from fewlabels.methods.ranges import check_within
 from fewlabels.nets.statistics import frozen_statistics
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch
@@ -66,8 +67,7 @@ class PiModel(OnlineClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if not 0 <= self.ramp_up <= 1:
-            raise InputError(f"ramp_up={self.ramp_up} is not in [0, 1]")
+        check_within(self, "[0, 1]", "ramp_up")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

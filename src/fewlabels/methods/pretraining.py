@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.ranges import check_above_zero, check_whole, check_within
 from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import labeled_loss
 from fewlabels.nets import Classifier
@@ -42,6 +43,20 @@ class Projected(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return projections, float32, (batch, size)."""
         return self.projection(self.encoder(self._normalize(inputs))).float()  # type: ignore[no-any-return]
+
+
+def pretraining_length(method: Any, session: Session) -> dict[str, Any]:
+    """Return the length of a method's first step as arguments of `Session.train`.
+
+    As its `pretraining_steps` or `pretraining_epochs` say; with neither, as many steps as the classifier's training.
+    """
+    steps, epochs = method.pretraining_steps, method.pretraining_epochs
+    if steps is None and epochs is None:
+        classifier = method._length(session)
+        steps = classifier.get("steps")
+        if not steps and classifier.get("epochs"):
+            steps = max(1, round(classifier["epochs"] * len(session.labeled) / method.batch_size))
+    return {"steps": steps, "epochs": epochs}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -100,13 +115,6 @@ class PretrainedClassifier(SemiSupervisedClassifier):
         network = session.new_classifier()
         torch.manual_seed(session.next_seed())
         nets = Projected(network, self.projection_width, self.projection_size).to(session.device)
-        length: dict[str, Any] = {"steps": self.pretraining_steps, "epochs": self.pretraining_epochs}
-        classifier_length = self._length(session)
-        if length == {"steps": None, "epochs": None}:
-            length["steps"] = classifier_length.get("steps")
-            if classifier_length.get("epochs"):
-                passes = classifier_length["epochs"] * len(session.labeled)
-                length["steps"] = max(1, round(passes / self.batch_size))
         everything = session.everything
         session.train(
             nets,
@@ -116,7 +124,7 @@ class PretrainedClassifier(SemiSupervisedClassifier):
             epoch_samples=round(len(everything) * self.batch_size / self.pretraining_batch),
             time_share=0.5,
             recipe=replace(session.recipe, learning_rate=self.pretraining_rate),
-            **length,
+            **pretraining_length(self, session),
         )
         if self.freeze:
             network.encoder.requires_grad_(False)
@@ -126,20 +134,16 @@ class PretrainedClassifier(SemiSupervisedClassifier):
             stage="classifier",
             classifier=network,
             rate_factors={"encoder.": self.encoder_rate},
-            **classifier_length,
+            **self._length(session),
         )
         return network
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if not 0 < self.encoder_rate <= 1:
-            raise InputError(f"encoder_rate={self.encoder_rate} is not in (0, 1]")
-        if not self.pretraining_rate > 0:
-            raise InputError(f"pretraining_rate={self.pretraining_rate} is not above 0")
-        for name, least in (("pretraining_batch", 2), ("projection_width", 1), ("projection_size", 1)):
-            value = getattr(self, name)
-            if value != int(value) or value < least:
-                raise InputError(f"{name}={value} is not a whole number of at least {least}")
+        check_within(self, "(0, 1]", "encoder_rate")
+        check_above_zero(self, "pretraining_rate")
+        check_whole(self, 2, "pretraining_batch")
+        check_whole(self, 1, "projection_width", "projection_size")
         if self.pretraining_steps is not None and self.pretraining_epochs is not None:
             raise InputError("pretraining_steps and pretraining_epochs are given; give one of them")
         for name in ("pretraining_steps", "pretraining_epochs"):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from fewlabels.methods.consistency import consistency
 from fewlabels.methods.online import OnlineClassifier
 from fewlabels.methods.ramps import linear_ramp
+from fewlabels.methods.ranges import check_within
 from fewlabels.nets.statistics import frozen_statistics
-from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch
 
 
@@ -66,7 +66,5 @@ class PseudoLabel(OnlineClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if not 0 <= self.threshold < 1:
-            raise InputError(f"threshold={self.threshold} is not in [0, 1)")
-        if not 0 <= self.ramp_up <= 1:
-            raise InputError(f"ramp_up={self.ramp_up} is not in [0, 1]")
+        check_within(self, "[0, 1)", "threshold")
+        check_within(self, "[0, 1]", "ramp_up")

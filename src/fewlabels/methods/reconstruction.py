@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.consistency import consistency, guess
+from fewlabels.methods.ranges import check_above_zero, check_not_below_zero, check_whole, check_within
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier, build_decoder
-from fewlabels.storage.errors import InputError
 from fewlabels.training.average import WeightAverage
 from fewlabels.views import ImageViews, Views
 
@@ -125,20 +125,12 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if not 0 <= self.mask < 1:
-            raise InputError(f"mask={self.mask} is not in [0, 1)")
-        if not 0 <= self.masked_weight <= 1:
-            raise InputError(f"masked_weight={self.masked_weight} is not in [0, 1]")
-        if self.patch != int(self.patch) or self.patch < 1:
-            raise InputError(f"patch={self.patch} is not a whole number of at least 1")
-        for name in ("sigma", "consistency_weight"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name}={getattr(self, name)} is below 0")
-        for name in ("threshold", "teacher_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)} is not in [0, 1)")
-        if not self.unlabeled_ratio > 0:
-            raise InputError(f"unlabeled_ratio={self.unlabeled_ratio} is not above 0")
+        check_within(self, "[0, 1)", "mask")
+        check_within(self, "[0, 1]", "masked_weight")
+        check_whole(self, 1, "patch")
+        check_not_below_zero(self, "sigma", "consistency_weight")
+        check_within(self, "[0, 1)", "threshold", "teacher_decay")
+        check_above_zero(self, "unlabeled_ratio")
 
     def _new_autoencoder(self, session: Session) -> Autoencoder:
         classifier = session.new_classifier()

@@ -14,12 +14,12 @@ from fewlabels.methods.consistency import probabilities, sharpened
 from fewlabels.methods.mixing import mixup
 from fewlabels.methods.online import OnlineClassifier
 from fewlabels.methods.ramps import linear_ramp
+from fewlabels.methods.ranges import check_above_zero, check_not_below_zero, check_whole, check_within
 from fewlabels.methods.running import RunningMean, aligned, uniform
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier
 from fewlabels.nets.output import OutputLinear
 from fewlabels.nets.statistics import frozen_statistics
-from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch
 
 _TURNS = 4
@@ -138,7 +138,7 @@ class ReMixMatch(OnlineClassifier):
         if batch.unlabeled is None:
             return super().loss(nets, batch)
         weak = batch.views.weak(batch.unlabeled)
-        found = probabilities(nets if self._teacher is None else self._teacher.nets, weak)
+        found = probabilities(self.teacher_of(nets), weak)
         targets = sharpened(aligned(found, self._state.given, self._state.seen.value), self.temperature)
         self._state.seen.update(found.mean(0))
         labeled = getattr(batch.views, self.view)(batch.labeled)
@@ -171,19 +171,12 @@ class ReMixMatch(OnlineClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if not 0 < self.temperature <= 1:
-            raise InputError(f"temperature={self.temperature} is not in (0, 1]")
-        if self.strong_views != int(self.strong_views) or self.strong_views < 1:
-            raise InputError(f"strong_views={self.strong_views} is not a whole number of at least 1")
-        if not self.alpha > 0:
-            raise InputError(f"alpha={self.alpha} is not above 0")
-        for name in ("strong_weight", "rotation_weight"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name}={getattr(self, name)} is below 0")
-        if not 0 <= self.mean_decay < 1:
-            raise InputError(f"mean_decay={self.mean_decay} is not in [0, 1)")
-        if not 0 <= self.ramp_up <= 1:
-            raise InputError(f"ramp_up={self.ramp_up} is not in [0, 1]")
+        check_within(self, "(0, 1]", "temperature")
+        check_whole(self, 1, "strong_views")
+        check_above_zero(self, "alpha")
+        check_not_below_zero(self, "strong_weight", "rotation_weight")
+        check_within(self, "[0, 1)", "mean_decay")
+        check_within(self, "[0, 1]", "ramp_up")
 
 
 def turn(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from scipy.special import softmax
 from torch import Tensor, nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.ranges import check_above_zero, check_whole, check_within
 from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import Supervised, labeled_loss
 from fewlabels.storage.errors import InputError
@@ -132,18 +133,13 @@ class SelfTraining(SemiSupervisedClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if self.rounds != int(self.rounds) or self.rounds < 0:
-            raise InputError(f"rounds={self.rounds} is not a whole number of at least 0")
-        for name in ("first_share", "top_share"):
-            if not 0 < getattr(self, name) <= 1:
-                raise InputError(f"{name}={getattr(self, name)} is not in (0, 1]")
+        check_whole(self, 0, "rounds")
+        check_within(self, "(0, 1]", "first_share", "top_share")
         if self.threshold is not None and not 0 <= self.threshold < 1:
             raise InputError(f"threshold={self.threshold} is not in [0, 1)")
         if self.labeled_share is not None and not 0 < self.labeled_share < 1:
             raise InputError(f"labeled_share={self.labeled_share} is not in (0, 1)")
-        for name in ("labeled_weight", "student_steps"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name}={getattr(self, name)} is not above 0")
+        check_above_zero(self, "labeled_weight", "student_steps")
 
     def _learn(self, session: Session) -> Any:
         session.monitor.stage_count = self.rounds + 1

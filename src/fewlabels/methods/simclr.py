@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fewlabels.methods.pretraining import PretrainedClassifier
-from fewlabels.storage.errors import InputError
+from fewlabels.methods.ranges import check_above_zero
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -54,8 +54,7 @@ class SimCLR(PretrainedClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if not self.temperature > 0:
-            raise InputError(f"temperature={self.temperature} is not above 0")
+        check_above_zero(self, "temperature")
 
 
 def contrast(first: Tensor, second: Tensor, temperature: float) -> Tensor:

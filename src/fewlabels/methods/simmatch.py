@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewlabels.methods.consistency import consistency
-from fewlabels.methods.online import OnlineClassifier
+from fewlabels.methods.online import SHORT, OnlineClassifier
+from fewlabels.methods.ranges import check_above_zero, check_not_below_zero, check_whole, check_within
 from fewlabels.methods.running import RunningMean, aligned, uniform
 from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import labeled_loss
 from fewlabels.nets import Classifier
 from fewlabels.nets.statistics import frozen_statistics
-from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch
 
 
@@ -143,15 +143,7 @@ class SimMatch(OnlineClassifier):
     True
     """
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "short": {
-            "threshold": 0.8,
-            "mean_decay": 0.99,
-            "unlabeled_ratio": 2.0,
-            "warm_start": 0.2,
-            "view": "medium",
-        }
-    }
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": SHORT | {"threshold": 0.8, "mean_decay": 0.99}}
 
     threshold: float = 0.95
     similarity_weight: float = 1.0
@@ -211,14 +203,8 @@ class SimMatch(OnlineClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        for name in ("threshold", "bank_decay", "mean_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)} is not in [0, 1)")
-        if not 0 <= self.smoothing <= 1:
-            raise InputError(f"smoothing={self.smoothing} is not in [0, 1]")
-        if not self.temperature > 0:
-            raise InputError(f"temperature={self.temperature} is not above 0")
-        if self.similarity_weight < 0:
-            raise InputError(f"similarity_weight={self.similarity_weight} is below 0")
-        if self.embedding_size != int(self.embedding_size) or self.embedding_size < 2:
-            raise InputError(f"embedding_size={self.embedding_size} is not a whole number of at least 2")
+        check_within(self, "[0, 1)", "threshold", "bank_decay", "mean_decay")
+        check_within(self, "[0, 1]", "smoothing")
+        check_above_zero(self, "temperature")
+        check_not_below_zero(self, "similarity_weight")
+        check_whole(self, 2, "embedding_size")

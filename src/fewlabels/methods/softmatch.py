@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from fewlabels.methods.consistency import consistency, probabilities, strong_logits
-from fewlabels.methods.online import OnlineClassifier
+from fewlabels.methods.online import SHORT, OnlineClassifier
+from fewlabels.methods.ranges import check_above_zero, check_within
 from fewlabels.methods.running import RunningMean, aligned, uniform
 from fewlabels.methods.session import Session
-from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch
 
 
@@ -87,9 +87,7 @@ class SoftMatch(OnlineClassifier):
     True
     """
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "short": {"mean_decay": 0.99, "unlabeled_ratio": 2.0, "warm_start": 0.2, "view": "medium"}
-    }
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": SHORT | {"mean_decay": 0.99}}
 
     mean_decay: float = 0.999
     width: float = 2.0
@@ -114,7 +112,5 @@ class SoftMatch(OnlineClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if not 0 <= self.mean_decay < 1:
-            raise InputError(f"mean_decay={self.mean_decay} is not in [0, 1)")
-        if not self.width > 0:
-            raise InputError(f"width={self.width} is not above 0")
+        check_within(self, "[0, 1)", "mean_decay")
+        check_above_zero(self, "width")

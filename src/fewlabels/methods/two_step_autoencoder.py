@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from fewlabels.methods.pretraining import pretraining_length
+from fewlabels.methods.ranges import check_within
 from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
 from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import Supervised, labeled_loss
 from fewlabels.nets.statistics import frozen_statistics
-from fewlabels.storage.errors import InputError
 from fewlabels.training.average import WeightAverage
 from fewlabels.training.batches import Batch
 
@@ -142,13 +143,6 @@ class TwoStepAutoencoder(AutoencoderClassifier):
 
     def _pretrain(self, session: Session, nets: Autoencoder) -> None:
         everything = session.everything
-        length: dict[str, Any] = {"steps": self.pretraining_steps, "epochs": self.pretraining_epochs}
-        if length["steps"] is None and length["epochs"] is None:
-            classifier = self._length(session)
-            if classifier.get("steps"):
-                length["steps"] = classifier["steps"]
-            elif classifier.get("epochs"):
-                length["steps"] = max(1, round(classifier["epochs"] * len(session.labeled) / self.batch_size))
         session.train(
             nets,
             lambda batch: self.loss(nets, batch),
@@ -158,10 +152,9 @@ class TwoStepAutoencoder(AutoencoderClassifier):
             time_share=0.5,
             recipe=replace(session.recipe, learning_rate=self.pretraining_rate),
             rate_factors=self._decoder_rate(session),
-            **length,
+            **pretraining_length(self, session),
         )
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if not 0 < self.encoder_rate <= 1:
-            raise InputError(f"encoder_rate={self.encoder_rate} is not in (0, 1]")
+        check_within(self, "(0, 1]", "encoder_rate")

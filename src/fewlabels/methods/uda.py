@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fewlabels.methods.consistency import consistency, probabilities, sharpened, strong_logits
 from fewlabels.methods.online import OnlineClassifier
-from fewlabels.storage.errors import InputError
+from fewlabels.methods.ranges import check_within
 from fewlabels.training.batches import Batch
 
 
@@ -82,7 +82,5 @@ class UDA(OnlineClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if not 0 <= self.threshold < 1:
-            raise InputError(f"threshold={self.threshold} is not in [0, 1)")
-        if not 0 < self.temperature <= 1:
-            raise InputError(f"temperature={self.temperature} is not in (0, 1]")
+        check_within(self, "[0, 1)", "threshold")
+        check_within(self, "(0, 1]", "temperature")

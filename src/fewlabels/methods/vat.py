@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from fewlabels.methods.online import OnlineClassifier
+from fewlabels.methods.ranges import check_above_zero, check_not_below_zero
 from fewlabels.nets.statistics import frozen_statistics
-from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch
 
 
@@ -82,11 +82,8 @@ class VAT(OnlineClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        for name in ("epsilon", "xi"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name}={getattr(self, name)} is not above 0")
-        if self.entropy_weight < 0:
-            raise InputError(f"entropy_weight={self.entropy_weight} is below 0")
+        check_above_zero(self, "epsilon", "xi")
+        check_not_below_zero(self, "entropy_weight")
 
 
 def divergence(target: Tensor, logits: Tensor) -> Tensor:

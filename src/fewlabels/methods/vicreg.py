@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fewlabels.methods.pretraining import PretrainedClassifier
-from fewlabels.storage.errors import InputError
+from fewlabels.methods.ranges import check_not_below_zero
 
 _FLOOR = 1e-4
 
@@ -68,9 +68,7 @@ class VICReg(PretrainedClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        for name in ("invariance_weight", "variance_weight", "covariance_weight"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name}={getattr(self, name)} is below 0")
+        check_not_below_zero(self, "invariance_weight", "variance_weight", "covariance_weight")
 
 
 def missing_variance(projections: Tensor) -> Tensor:

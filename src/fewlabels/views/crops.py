@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_GRAY = (0.299, 0.587, 0.114)
+from fewlabels.views.randaugment import LUMA, centers
 
 
 @dataclass
@@ -79,8 +79,8 @@ class ResizedCrops:
         across = (area.sqrt() * ratio).clamp_max(1)
         down = (area.sqrt() / ratio).clamp_max(1)
         mirror = 1 - 2 * (side < 0.5).to(area.dtype) if self.flip else torch.ones_like(area)
-        columns = _centers(width, images.device) * (across * mirror).view(-1, 1)
-        rows = _centers(height, images.device) * down.view(-1, 1)
+        columns = centers(width, images.device) * (across * mirror).view(-1, 1)
+        rows = centers(height, images.device) * down.view(-1, 1)
         columns = columns + ((1 - across) * (2 * x - 1)).view(-1, 1)
         rows = rows + ((1 - down) * (2 * y - 1)).view(-1, 1)
         grid = torch.empty(batch, height, width, 2, device=images.device)
@@ -99,13 +99,9 @@ class ResizedCrops:
         scale = contrast * brightness
         if channels == 3:
             saturation = torch.where(draws[4] < self.gray, 0, saturation).view(-1, 1, 1)
-            gray = planes.new_tensor(_GRAY).expand(3, 3)
+            gray = planes.new_tensor(LUMA).expand(3, 3)
             mixing = torch.lerp(gray, torch.eye(3, device=planes.device), saturation)
             flat = torch.bmm(mixing * scale, flat)
         else:
             flat = flat * scale
         return flat.add_((1 - contrast) * brightness * middle).clamp_(0, 1).view(planes.shape)
-
-
-def _centers(side: int, device: torch.device) -> Tensor:
-    return ((2 * torch.arange(side, device=device, dtype=torch.float32) + 1) / side - 1).view(1, side)

@@ -25,6 +25,8 @@ _ROTATE = math.pi / 6
 _SHEAR = 0.3
 _TRANSLATE = 0.3  # of the side
 _POSTERIZE = 4  # of 8 bits are dropped
+# How bright the eye finds red, green and blue.
+LUMA = (0.299, 0.587, 0.114)
 # A cut-out pixel reads from here: far outside the picture, where sampling gives gray.
 _OUTSIDE = 1e4
 
@@ -156,8 +158,8 @@ class RandAugment:
         move_x = 2 * _TRANSLATE * amounts["translate_x"] + self._shift(draws[0], width)
         move_y = 2 * _TRANSLATE * amounts["translate_y"] + self._shift(draws[1], height)
         mirror = 1 - 2 * (draws[2] < 0.5).to(draws.dtype) if self.flip else torch.ones_like(angle)
-        columns = _centers(width, device).view(1, 1, width)
-        rows = _centers(height, device).view(1, height, 1)
+        columns = centers(width, device).view(1, 1, width)
+        rows = centers(height, device).view(1, height, 1)
         # Coordinates run from -1 to 1 along each side: where sides differ, turning needs their ratio.
         ratio = width / height
         one = (batch, 1, 1)
@@ -192,7 +194,8 @@ def _color(images: Tensor, amounts: dict[str, Tensor], members: dict[str, Tensor
     return _sharpen(mixed, amounts, members)
 
 
-def _centers(side: int, device: torch.device) -> Tensor:
+def centers(side: int, device: torch.device) -> Tensor:
+    """Return where the centers of a side's pixels are, from -1 to 1 along the side, (side,)."""
     return (2 * torch.arange(side, device=device, dtype=torch.float32) + 1) / side - 1
 
 
@@ -258,7 +261,7 @@ def _mix(planes: Tensor, amounts: dict[str, Tensor], members: dict[str, Tensor])
         offset[rows] = torch.where(wide, -low / (high - low).clamp_min(1), 0)
     brightness = (1 + _ENHANCE * amounts["brightness"]).view(batch, 1, 1)
     contrast = (1 + _ENHANCE * amounts["contrast"]).view(batch, 1, 1)
-    gray = flat.new_tensor([0.299, 0.587, 0.114] if channels == 3 else [1.0]).view(1, channels, 1)
+    gray = flat.new_tensor(LUMA if channels == 3 else (1.0,)).view(1, channels, 1)
     middle = ((flat.mean(2, keepdim=True) * scale + offset) * gray).sum(1, keepdim=True) * brightness
     scale = scale * (brightness * contrast)
     offset = offset * (brightness * contrast) + (1 - contrast) * middle

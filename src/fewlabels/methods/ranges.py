@@ -1,0 +1,54 @@
+"""What hyper-parameters may be: the checks that methods share, with one line for whoever got it wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fewlabels.storage.errors import InputError
+
+_RANGES: dict[str, Callable[[Any], bool]] = {
+    "[0, 1)": lambda value: 0 <= value < 1,
+    "(0, 1]": lambda value: 0 < value <= 1,
+    "[0, 1]": lambda value: 0 <= value <= 1,
+}
+
+
+def check_within(method: object, interval: str, *names: str) -> None:
+    """Refuse settings outside an interval: "[0, 1)", "(0, 1]" or "[0, 1]".
+
+    Raises
+    ------
+    InputError
+        With the name and value of the first that is.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> check_within(SimpleNamespace(threshold=0.5), "[0, 1)", "threshold")
+    """
+    for name in names:
+        if not _RANGES[interval](getattr(method, name)):
+            raise InputError(f"{name}={getattr(method, name)} is not in {interval}")
+
+
+def check_above_zero(method: object, *names: str) -> None:
+    """Refuse settings that are not above 0; see `check_within`."""
+    for name in names:
+        if not getattr(method, name) > 0:
+            raise InputError(f"{name}={getattr(method, name)} is not above 0")
+
+
+def check_not_below_zero(method: object, *names: str) -> None:
+    """Refuse settings below 0; see `check_within`."""
+    for name in names:
+        if getattr(method, name) < 0:
+            raise InputError(f"{name}={getattr(method, name)} is below 0")
+
+
+def check_whole(method: object, least: int, *names: str) -> None:
+    """Refuse settings that are not whole numbers of at least `least`; see `check_within`."""
+    for name in names:
+        value = getattr(method, name)
+        if value != int(value) or value < least:
+            raise InputError(f"{name}={value} is not a whole number of at least {least}")
