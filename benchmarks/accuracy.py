@@ -19,7 +19,19 @@ from harness import RESULTS, machine
 
 TARGETS = {"45s": 0.72, "5m": 0.82, "20m": 0.88, "60m": 0.91}
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
-    "45s": ("uda", {"preset": "short", "warm_start": 0.75, "teacher_decay": 0.95}),
+    "45s": (
+        "uda",
+        {
+            "preset": "short",
+            "warm_start": 0.8,
+            "second_rate": 0.0,
+            "teacher_decay": 0.95,
+            "unlabeled_ratio": 0.5,
+            "unlabeled_weight": 0.5,
+            "view": "weak",
+            "label_smoothing": 0.1,
+        },
+    ),
     "5m": ("uda", {"preset": "short"}),
     "20m": ("uda", {"preset": "short", "net": "fast-wide"}),
     "60m": ("uda", {"preset": "short", "net": "fast-wide"}),
