@@ -34,13 +34,14 @@ format: $(VENV)/.installed ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-step bench-views bench-pool bench-budget ## measure speed beside this machine's ceilings (half an hour)
+bench: bench-step bench-views bench-pool bench-budget bench-bookkeeping ## measure speed beside this machine's ceilings (half an hour)
 
-bench-%: $(VENV)/.installed ## one group: step, views, pool, budget; accuracy, peers (ARGS=CIFAR10_FOLDER); gpu
+bench-%: $(VENV)/.installed ## one group: step, views, pool, budget, bookkeeping; accuracy, peers (ARGS=CIFAR10_FOLDER); gpu
 	$(BIN)/python benchmarks/$*.py $(ARGS)
 
 results: $(VENV)/.installed ## make the figures of docs/results.md (CIFAR10=folder with the Parquet files; hours)
 	$(BIN)/python benchmarks/results.py $(CIFAR10)
+	$(BIN)/python benchmarks/methods.py $(CIFAR10)
 
 doctor: $(VENV)/.installed ## reproduce the notebook's four failures, as docs/notebook.md tells
 	$(BIN)/python benchmarks/notebook_doctor.py $(CIFAR10)
