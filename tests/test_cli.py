@@ -145,7 +145,7 @@ def test_the_lists_name_everything_known(run):
         (["compare", "--stepz", "3"], "No such option: --stepz"),
         (["compare", "--steps", "3", "--epochs", "2"], "give one of"),
         (["compare", "--steps", "0"], "steps=0"),
-        (["compare", "--budget", "soon"], "give one like 90s"),
+        (["compare", "--budget", "soon"], "neither a time, like 90s"),
         (["compare", "--labels-per-class", "999"], "labeled images, fewer than the 999"),
         (["compare", "--labels-per-class", "few"], "not a whole number"),
         (["compare", "--preset", "notebok"], "did you mean 'notebook'"),

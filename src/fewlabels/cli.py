@@ -43,7 +43,10 @@ Epochs = Annotated[
 ]
 Budget = Annotated[
     str | None,
-    typer.Option(help="Time for each method instead: 90s, 2m, 1h30m.", rich_help_panel="Length (one of)"),
+    typer.Option(
+        help="Time for each method instead: 90s, 2m, 1h30m; or gradient images: 500k images.",
+        rich_help_panel="Length (one of)",
+    ),
 ]
 Preset = Annotated[
     str,
@@ -163,6 +166,7 @@ def fit(
     """
     from fewlabels.data import load_dataset
     from fewlabels.methods import make_method
+    from fewlabels.methods.findings import findings
 
     learner = make_method(
         method,
@@ -187,7 +191,10 @@ def fit(
     _show_dataset(data)
     validation = None if data.validation is None else (data.validation, data.validation_labels)
     learner.fit(data.labeled, data.labels, unlabeled=data.pool, validation=validation)
-    learner.save(out, class_names=[data.class_names[index] for index in learner.classes_])
+    class_names = [data.class_names[index] for index in learner.classes_]
+    learner.save(out, class_names=class_names)
+    for finding in findings(learner, class_names):
+        _out.print(finding, highlight=False)
     accuracy = learner.validation_accuracy_
     measured = "" if accuracy != accuracy else f", {accuracy:.1%} on held-out images"
     _out.print(f"model saved in {out}: {learner.fit_seconds_:.0f} s of training{measured}", highlight=False)

@@ -11,6 +11,8 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from waits import Waits
 
 from fewlabels import METHODS, InputError, make_method
 from fewlabels.data import ImageRows
@@ -150,6 +152,48 @@ def test_every_loss_term_reaches_the_encoder(name, color_images):
     assert all(value > 0 for value in seen.values()), seen
 
 
+@every_trained_net
+def test_no_step_makes_the_host_wait_for_the_device(name, color_images, monkeypatch):
+    from fewlabels.methods import session
+
+    waits, original = Waits(), session.train
+
+    def watched(nets, batches, loss, *, after_step=None, **rest):
+        def watched_loss(batch):
+            with waits:
+                return loss(batch)
+
+        def watched_after_step():
+            with waits:
+                after_step()
+
+        original(nets, batches, watched_loss, after_step=after_step and watched_after_step, **rest)
+
+    monkeypatch.setattr(session, "train", watched)
+    hooks = [
+        register_optimizer_step_pre_hook(lambda *_: waits.__enter__() and None),
+        register_optimizer_step_post_hook(lambda *_: waits.__exit__(None, None, None)),
+    ]
+    X, y = color_images
+    try:
+        brief(METHODS[name], steps=3, teacher_decay=0.9, random_state=0).fit(X, y, unlabeled=X)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert waits.found == []
+
+
+def test_the_watch_for_waits_sees_them():
+    waits, values = Waits(), torch.arange(3.0)
+    with waits:
+        values.sum().item()
+        values[values > 1]
+        values.numpy()
+        values[torch.tensor([0, 1])]
+        values.masked_fill(values > 1, 0.0)
+    assert [found.split()[0] for found in waits.found] == ["_local_scalar_dense", "index", "numpy"]
+
+
 @every_method
 def test_methods_work_in_pipelines_searches_and_cross_validation(name):
     generator = np.random.default_rng(0)
@@ -188,7 +232,7 @@ def test_data_frames_keep_their_column_names():
         ({"steps": 5, "epochs": 1}, "steps and epochs are given"),
         ({"steps": 0}, "steps=0"),
         ({"epochs": -1}, "epochs=-1"),
-        ({"budget": "soon"}, "give one like 90s"),
+        ({"budget": "soon"}, "neither a time, like 90s"),
         ({"batch_size": 1}, "batch_size=1"),
         ({"net": "fsat"}, "did you mean 'fast'"),
         ({"optimizer": "moun"}, "did you mean 'muon'"),
@@ -269,6 +313,27 @@ def test_a_budget_is_kept_and_its_steps_repeat_the_run(few_labels):
     assert timed.fit_seconds_ < 6
     repeated = make_method("supervised", steps=timed.stage_steps_["classifier"], random_state=0).fit(X, y)
     assert np.array_equal(timed.predict_proba(test), repeated.predict_proba(test))
+
+
+@pytest.mark.parametrize("name", ["fix-match", "self-training", "two-step-autoencoder"])
+def test_labeled_samples_can_be_in_the_pool_too(name, few_labels):
+    X, y, test, _ = few_labels
+    settings = {"steps": 5, "random_state": 0}
+    method = make_method(name, labeled_in_pool=True, **settings).fit(X, y)
+    learned = np.setdiff1d(np.flatnonzero(y >= 0), method.validation_rows_)
+    # As if they had been given as pool samples by hand, behind the others.
+    by_hand = make_method(name, **settings).fit(X, y, unlabeled=X[learned])
+    assert np.array_equal(method.predict_proba(test), by_hand.predict_proba(test))
+    assert method.settings_["labeled_in_pool"] is True
+    if name == "self-training":
+        assert [len(labels) for labels in method.round_pseudo_labels_] == [(y < 0).sum()] * 2
+
+
+@every_trained_net
+def test_a_budget_of_images_is_spent_and_not_more(name, few_labels):
+    X, y, *_ = few_labels
+    method = brief(METHODS[name], steps=None, pretraining_steps=None, budget="12k images", random_state=0).fit(X, y)
+    assert 10_000 < method.gradient_images_ <= 12_000 + 3 * 128
 
 
 def test_presets_fill_in_only_what_is_at_its_default(few_labels):

@@ -17,6 +17,9 @@ def test_each_class_comes_equally_often():
     # The most confident of the large class, both of the small one twice.
     assert rows.tolist() == [0, 1, 2, 3, 6, 6, 7, 7, 8, 9, 10, 11]
     assert balanced(np.full(3, -1), np.ones(3)).tolist() == []
+    # Or as often as is estimated of the pool.
+    rows = balanced(labels, confidences, np.array([0.5, 0.25, 0.25]))
+    assert np.bincount(labels[rows]).tolist() == [6, 3, 3]
 
 
 def test_students_learn_probabilities_from_strong_views_with_dropout(color_images):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fewlabels import InputError, SelfTraining
-from fewlabels.methods.self_training import is_worse, top_of_each_class
+from fewlabels.methods.self_training import top_of_each_class
 
 
 def test_the_top_share_is_taken_of_each_predicted_class():
@@ -92,13 +92,6 @@ def test_a_student_that_is_far_worse_is_thrown_away(few_labels):
     assert method.termination_condition_ == "validation"
     assert method.rounds_[-1]["accepted"] is False
     assert np.array_equal(method.predict(X), teacher.predict(X))
-
-
-def test_is_worse_needs_more_than_chance():
-    before = np.arange(100) < 80
-    assert is_worse(before, np.arange(100) < 60)
-    assert not is_worse(before, np.arange(100) < 79)
-    assert not is_worse(np.empty(0, bool), np.empty(0, bool))
 
 
 def test_a_pool_sample_of_zero_weight_gets_no_gradient(few_labels):

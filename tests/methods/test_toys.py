@@ -39,6 +39,7 @@ def bars():
         ("free-match", moons, {"noise": 0.3}),
         ("soft-match", moons, {"noise": 0.3}),
         ("sim-match", moons, {"noise": 0.3}),
+        ("label-spreading", moons, {"noise": 0.1, "neighbors": 10, "steps": 200}),
     ],
 )
 def test_a_method_finds_what_labels_alone_do_not_show(name, data, settings):

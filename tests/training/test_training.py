@@ -7,7 +7,7 @@ from torch import nn
 
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch, Rows, shuffled_batches
-from fewlabels.training.budget import Clock, parse_seconds, seconds_per_step
+from fewlabels.training.budget import ImageBudget, TimeBudget, read_budget
 from fewlabels.training.calibration import best_temperature
 from fewlabels.training.loop import train
 from fewlabels.training.monitor import Monitor
@@ -161,17 +161,29 @@ def test_ten_right_answers_are_no_proof_of_certainty():
     assert confidence == pytest.approx(11 / 12, abs=0.02)
 
 
-@pytest.mark.parametrize("budget", ["", "5 minutes", "-3", "0", "nan", "1h-3m", "m"])
-def test_a_budget_that_is_no_time_is_refused(budget):
-    with pytest.raises(InputError, match="give one like 90s"):
-        parse_seconds(budget)
+@pytest.mark.parametrize("budget", ["", "5 minutes", "-3", "0", "nan", "1h-3m", "m", "images", "0 images", "3g images"])
+def test_a_budget_that_is_neither_time_nor_images_is_refused(budget):
+    with pytest.raises(InputError, match="neither a time, like 90s, 5m or 1h30m, nor gradient images"):
+        read_budget(budget)
 
 
-def test_the_clock_counts_down_and_keeps_what_is_reserved():
-    clock = Clock(3.0)
-    clock.reserved = 1.0
+def test_time_runs_down_and_what_is_reserved_is_kept():
+    budget = read_budget("3s")
+    assert isinstance(budget, TimeBudget)
+    budget.reserve(lambda: 1.0)
     time.sleep(0.1)
-    assert 1.7 < clock.left() < 1.91
+    assert 1.7 < budget.left() < 1.91
+
+
+def test_images_are_spent_by_training_alone():
+    spent = [0]
+    budget = read_budget("1.5k images", lambda: spent[0])
+    assert isinstance(budget, ImageBudget)
+    budget.reserve(lambda: 100.0)
+    assert budget.cost_of(lambda: 100.0) == 0
+    assert budget.cost_of_step(lambda count, after_step: 128 * count) == 128
+    spent[0] = 500
+    assert budget.left() == 1000
 
 
 def test_a_steps_duration_is_measured_on_enough_of_them():
@@ -184,6 +196,7 @@ def test_a_steps_duration_is_measured_on_enough_of_them():
         for _ in range(count):
             time.sleep(0.03 if len(counts) == 1 else 0.01)
             note()
+        return 0
 
-    assert seconds_per_step(run, available=10.0) == pytest.approx(0.01, rel=0.2)
+    assert TimeBudget(10.0).cost_of_step(run) == pytest.approx(0.01, rel=0.2)
     assert counts[-1] * 0.01 > 0.3

@@ -17,6 +17,7 @@ from fewlabels.evaluation.metrics import (
 )
 from fewlabels.evaluation.run import Mistake, Reconstructions, Run
 from fewlabels.methods import SemiSupervisedClassifier
+from fewlabels.methods.findings import findings
 
 _SHOWN_MISTAKES = 12
 _SHOWN_RECONSTRUCTIONS = 10
@@ -60,6 +61,7 @@ def measure(
         history=list(method.history_),
         rounds=_rounds(method, data.diagnostics.pool_labels, columns),
         stage_steps=dict(method.stage_steps_),
+        findings=findings(method, [data.class_names[column] for column in columns]),
         mistakes=_mistakes(probabilities, data),
         reconstructions=_reconstructions(method, data),
     )

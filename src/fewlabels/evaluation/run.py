@@ -84,6 +84,8 @@ class Run:
         Mean of the test accuracies of the classes.
     test_probabilities : ndarray of shape (n_test, n_classes)
     test_labels : ndarray of shape (n_test,)
+    findings : list of str
+        What the fit found out about its pool, see `fewlabels.methods.findings`.
     mistakes : list of Mistake
         Those of highest confidence first.
     reconstructions : Reconstructions or None
@@ -109,6 +111,7 @@ class Run:
     history: list[dict[str, Any]] = field(default_factory=list)
     rounds: list[dict[str, Any]] = field(default_factory=list)
     stage_steps: dict[str, int] = field(default_factory=dict)
+    findings: list[str] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
     reconstructions: Reconstructions | None = None
 
@@ -145,6 +148,7 @@ class Run:
             "reconstruction_error": None if self.reconstructions is None else self.reconstructions.error,
             "stage_steps": self.stage_steps,
             "rounds": self.rounds,
+            "findings": self.findings,
             "mistakes": [
                 {"index": m.index, "truth": m.truth, "guess": m.guess, "confidence": m.confidence}
                 for m in self.mistakes

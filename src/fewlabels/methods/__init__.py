@@ -6,6 +6,7 @@ from fewlabels.methods.flexmatch import FlexMatch
 from fewlabels.methods.freematch import FreeMatch
 from fewlabels.methods.joint_autoencoder import JointAutoencoder
 from fewlabels.methods.kmeans_features import KMeansFeatures
+from fewlabels.methods.label_spreading import LabelSpreading
 from fewlabels.methods.masked_autoencoder import MaskedAutoencoder
 from fewlabels.methods.mixmatch import MixMatch
 from fewlabels.methods.noisy_student import NoisyStudent
@@ -34,6 +35,7 @@ __all__ = [
     "FreeMatch",
     "JointAutoencoder",
     "KMeansFeatures",
+    "LabelSpreading",
     "MaskedAutoencoder",
     "MeanTeacher",
     "MixMatch",

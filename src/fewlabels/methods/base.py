@@ -23,14 +23,15 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 from torch import Tensor, nn
 
 from fewlabels.methods.prediction import output_chunks, predict_logits
-from fewlabels.methods.ranges import check_whole, check_within
+from fewlabels.methods.ranges import check_not_below_zero, check_whole, check_within
 from fewlabels.methods.samples import is_images, read_images, read_pool_vectors
 from fewlabels.methods.session import Session, TrainingSet
 from fewlabels.methods.targets import held_out_rows, read_targets
 from fewlabels.nets import Classifier, build_classifier
+from fewlabels.nets.output import OutputLinear
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.training.batches import Batch, Rows
-from fewlabels.training.budget import parse_seconds
+from fewlabels.training.budget import read_budget
 from fewlabels.training.calibration import best_temperature
 from fewlabels.training.device import choose_device
 from fewlabels.training.memory import reused_memory
@@ -43,6 +44,10 @@ _DEFAULT_STEPS = 500
 # Images of a few pixels, such as the embedded digits, and vectors are learned in fewer.
 _DEFAULT_SMALL_STEPS = 200
 _SMALL_SIDE = 16
+# Of a budget, for each of the two trainings that assess a pool.
+_POOL_SHARE = 0.1
+# Of a budget, for the net to fall back on.
+_GUARD_SHARE = 0.2
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -61,9 +66,9 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     epochs : float, optional
         The same as passes over the labeled samples.
     budget : str or float, optional
-        Time for the whole fit instead: "90s", "5m", or seconds. The steps that fit are recorded in
-        `stage_steps_`. At most one of `steps`, `epochs` and `budget`; with none, 500 steps (200 for vectors and
-        for images below 16 pixels).
+        Time for the whole fit instead: "90s", "5m", or seconds; or gradient images, "500k images", so that
+        methods compare at the same cost. The steps that fit are recorded in `stage_steps_`. At most one of
+        `steps`, `epochs` and `budget`; with none, 500 steps (200 for vectors and for images below 16 pixels).
     batch_size : int
         Labeled samples a step, at least 2.
     optimizer : {"muon", "sgd", "adam"}
@@ -95,6 +100,19 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         Medium and strong views of vectors: standard deviation of the noise, in units of each feature's own.
     validation_fraction : float
         Share of the labeled samples of each class held out to measure and calibrate on, in [0, 1).
+    labeled_in_pool : bool
+        Count the labeled samples that are learned from among the pool's too, as many papers do.
+    assess_pool : bool
+        Estimate first what the pool is made of, which takes two short trainings on a half of the labels each; then
+        learn from what seems to belong to a class, and take the classes to be as frequent there as estimated.
+    logit_adjustment : float
+        At least 0. So many times the logarithm of each class's share among the labels is taken off its logit when
+        training is done: 1 predicts as if all classes were equally frequent (Menon et al., "Long-tail learning via
+        logit adjustment", 2021).
+    guard : bool
+        Keep the pool from doing harm: steps in which its gradient points against that of the labels leave it out, and
+        a net that learned from the labels alone, in as many steps or a fifth of the budget, is the result if it
+        is better on the held-out samples by more than chance. `guard_` tells what happened.
     device : str
         "auto", "cpu", "cuda", "cuda:1", "mps".
     precision : {"auto", "float32", "bfloat16"}
@@ -128,6 +146,14 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         Samples that went forward and backward.
     fit_seconds_ : float
         Duration of the fit.
+    pool_inside_share_ : float
+        With `assess_pool`: the share of the pool that belongs to a class, as estimated (at most so much).
+    pool_prior_ : ndarray of shape (n_classes,)
+        With `assess_pool`: how often each class comes among that.
+    pool_belongs_ : ndarray of shape (n_pool,)
+        With `assess_pool`: the probability of each pool sample that it belongs to a class.
+    guard_ : dict
+        With `guard`: see `fewlabels.methods.guard.Guard`.
     stage_steps_ : dict
         Steps of each stage.
     settings_ : dict
@@ -159,6 +185,10 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     operations: int = 2
     noise: float = 0.1
     validation_fraction: float = 0.1
+    labeled_in_pool: bool = False
+    assess_pool: bool = False
+    logit_adjustment: float = 0.0
+    guard: bool = False
     device: str = "auto"
     precision: str = "auto"
     random_state: Any = None
@@ -236,9 +266,13 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             values = self._read_more(validation[0], samples.shape[1:], "validation")
             indices = read_targets(validation[1], targets.classes).indices
             part = _training_set(values, indices, np.flatnonzero(indices >= 0), device)
+        learned = np.setdiff1d(labeled, held_out)
+        given_pool = sum(len(source) for source in pool)
+        if worker.labeled_in_pool and given_pool:
+            pool.append(samples[learned])
         session = Session(
             worker,
-            labeled=_training_set(samples, targets.indices, np.setdiff1d(labeled, held_out), device),
+            labeled=_training_set(samples, targets.indices, learned, device),
             validation=part,
             pool=Rows(pool),
             classes=len(targets.classes),
@@ -246,12 +280,19 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             recipe=worker._recipe(device, vectors=not images),
             device=device,
             monitor=monitor,
+            given_pool=given_pool,
             to_fill=Rows(pool[:1] if (targets.indices < 0).any() else []),
         )
         # Layers draw their initial weights from the global generator; the caller's is left as it was.
         rng = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
         with reused_memory(), rng, bar or _Quiet():
+            if worker.assess_pool and len(session.pool):
+                worker._assess_pool(session)
+            guard = worker._new_guard(session) if worker.guard and len(session.pool) else None
             network = worker._learn(session)
+            if guard is not None:
+                network = guard.accept(network)
+                worker.guard_ = guard.record
         worker._finish(session, network, targets.classes, held_out)
         self.__dict__.update(
             {name: value for name, value in vars(worker).items() if name.endswith("_") or name.startswith("_")}
@@ -345,6 +386,28 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             return {"steps": _DEFAULT_SMALL_STEPS if small else _DEFAULT_STEPS}
         return {"steps": self.steps, "epochs": self.epochs}
 
+    def _new_guard(self, session: Session) -> Any:
+        from fewlabels.methods.guard import Guard
+
+        session.monitor.stages_before += 1
+        length = self._length(session) if session.budget is None else {"budget_share": _GUARD_SHARE}
+        return Guard(session, length)
+
+    def _assess_pool(self, session: Session) -> None:
+        from fewlabels.methods.pool_quality import assess_pool
+
+        session.monitor.stages_before += 2
+        length: dict[str, Any] = {"budget_share": _POOL_SHARE}
+        if session.budget is None:
+            # On a half of the labels each, half as long.
+            own = self._length(session)
+            half = max(1, own["steps"] // 2) if own.get("steps") else None
+            length = {"steps": half, "epochs": own["epochs"] if own.get("epochs") else None}
+        session.quality = assess_pool(session, length)
+        self.pool_inside_share_ = session.quality.inside_share
+        self.pool_prior_ = session.quality.prior
+        self.pool_belongs_ = session.quality.belongs[: session.given_pool]
+
     def _resolved(self) -> Self:
         presets = {"default": {}, **self.PRESETS}
         if self.preset not in presets:
@@ -370,8 +433,9 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         if self.epochs is not None and not 0 < self.epochs < math.inf:
             raise InputError(f"epochs={self.epochs} is not above 0")
         if self.budget is not None:
-            parse_seconds(self.budget)
+            read_budget(self.budget)
         check_whole(self, 2, "batch_size")
+        check_not_below_zero(self, "logit_adjustment")
         if self.view not in ("strong", "medium", "weak", "plain"):
             raise InputError(f"unknown view {self.view!r} (known: strong, medium, weak, plain)")
         if self.operations != int(self.operations) or not 0 <= self.operations <= 10:
@@ -401,6 +465,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             network = network.double()
             if hasattr(self, "autoencoder_"):
                 self.autoencoder_.double()
+        if self.logit_adjustment > 0:
+            self._adjust(session, network)
         self.network_ = network.eval()
         self.classes_ = classes
         self.sample_shape_ = session.sample_shape
@@ -421,6 +487,13 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             self.validation_accuracy_ = float((logits.argmax(1) == labels).mean())
             self.temperature_ = best_temperature(logits, labels)
         network.temperature.fill_(self.temperature_)
+
+    @torch.no_grad()
+    def _adjust(self, session: Session, network: Classifier) -> None:
+        outputs = [module for module in network.head.modules() if isinstance(module, OutputLinear)]
+        counts = torch.bincount(session.labeled.targets, minlength=session.classes)
+        bias = outputs[-1].bias
+        bias.sub_(self.logit_adjustment * (counts / counts.sum()).log().to(bias))
 
     def _fill_gaps(self, samples: Any, indices: NDArray[np.int64]) -> NDArray[Any]:
         filled = indices.copy()

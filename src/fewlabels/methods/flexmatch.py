@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fewlabels.methods.fixmatch import FixMatch
@@ -24,13 +26,17 @@ class ClassCounts:
         Number of classes.
     device : torch.device
         Where to count.
+    members : ndarray of int, optional
+        Which pool samples are learned from; all when not given.
     """
 
-    def __init__(self, pool: int, classes: int, device: torch.device) -> None:
-        # One class more for the samples that have not been guessed surely yet.
-        self.counts = torch.zeros(classes + 1, device=device)
-        self.counts[classes] = pool
-        self.last = torch.full((pool,), classes, dtype=torch.int64, device=device)
+    def __init__(self, pool: int, classes: int, device: torch.device, members: NDArray[np.int64] | None = None) -> None:
+        # One class more for the samples that have not been guessed surely yet, and one for those that never are.
+        self.counts = torch.zeros(classes + 2, device=device)
+        self.last = torch.full((pool,), classes if members is None else classes + 1, device=device)
+        if members is not None:
+            self.last[torch.from_numpy(members).to(device)] = classes
+        self.counts[classes] = pool if members is None else len(members)
         self._one = torch.ones((), device=device)
 
     def update(self, rows: Tensor, classes: Tensor, sure: Tensor) -> None:
@@ -42,7 +48,7 @@ class ClassCounts:
     @property
     def status(self) -> Tensor:
         """Return beta: each class's count by the largest, or by those still unsure while they are more, (classes,)."""
-        return self.counts[:-1] / self.counts.amax().clamp_min(1)
+        return self.counts[:-2] / self.counts[:-1].amax().clamp_min(1)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -76,7 +82,7 @@ class FlexMatch(FixMatch):
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = FixMatch.PRESETS
 
     def _new_state(self, session: Session) -> ClassCounts:
-        return ClassCounts(len(session.pool), session.classes, session.device)
+        return ClassCounts(len(session.pool), session.classes, session.device, session.members)
 
     def weights(self, found: Tensor, batch: Batch) -> Tensor:
         """Return 1 for samples above the threshold of their class, else 0."""

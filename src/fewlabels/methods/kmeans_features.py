@@ -100,6 +100,9 @@ class KMeansFeatures(SemiSupervisedClassifier):
         encoder = PatchEncoder(sample_shape, int(self.centroids), int(self.patch))
         return Classifier(encoder, OutputLinear(encoder.feature_size, classes), sample_shape[-1])
 
+    def _new_guard(self, session: Session) -> None:
+        """No gradient comes from the pool, and its images of other classes do no harm."""
+
     @torch.no_grad()
     def _find_centroids(
         self, session: Session, network: Classifier, encoder: PatchEncoder, draws: np.random.Generator

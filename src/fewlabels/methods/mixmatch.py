@@ -77,7 +77,7 @@ class MixMatch(OnlineClassifier):
         labeled = getattr(batch.views, self.view)(batch.labeled)
         batch.pool_passes = self.guesses
         views = [batch.views.jittered(batch.unlabeled) for _ in range(self.guesses)]
-        teacher = self.teacher_of(nets)
+        teacher = self.guesser_of(nets)
         found = torch.stack([probabilities(teacher, view) for view in views]).mean(0)
         targets = sharpened(found, self.temperature)
         given = F.one_hot(batch.targets, found.shape[1]).to(targets.dtype)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fewlabels.methods.ranges import check_within
 from fewlabels.methods.self_training import SelfTraining
+from fewlabels.methods.session import Session
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -62,16 +63,20 @@ class NoisyStudent(SelfTraining):
     def _select(self, confidences: NDArray[np.float64], guesses: NDArray[np.int64], number: int) -> NDArray[np.bool_]:
         return confidences >= self.least_confidence
 
-    def _members(self, pseudo_labels: NDArray[np.int64], confidences: NDArray[np.float64]) -> NDArray[np.int64]:
-        return balanced(pseudo_labels, confidences)
+    def _members(
+        self, session: Session, pseudo_labels: NDArray[np.int64], confidences: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        return balanced(pseudo_labels, confidences, session.prior().cpu().numpy())
 
     def _check_settings(self) -> None:
         super()._check_settings()
         check_within(self, "[0, 1)", "least_confidence")
 
 
-def balanced(labels: NDArray[np.int64], confidences: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return rows such that each label comes equally often: as often as it does on average.
+def balanced(
+    labels: NDArray[np.int64], confidences: NDArray[np.float64], shares: NDArray[np.floating] | None = None
+) -> NDArray[np.int64]:
+    """Return rows such that each label comes equally often, or as often as given, and as many in all as there are.
 
     Of a label with more the most confident are taken, of one with less all, and the most confident once more.
 
@@ -81,6 +86,8 @@ def balanced(labels: NDArray[np.int64], confidences: NDArray[np.float64]) -> NDA
         -1 for rows to leave out.
     confidences : ndarray, (n,)
         How sure each label is.
+    shares : ndarray, optional
+        How often each class should come, > 0.
 
     Examples
     --------
@@ -88,9 +95,10 @@ def balanced(labels: NDArray[np.int64], confidences: NDArray[np.float64]) -> NDA
     [0, 2, 3, 3]
     """
     found = np.unique(labels[labels >= 0])
-    size = max(1, round((labels >= 0).sum() / max(len(found), 1)))
+    wanted = np.ones(len(found)) if shares is None else np.asarray(shares, np.float64)[found]
+    sizes = np.maximum(1, np.round((labels >= 0).sum() * wanted / wanted.sum())).astype(int)
     rows = []
-    for label in found:
+    for label, size in zip(found, sizes, strict=True):
         mine = np.flatnonzero(labels == label)
         best = mine[np.argsort(-confidences[mine], kind="stable")]
         rows.append(np.resize(best, size))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.ranges import check_above_zero, check_not_below_zero, check_within
+from fewlabels.methods.running import RunningMean, uniform
 from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import labeled_loss
 from fewlabels.nets import Classifier
@@ -19,6 +20,9 @@ from fewlabels.training.batches import Batch
 # What thresholds and weights need for minutes rather than days: fewer pool samples a step, and a start on the labeled
 # samples alone, without which the first minutes pass with few sure guesses.
 SHORT: dict[str, Any] = {"unlabeled_ratio": 2.0, "warm_start": 0.2, "view": "medium"}
+
+# Of the running mean that guesses are aligned by: some hundred steps.
+_ALIGNMENT_DECAY = 0.99
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -42,6 +46,9 @@ class OnlineClassifier(SemiSupervisedClassifier):
     teacher_decay : float
         Guess the pool's classes by the moving average of the net with this decay, in [0, 1); 0: by the net
         itself.
+    align_guesses : bool
+        Scale the guesses of each class so that their running mean becomes the pool's classes as estimated by
+        `assess_pool`, or equally frequent ones (distribution alignment, Berthelot et al., "ReMixMatch", 2020).
     """
 
     unlabeled_ratio: float = 7.0
@@ -49,11 +56,14 @@ class OnlineClassifier(SemiSupervisedClassifier):
     warm_start: float = 0.0
     second_rate: float = 1.0
     teacher_decay: float = 0.0
+    align_guesses: bool = False
     view: str = "weak"
     label_smoothing: float = 0.0
 
     # The average of the net, while one is being trained; without an annotation it is no hyper-parameter.
     _teacher = cast("WeightAverage | None", None)
+    # What the guesses pass through, where they are aligned.
+    _alignment = cast("AlignedGuesses | None", None)
     # What a method keeps from step to step, while it learns.
     _state = cast(Any, None)
 
@@ -75,12 +85,17 @@ class OnlineClassifier(SemiSupervisedClassifier):
         """Return the cross-entropy on labeled samples and the pool's terms."""
         losses = {"supervised": labeled_loss(nets, batch, view=self.view, label_smoothing=self.label_smoothing)}
         if batch.unlabeled is not None:
-            losses |= self.pool_loss(nets, self.teacher_of(nets), batch)
+            losses |= self.pool_loss(nets, self.guesser_of(nets), batch)
         return losses
 
     def teacher_of(self, nets: nn.Module) -> nn.Module:
         """Return what guesses the pool's classes: the average of the net where one is kept, else the net itself."""
         return nets if self._teacher is None else self._teacher.nets
+
+    def guesser_of(self, nets: nn.Module) -> nn.Module:
+        """Return what guesses the pool's classes in training: the teacher, its guesses aligned where asked for."""
+        teacher = self.teacher_of(nets)
+        return teacher if self._alignment is None else self._alignment.of(teacher)
 
     def _new_state(self, session: Session) -> Any:
         """Return what the method keeps from step to step; nothing, unless it says otherwise."""
@@ -95,11 +110,13 @@ class OnlineClassifier(SemiSupervisedClassifier):
         network = session.new_classifier()
         nets = self._new_nets(session, network)
         self._state = self._new_state(session)
+        if self.align_guesses:
+            self._alignment = AlignedGuesses(session.prior())
         length = self._length(session)
         if self.warm_start > 0:
             session.monitor.stage_count = 2
-            if session.clock is not None:
-                length = {"steps": self._steps_in_time(session, nets, network)}
+            if session.budget is not None:
+                length = {"steps": self._steps_in_budget(session, nets, network)}
             if self.second_rate == 0:
                 first = replace(session.recipe, part=(0.0, self.warm_start))
                 second = replace(session.recipe, part=(self.warm_start, 1.0))
@@ -114,7 +131,7 @@ class OnlineClassifier(SemiSupervisedClassifier):
         self._train(session, nets, network, "classifier", length, with_pool=True)
         if self._teacher is not None:
             self._teacher.copy_to(network)
-        self._teacher = self._state = None
+        self._teacher = self._state = self._alignment = None
         return network
 
     def _train(
@@ -141,19 +158,47 @@ class OnlineClassifier(SemiSupervisedClassifier):
     def _pool_size(self) -> int:
         return max(1, round(self.unlabeled_ratio * self.batch_size))
 
-    def _steps_in_time(self, session: Session, nets: nn.Module, network: Classifier) -> int:
+    def _steps_in_budget(self, session: Session, nets: nn.Module, network: Classifier) -> int:
         """Return the steps of both stages together that fit into the budget, so that they repeat the run."""
         loss = partial(self.loss, nets)
-        alone = session.seconds_per_step(nets, loss, session.batches)
-        with_pool = session.seconds_per_step(nets, loss, partial(session.batches, unlabeled_size=self._pool_size))
+        alone = session.cost_of_step(nets, loss, session.batches)
+        with_pool = session.cost_of_step(nets, loss, partial(session.batches, unlabeled_size=self._pool_size))
         mean = self.warm_start * alone + (1 - self.warm_start) * with_pool
-        return max(2, session.steps_in_time(mean, network, stages=2))
+        return max(2, session.steps_in_budget(mean, network, stages=2))
 
     def _check_settings(self) -> None:
         super()._check_settings()
         check_within(self, "[0, 1)", "warm_start", "teacher_decay")
         check_above_zero(self, "unlabeled_ratio")
         check_not_below_zero(self, "unlabeled_weight", "second_rate")
+
+
+class AlignedGuesses(nn.Module):
+    """What a teacher says of a batch, scaled so that the running mean of its guesses becomes a target.
+
+    Parameters
+    ----------
+    target : Tensor
+        How often each class should be guessed, (classes,).
+    """
+
+    def __init__(self, target: Tensor) -> None:
+        super().__init__()
+        self._target = target
+        self._seen = RunningMean(uniform(len(target), target.device), _ALIGNMENT_DECAY)
+        self._teacher: nn.Module | None = None
+
+    def of(self, teacher: nn.Module) -> AlignedGuesses:
+        """Take this teacher's guesses from here on."""
+        self._teacher = teacher
+        return self
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits, (batch, classes)."""
+        assert self._teacher is not None
+        logits: Tensor = self._teacher(inputs).float()
+        seen = self._seen.update(logits.detach().softmax(1).mean(0))
+        return logits + (self._target.clamp_min(1e-6) / seen.clamp_min(1e-6)).log()
 
 
 def _part(length: dict[str, Any], share: float) -> dict[str, Any]:

@@ -122,7 +122,7 @@ class PretrainedClassifier(SemiSupervisedClassifier):
             stage="encoder",
             batches=lambda: session.batches(labeled_size=0, unlabeled_size=self.pretraining_batch, pool=everything),
             epoch_samples=round(len(everything) * self.batch_size / self.pretraining_batch),
-            time_share=0.5,
+            budget_share=0.5,
             recipe=replace(session.recipe, learning_rate=self.pretraining_rate),
             **pretraining_length(self, session),
         )

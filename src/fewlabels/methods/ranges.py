@@ -10,12 +10,13 @@ from fewlabels.storage.errors import InputError
 _RANGES: dict[str, Callable[[Any], bool]] = {
     "[0, 1)": lambda value: 0 <= value < 1,
     "(0, 1]": lambda value: 0 < value <= 1,
+    "(0, 1)": lambda value: 0 < value < 1,
     "[0, 1]": lambda value: 0 <= value <= 1,
 }
 
 
 def check_within(method: object, interval: str, *names: str) -> None:
-    """Refuse settings outside an interval: "[0, 1)", "(0, 1]" or "[0, 1]".
+    """Refuse settings outside an interval: a key of `_RANGES`, such as "[0, 1)".
 
     Raises
     ------

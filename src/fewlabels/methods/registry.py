@@ -12,6 +12,7 @@ from fewlabels.methods.flexmatch import FlexMatch
 from fewlabels.methods.freematch import FreeMatch
 from fewlabels.methods.joint_autoencoder import JointAutoencoder
 from fewlabels.methods.kmeans_features import KMeansFeatures
+from fewlabels.methods.label_spreading import LabelSpreading
 from fewlabels.methods.masked_autoencoder import MaskedAutoencoder
 from fewlabels.methods.mixmatch import MixMatch
 from fewlabels.methods.noisy_student import NoisyStudent
@@ -51,6 +52,7 @@ _ALL: tuple[type[SemiSupervisedClassifier], ...] = (
     SimCLR,
     VICReg,
     KMeansFeatures,
+    LabelSpreading,
     PseudoLabel,
     PiModel,
     MeanTeacher,

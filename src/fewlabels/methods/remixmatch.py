@@ -129,7 +129,7 @@ class ReMixMatch(OnlineClassifier):
         counts = F.one_hot(session.labeled.targets, session.classes).float()
         return _Kept(
             np.random.default_rng(session.next_seed()),
-            counts.mean(0),
+            session.prior(counts.mean(0).cpu().numpy()),
             RunningMean(uniform(session.classes, session.device), self.mean_decay),
         )
 

@@ -31,6 +31,9 @@ _RECORDS = (
     "mirrors_",
     "n_features_in_",
     "fit_seconds_",
+    "pool_inside_share_",
+    "pool_prior_",
+    "guard_",
 )
 
 
@@ -194,6 +197,8 @@ def _fill(module: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
 
 def _plain(value: Any) -> Any:
     """Return a value as JSON has it; NaN as null, a random generator (which JSON has not) as null too."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not np.isfinite(value):

@@ -14,9 +14,11 @@ from scipy.special import softmax
 from torch import Tensor, nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.guard import is_worse, right_answers
 from fewlabels.methods.ranges import check_above_zero, check_whole, check_within
 from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import Supervised, labeled_loss
+from fewlabels.nets import Classifier
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch, Rows, shuffled_batches
 from fewlabels.training.calibration import best_temperature
@@ -145,19 +147,16 @@ class SelfTraining(SemiSupervisedClassifier):
         session.monitor.stage_count = self.rounds + 1
         length = self._length(session)
         network = session.new_classifier()
-        if session.clock is not None:
+        if session.budget is not None:
             # Students take a multiple of the teacher's steps, so that recorded steps repeat the run.
-            length["time_share"] = 1 / (1 + self.rounds * self.student_steps)
-            length["time_reserve"] = self.rounds * session.seconds_to_predict(
-                network,
-                session.pool,
-                flip=session.flip,
-                precision=session.recipe.precision,
+            length["budget_share"] = 1 / (1 + self.rounds * self.student_steps)
+            length["budget_reserve"] = session.budget.cost_of(
+                lambda: self.rounds * self._seconds_to_label(session, network)
             )
         steps = self._train(session, network, "teacher", length)
-        if session.clock is not None:
+        if session.budget is not None:
             length = {"steps": steps, "epochs": None}
-        correct = self._validate(session, network)
+        correct = right_answers(session, network)
         self.rounds_: list[dict[str, Any]] = []
         self.round_pseudo_labels_: list[NDArray[np.int64]] = []
         self.termination_condition_ = "max_iter"
@@ -174,6 +173,7 @@ class SelfTraining(SemiSupervisedClassifier):
                 probabilities = np.mean(opinions, axis=0)
             confidences, guesses = probabilities.max(1), probabilities.argmax(1)
             taken = self._select(confidences, guesses, number)
+            taken &= np.isin(np.arange(len(taken)), session.members)
             record = {
                 "round": number,
                 "pool_share": round(float(taken.mean()), 4),
@@ -188,14 +188,14 @@ class SelfTraining(SemiSupervisedClassifier):
             student = session.new_classifier() if self.restart else network
             batches = partial(self._batches, session, pseudo_labels, probabilities)
             self._train(session, student, f"round {number}", self._student_length(session, length, taken), batches)
-            now_correct = self._validate(session, student)
+            now_correct = right_answers(session, student)
             accepted = not self.restart or not is_worse(correct, now_correct)
             record |= {
                 "validation_accuracy": float(now_correct.mean()) if len(now_correct) else None,
                 "accepted": accepted,
             }
             self.rounds_.append(record)
-            self.round_pseudo_labels_.append(pseudo_labels)
+            self.round_pseudo_labels_.append(pseudo_labels[: session.given_pool])
             if not accepted:
                 self.termination_condition_ = "validation"
                 break
@@ -232,6 +232,10 @@ class SelfTraining(SemiSupervisedClassifier):
         logits = session.logits(network, session.pool)  # type: ignore[arg-type]
         return softmax(logits / temperature, axis=1), temperature
 
+    def _seconds_to_label(self, session: Session, network: Classifier) -> float:
+        """Return how long `_label` will take, measured on some of the pool."""
+        return session.seconds_to_predict(network, session.pool, flip=session.flip, precision=session.recipe.precision)
+
     def _select(self, confidences: NDArray[np.float64], guesses: NDArray[np.int64], number: int) -> NDArray[np.bool_]:
         """Return which pool samples join: above the threshold, or the top share of each predicted class."""
         if self.threshold is not None:
@@ -252,14 +256,14 @@ class SelfTraining(SemiSupervisedClassifier):
     ) -> Iterator[Batch]:
         """Yield batches of labeled and pseudo-labeled samples."""
         order, views = np.random.default_rng(session.next_seed()), session.new_views()
-        chosen = self._members(pseudo_labels, probabilities.max(1))
+        chosen = self._members(session, pseudo_labels, probabilities.max(1))
         count = len(session.labeled)
         both = Rows([session.labeled.samples.cpu().numpy(), session.pool])
-        given = np.eye(session.classes, dtype=np.float32)[session.labeled.targets.cpu().numpy()]
+        labels = session.labeled.targets.cpu().numpy()
+        given = np.eye(session.classes, dtype=np.float32)[labels]
         guessed = probabilities if self.soft_labels else np.eye(session.classes)[pseudo_labels]
         targets = np.concatenate([given, guessed.astype(np.float32)])
-        weights = np.full(len(targets), self.labeled_weight)
-        weights[count:] = probabilities.max(1) if self.confidence_weights else 1.0
+        weights = self._sample_weights(labels, pseudo_labels, probabilities)
         if self.labeled_share is None:
             draws = shuffled_batches(count + len(chosen), self.batch_size, order)
             members = np.concatenate([np.arange(count), count + chosen])
@@ -281,18 +285,19 @@ class SelfTraining(SemiSupervisedClassifier):
                 progress=0.0,
             )
 
-    def _members(self, pseudo_labels: NDArray[np.int64], confidences: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return which pool samples a student learns from; one may come several times."""
-        del confidences
-        return np.flatnonzero(pseudo_labels >= 0)
+    def _sample_weights(
+        self, given: NDArray[np.int64], pseudo_labels: NDArray[np.int64], probabilities: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the weight of the loss of each labeled sample, and of each pool sample after them."""
+        of_pool = probabilities.max(1) if self.confidence_weights else np.ones(len(pseudo_labels))
+        return np.concatenate([np.full(len(given), float(self.labeled_weight)), of_pool])
 
-    def _validate(self, session: Session, network: nn.Module) -> NDArray[np.bool_]:
-        held_out = session.validation
-        if not len(held_out):
-            return np.empty(0, bool)
-        rows = Rows([held_out.samples.cpu().numpy()])
-        logits = session.logits(network, rows)  # type: ignore[arg-type]
-        return np.asarray(logits.argmax(1) == held_out.targets.cpu().numpy())
+    def _members(
+        self, session: Session, pseudo_labels: NDArray[np.int64], confidences: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        """Return which pool samples a student learns from; one may come several times."""
+        del session, confidences
+        return np.flatnonzero(pseudo_labels >= 0)
 
     def _fill_gaps(self, samples: Any, indices: NDArray[np.int64]) -> NDArray[Any]:
         missing = np.flatnonzero(indices < 0)
@@ -321,23 +326,3 @@ def top_of_each_class(confidences: NDArray[np.float64], guesses: NDArray[np.int6
         best = rows[np.argsort(-confidences[rows], kind="stable")]
         taken[best[: round(share * len(rows))]] = True
     return taken
-
-
-def is_worse(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> bool:
-    """Say whether accuracy on the same samples fell by more than chance explains.
-
-    The paired difference counts when it is more than three standard errors below zero: with the few
-    held-out samples there are, a stricter gate would end most trainings on noise.
-
-    Examples
-    --------
-    >>> is_worse(np.ones(100, bool), np.arange(100) < 80)
-    True
-    >>> is_worse(np.arange(100) < 81, np.arange(100) < 80)
-    False
-    """
-    if not len(before):
-        return False
-    difference = after.astype(float) - before.astype(float)
-    error = difference.std() / np.sqrt(len(difference))
-    return bool(difference.mean() < -3 * error and difference.sum() <= -2)

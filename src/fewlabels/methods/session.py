@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fewlabels.methods.prediction import predict_logits
-from fewlabels.nets import Classifier
+from fewlabels.nets import Classifier, build_classifier
 from fewlabels.training.batches import Batch, Rows, shuffled_batches
-from fewlabels.training.budget import Clock, parse_seconds, seconds_per_step
+from fewlabels.training.budget import Budget, read_budget
 from fewlabels.training.device import has_room
 from fewlabels.training.loop import EVALUATIONS, Loss, train
 from fewlabels.training.monitor import Monitor
@@ -26,6 +26,7 @@ from fewlabels.views.images import to_float
 
 if TYPE_CHECKING:
     from fewlabels.methods.base import SemiSupervisedClassifier
+    from fewlabels.methods.pool_quality import PoolQuality
 
 _SAMPLE = 2000
 # Looks on the way cost time that training could use: a curve needs no more than these.
@@ -73,8 +74,15 @@ class Session:
         Where to compute.
     monitor : Monitor
         Collects the history.
+    given_pool : int, optional
+        How many of the pool samples come first that were given as such; all when not given.
     to_fill : Rows, optional
         Samples that will be classified when training is done: a budget leaves time for them.
+
+    Attributes
+    ----------
+    quality : PoolQuality or None
+        What was estimated of the pool, where a method asks for that.
     """
 
     def __init__(
@@ -89,6 +97,7 @@ class Session:
         recipe: Recipe,
         device: torch.device,
         monitor: Monitor,
+        given_pool: int | None = None,
         to_fill: Rows | None = None,
     ) -> None:
         self.method = method
@@ -96,8 +105,12 @@ class Session:
         self.classes, self.seed, self.recipe = classes, seed, recipe
         self.device, self.monitor = device, monitor
         self.sample_shape = tuple(labeled.samples.shape[1:])
-        self.clock = None if method.budget is None else Clock(parse_seconds(method.budget))
+        self.budget: Budget | None = None
+        if method.budget is not None:
+            self.budget = read_budget(method.budget, lambda: monitor.gradient_images)
+        self.given_pool = len(pool) if given_pool is None else given_pool
         self.to_fill = Rows([]) if to_fill is None else to_fill
+        self.quality: PoolQuality | None = None
         self._drawn = 0
         self._sample = self.everything.sample(_SAMPLE, device)
         if has_room(device, pool.nbytes()):
@@ -107,6 +120,28 @@ class Session:
     def everything(self) -> Rows:
         """Labeled and pool samples in a row."""
         return Rows([self.labeled.samples.cpu().numpy(), self.pool])
+
+    @property
+    def members(self) -> NDArray[np.int64]:
+        """Rows of the pool to learn from: all, or those that seem to belong to a class."""
+        return np.arange(len(self.pool)) if self.quality is None else np.flatnonzero(self.quality.members)
+
+    def prior(self, assumed: NDArray[np.floating] | None = None) -> Tensor:
+        """Return how often each class comes in the pool, float32, (classes,).
+
+        As was estimated; else what a method assumes, which is equally often where nothing is given.
+        """
+        if self.quality is not None:
+            assumed = self.quality.prior
+        elif assumed is None:
+            assumed = np.full(self.classes, 1 / self.classes)
+        return torch.from_numpy(np.asarray(assumed, np.float32)).to(self.device)
+
+    def part(self, rows: NDArray[np.int64]) -> Session:
+        """Return a session that learns from some of the labeled samples; its seeds are those that come next here."""
+        part = copy.copy(self)
+        part.labeled = TrainingSet(self.labeled.samples[rows], self.labeled.targets[rows])
+        return part
 
     @property
     def is_vectors(self) -> bool:
@@ -134,10 +169,21 @@ class Session:
         method = self.method
         return ImageViews(generator, self.flip, method.shift, method.cutout, method.color, method.operations)
 
-    def new_classifier(self) -> Classifier:
-        """Return a freshly initialized classifier, normalized by labeled and pool samples."""
+    def new_classifier(self, *, plain: bool = False) -> Classifier:
+        """Return a freshly initialized classifier, normalized by labeled and pool samples.
+
+        Parameters
+        ----------
+        plain : bool
+            Build what `net` names, also where the method has a net of its own.
+        """
         torch.manual_seed(self.next_seed())
-        network = self.method._empty_network(self.sample_shape, self.classes).to(self.device)
+        method = self.method
+        if plain:
+            network = build_classifier(method.net, self.sample_shape, self.classes, dropout=method.dropout)
+        else:
+            network = method._empty_network(self.sample_shape, self.classes)
+        network.to(self.device)
         if not self.is_vectors:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.start(network)
@@ -163,18 +209,19 @@ class Session:
         unlabeled_size : int
             Pool samples a batch.
         pool : Rows, optional
-            What they are drawn from; the session's pool when not given.
+            What they are drawn from; the members of the session's pool when not given.
         """
+        members = self.members if pool is None else np.arange(len(pool))
         pool = self.pool if pool is None else pool
         labeled_size = self.method.batch_size if labeled_size is None else labeled_size
         order = np.random.default_rng(self.next_seed())
         views = self.new_views()
         rows = shuffled_batches(len(self.labeled), labeled_size, order)
-        draws_pool = unlabeled_size > 0 and len(pool) > 0
-        pool_rows = shuffled_batches(max(len(pool), 1), unlabeled_size, order)
+        draws_pool = unlabeled_size > 0 and len(members) > 0
+        pool_rows = shuffled_batches(max(len(members), 1), unlabeled_size, order)
         while True:
             chosen = torch.from_numpy(next(rows)).to(self.device)
-            unlabeled_rows = next(pool_rows) if draws_pool else None
+            unlabeled_rows = members[next(pool_rows)] if draws_pool else None
             yield Batch(
                 labeled=self.labeled.samples[chosen],
                 targets=self.labeled.targets[chosen],
@@ -197,8 +244,8 @@ class Session:
         steps: int | None = None,
         epochs: float | None = None,
         epoch_samples: int | None = None,
-        time_share: float = 1.0,
-        time_reserve: float = 0.0,
+        budget_share: float = 1.0,
+        budget_reserve: float = 0.0,
         recipe: Recipe | None = None,
         rate_factors: dict[str, float] | None = None,
         after_step: Callable[[], None] | None = None,
@@ -220,10 +267,10 @@ class Session:
         steps, epochs : optional
             Length: steps, or passes over `epoch_samples` (the labeled samples when not given); with neither,
             what fits into the budget.
-        time_share : float
-            Share of the time left that a budget gives to this stage.
-        time_reserve : float
-            Seconds of a budget to leave for what is not training, before shares are taken.
+        budget_share : float
+            Share of what is left of a budget that this stage gets.
+        budget_reserve : float
+            What of a budget to leave for what is not training, before shares are taken.
         recipe : Recipe, optional
             Other optimizer settings than the session's.
         rate_factors : dict of str to float, optional
@@ -237,10 +284,10 @@ class Session:
             "rate_factors": rate_factors or {},
         }
         if steps is None and epochs is None:
-            if self.clock is None:
+            if self.budget is None:
                 raise ValueError(f"stage {stage} has no length: neither steps nor epochs nor a budget")
-            per_step = self.seconds_per_step(nets, loss, batches, **settings)
-            steps = self.steps_in_time(per_step, classifier, share=time_share, reserve=time_reserve)
+            per_step = self.cost_of_step(nets, loss, batches, **settings)
+            steps = self.steps_in_budget(per_step, classifier, share=budget_share, reserve=budget_reserve)
         elif steps is None:
             samples = len(self.labeled) if epoch_samples is None else epoch_samples
             steps = max(1, round((epochs or 0) * samples / self.method.batch_size))
@@ -255,11 +302,12 @@ class Session:
             stage=stage,
             accuracies=None if classifier is None else lambda: self.accuracies(classifier),
             after_step=after_step,
+            agreement=self.method.guard,
             **settings,
         )
         return steps
 
-    def seconds_per_step(
+    def cost_of_step(
         self,
         nets: nn.Module,
         loss: Loss,
@@ -268,33 +316,36 @@ class Session:
         recipe: Recipe | None = None,
         rate_factors: dict[str, float] | None = None,
     ) -> float:
-        """Return how long a step of a stage takes, and leave no trace: nets and seeds are as if nothing had been.
+        """Return what a step of a stage costs, and leave no trace: nets and seeds are as if nothing had been.
 
         See `train` for the parameters.
         """
-        assert self.clock is not None
+        assert self.budget is not None
         kept, drawn, state = copy.deepcopy(nets.state_dict()), self._drawn, torch.get_rng_state()
 
-        def run(count: int, after_step: Callable[[], None]) -> None:
+        def run(count: int, after_step: Callable[[], None]) -> int:
+            monitor = Monitor()
             train(
                 nets,
                 batches(),
                 loss,
                 steps=count,
-                monitor=Monitor(),
+                monitor=monitor,
                 stage="timing",
                 recipe=self.recipe if recipe is None else recipe,
                 rate_factors=rate_factors,
                 after_step=after_step,
+                agreement=self.method.guard,
             )
+            return monitor.gradient_images
 
-        found = seconds_per_step(run, self.clock.left())
+        found = self.budget.cost_of_step(run)
         nets.load_state_dict(kept)
         self._drawn = drawn
         torch.set_rng_state(state)
         return found
 
-    def steps_in_time(
+    def steps_in_budget(
         self,
         per_step: float,
         classifier: Classifier | None,
@@ -308,22 +359,24 @@ class Session:
         Parameters
         ----------
         per_step : float
-            Seconds of a step.
+            Cost of a step.
         classifier : Classifier, optional
             What is measured on the way and classifies in the end: time is set aside for both.
         share : float
-            Of the time left.
+            Of what is left.
         reserve : float
-            Seconds to leave for what is not training, before the share is taken.
+            Cost to leave for what is not training, before the share is taken.
         stages : int
             How many stages the steps make up, each with its looks at accuracies.
         """
-        assert self.clock is not None
+        assert self.budget is not None
         looks = 0.0
         if classifier is not None:
-            self.clock.reserved = self.seconds_to_predict(classifier, self.to_fill, flip=False, precision=torch.float32)
-            looks = stages * EVALUATIONS * self._seconds_to_look(classifier)
-        return max(1, int((share * (self.clock.left() - reserve) - looks) / per_step))
+            self.budget.reserve(
+                lambda: self.seconds_to_predict(classifier, self.to_fill, flip=False, precision=torch.float32)
+            )
+            looks = self.budget.cost_of(lambda: stages * EVALUATIONS * self._seconds_to_look(classifier))
+        return max(1, int((share * (self.budget.left() - reserve) - looks) / per_step))
 
     def seconds_to_predict(self, classifier: Classifier, rows: Rows, *, flip: bool, precision: torch.dtype) -> float:
         """Return how long predictions take for all rows, measured on some."""

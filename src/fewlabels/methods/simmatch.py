@@ -88,6 +88,7 @@ class _Kept:
 
     bank: LabeledBank
     seen: RunningMean
+    prior: Tensor
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -162,6 +163,7 @@ class SimMatch(OnlineClassifier):
         return _Kept(
             LabeledBank(session.labeled.targets, session.classes, self.embedding_size, self.bank_decay, generator),
             RunningMean(uniform(session.classes, session.device), self.mean_decay),
+            session.prior(),
         )
 
     def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -193,7 +195,7 @@ class SimMatch(OnlineClassifier):
         """Return corrected class probabilities, corrected similarities, and the confidence before correction."""
         found = logits.softmax(1)
         seen = self._state.seen.update(found.mean(0))
-        found = aligned(found, uniform(found.shape[1], found.device), seen)
+        found = aligned(found, self._state.prior, seen)
         bank = self._state.bank
         similar = bank.similarities(embedded, self.temperature).softmax(1)
         corrected = similar * found[:, bank.targets]

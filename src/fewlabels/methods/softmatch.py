@@ -27,13 +27,16 @@ class ConfidenceCurve:
         Of the running means, in [0, 1).
     device : torch.device
         Where they are kept.
+    target : Tensor, optional
+        What the mean of aligned probabilities becomes, (classes,); uniform when not given.
     """
 
-    def __init__(self, classes: int, decay: float, device: torch.device) -> None:
+    def __init__(self, classes: int, decay: float, device: torch.device, target: Tensor | None = None) -> None:
         start = uniform(classes, device)
         self.mean = RunningMean(start[0], decay)
         self.variance = RunningMean(torch.ones((), device=device), decay)
         self.probabilities = RunningMean(start, decay)
+        self.target = start if target is None else target
 
     def update(self, confidences: Tensor) -> None:
         """Take note of a batch's confidences."""
@@ -56,7 +59,7 @@ class SoftMatch(OnlineClassifier):
 
     with weak views w and strong views s, where g(c) = exp(-min(c - m, 0)^2 / (2 d^2 / n^2)), m and d^2 being
     running mean and variance of the confidences, and a aligns probabilities so that their running mean becomes
-    uniform (used for the weights alone).
+    uniform, or as was estimated of the pool (used for the weights alone).
 
     `preset="short"` is for minutes, as FixMatch's, with running means that follow faster.
 
@@ -94,7 +97,7 @@ class SoftMatch(OnlineClassifier):
     align: bool = True
 
     def _new_state(self, session: Session) -> ConfidenceCurve:
-        return ConfidenceCurve(session.classes, self.mean_decay, session.device)
+        return ConfidenceCurve(session.classes, self.mean_decay, session.device, session.prior())
 
     def pool_loss(self, nets: nn.Module, teacher: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted cross-entropy of strong views to the classes of weak views."""
@@ -103,7 +106,7 @@ class SoftMatch(OnlineClassifier):
         weighed = found
         if self.align:
             seen = self._state.probabilities.update(found.mean(0))
-            weighed = aligned(found, uniform(found.shape[1], found.device), seen)
+            weighed = aligned(found, self._state.target, seen)
         confidences = weighed.amax(1)
         self._state.update(confidences)
         logits = strong_logits(nets, batch)

@@ -149,7 +149,7 @@ class TwoStepAutoencoder(AutoencoderClassifier):
             stage="autoencoder",
             batches=lambda: session.batches(labeled_size=0, unlabeled_size=self.batch_size, pool=everything),
             epoch_samples=len(everything),
-            time_share=0.5,
+            budget_share=0.5,
             recipe=replace(session.recipe, learning_rate=self.pretraining_rate),
             rate_factors=self._decoder_rate(session),
             **pretraining_length(self, session),

@@ -133,7 +133,7 @@ def _standing_view(group: Group, standing: Standing, class_names: tuple[str, ...
         "standing": standing,
         "run": run,
         "duels": [(_direction(duel), duel_sentence(duel)) for duel in standing.duels],
-        "facts": [fact[0].upper() + fact[1:] + "." for fact in facts],
+        "facts": [fact[0].upper() + fact[1:] + "." for fact in [*facts, *run.findings]],
         "has_truth": any(record.get("precision") is not None for record in run.rounds),
     }
     return view | _pictures(run, class_names, budget)

@@ -1,28 +1,119 @@
-"""Budgets: how long a stage may train, in steps, passes over the data, or time."""
+"""Budgets: what a whole training may cost, in time or in gradient images."""
 
 from __future__ import annotations
 
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from fewlabels.storage.errors import InputError
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_THOUSANDS = {"": 1.0, "k": 1e3, "m": 1e6}
+
+# Runs so many steps, calls what it is given after each, and returns how many gradient images they took.
+RunSteps = Callable[[int, Callable[[], None]], int]
 
 
-def parse_seconds(budget: str | float) -> float:
-    """Return the seconds that a budget names.
+class Budget(ABC):
+    """What is left for a training, and what a part of it costs."""
+
+    @abstractmethod
+    def left(self) -> float:
+        """Return what training may still cost."""
+
+    @abstractmethod
+    def cost_of_step(self, run_steps: RunSteps) -> float:
+        """Return what one of the steps costs that `run_steps` runs."""
+
+    def reserve(self, seconds: Callable[[], float]) -> None:
+        """Set aside what follows the training and takes so many seconds, if time is what counts."""
+        del seconds
+
+    def cost_of(self, seconds: Callable[[], float]) -> float:
+        """Return what something costs that takes so many seconds and trains nothing."""
+        del seconds
+        return 0.0
+
+
+class TimeBudget(Budget):
+    """Seconds for everything, from now on.
+
+    Parameters
+    ----------
+    seconds : float
+        Above 0.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._deadline = time.perf_counter() + seconds
+        self._reserved = 0.0
+
+    def left(self) -> float:
+        """Return the seconds that training may still take."""
+        return self._deadline - time.perf_counter() - self._reserved
+
+    def cost_of_step(self, run_steps: RunSteps) -> float:
+        """Return a step's seconds, measured on a few: a small part of the time that is left."""
+        ends: list[float] = []
+
+        def note() -> None:
+            ends.append(time.perf_counter())
+
+        available = self.left()
+        run_steps(2, note)  # the first steps allocate and choose kernels
+        count = 2
+        while True:
+            ends.clear()
+            run_steps(count, note)
+            # From the end of the first step on: what goes before the steps is paid once a training.
+            elapsed = ends[-1] - ends[0]
+            # Long enough that the clock and the machine's hiccups do not matter, short beside the budget.
+            if elapsed > min(2.0, 0.03 * available) or count >= 128:
+                return elapsed / (count - 1)
+            count *= 2
+
+    def reserve(self, seconds: Callable[[], float]) -> None:
+        """Set aside what follows the training and takes so many seconds."""
+        self._reserved = seconds()
+
+    def cost_of(self, seconds: Callable[[], float]) -> float:
+        """Return the seconds."""
+        return seconds()
+
+
+class ImageBudget(Budget):
+    """Gradient images for everything: what goes forward and backward through a net, views of one image one by one.
+
+    Parameters
+    ----------
+    images : float
+        Above 0.
+    spent : callable
+        Returns how many were taken so far.
+    """
+
+    def __init__(self, images: float, spent: Callable[[], int]) -> None:
+        self._images = images
+        self._spent = spent
+
+    def left(self) -> float:
+        """Return the images that training may still take."""
+        return self._images - self._spent()
+
+    def cost_of_step(self, run_steps: RunSteps) -> float:
+        """Return the images of a step."""
+        return float(run_steps(1, lambda: None))
+
+
+def parse_seconds(budget: str | float) -> float | None:
+    """Return the seconds that a budget names, None if it names no time.
 
     Parameters
     ----------
     budget : str or float
         "90s", "5m", "1h30m", or a number of seconds.
-
-    Raises
-    ------
-    InputError
-        If it is none of these, or not above zero.
 
     Examples
     --------
@@ -34,58 +125,43 @@ def parse_seconds(budget: str | float) -> float:
     if re.fullmatch(r"\d+(\.\d+)?", text):
         seconds = float(text)
     elif re.fullmatch(r"(\d+(\.\d+)?[smh])+", text):
-        seconds = sum(float(n) * _UNITS[u] for n, u in re.findall(r"(\d+(?:\.\d+)?)([smh])", text))
-    if not 0 < seconds < float("inf"):
-        raise InputError(f"budget {budget!r} is not a time; give one like 90s, 5m or 1h30m")
-    return seconds
+        seconds = sum(float(n) * _SECONDS[u] for n, u in re.findall(r"(\d+(?:\.\d+)?)([smh])", text))
+    return seconds if 0 < seconds < float("inf") else None
 
 
-class Clock:
-    """Time that is left of a budget.
+def parse_images(budget: str | float) -> float | None:
+    """Return the gradient images that a budget names, None if it names none.
+
+    Examples
+    --------
+    >>> parse_images("64000 images"), parse_images("500k images"), parse_images("2M images"), parse_images("5m")
+    (64000.0, 500000.0, 2000000.0, None)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([km]?)\s*images?", str(budget).strip().lower())
+    images = float(found[1]) * _THOUSANDS[found[2]] if found else 0.0
+    return images if images > 0 else None
+
+
+def read_budget(budget: str | float, spent: Callable[[], int] = lambda: 0) -> Budget:
+    """Return a budget that begins now.
 
     Parameters
     ----------
-    seconds : float
-        Time for everything, from now.
+    budget : str or float
+        A time, "90s", "5m", "1h30m" or a number of seconds; or gradient images, "500k images".
+    spent : callable
+        Returns how many gradient images were taken so far.
 
-    Attributes
-    ----------
-    reserved : float
-        Seconds set aside for what comes after the training.
+    Raises
+    ------
+    InputError
+        If it is neither, or not above zero.
     """
-
-    def __init__(self, seconds: float) -> None:
-        self.deadline = time.perf_counter() + seconds
-        self.reserved = 0.0
-
-    def left(self) -> float:
-        """Return the seconds that training may still take."""
-        return self.deadline - time.perf_counter() - self.reserved
-
-
-def seconds_per_step(run_steps: Callable[[int, Callable[[], None]], None], available: float) -> float:
-    """Return the duration of a step, measured on a few.
-
-    Parameters
-    ----------
-    run_steps : callable
-        Runs that many steps, and calls what it is given after each.
-    available : float
-        Seconds that there are for all steps: the trial takes a small part of them.
-    """
-    ends: list[float] = []
-
-    def note() -> None:
-        ends.append(time.perf_counter())
-
-    run_steps(2, note)  # the first steps allocate and choose kernels
-    count = 2
-    while True:
-        ends.clear()
-        run_steps(count, note)
-        # From the end of the first step on: what goes before the steps is paid once a training.
-        elapsed = ends[-1] - ends[0]
-        # Long enough that the clock and the machine's hiccups do not matter, short beside the budget.
-        if elapsed > min(2.0, 0.03 * available) or count >= 128:
-            return elapsed / (count - 1)
-        count *= 2
+    seconds, images = parse_seconds(budget), parse_images(budget)
+    if seconds is not None:
+        return TimeBudget(seconds)
+    if images is not None:
+        return ImageBudget(images, spent)
+    raise InputError(
+        f"budget {budget!r} is neither a time, like 90s, 5m or 1h30m, nor gradient images, like '500k images'"
+    )

@@ -16,6 +16,8 @@ from fewlabels.training.recipe import Recipe
 Loss = Callable[[Batch], dict[str, Tensor]]
 Accuracies = Callable[[], dict[str, float]]
 EVALUATIONS = 6
+# Name of the loss on labeled samples, where there is another beside it.
+LABELED = "supervised"
 
 
 def train(
@@ -30,6 +32,7 @@ def train(
     accuracies: Accuracies | None = None,
     rate_factors: dict[str, float] | None = None,
     after_step: Callable[[], None] | None = None,
+    agreement: bool = False,
 ) -> None:
     """Train `nets` in place.
 
@@ -55,6 +58,9 @@ def train(
         Learning rates of the parameters whose name begins so, as a multiple of the recipe's.
     after_step : callable, optional
         Called after each step, when the weights have moved.
+    agreement : bool
+        Leave out the gradient of all losses but "supervised" in steps in which it points against that one's (Huang
+        et al., "Fix-A-Step: semi-supervised learning from uncurated unlabeled data", 2023).
 
     Raises
     ------
@@ -78,7 +84,10 @@ def train(
         batch.progress = step / steps
         with torch.autocast(device.type, recipe.precision, enabled=recipe.precision != torch.float32):
             losses = loss(batch)
-        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        if agreement and len(losses) > 1 and LABELED in losses:
+            monitor.add_agreement(backward_where_agreed(nets, losses))
+        else:
+            torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         for optimizer in optimizers:
             optimizer.step()
         if average is not None:
@@ -100,3 +109,41 @@ def train(
                     f"try a learning rate below {recipe.learning_rate:g}"
                 )
     nets.eval()
+
+
+def backward_where_agreed(nets: nn.Module, losses: dict[str, Tensor]) -> Tensor:
+    """Give parameters the gradient of the labeled loss, and of the others where their sum does not point against it.
+
+    Parameters
+    ----------
+    nets : nn.Module
+        Whose trainable parameters get gradients.
+    losses : dict of str to Tensor
+        With `LABELED` among them.
+
+    Returns
+    -------
+    Tensor
+        1 if the others' gradient was added, 0 if it was left out; on the device, where nothing waits for it.
+
+    Examples
+    --------
+    >>> net = nn.Linear(1, 1, bias=False)
+    >>> weight = net.weight.sum()
+    >>> agreed = backward_where_agreed(net, {"supervised": 2 * weight, "consistency": -weight})
+    >>> agreed.item(), net.weight.grad.item()
+    (0.0, 2.0)
+    """
+    parameters = [parameter for parameter in nets.parameters() if parameter.requires_grad]
+    others = torch.stack([value for name, value in losses.items() if name != LABELED]).sum()
+    labeled = torch.autograd.grad(losses[LABELED], parameters, retain_graph=True, allow_unused=True)
+    pool = torch.autograd.grad(others, parameters, allow_unused=True)
+    both = [(a, b) for a, b in zip(labeled, pool, strict=True) if a is not None and b is not None]
+    inner = torch.stack([(a.float() * b.float()).sum() for a, b in both]).sum() if both else torch.zeros(())
+    agreed = (inner >= 0).to(others.dtype)
+    for parameter, a, b in zip(parameters, labeled, pool, strict=True):
+        if a is None:
+            parameter.grad = None if b is None else agreed * b
+        else:
+            parameter.grad = a if b is None else a + agreed * b
+    return agreed

@@ -34,6 +34,10 @@ class Monitor:
         Samples that went forward and backward so far.
     stage_steps : dict of str to int
         Steps of each stage.
+    stage_count, stages_before : int
+        How many stages a method has, and how many go before them.
+    pool_steps : int
+        Steps in which the gradients of labeled and pool samples were compared.
     """
 
     def __init__(self, observer: Observer | None = None) -> None:
@@ -41,7 +45,9 @@ class Monitor:
         self.history: list[Event] = []
         self.gradient_images = 0
         self.stage_steps: dict[str, int] = {}
-        self.stage_count = 1
+        self.stage_count, self.stages_before = 1, 0
+        self.pool_steps = 0
+        self._agreed: Tensor | None = None
         self._stage: Event = {}
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
@@ -58,7 +64,7 @@ class Monitor:
         self._stage = {
             "stage": stage,
             "stage_number": len(self.stage_steps),
-            "stage_count": max(self.stage_count, len(self.stage_steps)),
+            "stage_count": max(self.stages_before + self.stage_count, len(self.stage_steps)),
         }
         self._sums, self._summed = {}, 0
         self._tell({**self._stage, "step": 0, "steps": steps, "seconds": self.seconds})
@@ -74,6 +80,15 @@ class Monitor:
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._summed += 1
         self.gradient_images += images
+
+    def add_agreement(self, agreed: Tensor) -> None:
+        """Take note of whether a step's pool gradient was used, 1, or left out, 0."""
+        self.pool_steps += 1
+        self._agreed = agreed if self._agreed is None else self._agreed + agreed
+
+    def steps_left_out(self) -> int:
+        """Return in how many of `pool_steps` the pool's gradient was left out."""
+        return self.pool_steps - (0 if self._agreed is None else round(float(self._agreed)))
 
     def report(self, step: int, steps: int, learning_rate: float, accuracies: dict[str, float]) -> None:
         """Pass on the mean losses since the last event."""

@@ -1,0 +1,58 @@
+"""What a fit found out about its pool, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fewlabels.methods.base import SemiSupervisedClassifier
+
+_NAMED = 3
+
+
+def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | None = None) -> list[str]:
+    """Return sentences on the pool and on the guard; none where neither was asked for.
+
+    Parameters
+    ----------
+    method : SemiSupervisedClassifier
+        Fitted.
+    class_names : sequence, optional
+        Of `classes_`, in that order; the classes themselves when not given.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> facts = {"accepted": True, "pool_steps": 500, "steps_left_out": 20}
+    >>> findings(SimpleNamespace(classes_=[0, 1], guard_=facts))
+    ["the guard left the pool's gradient out of 20 of 500 steps: it pointed against that of the labels"]
+    """
+    names = [str(name) for name in (method.classes_ if class_names is None else class_names)]
+    found = []
+    if hasattr(method, "pool_belongs_"):
+        learned = float((method.pool_belongs_ >= 0.5).mean())
+        found.append(
+            f"of the pool, an estimated {method.pool_inside_share_:.0%} at most belongs to the classes; "
+            f"{learned:.0%} was learned from"
+        )
+        order = np.argsort(-method.pool_prior_, kind="stable")
+        shares = [f"{names[index]} {method.pool_prior_[index]:.0%}" for index in order]
+        if len(shares) > 2 * _NAMED:
+            shares = [*shares[:_NAMED], "…", *shares[-_NAMED:]]
+        found.append(f"classes in the pool, by estimate: {', '.join(shares)}")
+    guard = getattr(method, "guard_", None)
+    if guard is not None:
+        if guard["steps_left_out"]:
+            found.append(
+                f"the guard left the pool's gradient out of {guard['steps_left_out']} of {guard['pool_steps']} steps: "
+                "it pointed against that of the labels"
+            )
+        if not guard["accepted"]:
+            found.append(
+                "the pool did harm, and the guard fired: the result is what the labels alone gave, "
+                f"{guard['supervised_accuracy']:.1%} on held-out images against {guard['accuracy']:.1%} with the pool"
+            )
+    return found

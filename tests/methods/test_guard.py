@@ -1,0 +1,107 @@
+"""The guard: whose gradient counts, and which net is the result."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fewlabels import load, make_method
+from fewlabels.methods import FixMatch, Supervised
+from fewlabels.methods.findings import findings
+from fewlabels.methods.guard import is_worse
+from fewlabels.training.loop import backward_where_agreed
+
+
+def test_is_worse_needs_more_than_chance():
+    before = np.arange(100) < 80
+    assert is_worse(before, np.arange(100) < 60)
+    assert not is_worse(before, np.arange(100) < 79)
+    assert not is_worse(np.empty(0, bool), np.empty(0, bool))
+
+
+@pytest.mark.parametrize(("of_pool", "agreed", "expected"), [([3.0, 1.0], 1, [4.0, 3.0]), ([-3.0, 1.0], 0, [1.0, 2.0])])
+def test_the_pools_gradient_counts_where_it_does_not_point_against_the_labels(of_pool, agreed, expected):
+    net = nn.Linear(2, 1, bias=False)
+    losses = {
+        "supervised": (net.weight * torch.tensor([[1.0, 2.0]])).sum(),
+        "consistency": (net.weight * torch.tensor([of_pool])).sum() / 2,
+        "similarity": (net.weight * torch.tensor([of_pool])).sum() / 2,
+    }
+    assert backward_where_agreed(net, losses).item() == agreed
+    assert net.weight.grad.tolist() == [expected]
+
+
+def test_parameters_that_one_loss_alone_reaches_get_its_gradient():
+    nets = nn.ModuleDict({name: nn.Linear(1, 1, bias=False) for name in ("shared", "of_labels", "of_pool", "of_none")})
+    weight = {name: module.weight.sum() for name, module in nets.items()}
+    losses = {
+        "supervised": weight["shared"] + 2 * weight["of_labels"],
+        "consistency": weight["shared"] + 3 * weight["of_pool"],
+    }
+    backward_where_agreed(nets, losses)
+    found = {name: None if m.weight.grad is None else m.weight.grad.item() for name, m in nets.items()}
+    assert found == {"shared": 2.0, "of_labels": 2.0, "of_pool": 3.0, "of_none": None}
+
+
+def test_steps_against_the_labels_are_counted(few_labels):
+    class Harmful(FixMatch):
+        def pool_loss(self, nets, teacher, batch):
+            """Ask for what the labels forbid: all of the pool is to be classified as the batch's labels are not."""
+            logits = nets(batch.views.plain(batch.labeled))
+            return {"consistency": 10 * nn.functional.cross_entropy(logits, (batch.targets + 1) % 10)}
+
+    X, y, test, truth = few_labels
+    settings = {"steps": 40, "random_state": 0, "validation_fraction": 0.2}
+    unguarded = Harmful(**settings).fit(X, y)
+    guarded = Harmful(guard=True, **settings).fit(X, y)
+    assert guarded.guard_["pool_steps"] == 40
+    assert guarded.guard_["steps_left_out"] > 20
+    assert guarded.score(test, truth) > 0.6 > unguarded.score(test, truth)
+
+
+def test_a_net_that_is_worse_than_labels_alone_is_not_the_result(few_labels, tmp_path):
+    class Broken(Supervised):
+        def _learn(self, session):
+            return session.new_classifier()
+
+    X, y, test, truth = few_labels
+    method = Broken(guard=True, steps=60, random_state=0, validation_fraction=0.4).fit(X, y)
+    assert method.guard_["accepted"] is False
+    assert method.guard_["supervised_accuracy"] > method.guard_["accuracy"]
+    assert method.score(test, truth) > 0.5
+    assert Broken(steps=60, random_state=0, validation_fraction=0.4).fit(X, y).score(test, truth) < 0.4
+
+
+def test_a_net_that_is_no_worse_is_kept_and_loads(few_labels, tmp_path):
+    X, y, test, _ = few_labels
+    method = make_method("fix-match", guard=True, steps=40, threshold=0.5, random_state=0).fit(X, y)
+    assert method.guard_["accepted"] is True
+    assert method.guard_["pool_steps"] == 40
+    assert list(method.stage_steps_.values()) == [40, 40]
+    again = load(method.save(tmp_path / "model"))
+    assert np.array_equal(again.predict(test), method.predict(test))
+
+
+def test_a_budget_has_room_for_the_net_to_fall_back_on(few_labels):
+    X, y, *_ = few_labels
+    method = make_method("uda", guard=True, budget="20k images", random_state=0).fit(X, y)
+    assert 17_000 < method.gradient_images_ <= 20_000
+    assert next(iter(method.stage_steps_.values())) == pytest.approx(0.2 * 20_000 / 128, abs=2)
+
+
+def test_what_was_found_is_told_and_kept(tmp_path):
+    from test_pool_quality import open_set
+
+    X, y, pool = open_set()
+    settings = {"assess_pool": True, "guard": True, "steps": 40, "threshold": 0.5, "random_state": 0}
+    method = make_method("fix-match", **settings).fit(X, y, unlabeled=pool)
+    told = findings(method, ["cats", "dogs"])
+    assert told[0].startswith(f"of the pool, an estimated {method.pool_inside_share_:.0%} at most")
+    assert told[1].startswith("classes in the pool, by estimate: cats 7")
+    again = load(method.save(tmp_path / "model"))
+    assert again.guard_ == method.guard_
+    assert list(again.pool_prior_) == list(method.pool_prior_)
+    method.guard_ |= {"accepted": False, "steps_left_out": 3, "supervised_accuracy": 0.75, "accuracy": 0.5}
+    assert "out of 3 of 40 steps" in findings(method)[2]
+    assert "75.0% on held-out images against 50.0% with the pool" in findings(method)[3]
+    assert findings(make_method("supervised", steps=2).fit(X, y)) == []

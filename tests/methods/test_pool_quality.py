@@ -1,0 +1,161 @@
+"""Pools as they are: what is estimated of them, and that methods heed it."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fewlabels import InputError, make_method
+from fewlabels.methods.flexmatch import ClassCounts
+from fewlabels.methods.online import AlignedGuesses
+from fewlabels.methods.pool_quality import compared, estimated_prior, inside_share
+
+
+def clusters(generator, counts, distance=6.0):
+    """Return points around the corners of a triangle, so many around each."""
+    corners = distance * np.array([[0.0, 0], [1, 0], [0.5, 1]])
+    return np.concatenate([corners[i] + generator.normal(size=(n, 2)) for i, n in enumerate(counts)]).astype(np.float32)
+
+
+def open_set(pool_counts=(900, 300, 400)):
+    """Return 30 labeled points of two classes each, and a pool with a third one that has no label."""
+    generator = np.random.default_rng(0)
+    return clusters(generator, (30, 30, 0)), np.repeat([0, 1], 30), clusters(generator, pool_counts)
+
+
+def test_the_prior_of_a_shifted_pool_is_found():
+    generator = np.random.default_rng(0)
+    truth = generator.random(20_000) < 0.85
+    x = generator.normal(np.where(truth, 1.0, -1.0))
+    # The posterior of a classifier that learned from equally many of both.
+    second = 1 / (1 + np.exp(-2 * x))
+    found = estimated_prior(np.stack([1 - second, second], 1), np.array([0.5, 0.5]))
+    assert found[1] == pytest.approx(0.85, abs=0.015)
+    assert second.mean() < 0.8  # the mean alone is far off
+
+
+@pytest.mark.parametrize(("outside", "least", "most"), [(0, 0.95, 1.0), (1000, 0.48, 0.6), (3000, 0.23, 0.33)])
+def test_the_share_that_belongs_is_bounded_from_above_and_not_far_off(outside, least, most):
+    generator = np.random.default_rng(1)
+    positive = generator.normal(0, 1, 300)
+    pool = np.concatenate([generator.normal(0, 1, 1000), generator.normal(-3, 1, outside)])
+    assert least < inside_share(positive, pool) <= most
+
+
+def test_what_sets_positive_samples_apart_from_the_pool_is_found():
+    generator = np.random.default_rng(0)
+    positive = generator.normal(0, 1, (100, 3))
+    pool = generator.normal(0, 1, (1000, 3))
+    pool[500:, 1] += 4
+    of_positive, of_pool = compared(positive, pool, generator)
+    assert of_pool[:500].mean() > of_pool[500:].mean() + 2
+    assert abs(of_positive.mean() - of_pool[:500].mean()) < 0.5
+
+
+@pytest.mark.parametrize("name", ["self-training", "fix-match", "supervised"])
+def test_an_open_pool_is_seen_through(name):
+    X, y, pool = open_set()
+    method = make_method(name, assess_pool=True, steps=60, random_state=0).fit(X, y, unlabeled=pool)
+    assert method.pool_inside_share_ == pytest.approx(0.75, abs=0.12)
+    assert method.pool_prior_ == pytest.approx([0.75, 0.25], abs=0.05)
+    assert method.pool_belongs_[:1200].mean() > 0.85
+    assert method.pool_belongs_[1200:].mean() < 0.25
+
+
+def test_a_pool_of_the_classes_alone_is_kept():
+    X, y, pool = open_set((900, 300, 0))
+    method = make_method("fix-match", assess_pool=True, steps=60, random_state=0).fit(X, y, unlabeled=pool)
+    assert method.pool_inside_share_ > 0.9
+    assert (method.pool_belongs_ >= 0.5).mean() > 0.95
+
+
+def test_what_does_not_belong_is_not_learned_from():
+    X, y, pool = open_set()
+    taken = make_method("self-training", assess_pool=True, steps=60, random_state=0).fit(X, y, unlabeled=pool)
+    outside = taken.pool_belongs_ < 0.5
+    assert outside.sum() > 200
+    for labels in taken.round_pseudo_labels_:
+        assert (labels[outside] == -1).all()
+        assert (labels[~outside] >= 0).mean() > 0.4
+
+    seen = []
+    online = make_method("fix-match", assess_pool=True, steps=60, random_state=0)
+    kind = type(online)
+
+    class Watched(kind):
+        def loss(self, nets, batch):
+            if batch.unlabeled_rows is not None:
+                seen.append(batch.unlabeled_rows.numpy())
+            return super().loss(nets, batch)
+
+    method = Watched(**online.get_params()).fit(X, y, unlabeled=pool)
+    assert (method.pool_belongs_[np.concatenate(seen)] >= 0.5).all()
+
+
+def test_one_label_a_class_is_too_few_to_assess_a_pool():
+    X, y, pool = open_set()
+    with pytest.raises(InputError, match="two labeled samples of each class"):
+        make_method("fix-match", assess_pool=True, steps=5).fit(X[[0, 30]], y[[0, 30]], unlabeled=pool)
+
+
+@pytest.mark.parametrize(
+    ("name", "where"), [("soft-match", "target"), ("re-mix-match", "given"), ("sim-match", "prior")]
+)
+def test_alignment_takes_the_estimated_classes(name, where):
+    X, y, pool = open_set()
+    found = []
+    kind = type(make_method(name))
+
+    class Watched(kind):
+        def loss(self, nets, batch):
+            found.append(getattr(self._state, where))
+            return super().loss(nets, batch)
+
+    Watched(steps=4, random_state=0).fit(X, y, unlabeled=pool)
+    assert torch.allclose(found[-1], torch.tensor([0.5, 0.5]))
+    method = Watched(steps=4, assess_pool=True, random_state=0).fit(X, y, unlabeled=pool)
+    assert torch.allclose(found[-1].double(), torch.from_numpy(method.pool_prior_), atol=1e-6)
+
+
+def test_pool_samples_that_are_never_drawn_are_not_counted_as_unsure():
+    counts = ClassCounts(6, 2, torch.device("cpu"), np.array([0, 1, 2]))
+    assert counts.counts[:3].tolist() == [0, 0, 3]
+    counts.update(torch.tensor([0, 1]), torch.tensor([0, 1]), torch.tensor([True, True]))
+    assert counts.counts[:3].tolist() == [1, 1, 1]
+    assert counts.status.tolist() == [1, 1]
+
+
+def test_aligned_guesses_are_the_teachers_times_target_over_seen():
+    teacher = nn.Identity()
+    logits = torch.tensor([[2.0, 0.0], [1.0, 0.0]])
+    target = torch.tensor([0.3, 0.7])
+    guesses = AlignedGuesses(target).of(teacher)(logits).softmax(1)
+    found = logits.softmax(1)
+    seen = 0.99 * 0.5 + 0.01 * found.mean(0)
+    by_hand = found * target / seen
+    assert torch.allclose(guesses, by_hand / by_hand.sum(1, keepdim=True))
+
+
+def test_guesses_are_aligned_in_training_alone():
+    X, y, pool = open_set()
+    settings = {"steps": 20, "threshold": 0.0, "random_state": 0}
+    plain = make_method("fix-match", **settings).fit(X, y, unlabeled=pool)
+    aligned = make_method("fix-match", align_guesses=True, **settings).fit(X, y, unlabeled=pool)
+    assert not np.array_equal(plain.predict_proba(pool), aligned.predict_proba(pool))
+    assert aligned._alignment is None
+
+
+def test_logit_adjustment_takes_the_labels_shares_off():
+    generator = np.random.default_rng(0)
+    X, y = clusters(generator, (90, 10, 0), distance=2.0), np.repeat([0, 1], (90, 10))
+    settings = {"steps": 20, "validation_fraction": 0.0, "random_state": 0}
+    plain = make_method("supervised", **settings).fit(X, y)
+    moved = make_method("supervised", logit_adjustment=1.0, **settings).fit(X, y)
+
+    def odds(method):
+        probabilities = method.predict_proba(X)
+        return np.log(probabilities[:, 1] / probabilities[:, 0])
+
+    assert np.allclose(odds(moved) - odds(plain), np.log(0.9 / 0.1), atol=1e-6)
+    with pytest.raises(InputError, match="logit_adjustment="):
+        make_method("supervised", logit_adjustment=-1.0).fit(X, y)
