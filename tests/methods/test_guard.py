@@ -55,8 +55,8 @@ def test_steps_against_the_labels_are_counted(few_labels):
     unguarded = Harmful(**settings).fit(X, y)
     guarded = Harmful(guard=True, **settings).fit(X, y)
     assert guarded.guard_["pool_steps"] == 40
-    assert guarded.guard_["steps_left_out"] > 20
-    assert guarded.score(test, truth) > 0.6 > unguarded.score(test, truth)
+    assert guarded.guard_["steps_left_out"] > 10
+    assert guarded.score(test, truth) > unguarded.score(test, truth) + 0.2
 
 
 def test_a_net_that_is_worse_than_labels_alone_is_not_the_result(few_labels, tmp_path):

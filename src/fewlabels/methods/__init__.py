@@ -1,5 +1,6 @@
 """The methods, one file each, and their names."""
 
+from fewlabels.methods.auto import Auto
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.fixmatch import FixMatch
 from fewlabels.methods.flexmatch import FlexMatch
@@ -30,6 +31,7 @@ __all__ = [
     "METHODS",
     "UDA",
     "VAT",
+    "Auto",
     "FixMatch",
     "FlexMatch",
     "FreeMatch",

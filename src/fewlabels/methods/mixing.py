@@ -7,6 +7,18 @@ import torch
 from torch import Tensor
 
 
+def one_hot(classes: Tensor, count: int) -> Tensor:
+    """Return float32 targets of shape (batch, count); unlike torch's function it never looks at a value on the host.
+
+    Examples
+    --------
+    >>> one_hot(torch.tensor([1, 0]), 2)
+    tensor([[0., 1.],
+            [1., 0.]])
+    """
+    return torch.zeros(len(classes), count, device=classes.device).scatter_(1, classes.unsqueeze(1), 1.0)
+
+
 def mixup(inputs: Tensor, targets: Tensor, alpha: float, draws: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Return each sample mixed with another one of the batch, itself being the larger part.
 

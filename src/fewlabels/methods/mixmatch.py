@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewlabels.methods.consistency import probabilities, sharpened
-from fewlabels.methods.mixing import mixup
+from fewlabels.methods.mixing import mixup, one_hot
 from fewlabels.methods.online import OnlineClassifier
 from fewlabels.methods.ramps import linear_ramp
 from fewlabels.methods.ranges import check_above_zero, check_whole, check_within
@@ -80,7 +80,7 @@ class MixMatch(OnlineClassifier):
         teacher = self.guesser_of(nets)
         found = torch.stack([probabilities(teacher, view) for view in views]).mean(0)
         targets = sharpened(found, self.temperature)
-        given = F.one_hot(batch.targets, found.shape[1]).to(targets.dtype)
+        given = one_hot(batch.targets, found.shape[1])
         mixed, wanted = mixup(
             torch.cat([labeled, *views]), torch.cat([given, *[targets] * len(views)]), self.alpha, self._state
         )

@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from fewlabels.methods.session import Session
 
 _HALVES = 2
-_FOLDS = 5
+_FOLDS = 3
 # More pool samples than these do not make the classifier that tells them from labeled ones better, only slower.
 _COMPARED = 10_000
-_PENALTY = 0.01
+# Of the squared weights, beside the mean loss of a sample: from hardly any to nearly no difference seen.
+_PENALTIES = (0.01, 0.1, 1.0, 10.0)
 _ITERATIONS = 100
 _ROUNDS = 100
 _LEAST_SHARE = 0.02
+_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,12 @@ def inside_share(positive: NDArray[np.float64], pool: NDArray[np.float64]) -> fl
     """Return at most which share of the pool is distributed as the positive samples are.
 
     If a share s of the pool is, at least s times the positives' share of it lies above any score; so the least
-    ratio of the two, over scores, bounds s from above. One standard error is added to each ratio.
+    ratio of the two, over scores, bounds s from above. Two standard errors are added to each ratio.
 
     Parameters
     ----------
     positive, pool : ndarray
-        Scores, higher for what looks like a positive sample; those of positives from classifiers that had not
-        learned from them.
+        Scores, higher for what looks like a positive sample, from classifiers that had not learned from the sample.
 
     References
     ----------
@@ -117,7 +118,7 @@ def inside_share(positive: NDArray[np.float64], pool: NDArray[np.float64]) -> fl
     of_positive = (positive[None] >= thresholds[:, None]).mean(1)
     of_pool = np.maximum((pool[None] >= thresholds[:, None]).mean(1), 1 / len(pool))
     errors = np.sqrt((1 - of_positive) / (of_positive * len(positive)) + (1 - of_pool) / (of_pool * len(pool)))
-    return float(min(1.0, (of_pool / of_positive * (1 + errors)).min()))
+    return float(min(1.0, (of_pool / of_positive * (1 + 2 * errors)).min()))
 
 
 def judged(log_ratios: NDArray[np.float64], share: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -150,8 +151,9 @@ def compared(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return log ratios of density, positive samples over pool, for both.
 
-    A logistic regression tells features of positive samples from features of the pool; those of a positive sample
-    come from a classifier that had not learned from it.
+    A logistic regression tells features of positive samples from features of the pool. What it says of a sample
+    comes from one that had not learned from it: otherwise it would tell apart too well what is the same. The penalty
+    is that of the least loss on such samples.
 
     Parameters
     ----------
@@ -163,21 +165,75 @@ def compared(
     """
     mean, scale = pool.mean(0), np.maximum(pool.std(0), 1e-6)
     positive, pool = (positive - mean) / scale, (pool - mean) / scale
-    rows = draws.permutation(len(pool))[:_COMPARED]
-    of_positive, of_pool = np.empty(len(positive)), np.zeros(len(pool))
-    folds = np.array_split(draws.permutation(len(positive)), min(_FOLDS, len(positive)))
-    for held_out in folds:
-        kept = np.setdiff1d(np.arange(len(positive)), held_out)
-        features = np.concatenate([positive[kept], pool[rows]])
-        labels = np.arange(len(features)) < len(kept)
-        # Per sample of the rarer kind, so that few labels are not learned by heart.
-        model = LogisticRegression(
-            C=1 / (_PENALTY * len(features)), class_weight="balanced", max_iter=_ITERATIONS, tol=1e-3
-        )
-        model.fit(features, labels)
-        of_positive[held_out] = model.decision_function(positive[held_out])
-        of_pool += model.decision_function(pool) / len(folds)
-    return of_positive, of_pool
+    folds = min(_FOLDS, len(positive), len(pool))
+    fold_of_positive, fold_of_pool = (draws.permutation(len(rows)) % folds for rows in (positive, pool))
+    chosen = [draws.permutation(np.flatnonzero(fold_of_pool != fold))[:_COMPARED] for fold in range(folds)]
+    best, least = (np.zeros(len(positive)), np.zeros(len(pool))), np.log(2)
+    for penalty in _PENALTIES:
+        of_positive, of_pool = np.empty(len(positive)), np.empty(len(pool))
+        for fold in range(folds):
+            learned = positive[fold_of_positive != fold]
+            features = np.concatenate([learned, pool[chosen[fold]]])
+            labels = np.arange(len(features)) < len(learned)
+            model = LogisticRegression(
+                C=1 / (penalty * len(features)), class_weight="balanced", max_iter=_ITERATIONS, tol=1e-3
+            )
+            model.fit(features, labels)
+            for found, rows, folds_of in ((of_positive, positive, fold_of_positive), (of_pool, pool, fold_of_pool)):
+                found[folds_of == fold] = model.decision_function(rows[folds_of == fold])
+        # Where nothing sets the two apart, no penalty does better than saying so.
+        loss = (np.logaddexp(0, -of_positive).mean() + np.logaddexp(0, of_pool).mean()) / 2
+        if loss < least:
+            best, least = (of_positive, of_pool), loss
+    return best
+
+
+@dataclass(frozen=True)
+class Half:
+    """What a net that has learned from one half of the labels says of the other half, and of the pool.
+
+    Attributes
+    ----------
+    labels : ndarray of int, shape (n,)
+        Classes of the other half.
+    of_positive, of_pool : ndarray of shape (n,), (m,)
+        Log ratios of density, labeled samples over pool, for the other half and for the pool.
+    probabilities, of_pool_probabilities : ndarray of shape (n, n_classes), (m, n_classes)
+        Calibrated class probabilities of both.
+    """
+
+    labels: NDArray[np.int64]
+    of_positive: NDArray[np.float64]
+    of_pool: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+    of_pool_probabilities: NDArray[np.float64]
+
+
+def settled(halves: list[Half], learned: NDArray[np.float64]) -> PoolQuality:
+    """Return what two halves together say of a pool.
+
+    Each class c by itself is to be found in the pool at most as often as `inside_share` says of its own density
+    over the pool's, p_c(x) / p_pool(x): so a class may be rarer or more frequent there than among the labels.
+
+    Parameters
+    ----------
+    halves : list of Half
+    learned : ndarray of shape (n_classes,)
+        Share of each class among the labels, > 0.
+    """
+    classes = range(len(learned))
+    shares = np.zeros(len(learned))
+    for half in halves:
+        of_positive = half.of_positive[:, None] + np.log(np.maximum(half.probabilities, _TINY) / learned)
+        of_pool = half.of_pool[:, None] + np.log(np.maximum(half.of_pool_probabilities, _TINY) / learned)
+        shares += [inside_share(of_positive[half.labels == c, c], of_pool[:, c]) for c in classes]
+    shares /= len(halves)
+    share = min(1.0, float(shares.sum()))
+    factors = shares / shares.sum() / learned
+    ratios = [half.of_pool + np.log(np.maximum(half.of_pool_probabilities @ factors, _TINY)) for half in halves]
+    belongs, members = judged(np.mean(ratios, axis=0), share)
+    probabilities = np.mean([half.of_pool_probabilities for half in halves], axis=0)
+    return PoolQuality(share, estimated_prior(probabilities, learned, np.maximum(belongs, _TINY)), belongs, members)
 
 
 def assess_pool(session: Session, length: dict[str, Any]) -> PoolQuality:
@@ -201,8 +257,7 @@ def assess_pool(session: Session, length: dict[str, Any]) -> PoolQuality:
         )
     draws = np.random.default_rng(session.next_seed())
     halves = StratifiedKFold(_HALVES, shuffle=True, random_state=int(draws.integers(2**31)))
-    ratios, positives = np.zeros(len(session.pool)), []
-    probabilities = np.zeros((len(session.pool), session.classes))
+    found = []
     for number, (learned, unseen) in enumerate(halves.split(np.zeros(len(targets)), targets), 1):
         part = session.part(learned)
         network = part.new_classifier(plain=True)
@@ -213,15 +268,14 @@ def assess_pool(session: Session, length: dict[str, Any]) -> PoolQuality:
             predict_logits(network, rows, session.device, features=True, precision=precision)
             for rows in (samples, session.pool)
         )
-        positive, log_ratios = compared(of_unseen, of_pool, draws)
-        positives.append((positive, log_ratios))
-        ratios += log_ratios / _HALVES
+        of_positive, of_members = compared(of_unseen, of_pool, draws)
         temperature = best_temperature(session.logits(network, samples), targets[unseen])
-        probabilities += softmax(session.logits(network, session.pool) / temperature, axis=1) / _HALVES
-    share = float(np.mean([inside_share(positive, pool) for positive, pool in positives]))
-    belongs, members = judged(ratios, share)
-    counts = np.bincount(targets, minlength=session.classes) / len(targets)
-    return PoolQuality(share, estimated_prior(probabilities, counts, belongs), belongs, members)
+        probabilities, pool_probabilities = (
+            softmax(session.logits(network, rows).astype(np.float64) / temperature, axis=1)
+            for rows in (samples, session.pool)
+        )
+        found.append(Half(targets[unseen], of_positive, of_members, probabilities, pool_probabilities))
+    return settled(found, np.bincount(targets, minlength=session.classes) / len(targets))
 
 
 def _loss(method: Any, network: nn.Module, batch: Batch) -> dict[str, Tensor]:

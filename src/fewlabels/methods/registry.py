@@ -6,6 +6,7 @@ import re
 from dataclasses import fields
 from typing import Any
 
+from fewlabels.methods.auto import Auto
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.fixmatch import FixMatch
 from fewlabels.methods.flexmatch import FlexMatch
@@ -43,6 +44,7 @@ def method_name(method: type[SemiSupervisedClassifier]) -> str:
 
 
 _ALL: tuple[type[SemiSupervisedClassifier], ...] = (
+    Auto,
     Supervised,
     SelfTraining,
     NoisyStudent,

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewlabels.methods.consistency import probabilities, sharpened
-from fewlabels.methods.mixing import mixup
+from fewlabels.methods.mixing import mixup, one_hot
 from fewlabels.methods.online import OnlineClassifier
 from fewlabels.methods.ramps import linear_ramp
 from fewlabels.methods.ranges import check_above_zero, check_not_below_zero, check_whole, check_within
@@ -144,7 +144,7 @@ class ReMixMatch(OnlineClassifier):
         labeled = getattr(batch.views, self.view)(batch.labeled)
         batch.pool_passes = self.strong_views + 1 + (self.strong_weight > 0) + isinstance(nets, TurnTeller)
         strong = [batch.views.strong(batch.unlabeled) for _ in range(self.strong_views)]
-        given = F.one_hot(batch.targets, found.shape[1]).to(targets.dtype)
+        given = one_hot(batch.targets, found.shape[1])
         mixed, wanted = mixup(
             torch.cat([labeled, *strong, weak]),
             torch.cat([given, *[targets] * (len(strong) + 1)]),

@@ -34,6 +34,7 @@ _RECORDS = (
     "pool_inside_share_",
     "pool_prior_",
     "guard_",
+    "choice_",
 )
 
 

@@ -83,6 +83,8 @@ class Session:
     ----------
     quality : PoolQuality or None
         What was estimated of the pool, where a method asks for that.
+    stage : str
+        What the names of its stages begin with.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Session:
         self.given_pool = len(pool) if given_pool is None else given_pool
         self.to_fill = Rows([]) if to_fill is None else to_fill
         self.quality: PoolQuality | None = None
+        self.stage = ""
         self._drawn = 0
         self._sample = self.everything.sample(_SAMPLE, device)
         if has_room(device, pool.nbytes()):
@@ -137,11 +140,29 @@ class Session:
             assumed = np.full(self.classes, 1 / self.classes)
         return torch.from_numpy(np.asarray(assumed, np.float32)).to(self.device)
 
-    def part(self, rows: NDArray[np.int64]) -> Session:
-        """Return a session that learns from some of the labeled samples; its seeds are those that come next here."""
+    def part(self, rows: NDArray[np.int64], held_out: NDArray[np.int64] | None = None, *, stage: str = "") -> Session:
+        """Return a session that learns from some of the labeled samples; its seeds are those that come next here.
+
+        Parameters
+        ----------
+        rows, held_out : ndarray of int
+            Labeled samples to learn from, and those to measure on; those held out here when not given.
+        stage : str
+            What the names of its stages begin with.
+        """
         part = copy.copy(self)
         part.labeled = TrainingSet(self.labeled.samples[rows], self.labeled.targets[rows])
+        if held_out is not None:
+            part.validation = TrainingSet(self.labeled.samples[held_out], self.labeled.targets[held_out])
+        part.stage = stage
         return part
+
+    def of(self, method: SemiSupervisedClassifier) -> Session:
+        """Return a session on the same data for another method; its seeds are those that come next here."""
+        other = copy.copy(self)
+        other.method = method
+        other.recipe = method._recipe(self.device, vectors=self.is_vectors)
+        return other
 
     @property
     def is_vectors(self) -> bool:
@@ -299,7 +320,7 @@ class Session:
             loss,
             steps=steps,
             monitor=self.monitor,
-            stage=stage,
+            stage=f"{self.stage}: {stage}" if self.stage else stage,
             accuracies=None if classifier is None else lambda: self.accuracies(classifier),
             after_step=after_step,
             agreement=self.method.guard,

@@ -24,6 +24,10 @@ class Budget(ABC):
         """Return what training may still cost."""
 
     @abstractmethod
+    def part(self, cost: float) -> Budget:
+        """Return a budget of that much that begins now; what it spends is spent here too."""
+
+    @abstractmethod
     def cost_of_step(self, run_steps: RunSteps) -> float:
         """Return what one of the steps costs that `run_steps` runs."""
 
@@ -53,6 +57,10 @@ class TimeBudget(Budget):
     def left(self) -> float:
         """Return the seconds that training may still take."""
         return self._deadline - time.perf_counter() - self._reserved
+
+    def part(self, cost: float) -> TimeBudget:
+        """Return a budget of so many seconds."""
+        return TimeBudget(cost)
 
     def cost_of_step(self, run_steps: RunSteps) -> float:
         """Return a step's seconds, measured on a few: a small part of the time that is left."""
@@ -101,6 +109,11 @@ class ImageBudget(Budget):
     def left(self) -> float:
         """Return the images that training may still take."""
         return self._images - self._spent()
+
+    def part(self, cost: float) -> ImageBudget:
+        """Return a budget of so many images."""
+        before = self._spent()
+        return ImageBudget(cost, lambda: self._spent() - before)
 
     def cost_of_step(self, run_steps: RunSteps) -> float:
         """Return the images of a step."""

@@ -1,0 +1,89 @@
+"""Which methods to consider for given data: rules, each with what was measured for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+# Labels of the rarest class: below it, what the pool's images look like teaches more than guesses of their classes.
+_FEW_LABELS = 100
+# Labeled samples, repetitions counted, that the length allows: below it, methods that guess in every step have no
+# time to get better than the labels alone.
+_SHORT = 150_000
+# From here on a net of twice the width is as good at equal cost, and better with more.
+_LONG = 1_500_000
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a choice depends on.
+
+    Attributes
+    ----------
+    labels : int
+        Labeled samples to learn from.
+    classes : int
+        Number of classes.
+    least : int
+        Labels of the rarest class.
+    pool : int
+        Pool samples to learn from.
+    side : int
+        Shorter side of an image in pixels, 0 for vectors.
+    images : float
+        Labeled samples, repetitions counted, that the length allows.
+    """
+
+    labels: int
+    classes: int
+    least: int
+    pool: int
+    side: int
+    images: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method to consider.
+
+    Attributes
+    ----------
+    method : str
+        A key of `fewlabels.METHODS`.
+    settings : dict
+        Its hyper-parameters that are not at their default.
+    because : str
+        Why it is considered, a sentence.
+    """
+
+    method: str
+    settings: dict[str, Any] = field(hash=False)
+    because: str
+
+
+def candidates(situation: Situation) -> list[Candidate]:
+    """Return the methods to consider, the likeliest first.
+
+    Examples
+    --------
+    >>> [found.method for found in candidates(Situation(50, 10, 5, pool=0, side=32, images=64_000))]
+    ['supervised']
+    >>> [found.method for found in candidates(Situation(500, 10, 50, pool=45_000, side=32, images=64_000))]
+    ['two-step-autoencoder', 'joint-autoencoder']
+    """
+    if situation.pool == 0:
+        return [Candidate("supervised", {}, "there is no pool, so labels are all there is to learn from")]
+    if 2 * situation.pool < situation.labels:
+        return [Candidate("supervised", {}, "the pool is less than half as large as the labels, too small to add much")]
+    if situation.side == 0:
+        return [
+            Candidate("label-spreading", {}, "samples are vectors, and near vectors tend to share their class"),
+            Candidate("self-training", {}, "samples are vectors"),
+        ]
+    if situation.images >= _SHORT:
+        net = {"net": "fast-wide"} if situation.images >= _LONG else {}
+        return [Candidate("uda", {"preset": "short"} | net, "there is time for guesses to become better than labels")]
+    if situation.least < _FEW_LABELS:
+        why = f"with few labels a class ({situation.least}) and little time, agreement between views of an image pays"
+        return [Candidate("two-step-autoencoder", {}, why), Candidate("joint-autoencoder", {}, why)]
+    return [Candidate("self-training", {}, "with many labels and little time, a fresh net learns from a first one")]
