@@ -140,7 +140,9 @@ def compare(
 @app.command()
 def fit(
     source: Source = "digits",
-    method: Annotated[str, typer.Option(help="Which method (see `fewlabels methods`).")] = "self-training",
+    method: Annotated[
+        str, typer.Option(help="Which method (see `fewlabels methods`); auto: what the data asks for.")
+    ] = "auto",
     out: Annotated[Path, typer.Option(help="Folder for the model.")] = Path("model"),
     labels_per_class: Annotated[
         int | None, typer.Option(help="Labels of each class to learn from; the rest joins the pool.")
@@ -160,7 +162,7 @@ def fit(
 
     **Examples**
 
-    `fewlabels fit my-photos --method self-training --out model`
+    `fewlabels fit my-photos --budget 5m --out model` — the method that the data asks for; says which, and why
 
     `fewlabels fit digits --method supervised --steps 200 --set label_smoothing=0 --out model`
     """

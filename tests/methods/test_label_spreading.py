@@ -68,7 +68,7 @@ def test_a_pool_larger_than_the_graph_is_labeled_all_the_same():
     X = X.astype(np.float32)
     labeled = np.concatenate([np.flatnonzero(truth == label)[:5] for label in (0, 1)])
     rest = np.setdiff1d(np.arange(len(X)), labeled)
-    settings = {"neighbors": 8, "steps": 5, "random_state": 0, "validation_fraction": 0.0}
+    settings = {"neighbors": 8, "alpha": 0.99, "steps": 5, "random_state": 0, "validation_fraction": 0.0}
     for graph_samples in (400, 50_000):
         method = LabelSpreading(graph_samples=graph_samples, **settings)
         method.fit(X[labeled], truth[labeled], unlabeled=X[rest])

@@ -78,7 +78,7 @@ def candidates(situation: Situation) -> list[Candidate]:
     if situation.side == 0:
         return [
             Candidate("label-spreading", {}, "samples are vectors, and near vectors tend to share their class"),
-            Candidate("self-training", {}, "samples are vectors"),
+            Candidate("self-training", {}, "samples are vectors, on which several nets take little time"),
         ]
     if situation.images >= _SHORT:
         net = {"net": "fast-wide"} if situation.images >= _LONG else {}

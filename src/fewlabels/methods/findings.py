@@ -1,4 +1,4 @@
-"""What a fit found out about its pool, in words."""
+"""What a fit found out about its data, in words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMED = 3
 
 
 def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | None = None) -> list[str]:
-    """Return sentences on the pool and on the guard; none where neither was asked for.
+    """Return sentences on the method chosen, the pool and the guard; none where nothing of it was asked for.
 
     Parameters
     ----------
@@ -32,6 +32,10 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
     """
     names = [str(name) for name in (method.classes_ if class_names is None else class_names)]
     found = []
+    choice = getattr(method, "choice_", None)
+    if choice is not None:
+        settings = "".join(f", {name} {value}" for name, value in choice["settings"].items())
+        found.append(f"auto chose {choice['method']}{settings}: {'; '.join(choice['because'])}")
     if hasattr(method, "pool_belongs_"):
         learned = float((method.pool_belongs_ >= 0.5).mean())
         found.append(

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.findings import findings
 from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
 from fewlabels.nets import build_decoder
 from fewlabels.storage.atomic import atomic_folder, write_bytes, write_json, write_text
@@ -149,6 +150,7 @@ def model_card(method: SemiSupervisedClassifier, config: dict[str, Any]) -> str:
     settings = "\n".join(f"| {key} | {value} |" for key, value in config["records"]["settings_"].items())
     names = ", ".join(config["class_names"]).replace("\n", " ")
     summary = (type(method).__doc__ or "").strip().splitlines()[0]
+    found = "".join(f"- {finding[0].upper()}{finding[1:]}\n" for finding in findings(method, config["class_names"]))
     return f"""---
 library_name: fewlabels
 pipeline_tag: image-classification
@@ -162,7 +164,7 @@ pipeline_tag: image-classification
 - **Classes** ({len(config["class_names"])}): {names}
 - **Accuracy on held-out labeled samples**: {measured}
 - **Trained with**: {config["records"]["gradient_images_"]:,} gradient samples ({steps} steps)
-
+{found}
 ```python
 import fewlabels
 

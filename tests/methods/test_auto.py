@@ -1,0 +1,80 @@
+"""Auto: takes a method by the data, tries where labels allow, guards, and says so."""
+
+import numpy as np
+import pytest
+
+from fewlabels import Auto, load, make_method
+from fewlabels.methods import auto
+from fewlabels.methods.choice import Candidate
+from fewlabels.methods.findings import findings
+
+
+def test_the_chosen_method_learns_as_it_would_by_itself(few_labels):
+    X, y, test, _ = few_labels
+    chosen = Auto(steps=30, guard=False, random_state=0).fit(X, y)
+    by_hand = make_method(chosen.choice_["method"], **chosen.choice_["settings"], steps=30, random_state=0).fit(X, y)
+    assert np.array_equal(chosen.predict_proba(test), by_hand.predict_proba(test))
+
+
+def test_without_a_pool_the_labels_alone_are_learned_and_nothing_is_guarded(few_labels):
+    X, y, *_ = few_labels
+    method = Auto(steps=10, random_state=0).fit(X[:60], y[:60])
+    assert method.choice_["method"] == "supervised"
+    assert list(method.stage_steps_.values()) == [10]
+    assert not hasattr(method, "guard_")
+
+
+def test_settings_that_all_methods_share_are_passed_on(few_labels):
+    X, y, *_ = few_labels
+    method = Auto(steps=6, net="fast-wide", batch_size=16, guard=False, random_state=0).fit(X, y)
+    assert method.network_.encoder.map_shape[0] == 256
+    assert method.gradient_images_ <= 6 * 16 * 4
+
+
+@pytest.mark.parametrize(("better", "expected"), [(True, "supervised"), (False, "two-step-autoencoder")])
+def test_another_candidate_is_taken_only_if_it_is_better_by_more_than_chance(digits, better, expected, monkeypatch):
+    images, labels = digits
+    X, y = images[:500], labels[:500].copy()
+    y[400:] = -1
+    # A first candidate that learns nothing, or nothing less than the other.
+    first = {"learning_rate": 1e-9, "optimizer": "sgd"} if better else {}
+    found = [
+        Candidate("two-step-autoencoder", {"pretraining_steps": 2, **first}, "it comes first"),
+        Candidate("supervised", {}, "it comes second"),
+    ]
+    monkeypatch.setattr(auto, "candidates", lambda situation: found)
+    method = Auto(steps=80, trial_share=0.9, guard=False, random_state=0).fit(X, y)
+    assert method.choice_["method"] == expected
+    assert set(method.choice_["trials"]) == {"two-step-autoencoder", "supervised"}
+    assert ("did better on labels" in method.choice_["because"][0]) is better
+    # Eighteen steps for each half of both: a share of 0.9, over four.
+    trials = [steps for stage, steps in method.stage_steps_.items() if "classifier" in stage and "trial" in stage]
+    assert trials == [18] * 4
+
+
+def test_few_labels_are_not_split_for_trials(few_labels):
+    method = Auto(steps=10, guard=False, random_state=0).fit(*few_labels[:2])
+    assert method.choice_["trials"] == {}
+    assert not any("trial" in stage for stage in method.stage_steps_)
+
+
+def test_trials_keep_within_a_budget(digits):
+    images, labels = digits
+    y = labels.copy()
+    y[500:] = -1
+    method = Auto(budget="40k images", random_state=0).fit(images, y)
+    assert set(method.choice_["trials"]) == {"two-step-autoencoder", "joint-autoencoder"}
+    assert 30_000 < method.gradient_images_ <= 40_000 + 6 * 512
+    assert hasattr(method, "guard_")
+
+
+def test_the_choice_is_told_and_saved(few_labels, tmp_path):
+    X, y, test, _ = few_labels
+    method = Auto(steps=20, net="fast-wide", random_state=0).fit(X, y)
+    assert findings(method)[0].startswith(f"auto chose {method.choice_['method']}")
+    again = load(method.save(tmp_path / "model"))
+    assert isinstance(again, Auto)
+    assert again.choice_ == method.choice_
+    assert np.array_equal(again.predict_proba(test), method.predict_proba(test))
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert method.choice_["method"] in card

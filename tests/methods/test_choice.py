@@ -1,0 +1,42 @@
+"""Which methods are considered, by the data alone."""
+
+from dataclasses import replace
+
+import pytest
+
+from fewlabels import METHODS, make_method
+from fewlabels.methods.choice import Situation, candidates
+
+USUAL = Situation(labels=500, classes=10, least=50, pool=45_000, side=32, images=64_000)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"pool": 0}, "supervised"),
+        ({"pool": 200}, "supervised"),
+        ({}, "two-step-autoencoder"),
+        ({"labels": 5000, "least": 500}, "self-training"),
+        ({"images": 500_000}, "uda"),
+        ({"side": 0}, "label-spreading"),
+    ],
+)
+def test_the_likeliest_method_follows_from_the_situation(change, expected):
+    assert candidates(replace(USUAL, **change))[0].method == expected
+
+
+def test_a_long_training_takes_a_wider_net():
+    assert "net" not in candidates(replace(USUAL, images=500_000))[0].settings
+    assert candidates(replace(USUAL, images=3_000_000))[0].settings["net"] == "fast-wide"
+
+
+def test_every_candidate_can_be_made_and_says_why():
+    for pool in (0, 200, 45_000):
+        for least in (5, 500):
+            for side in (0, 32):
+                for images in (1_000, 1e6, 1e7):
+                    for found in candidates(Situation(10 * least, 10, least, pool, side, images)):
+                        assert found.method in METHODS
+                        assert found.method != "auto"
+                        make_method(found.method, **found.settings).check_settings()
+                        assert len(found.because.split()) > 3
