@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fewlabels.storage.errors import InputError, Interrupted
+from fewlabels.storage.errors import InputError, Interrupted, TrainingWarning
 
 app = typer.Typer(
     name="fewlabels",
@@ -66,6 +69,11 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Another setting of the method (see `fewlabels methods`)."),
 ]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on where the same command was stopped; from the beginning if it was not."),
+]
+CheckpointEvery = Annotated[float, typer.Option(help="Seconds between checkpoints of a training.", min=0)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, only results and errors.")]
 
 
@@ -91,6 +99,8 @@ def compare(
         Path | None, typer.Option(help="Folder for everything of the run; a new one when not given.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")] = False,
+    resume: Resume = False,
+    checkpoint_every: CheckpointEvery = 60.0,
     strict: Strict = False,
     settings: Set = None,
     quiet: Quiet = False,
@@ -126,6 +136,8 @@ def compare(
             fold=fold,
             out=out,
             overwrite=overwrite,
+            resume=resume,
+            checkpoint_every=checkpoint_every,
             strict=strict,
             settings=_parse_settings(settings),
             observer=bar,
@@ -156,9 +168,13 @@ def fit(
     fold: Fold = None,
     strict: Strict = False,
     settings: Set = None,
+    resume: Resume = False,
+    checkpoint_every: CheckpointEvery = 60.0,
     quiet: Quiet = False,
 ) -> None:
     """Train one method and save the model.
+
+    As it goes, the training is saved beside the model's folder, and `--resume` continues it.
 
     **Examples**
 
@@ -169,6 +185,8 @@ def fit(
     from fewlabels.data import load_dataset
     from fewlabels.methods import make_method
     from fewlabels.methods.findings import findings
+    from fewlabels.training.checkpoint import checkpoint_beside
+    from fewlabels.training.recovery import Diverged
 
     learner = make_method(
         method,
@@ -181,6 +199,7 @@ def fit(
         **_parse_settings(settings),
     )
     learner.check_settings()
+    checkpoint = checkpoint_beside(out, resume=resume)
     data = load_dataset(
         source,
         image_size=image_size,
@@ -192,9 +211,21 @@ def fit(
     )
     _show_dataset(data)
     validation = None if data.validation is None else (data.validation, data.validation_labels)
-    learner.fit(data.labeled, data.labels, unlabeled=data.pool, validation=validation)
+    try:
+        learner.fit(
+            data.labeled,
+            data.labels,
+            unlabeled=data.pool,
+            validation=validation,
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
+        )
+    except Diverged as error:
+        error.name(data.diagnostics.labeled_names, data.diagnostics.pool_names)
+        raise
     class_names = [data.class_names[index] for index in learner.classes_]
     learner.save(out, class_names=class_names)
+    shutil.rmtree(checkpoint, ignore_errors=True)
     for finding in findings(learner, class_names):
         _out.print(finding, highlight=False)
     accuracy = learner.validation_accuracy_
@@ -419,6 +450,8 @@ def _percent(share: float | None) -> str:
 
 def main() -> None:
     """Run the command line; what a user can mend is one line on standard error, never a traceback."""
+    # What they say is printed when the training is done, and is in the report.
+    warnings.simplefilter("ignore", TrainingWarning)
     try:
         code = app(standalone_mode=False)
     except InputError as error:
@@ -426,7 +459,7 @@ def main() -> None:
     except _UsageError as error:
         _fail(error.format_message(), 2)
     except Interrupted as stop:
-        _fail(str(stop), _INTERRUPTED)
+        _fail(f"{stop}{_to_go_on(stop)}", stop.code)
     except (KeyboardInterrupt, typer.Abort):
         _fail(_STOPPED, _INTERRUPTED)
     except BrokenPipeError:
@@ -438,6 +471,15 @@ def main() -> None:
         if code == _INTERRUPTED:  # Typer turns Ctrl-C into this code without a word
             _fail(_STOPPED, _INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _to_go_on(stop: Interrupted) -> str:
+    if stop.folder is None:
+        return ""
+    words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
+    if words[:1] == ["compare"] and not any(word.split("=")[0] == "--out" for word in words):
+        words += ["--out", str(stop.folder)]
+    return f"; to go on: {shlex.join(['fewlabels', *words, '--resume'])}"
 
 
 def _fail(message: str, code: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -11,11 +12,14 @@ from fewlabels.data import ImageDataset, load_dataset
 from fewlabels.evaluation.conditions import environment, repeat_command
 from fewlabels.evaluation.measure import measure
 from fewlabels.evaluation.records import Comparison
-from fewlabels.evaluation.run_folder import RunFolder, check_out
+from fewlabels.evaluation.run_folder import RunFolder, check_out, name_of
 from fewlabels.methods import BASIC_METHODS, METHODS, SemiSupervisedClassifier, make_method, method_name
 from fewlabels.storage.errors import InputError, Interrupted, nearest
+from fewlabels.training.checkpoint import EVERY
 from fewlabels.training.device import choose_device
 from fewlabels.training.monitor import Event, Observer
+from fewlabels.training.recovery import Diverged
+from fewlabels.training.stopping import StopSignals
 
 
 def compare(
@@ -33,6 +37,8 @@ def compare(
     fold: int | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
+    resume: bool = False,
+    checkpoint_every: float = EVERY,
     settings: dict[str, Any] | None = None,
     observer: Observer | None = None,
     cache_dir: str | Path | None = None,
@@ -65,6 +71,11 @@ def compare(
         Folder for everything; `./runs/<data set>-<date>-<time>` when not given.
     overwrite : bool
         Replace an earlier comparison in `out`.
+    resume : bool
+        Go on with the earlier comparison in `out` that was stopped, if there is one: finished trainings are not done
+        again, and the one that was interrupted is continued. All other arguments must be those it was begun with.
+    checkpoint_every : float
+        Seconds between checkpoints of a training.
     settings : dict, optional
         More hyper-parameters; each goes to the methods that have it.
     observer : callable, optional
@@ -85,7 +96,7 @@ def compare(
     InputError
         If an argument or the source cannot be used; nothing is written then.
     Interrupted
-        If stopped by Ctrl-C; the finished runs are kept.
+        If stopped by Ctrl-C or SIGTERM; finished runs are kept, and `resume` goes on.
 
     Examples
     --------
@@ -104,7 +115,9 @@ def compare(
     }
     extra = dict(settings or {})
     _check_settings(names, given, extra)
-    check_out(out, overwrite=overwrite)
+    if resume and (out is None or overwrite):
+        raise InputError("resume goes on in the folder of an earlier comparison; give out, and leave overwrite off")
+    check_out(out, overwrite=overwrite or resume)
 
     def draw(size: int | None, seed: int, *, progress: bool = False) -> ImageDataset:
         if isinstance(source, ImageDataset):
@@ -152,55 +165,91 @@ def compare(
         **environment(device),
         "data": {},
     }
-    folder = RunFolder(out, first.name, overwrite=overwrite)
+    folder = RunFolder(out, first.name, overwrite=overwrite, resume=resume)
+    finished = folder.finished(config) if resume else {}
     comparison = Comparison(class_names=first.class_names, config=config, folder=folder.path)
     plan = [(seed, size, name) for seed in seed_list for size in sizes for name in names]
     drawn: tuple[Any, ImageDataset] | None = None
-    try:
-        for number, (seed, size, name) in enumerate(plan, 1):
-            if drawn is None or drawn[0] != (seed, size):
-                drawn = ((seed, size), draw(size, seed))
-            data = drawn[1]
-            labels = data.labels_per_class
-            config["data"][_draw_name(labels, seed)] = data.summary()
-            method = make_method(name, random_state=seed, **given, **_own(name, extra))
-            facts = {
-                "method": name,
-                "labels_per_class": labels,
-                "seed": seed,
-                "run": number,
-                "runs": len(plan),
-            }
-            _fit(method, data, _told(folder, config, facts, observer))
-            run = measure(name, method, data, labels_per_class=labels, seed=seed)
-            config["settings"][name] = run.settings
-            folder.add_run(comparison, run, method)
-    except KeyboardInterrupt as stop:
-        done = len(comparison.runs)
-        if not done:
-            raise Interrupted("stopped before the first training was finished; nothing was written") from stop
-        raise Interrupted(
-            f"stopped; {done} of {len(plan)} trainings were finished and are kept in {folder.path}"
-        ) from stop
-    finally:
-        folder.close()
+    signals = StopSignals()
+
+    def conclude() -> None:
         if comparison.runs:
             folder.write_results(comparison)
             if on_finished is not None:
                 on_finished(comparison)
-        else:
+
+    try:
+        with signals:
+            for number, (seed, size, name) in enumerate(plan, 1):
+                if drawn is None or drawn[0] != (seed, size):
+                    drawn = ((seed, size), draw(size, seed))
+                data = drawn[1]
+                labels = data.labels_per_class
+                if (before := finished.get(name_of(name, labels, seed))) is not None:
+                    comparison.runs.append(before)
+                    continue
+                config["data"][_draw_name(labels, seed)] = data.summary()
+                method = make_method(name, random_state=seed, **given, **_own(name, extra))
+                facts = {
+                    "method": name,
+                    "labels_per_class": labels,
+                    "seed": seed,
+                    "run": number,
+                    "runs": len(plan),
+                }
+                folder.begin(config)
+                saved = folder.checkpoint(name_of(name, labels, seed))
+                _fit(method, data, _told(folder, config, facts, observer), saved, checkpoint_every)
+                run = measure(name, method, data, labels_per_class=labels, seed=seed)
+                config["settings"][name] = run.settings
+                folder.add_run(comparison, run, method)
+        conclude()
+    except (KeyboardInterrupt, Interrupted) as stop:
+        conclude()
+        code = stop.code if isinstance(stop, Interrupted) else signals.exit_code
+        raise _stopped(len(comparison.runs), len(plan), folder, code) from stop
+    except InputError:
+        # What goes wrong in the same way again is not worth going on with.
+        if not comparison.runs:
             folder.discard()
+        raise
+    except Exception:
+        # The error that ended it says more than one that may follow from it.
+        with contextlib.suppress(OSError):
+            conclude()
+        raise
+    finally:
+        folder.close()
     return comparison
 
 
-def _fit(method: SemiSupervisedClassifier, data: ImageDataset, observer: Observer) -> None:
-    method.fit(
-        data.labeled,
-        data.labels,
-        unlabeled=data.pool if len(data.pool) else None,
-        validation=None if data.validation is None else (data.validation, data.validation_labels),
-        observer=observer,
-    )
+def _stopped(done: int, all_runs: int, folder: RunFolder, code: int) -> Interrupted:
+    continued = folder.has_checkpoints
+    if not done and not continued:
+        folder.discard()
+        return Interrupted("stopped before the first training was finished; nothing was written", code=code)
+    message = f"stopped; {done} of {all_runs} trainings were finished and are kept in {folder.path}"
+    if continued:
+        message += ", and so is what the next one has reached"
+    return Interrupted(message, code=code, folder=folder.path)
+
+
+def _fit(
+    method: SemiSupervisedClassifier, data: ImageDataset, observer: Observer, checkpoint: Path, every: float
+) -> None:
+    try:
+        method.fit(
+            data.labeled,
+            data.labels,
+            unlabeled=data.pool if len(data.pool) else None,
+            validation=None if data.validation is None else (data.validation, data.validation_labels),
+            observer=observer,
+            checkpoint=checkpoint,
+            checkpoint_every=every,
+        )
+    except Diverged as error:
+        error.name(data.diagnostics.labeled_names, data.diagnostics.pool_names)
+        raise
 
 
 def _told(folder: RunFolder, config: dict[str, Any], facts: dict[str, Any], observer: Observer | None) -> Observer:

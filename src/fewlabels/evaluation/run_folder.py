@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -14,9 +15,11 @@ import numpy as np
 
 from fewlabels.evaluation.records import Comparison, plain
 from fewlabels.evaluation.run import Run
+from fewlabels.evaluation.run_record import read_record, write_record
 from fewlabels.methods import SemiSupervisedClassifier
-from fewlabels.storage.atomic import write_bytes, write_json, write_text
+from fewlabels.storage.atomic import remove_leftovers, write_bytes, write_json, write_text
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.lock import FolderLock
 
 COLUMNS = (
     "method",
@@ -32,7 +35,8 @@ COLUMNS = (
     "parameters",
 )
 _FILES = ("config.json", "metrics.jsonl", "results.csv", "results.json", "report.html")
-_FOLDERS = ("models", "predictions")
+_FOLDERS = ("models", "predictions", "records", "checkpoints")
+_ASIDE = ".lock"
 
 
 class RunFolder:
@@ -49,31 +53,94 @@ class RunFolder:
         Of the data set.
     overwrite : bool
         Replace an earlier comparison there.
+    resume : bool
+        Go on with an earlier comparison there, if there is one.
 
     Raises
     ------
     InputError
         If `out` is a file, holds files that are no comparison, or an earlier comparison and `overwrite` is
-        not set.
+        neither `overwrite` nor `resume` is set.
     """
 
-    def __init__(self, out: str | Path | None, name: str, *, overwrite: bool = False) -> None:
+    def __init__(self, out: str | Path | None, name: str, *, overwrite: bool = False, resume: bool = False) -> None:
         self.path = _new_folder(name) if out is None else Path(out)
         self._began = False
+        self._resume = resume
         self._made: list[Path] = []
         self._metrics: IO[str] | None = None
-        check_out(out, overwrite=overwrite)
+        self._lock: FolderLock | None = None
+        check_out(out, overwrite=overwrite or resume)
 
     def begin(self, config: dict[str, Any]) -> None:
         """Make the folder, clear an earlier comparison, write `config.json`; later calls do nothing."""
         if self._began:
             return
         missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._clear()
+        self._hold()
+        if not self._resume:
+            self._clear()
         self._began, self._made = True, missing
-        self._metrics = (self.path / "metrics.jsonl").open("w", encoding="utf-8")
+        self._metrics = (self.path / "metrics.jsonl").open("a" if self._resume else "w", encoding="utf-8")
         write_json(self.path / "config.json", plain(config))
+
+    def finished(self, config: dict[str, Any]) -> dict[str, Run]:
+        """Return the runs that an earlier process has finished here, by `run_name`; none where there is nothing.
+
+        Parameters
+        ----------
+        config : dict
+            Of the comparison; it is given what the earlier one had found out of data and settings.
+
+        Raises
+        ------
+        InputError
+            If the earlier comparison had other arguments, or another process works in the folder.
+        """
+        if not (self.path / "config.json").exists():
+            return {}
+        self._hold()
+        for folder in (self.path, *(self.path / name for name in _FOLDERS)):
+            remove_leftovers(folder)
+        before = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+        arguments = plain(config["arguments"])
+        for name, value in before["arguments"].items():
+            if name in arguments and arguments[name] != value:
+                raise InputError(
+                    f"{self.path} was begun with {name}={value!r}, not {arguments[name]!r}; give the same command to go "
+                    "on, or --overwrite to begin anew"
+                )
+        config["data"], config["settings"] = before["data"], before["settings"]
+        found = {path.stem: read_record(path) for path in sorted((self.path / "records").glob("*.json"))}
+        runs = {name: run for name, run in found.items() if run is not None and (self.path / "models" / name).is_dir()}
+        self._keep_events(set(runs))
+        return runs
+
+    def checkpoint(self, name: str) -> Path:
+        """Return the folder for the checkpoints of a run."""
+        return self.path / "checkpoints" / name
+
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether a training can be continued here."""
+        return any((self.path / "checkpoints").glob("*/training.json"))
+
+    def _hold(self) -> None:
+        if self._lock is None:
+            self._lock = FolderLock(self.path)
+
+    def _keep_events(self, names: set[str]) -> None:
+        """Drop the events of runs that were not finished: they come again."""
+        path = self.path / "metrics.jsonl"
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            try:
+                event = json.loads(line)
+                if name_of(event["method"], event["labels_per_class"], event["seed"]) in names:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError, TypeError):
+                continue  # the last line of a process that was killed
+        write_text(path, "".join(kept))
 
     def add_event(self, event: dict[str, Any]) -> None:
         """Append a line to `metrics.jsonl`; it can be read at once."""
@@ -91,6 +158,8 @@ class RunFolder:
         write_bytes(self.path / "predictions" / f"{run_name(run)}.npz", packed.getvalue())
         comparison.runs.append(run)
         self.write_results(comparison)
+        write_record(self.path / "records", run_name(run), run)
+        shutil.rmtree(self.checkpoint(run_name(run)), ignore_errors=True)
 
     def write_results(self, comparison: Comparison) -> None:
         """Write `config.json`, `results.json` and `results.csv`, each whole or not at all."""
@@ -101,8 +170,13 @@ class RunFolder:
     def close(self) -> None:
         """End `metrics.jsonl`."""
         if self._metrics is not None:
-            self._metrics.close()
-            self._metrics = None
+            metrics, self._metrics = self._metrics, None
+            metrics.close()
+        with contextlib.suppress(OSError):
+            (self.path / "checkpoints").rmdir()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def discard(self) -> None:
         """Take away what was written, when no run was finished."""
@@ -129,18 +203,31 @@ def check_out(out: str | Path | None, *, overwrite: bool) -> None:
     path = Path(out)
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; give the name of a folder for the comparison")
-    if not path.exists() or not any(path.iterdir()):
+    if not path.exists() or all(entry.name == _ASIDE for entry in path.iterdir()):
         return
     if not any((path / name).exists() for name in ("results.csv", "config.json")):
         raise InputError(f"{path} holds other files and no comparison; give a new or empty folder")
     if not overwrite:
-        raise InputError(f"{path} already holds a comparison; give another folder, or replace it with --overwrite")
+        raise InputError(
+            f"{path} already holds a comparison; give another folder, go on with it by --resume, or "
+            "replace it with --overwrite"
+        )
 
 
 def run_name(run: Run) -> str:
     """Return '<method>-<labels per class, or all>-<seed>'."""
-    labels = "all" if run.labels_per_class is None else run.labels_per_class
-    return f"{run.method}-{labels}-{run.seed}"
+    return name_of(run.method, run.labels_per_class, run.seed)
+
+
+def name_of(method: str, labels_per_class: int | None, seed: int) -> str:
+    """Return the name of a run.
+
+    Examples
+    --------
+    >>> name_of("supervised", None, 3)
+    'supervised-all-3'
+    """
+    return f"{method}-{'all' if labels_per_class is None else labels_per_class}-{seed}"
 
 
 def as_csv(rows: list[dict[str, Any]]) -> str:

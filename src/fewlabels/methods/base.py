@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,17 +23,19 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 from torch import Tensor, nn
 
+from fewlabels.methods.identity import conditions, description
 from fewlabels.methods.prediction import output_chunks, predict_logits
 from fewlabels.methods.ranges import check_not_below_zero, check_whole, check_within
 from fewlabels.methods.samples import is_images, read_images, read_pool_vectors
 from fewlabels.methods.session import Session, TrainingSet
-from fewlabels.methods.targets import held_out_rows, read_targets
+from fewlabels.methods.targets import Targets, held_out_rows, read_targets
 from fewlabels.nets import Classifier, build_classifier
 from fewlabels.nets.output import OutputLinear
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.training.batches import Batch, Rows
 from fewlabels.training.budget import read_budget
 from fewlabels.training.calibration import best_temperature
+from fewlabels.training.checkpoint import EVERY, Checkpoints
 from fewlabels.training.device import choose_device
 from fewlabels.training.memory import reused_memory
 from fewlabels.training.monitor import Monitor, Observer
@@ -156,6 +159,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         With `guard`: see `fewlabels.methods.guard.Guard`.
     stage_steps_ : dict
         Steps of each stage.
+    notes_ : list of str
+        What went wrong in training, or may have, and what to change.
     settings_ : dict
         Hyper-parameters with the preset applied.
     """
@@ -202,6 +207,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         unlabeled: Any = None,
         validation: tuple[Any, Any] | None = None,
         observer: Observer | None = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: float = EVERY,
     ) -> Self:
         """Learn from labeled and unlabeled samples.
 
@@ -217,6 +224,12 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             Labeled samples to measure and calibrate on, in place of a share of those in `X`.
         observer : callable, optional
             Is called with each progress event, a dict (see `fewlabels.training.monitor.Monitor`).
+        checkpoint : str or Path, optional
+            Folder that the training is saved in as it goes, for this call alone. Where it holds a training with the
+            same settings and data, that one is continued, and ends as if it had never been stopped. Delete it when
+            the model is saved.
+        checkpoint_every : float
+            Seconds between checkpoints; 0: after every step.
 
         Returns
         -------
@@ -226,6 +239,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         ------
         ValueError
             If a setting or the data cannot be used; the message says what would do.
+        Interrupted
+            With `checkpoint`, when stopped by Ctrl-C or SIGTERM; what was reached is saved.
         """
         if y is None:
             raise InputError(
@@ -250,7 +265,23 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         pool = [samples[np.flatnonzero(targets.indices < 0)]] if (targets.indices < 0).any() else []
         if unlabeled is not None and len(unlabeled):
             pool.append(self._read_more(unlabeled, samples.shape[1:], "unlabeled"))
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        checkpoints = None if checkpoint is None else Checkpoints(checkpoint, every=checkpoint_every)
+        with contextlib.nullcontext() if checkpoints is None else checkpoints.stoppable():
+            self._fit(worker, samples, targets, pool, validation, observer, checkpoints)
+        return self
+
+    def _fit(
+        self,
+        worker: Self,
+        samples: Any,
+        targets: Targets,
+        pool: list[Any],
+        validation: tuple[Any, Any] | None,
+        observer: Observer | None,
+        checkpoints: Checkpoints | None,
+    ) -> None:
+        images = len(samples.shape) > 2
+        seed = self._seed(checkpoints)
         device = choose_device(worker.device)
         monitor = Monitor(observer)
         bar = ProgressBar(type(self).__name__) if self.verbose else None
@@ -282,7 +313,10 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             monitor=monitor,
             given_pool=given_pool,
             to_fill=Rows(pool[:1] if (targets.indices < 0).any() else []),
+            checkpoints=checkpoints,
         )
+        if checkpoints is not None:
+            checkpoints.describe(description(self, session), conditions(device))
         # Layers draw their initial weights from the global generator; the caller's is left as it was.
         rng = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
         with reused_memory(), rng, bar or _Quiet():
@@ -300,7 +334,20 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         if "transduction_" not in vars(worker):
             self.transduction_ = self._fill_gaps(samples, targets.indices)
         self.fit_seconds_ = monitor.seconds
-        return self
+        if checkpoints is not None:
+            checkpoints.complete()
+
+    def _seed(self, checkpoints: Checkpoints | None) -> int:
+        """Return what all randomness follows from: where nothing fixes it, that of the training to continue."""
+        kept = None if checkpoints is None else checkpoints.training
+        if self.random_state is None and kept is not None and isinstance(kept.get("seed"), int):
+            return int(kept["seed"])
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    @property
+    def moves(self) -> tuple[str, ...]:
+        """Names of what the method changes from step to step, for checkpoints: its own attributes with an underscore."""
+        return tuple(name for name in vars(self) if name.startswith("_") and not name.endswith("_"))
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the probability of each class, calibrated on the held-out samples.
@@ -472,6 +519,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self.sample_shape_ = session.sample_shape
         self.mirrors_ = session.flip
         self.history_ = session.monitor.history
+        self.notes_ = session.monitor.notes
         self.gradient_images_ = session.monitor.gradient_images
         self.stage_steps_ = session.monitor.stage_steps
         self.n_iter_ = getattr(self, "n_iter_", sum(self.stage_steps_.values()))
@@ -531,7 +579,7 @@ def _training_set(
     samples: Any, indices: NDArray[np.int64], rows: NDArray[np.int64], device: torch.device
 ) -> TrainingSet:
     values = torch.from_numpy(np.array(samples[rows]))
-    return TrainingSet(values.to(device), torch.from_numpy(indices[rows]).to(device))
+    return TrainingSet(values.to(device), torch.from_numpy(indices[rows]).to(device), rows)
 
 
 class _Quiet:

@@ -14,7 +14,7 @@ _NAMED = 3
 
 
 def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | None = None) -> list[str]:
-    """Return sentences on the method chosen, the pool and the guard; none where nothing of it was asked for.
+    """Return sentences on what went wrong in training, the method chosen, the pool and the guard, where there are any.
 
     Parameters
     ----------
@@ -30,8 +30,8 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
     >>> findings(SimpleNamespace(classes_=[0, 1], guard_=facts))
     ["the guard left the pool's gradient out of 20 of 500 steps: it pointed against that of the labels"]
     """
+    found = list(getattr(method, "notes_", []))
     names = [str(name) for name in (method.classes_ if class_names is None else class_names)]
-    found = []
     choice = getattr(method, "choice_", None)
     if choice is not None:
         settings = "".join(f", {name} {value}" for name, value in choice["settings"].items())

@@ -59,6 +59,7 @@ class FixMatch(OnlineClassifier):
         assert batch.unlabeled is not None
         found = probabilities(teacher, batch.views.weak(batch.unlabeled))
         weights = self.weights(found, batch)
+        batch.admitted = weights.mean()
         logits = strong_logits(nets, batch)
         return {"consistency": self.unlabeled_weight * consistency(logits, found.argmax(1), weights)}
 

@@ -182,6 +182,8 @@ class AlignedGuesses(nn.Module):
         How often each class should be guessed, (classes,).
     """
 
+    moves = ("_seen",)
+
     def __init__(self, target: Tensor) -> None:
         super().__init__()
         self._target = target

@@ -61,6 +61,7 @@ class PseudoLabel(OnlineClassifier):
             logits = nets(batch.views.weak(batch.unlabeled))
         confidences, classes = logits.detach().float().softmax(1).max(1)
         sure = (confidences >= self.threshold).to(confidences.dtype)
+        batch.admitted = sure.mean()
         weight = self.unlabeled_weight * linear_ramp(batch.progress, self.ramp_up)
         return {"pseudo-label": weight * consistency(logits, classes, sure)}
 

@@ -36,6 +36,7 @@ _RECORDS = (
     "pool_prior_",
     "guard_",
     "choice_",
+    "notes_",
 )
 
 

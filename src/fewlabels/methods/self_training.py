@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import Supervised, labeled_loss
 from fewlabels.nets import Classifier
 from fewlabels.storage.errors import InputError
-from fewlabels.training.batches import Batch, Rows, shuffled_batches
+from fewlabels.training.batches import Batch, Batches, Rows, ShuffledRows
 from fewlabels.training.calibration import best_temperature
 
 
@@ -210,7 +210,7 @@ class SelfTraining(SemiSupervisedClassifier):
         network: nn.Module,
         stage: str,
         length: dict[str, Any],
-        batches: Callable[[], Iterator[Batch]] | None = None,
+        batches: Callable[[], Batches] | None = None,
     ) -> int:
         return session.train(
             network,
@@ -253,8 +253,8 @@ class SelfTraining(SemiSupervisedClassifier):
 
     def _batches(
         self, session: Session, pseudo_labels: NDArray[np.int64], probabilities: NDArray[np.float64]
-    ) -> Iterator[Batch]:
-        """Yield batches of labeled and pseudo-labeled samples."""
+    ) -> Batches:
+        """Return batches of labeled and pseudo-labeled samples, without end."""
         order, views = np.random.default_rng(session.next_seed()), session.new_views()
         chosen = self._members(session, pseudo_labels, probabilities.max(1))
         count = len(session.labeled)
@@ -265,18 +265,18 @@ class SelfTraining(SemiSupervisedClassifier):
         targets = np.concatenate([given, guessed.astype(np.float32)])
         weights = self._sample_weights(labels, pseudo_labels, probabilities)
         if self.labeled_share is None:
-            draws = shuffled_batches(count + len(chosen), self.batch_size, order)
+            orders = [ShuffledRows(count + len(chosen), self.batch_size, order)]
             members = np.concatenate([np.arange(count), count + chosen])
         else:
             size = min(max(1, round(self.labeled_share * self.batch_size)), self.batch_size - 1)
-            labeled = shuffled_batches(count, size, order)
-            pseudo = shuffled_batches(len(chosen), self.batch_size - size, order)
-        while True:
+            orders = [ShuffledRows(count, size, order), ShuffledRows(len(chosen), self.batch_size - size, order)]
+
+        def make() -> Batch:
             if self.labeled_share is None:
-                rows = members[next(draws)]
+                rows = members[next(orders[0])]
             else:
-                rows = np.concatenate([next(labeled), count + chosen[next(pseudo)]])
-            yield Batch(
+                rows = np.concatenate([next(orders[0]), count + chosen[next(orders[1])]])
+            return Batch(
                 labeled=both.take(rows, session.device),
                 targets=torch.from_numpy(targets[rows]).to(session.device),
                 weights=torch.from_numpy(weights[rows].astype(np.float32)).to(session.device),
@@ -284,6 +284,8 @@ class SelfTraining(SemiSupervisedClassifier):
                 views=views,
                 progress=0.0,
             )
+
+        return Batches(make, views, order, *orders)
 
     def _sample_weights(
         self, given: NDArray[np.int64], pseudo_labels: NDArray[np.int64], probabilities: NDArray[np.float64]

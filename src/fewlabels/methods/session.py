@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,16 @@ from torch import Tensor, nn
 
 from fewlabels.methods.prediction import predict_logits
 from fewlabels.nets import Classifier, build_classifier
-from fewlabels.training.batches import Batch, Rows, shuffled_batches
+from fewlabels.training.batches import Batch, Batches, Rows, ShuffledRows
 from fewlabels.training.budget import Budget, read_budget
+from fewlabels.training.checkpoint import Checkpoints, GlobalRandom, Stage
 from fewlabels.training.device import has_room
 from fewlabels.training.loop import EVALUATIONS, Loss, train
 from fewlabels.training.monitor import Monitor
 from fewlabels.training.recipe import Recipe
+from fewlabels.training.recovery import Diverged
+from fewlabels.training.snapshot import capture, restore
+from fewlabels.training.watch import GUESSED
 from fewlabels.views import ImageViews, VectorViews, Views
 from fewlabels.views.images import to_float
 
@@ -44,17 +48,27 @@ class TrainingSet:
         uint8 images (n, height, width, channels) or float vectors (n, features).
     targets : Tensor
         Class index of each, (n,).
+    rows : ndarray of int64
+        Which rows of what was given they are, (n,).
     """
 
     samples: Tensor
     targets: Tensor
+    rows: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.targets)
 
+    def part(self, rows: NDArray[np.int64]) -> TrainingSet:
+        """Return some of the samples."""
+        return TrainingSet(self.samples[rows], self.targets[rows], self.rows[rows])
+
 
 class Session:
     """What a method works with while it learns.
+
+    With checkpoints, a training that was stopped is continued by running the method's code again: `train` then
+    returns at once for stages that were finished, and what was measured comes to the same numbers.
 
     Parameters
     ----------
@@ -78,6 +92,8 @@ class Session:
         How many of the pool samples come first that were given as such; all when not given.
     to_fill : Rows, optional
         Samples that will be classified when training is done: a budget leaves time for them.
+    checkpoints : Checkpoints, optional
+        Where the training is saved, and continued from.
 
     Attributes
     ----------
@@ -86,6 +102,8 @@ class Session:
     stage : str
         What the names of its stages begin with.
     """
+
+    moves = ("_drawn", "budget", "monitor")
 
     def __init__(
         self,
@@ -101,6 +119,7 @@ class Session:
         monitor: Monitor,
         given_pool: int | None = None,
         to_fill: Rows | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self.method = method
         self.labeled, self.validation, self.pool = labeled, validation, pool
@@ -112,9 +131,11 @@ class Session:
             self.budget = read_budget(method.budget, lambda: monitor.gradient_images)
         self.given_pool = len(pool) if given_pool is None else given_pool
         self.to_fill = Rows([]) if to_fill is None else to_fill
+        self.checkpoints = checkpoints
         self.quality: PoolQuality | None = None
         self.stage = ""
         self._drawn = 0
+        self._random = GlobalRandom(device)
         self._sample = self.everything.sample(_SAMPLE, device)
         if has_room(device, pool.nbytes()):
             pool.keep_on(device)
@@ -151,9 +172,9 @@ class Session:
             What the names of its stages begin with.
         """
         part = copy.copy(self)
-        part.labeled = TrainingSet(self.labeled.samples[rows], self.labeled.targets[rows])
+        part.labeled = self.labeled.part(rows)
         if held_out is not None:
-            part.validation = TrainingSet(self.labeled.samples[held_out], self.labeled.targets[held_out])
+            part.validation = self.labeled.part(held_out)
         part.stage = stage
         return part
 
@@ -218,10 +239,8 @@ class Session:
         """Return stored samples as a net reads them."""
         return stored if self.is_vectors else to_float(stored)
 
-    def batches(
-        self, *, labeled_size: int | None = None, unlabeled_size: int = 0, pool: Rows | None = None
-    ) -> Iterator[Batch]:
-        """Yield batches forever, each a random draw without replacement until all rows have come.
+    def batches(self, *, labeled_size: int | None = None, unlabeled_size: int = 0, pool: Rows | None = None) -> Batches:
+        """Return batches without end, each a random draw without replacement until all rows have come.
 
         Parameters
         ----------
@@ -233,26 +252,29 @@ class Session:
             What they are drawn from; the members of the session's pool when not given.
         """
         members = self.members if pool is None else np.arange(len(pool))
-        pool = self.pool if pool is None else pool
+        source = self.pool if pool is None else pool
         labeled_size = self.method.batch_size if labeled_size is None else labeled_size
         order = np.random.default_rng(self.next_seed())
         views = self.new_views()
-        rows = shuffled_batches(len(self.labeled), labeled_size, order)
+        rows = ShuffledRows(len(self.labeled), labeled_size, order)
         draws_pool = unlabeled_size > 0 and len(members) > 0
-        pool_rows = shuffled_batches(max(len(members), 1), unlabeled_size, order)
-        while True:
+        pool_rows = ShuffledRows(max(len(members), 1), unlabeled_size, order)
+
+        def make() -> Batch:
             chosen = torch.from_numpy(next(rows)).to(self.device)
             unlabeled_rows = members[next(pool_rows)] if draws_pool else None
-            yield Batch(
+            return Batch(
                 labeled=self.labeled.samples[chosen],
                 targets=self.labeled.targets[chosen],
                 weights=None,
-                unlabeled=None if unlabeled_rows is None else pool.take(unlabeled_rows, self.device),
+                unlabeled=None if unlabeled_rows is None else source.take(unlabeled_rows, self.device),
                 views=views,
                 progress=0.0,
                 labeled_rows=chosen,
                 unlabeled_rows=None if unlabeled_rows is None else torch.from_numpy(unlabeled_rows).to(self.device),
             )
+
+        return Batches(make, views, order, rows, pool_rows)
 
     def train(
         self,
@@ -260,7 +282,7 @@ class Session:
         loss: Loss,
         *,
         stage: str,
-        batches: Callable[[], Iterator[Batch]] | None = None,
+        batches: Callable[[], Batches] | None = None,
         classifier: Classifier | None = None,
         steps: int | None = None,
         epochs: float | None = None,
@@ -282,7 +304,7 @@ class Session:
         stage : str
             Name of the stage.
         batches : callable, optional
-            Returns an iterator of batches; the session's labeled batches when not given.
+            Returns batches without end; the session's labeled batches when not given.
         classifier : Classifier, optional
             Is measured on training and validation samples on the way.
         steps, epochs : optional
@@ -300,6 +322,10 @@ class Session:
             Called after each step, when the weights have moved.
         """
         batches = self.batches if batches is None else batches
+        checkpoint = self._next_stage(f"{self.stage}: {stage}" if self.stage else stage)
+        if checkpoint is not None and (ended := checkpoint.replay(nets)) is not None:
+            self.monitor.tell_again()
+            return ended
         settings: dict[str, Any] = {
             "recipe": self.recipe if recipe is None else recipe,
             "rate_factors": rate_factors or {},
@@ -314,25 +340,41 @@ class Session:
             steps = max(1, round((epochs or 0) * samples / self.method.batch_size))
         # Dropout draws from the global generator, which `fit` gives back as it was.
         torch.manual_seed(self.next_seed())
-        train(
-            nets,
-            batches(),
-            loss,
-            steps=steps,
-            monitor=self.monitor,
-            stage=f"{self.stage}: {stage}" if self.stage else stage,
-            accuracies=None if classifier is None else lambda: self.accuracies(classifier),
-            after_step=after_step,
-            agreement=self.method.guard,
-            **settings,
-        )
+        try:
+            train(
+                nets,
+                batches(),
+                loss,
+                steps=steps,
+                monitor=self.monitor,
+                stage=f"{self.stage}: {stage}" if self.stage else stage,
+                accuracies=None if classifier is None else lambda: self.accuracies(classifier),
+                after_step=after_step,
+                agreement=self.method.guard,
+                state={"method": self.method, "random": self._random},
+                checkpoint=checkpoint,
+                **settings,
+            )
+        except Diverged as error:
+            error.name(self.labeled.rows, None)
+            raise
         return steps
+
+    def _next_stage(self, name: str) -> Stage | None:
+        if self.checkpoints is None:
+            return None
+        run = {"session": self, "method": self.method, "random": self._random}
+        return self.checkpoints.next_stage(name, run, self.device)
+
+    def _decided(self, compute: Callable[[], float]) -> float:
+        """Return what was measured, the same again when a training is continued."""
+        return compute() if self.checkpoints is None else self.checkpoints.decided(compute)
 
     def cost_of_step(
         self,
         nets: nn.Module,
         loss: Loss,
-        batches: Callable[[], Iterator[Batch]],
+        batches: Callable[[], Batches],
         *,
         recipe: Recipe | None = None,
         rate_factors: dict[str, float] | None = None,
@@ -341,8 +383,9 @@ class Session:
 
         See `train` for the parameters.
         """
-        assert self.budget is not None
-        kept, drawn, state = copy.deepcopy(nets.state_dict()), self._drawn, torch.get_rng_state()
+        budget = self.budget
+        assert budget is not None
+        state = {"nets": nets, "method": self.method, "random": self._random}
 
         def run(count: int, after_step: Callable[[], None]) -> int:
             monitor = Monitor()
@@ -360,11 +403,14 @@ class Session:
             )
             return monitor.gradient_images
 
-        found = self.budget.cost_of_step(run)
-        nets.load_state_dict(kept)
-        self._drawn = drawn
-        torch.set_rng_state(state)
-        return found
+        def measured() -> float:
+            before, drawn = capture(state), self._drawn
+            found = budget.cost_of_step(run)
+            restore(state, before, self.device)
+            self._drawn = drawn
+            return found
+
+        return self._decided(measured)
 
     def steps_in_budget(
         self,
@@ -390,14 +436,19 @@ class Session:
         stages : int
             How many stages the steps make up, each with its looks at accuracies.
         """
-        assert self.budget is not None
-        looks = 0.0
-        if classifier is not None:
-            self.budget.reserve(
-                lambda: self.seconds_to_predict(classifier, self.to_fill, flip=False, precision=torch.float32)
-            )
-            looks = self.budget.cost_of(lambda: stages * EVALUATIONS * self._seconds_to_look(classifier))
-        return max(1, int((share * (self.budget.left() - reserve) - looks) / per_step))
+        budget = self.budget
+        assert budget is not None
+
+        def measured() -> float:
+            looks = 0.0
+            if classifier is not None:
+                budget.reserve(
+                    lambda: self.seconds_to_predict(classifier, self.to_fill, flip=False, precision=torch.float32)
+                )
+                looks = budget.cost_of(lambda: stages * EVALUATIONS * self._seconds_to_look(classifier))
+            return max(1, int((share * (budget.left() - reserve) - looks) / per_step))
+
+        return int(self._decided(measured))
 
     def seconds_to_predict(self, classifier: Classifier, rows: Rows, *, flip: bool, precision: torch.dtype) -> float:
         """Return how long predictions take for all rows, measured on some."""
@@ -433,11 +484,13 @@ class Session:
         return predict_logits(classifier, rows, self.device, flip=flip, precision=self.recipe.precision)
 
     def accuracies(self, classifier: Classifier) -> dict[str, float]:
-        """Return the classifier's accuracy on some of the training and of the validation samples."""
-        found = {}
+        """Return accuracy on some of the training and of the validation samples, and how many classes are guessed."""
+        found, guessed = {}, set()
         for name, part in (("train_accuracy", self.labeled), ("validation_accuracy", self.validation)):
             every = max(1, len(part) // _LOOK_AT)
             samples, targets = part.samples[::every].cpu().numpy(), part.targets[::every].cpu().numpy()
             if len(targets):
-                found[name] = float((self.logits(classifier, Rows([samples]), flip=False).argmax(1) == targets).mean())
-        return found
+                guesses = self.logits(classifier, Rows([samples]), flip=False).argmax(1)
+                found[name] = float((guesses == targets).mean())
+                guessed |= set(guesses.tolist())
+        return found | {GUESSED: len(guessed)}

@@ -179,6 +179,7 @@ class SimMatch(OnlineClassifier):
             strong_logits, strong_embedded = nets.both(batch.views.strong(batch.unlabeled))
         classes, similar, confidences = self._guess(logits, embedded)
         sure = (confidences >= self.threshold).to(classes.dtype)
+        batch.admitted = sure.mean()
         strong_similar = self._state.bank.similarities(strong_embedded, self.temperature)
         similarity = -(similar * strong_similar.log_softmax(1)).sum(1).mean()
         losses = {

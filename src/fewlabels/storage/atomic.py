@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
+import functools
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+# Of Linux's renameat2: relative to the working folder, and swap.
+_HERE, _EXCHANGE = -100, 2
 
 
 @contextlib.contextmanager
@@ -29,22 +36,26 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o777 & ~umask)
-        if target.exists():
+        if not target.exists():
+            temporary.rename(target)
+        elif not _exchange(temporary, target):
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
             target.rename(old / "old")
             temporary.rename(target)
             shutil.rmtree(old)
-        else:
-            temporary.rename(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise _located(error, target) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to a temporary file beside `path`, flush it to the disk and rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    name = ""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
@@ -53,10 +64,26 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)
         os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+        _sync_folder(path.parent)
+    except BaseException as error:
+        if name:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+        if isinstance(error, OSError):
+            raise _located(error, path, len(content)) from error
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files and folders that a process left in a folder when it was killed while writing.
+
+    Only for a folder that no other process works in.
+    """
+    for path in [*folder.glob(".*.part"), *folder.glob(".*.old")]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, content: str) -> None:
@@ -67,6 +94,37 @@ def write_text(path: Path, content: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, keys in the order given; NaN is refused, since JSON has none."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _located(error: OSError, path: Path, size: int | None = None) -> OSError:
+    """Return an error that names what was to be written, and how large it is where the disk has no room for it."""
+    reason = error.strerror or str(error)
+    if size is not None and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        reason += f" ({max(size, 100_000) / 1e6:.1f} MB are needed)"
+    return OSError(error.errno, reason, str(path))
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two folders in one step, where the system can: there is no moment in which one of them is missing."""
+    rename = getattr(_library(), "renameat2", None)
+    if rename is None:
+        return False
+    return bool(rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0)
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL(None) if sys.platform == "linux" else None
+    except OSError:
+        return None
+
+
+def _sync_folder(folder: Path) -> None:
+    # The new name is on the disk only when its folder is; Windows knows no such thing.
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError):
+            _sync(folder)
 
 
 def _sync(path: Path) -> None:

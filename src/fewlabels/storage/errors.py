@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -13,8 +14,26 @@ class InputError(ValueError):
     """
 
 
+class TrainingWarning(UserWarning):
+    """A training went on, but its result may be poor; the message says what to change."""
+
+
 class Interrupted(Exception):
-    """Training was stopped by the user; the message says what was kept."""
+    """Training was stopped by Ctrl-C or SIGTERM; the message says what was kept.
+
+    Parameters
+    ----------
+    message : str
+        In one line.
+    code : int
+        What a process that ends by it exits with: 130 after Ctrl-C, 143 after SIGTERM.
+    folder : Path, optional
+        From which the training can be continued.
+    """
+
+    def __init__(self, message: str, *, code: int = 130, folder: Path | None = None) -> None:
+        super().__init__(message)
+        self.code, self.folder = code, folder
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

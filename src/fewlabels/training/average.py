@@ -42,6 +42,8 @@ class WeightAverage:
     0.9954545497894287
     """
 
+    moves = ("nets", "_step")
+
     def __init__(self, nets: nn.Module, decay: float, *, ramp: bool = True) -> None:
         self.decay, self.ramp = decay, ramp
         self.nets = copy.deepcopy(nets).requires_grad_(False).eval()

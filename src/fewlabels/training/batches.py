@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -39,6 +39,8 @@ class Batch:
         Which of the labeled and of the pool samples they are, int64, (batch,).
     pool_passes : int
         How often each pool sample goes forward and backward in the step; a loss that takes several views says so.
+    admitted : Tensor or None
+        Mean weight of the pool samples' guesses in the step, a scalar in [0, 1]; a loss with a threshold says so.
     """
 
     labeled: Tensor
@@ -50,6 +52,7 @@ class Batch:
     labeled_rows: Tensor | None = None
     unlabeled_rows: Tensor | None = None
     pool_passes: int = 1
+    admitted: Tensor | None = None
 
 
 class Rows:
@@ -132,21 +135,80 @@ def _release(source: Any) -> None:
             mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def shuffled_batches(count: int, batch_size: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Yield row numbers forever: each row once in every pass, in a new random order.
+class ShuffledRows:
+    """Row numbers forever: each row once in every pass, in a new random order.
 
     A batch always has `batch_size` rows, since batch statistics of a short last batch would be noise; a
     batch may so reach into the next pass, and repeats rows when there are fewer than it holds.
 
+    Parameters
+    ----------
+    count : int
+        Number of rows, at least 1.
+    batch_size : int
+        Rows in a batch; may be 0.
+    generator : numpy.random.Generator
+        Draws the orders; several may share one.
+
     Examples
     --------
-    >>> batches = shuffled_batches(3, 2, np.random.default_rng(0))
+    >>> batches = ShuffledRows(3, 2, np.random.default_rng(0))
     >>> sorted(np.concatenate([next(batches) for _ in range(3)]).tolist())
     [0, 0, 1, 1, 2, 2]
     """
-    waiting = np.empty(0, np.int64)
-    while True:
-        while len(waiting) < batch_size:
-            waiting = np.concatenate([waiting, generator.permutation(count)])
-        yield waiting[:batch_size]
-        waiting = waiting[batch_size:]
+
+    moves = ("_waiting",)
+
+    def __init__(self, count: int, batch_size: int, generator: np.random.Generator) -> None:
+        self._count, self._batch_size, self._generator = count, batch_size, generator
+        self._waiting = np.empty(0, np.int64)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> NDArray[np.int64]:
+        while len(self._waiting) < self._batch_size:
+            self._waiting = np.concatenate([self._waiting, self._generator.permutation(self._count)])
+        batch, self._waiting = self._waiting[: self._batch_size], self._waiting[self._batch_size :]
+        return batch
+
+
+class Batches:
+    """Batches forever, and where they are in the order of the samples.
+
+    Parameters
+    ----------
+    make : callable
+        Makes a batch of what the orders say next.
+    views : Views
+        Those of the batches.
+    generator : numpy.random.Generator
+        What the orders are drawn by.
+    orders : ShuffledRows
+        What `make` takes rows from.
+
+    Examples
+    --------
+    >>> draws = np.random.default_rng(0)
+    >>> rows = ShuffledRows(10, 4, draws)
+    >>> from fewlabels.views import VectorViews
+    >>> views = VectorViews(torch.Generator().manual_seed(0), scale=torch.ones(1))
+    >>> def make():
+    ...     chosen = torch.from_numpy(next(rows))
+    ...     return Batch(chosen.float().unsqueeze(1), chosen % 2, None, None, views, 0.0)
+    >>> len(next(Batches(make, views, draws, rows)).targets)
+    4
+    """
+
+    moves = ("generator", "orders", "views")
+
+    def __init__(
+        self, make: Callable[[], Batch], views: Views, generator: np.random.Generator, *orders: ShuffledRows
+    ) -> None:
+        self._make, self.views, self.generator, self.orders = make, views, generator, orders
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        return self._make()

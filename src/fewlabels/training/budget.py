@@ -19,6 +19,9 @@ RunSteps = Callable[[int, Callable[[], None]], int]
 class Budget(ABC):
     """What is left for a training, and what a part of it costs."""
 
+    # What a checkpoint keeps of it.
+    moves: tuple[str, ...] = ()
+
     @abstractmethod
     def left(self) -> float:
         """Return what training may still cost."""
@@ -50,13 +53,24 @@ class TimeBudget(Budget):
         Above 0.
     """
 
+    moves = ("remaining", "_reserved")
+
     def __init__(self, seconds: float) -> None:
-        self._deadline = time.perf_counter() + seconds
+        self.remaining = seconds
         self._reserved = 0.0
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the end; a training that is continued has those that were left when it was stopped."""
+        return self._deadline - time.perf_counter()
+
+    @remaining.setter
+    def remaining(self, seconds: float) -> None:
+        self._deadline = time.perf_counter() + seconds
 
     def left(self) -> float:
         """Return the seconds that training may still take."""
-        return self._deadline - time.perf_counter() - self._reserved
+        return self.remaining - self._reserved
 
     def part(self, cost: float) -> TimeBudget:
         """Return a budget of so many seconds."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fewlabels.storage.errors import InputError
 from fewlabels.training.average import WeightAverage
-from fewlabels.training.batches import Batch
+from fewlabels.training.batches import Batch, Batches
+from fewlabels.training.checkpoint import Stage
 from fewlabels.training.monitor import Monitor
 from fewlabels.training.recipe import Recipe
+from fewlabels.training.recovery import Recovery
 
 Loss = Callable[[Batch], dict[str, Tensor]]
 Accuracies = Callable[[], dict[str, float]]
@@ -33,6 +36,8 @@ def train(
     rate_factors: dict[str, float] | None = None,
     after_step: Callable[[], None] | None = None,
     agreement: bool = False,
+    state: dict[str, Any] | None = None,
+    checkpoint: Stage | None = None,
 ) -> None:
     """Train `nets` in place.
 
@@ -61,54 +66,75 @@ def train(
     agreement : bool
         Leave out the gradient of all losses but "supervised" in steps in which it points against that one's (Huang
         et al., "Fix-A-Step: semi-supervised learning from uncurated unlabeled data", 2023).
+    state : dict, optional
+        What else the steps change: what a method keeps, generators that layers draw from.
+    checkpoint : Stage, optional
+        Where the training is saved, and continued from.
 
     Raises
     ------
-    InputError
-        If the loss is no longer finite.
+    Diverged
+        If loss or gradients are not finite, also at lower learning rates.
+    Interrupted
+        If the training is to stop, and `checkpoint` has saved it.
     """
-    monitor.begin(stage, steps)
     optimizers = recipe.optimizers(nets, rate_factors or {})
     peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
     average = WeightAverage(nets, recipe.ema_decay) if recipe.ema_decay > 0 else None
     device = next(nets.parameters()).device
     looks = {round(steps * (i + 1) / EVALUATIONS) for i in range(EVALUATIONS)} - {0}
+    moving = {"nets": nets, "optimizers": optimizers, "average": average, **(state or {})}
+    if isinstance(batches, Batches):
+        moving["batches"] = batches
+    recovery = Recovery(moving, stage, steps, recipe, monitor, device)
+    resumed = 0 if checkpoint is None else checkpoint.resume({**moving, "recovery": recovery}, steps)
+    if resumed:
+        monitor.tell_again()
+    else:
+        monitor.begin(stage, steps)
     nets.train()
-    for step in range(steps):
-        factor = recipe.factor(step, steps)
-        for optimizer, rates in zip(optimizers, peaks, strict=True):
-            for group, peak in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = peak * factor
-            optimizer.zero_grad(set_to_none=True)
-        batch = next(batches)
-        batch.progress = step / steps
-        with torch.autocast(device.type, recipe.precision, enabled=recipe.precision != torch.float32):
-            losses = loss(batch)
-        if agreement and len(losses) > 1 and LABELED in losses:
-            monitor.add_agreement(backward_where_agreed(nets, losses))
-        else:
-            torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-        for optimizer in optimizers:
-            optimizer.step()
-        if average is not None:
-            average.update()
-        if after_step is not None:
-            after_step()
-        unlabeled = 0 if batch.unlabeled is None else batch.pool_passes * len(batch.unlabeled)
-        monitor.add({name: value.detach() for name, value in losses.items()}, len(batch.labeled) + unlabeled)
-        done = step + 1
-        if monitor.is_due(done, steps) or done in looks:
-            if done == steps and average is not None:
-                average.copy_to(nets)
-            measured = accuracies() if accuracies is not None and done in looks else {}
-            nets.train()
-            monitor.report(done, steps, recipe.learning_rate * factor, measured)
-            if not monitor.history[-1]["loss"] < float("inf"):
-                raise InputError(
-                    f"the loss of {stage} is no longer finite after {done} of {steps} steps; "
-                    f"try a learning rate below {recipe.learning_rate:g}"
-                )
-    nets.eval()
+    with contextlib.nullcontext() if checkpoint is None else checkpoint.signals.deferred():
+        done = resumed
+        while done < steps:
+            recovery.keep(done)
+            factor = recovery.rate * recipe.factor(done, steps)
+            for optimizer, rates in zip(optimizers, peaks, strict=True):
+                for group, peak in zip(optimizer.param_groups, rates, strict=True):
+                    group["lr"] = peak * factor
+                optimizer.zero_grad(set_to_none=True)
+            batch = next(batches)
+            batch.progress = done / steps
+            with torch.autocast(device.type, recipe.precision, enabled=recipe.precision != torch.float32):
+                losses = loss(batch)
+            if agreement and len(losses) > 1 and LABELED in losses:
+                monitor.add_agreement(backward_where_agreed(nets, losses))
+            else:
+                torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+            unlabeled = 0 if batch.unlabeled is None else batch.pool_passes * len(batch.unlabeled)
+            images = len(batch.labeled) + unlabeled
+            if recovery.went_wrong(done, batch, losses):
+                monitor.gradient_images += images
+                done = recovery.roll_back()
+                continue
+            for optimizer in optimizers:
+                optimizer.step()
+            if average is not None:
+                average.update()
+            if after_step is not None:
+                after_step()
+            monitor.add({name: value.detach() for name, value in losses.items()}, images, batch.admitted)
+            done += 1
+            if monitor.is_due(done, steps) or done in looks:
+                if done == steps and average is not None:
+                    average.copy_to(nets)
+                measured = accuracies() if accuracies is not None and done in looks else {}
+                nets.train()
+                monitor.report(done, steps, recipe.learning_rate * factor, measured)
+            if checkpoint is not None and recovery.is_settled:
+                checkpoint.after_step(done, {**moving, "recovery": recovery})
+        nets.eval()
+        if checkpoint is not None:
+            checkpoint.finish(nets)
 
 
 def backward_where_agreed(nets: nn.Module, losses: dict[str, Tensor]) -> Tensor:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from fewlabels.storage.errors import TrainingWarning
+from fewlabels.training.watch import ADMITTED, warnings_of
 
 Event = dict[str, Any]
 Observer = Callable[[Event], None]
@@ -23,13 +27,15 @@ class Monitor:
     ----------
     observer : callable or None
         Called with each event, a dict with keys `stage`, `stage_number`, `stage_count`, `step`, `steps`,
-        `loss`, the named losses, `learning_rate`, `seconds`, `gradient_images` and at some events
-        `train_accuracy` and `validation_accuracy`.
+        `loss`, the named losses, `learning_rate`, `seconds`, `gradient_images`, with thresholds `pool_admitted`
+        (mean weight of the pool samples' guesses) and at some events `train_accuracy` and `validation_accuracy`.
 
     Attributes
     ----------
-    history : list of dict
+    events : list of dict
         All events.
+    notes : list of str
+        What went wrong, or may have, and what to change.
     gradient_images : int
         Samples that went forward and backward so far.
     stage_steps : dict of str to int
@@ -40,9 +46,25 @@ class Monitor:
         Steps in which the gradients of labeled and pool samples were compared.
     """
 
+    moves = (
+        "events",
+        "notes",
+        "gradient_images",
+        "stage_steps",
+        "stage_count",
+        "stages_before",
+        "pool_steps",
+        "seconds",
+        "_agreed",
+        "_stage",
+        "_sums",
+        "_summed",
+    )
+
     def __init__(self, observer: Observer | None = None) -> None:
         self.observer = observer
-        self.history: list[Event] = []
+        self.events: list[Event] = []
+        self.notes: list[str] = []
         self.gradient_images = 0
         self.stage_steps: dict[str, int] = {}
         self.stage_count, self.stages_before = 1, 0
@@ -51,12 +73,22 @@ class Monitor:
         self._stage: Event = {}
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
+        self._told = 0
         self._began = time.perf_counter()
 
     @property
+    def history(self) -> list[Event]:
+        """All events but those that only say that a stage begins."""
+        return [event for event in self.events if event["step"]]
+
+    @property
     def seconds(self) -> float:
-        """Seconds since the run began."""
+        """Seconds since the run began; without the time between a stop and going on."""
         return time.perf_counter() - self._began
+
+    @seconds.setter
+    def seconds(self, seconds: float) -> None:
+        self._began = time.perf_counter() - seconds
 
     def begin(self, stage: str, steps: int) -> None:
         """Start a stage of that many steps."""
@@ -74,9 +106,10 @@ class Monitor:
         every = max(1, steps // _EVENTS_A_STAGE)
         return step % every == 0 or step == steps
 
-    def add(self, losses: dict[str, Tensor], images: int) -> None:
-        """Add one step's named losses (each a detached scalar)."""
-        for name, value in losses.items():
+    def add(self, losses: dict[str, Tensor], images: int, admitted: Tensor | None = None) -> None:
+        """Add one step's named losses and its share of pool samples that count, each a detached scalar."""
+        named = losses if admitted is None else {**losses, ADMITTED: admitted}
+        for name, value in named.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._summed += 1
         self.gradient_images += images
@@ -95,20 +128,40 @@ class Monitor:
         names = list(self._sums)
         values = (torch.stack([self._sums[name] for name in names]) / self._summed).tolist()
         named = dict(zip(names, values, strict=True))
-        event = {**self._stage, "step": step, "steps": steps, "loss": sum(values)}
+        admitted = {ADMITTED: named.pop(ADMITTED)} if ADMITTED in named else {}
+        event = {**self._stage, "step": step, "steps": steps, "loss": sum(named.values())}
         event |= named if len(named) > 1 else {}
         event |= {"learning_rate": learning_rate, "seconds": self.seconds}
-        event |= {"gradient_images": self.gradient_images} | accuracies
+        event |= {"gradient_images": self.gradient_images} | admitted | accuracies
         self._sums, self._summed = {}, 0
         self._tell(event)
+        for sentence in warnings_of([e for e in self.events if e["stage_number"] == event["stage_number"]]):
+            if sentence not in self.notes:
+                self.note(sentence)
 
     def conclude(self, accuracies: dict[str, float]) -> None:
         """Pass on that a stage without steps or losses of its own is done."""
         event = {**self._stage, "step": 1, "steps": 1, "seconds": self.seconds}
         self._tell(event | {"gradient_images": self.gradient_images} | accuracies)
 
-    def _tell(self, event: Event) -> None:
-        if event["step"]:
-            self.history.append(event)
-        if self.observer is not None:
+    def note(self, sentence: str) -> None:
+        """Keep a sentence for whoever reads the result, and warn of it."""
+        self.notes.append(sentence)
+        warnings.warn(sentence, TrainingWarning, stacklevel=2)
+
+    def forget(self, step: int) -> None:
+        """Take back the stage's events after a step, to which the training was rolled back."""
+        stage = self._stage["stage_number"]
+        self.events = [e for e in self.events if e["stage_number"] != stage or e["step"] <= step]
+        self._sums, self._summed = {}, 0
+        self._told = len(self.events)
+
+    def tell_again(self) -> None:
+        """Pass on the events that came with a checkpoint, so that an observer has seen all of them."""
+        for event in self.events[self._told :] if self.observer is not None else []:
             self.observer(event)
+        self._told = len(self.events)
+
+    def _tell(self, event: Event) -> None:
+        self.events.append(event)
+        self.tell_again()

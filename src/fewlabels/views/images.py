@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -61,6 +62,9 @@ class ImageViews:
     >>> views.strong(images).shape
     torch.Size([4, 3, 8, 8])
     """
+
+    # What a training changes from step to step, and a checkpoint keeps.
+    moves: ClassVar[tuple[str, ...]] = ("generator", "_randaugment")
 
     generator: torch.Generator
     flip: bool = True

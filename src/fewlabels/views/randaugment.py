@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -65,6 +66,9 @@ class RandAugment:
     >>> views.shape, views.dtype
     (torch.Size([4, 3, 8, 8]), torch.float32)
     """
+
+    # What a training changes from step to step, and a checkpoint keeps.
+    moves: ClassVar[tuple[str, ...]] = ("generator", "_host")
 
     generator: torch.Generator
     operations: int = 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,9 @@ class VectorViews:
             [0., 0.],
             [0., 0.]])
     """
+
+    # What a training changes from step to step, and a checkpoint keeps.
+    moves: ClassVar[tuple[str, ...]] = ("generator",)
 
     generator: torch.Generator
     scale: Tensor = field(repr=False)

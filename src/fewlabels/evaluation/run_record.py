@@ -1,0 +1,74 @@
+"""A finished run on disk, whole: so that a comparison that was stopped goes on without doing it again."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fewlabels.evaluation.records import plain
+from fewlabels.evaluation.run import Mistake, Reconstructions, Run
+from fewlabels.storage.atomic import write_bytes, write_json
+
+_APART = ("mistakes", "reconstructions")
+
+
+def write_record(folder: Path, name: str, run: Run) -> None:
+    """Write a run as `NAME.npz` and `NAME.json`; the latter comes last, and says that all is there."""
+    arrays: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    for field in fields(run):
+        value = getattr(run, field.name)
+        if isinstance(value, np.ndarray):
+            arrays[field.name] = value
+        elif field.name not in _APART:
+            values[field.name] = plain(value)
+    values["mistakes"] = [[m.index, m.truth, m.guess, m.confidence] for m in run.mistakes]
+    if run.mistakes:
+        arrays["mistakes"] = np.stack([mistake.image for mistake in run.mistakes])
+    values["reconstructions"] = None
+    if run.reconstructions is not None:
+        values["reconstructions"] = run.reconstructions.error
+        arrays["originals"], arrays["reconstructed"] = run.reconstructions.originals, run.reconstructions.reconstructed
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    write_bytes(folder / f"{name}.npz", packed.getvalue())
+    write_json(folder / f"{name}.json", values)
+
+
+def read_record(path: Path) -> Run | None:
+    """Return the run that a `.json` and the `.npz` beside it tell of, None if they are damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> run = Run("supervised", 10, 0, 1.0, math.nan, 0.5, 0.4, 0.6, 2.5, 100, 10, np.eye(2), np.array([0, 1]))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_record(Path(folder), "one", run)
+    ...     again = read_record(Path(folder) / "one.json")
+    >>> again.test_probabilities.tolist(), again.validation_accuracy
+    ([[1.0, 0.0], [0.0, 1.0]], nan)
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as packed:
+            arrays = {name: packed[name] for name in packed.files}
+        error = values.pop("reconstructions")
+        images = arrays.pop("mistakes", [])
+        values["mistakes"] = [Mistake(*facts, image) for facts, image in zip(values["mistakes"], images, strict=True)]
+        if error is not None:
+            originals, reconstructed = arrays.pop("originals"), arrays.pop("reconstructed")
+            values["reconstructions"] = Reconstructions(originals, reconstructed, error)
+        for field in fields(Run):
+            # JSON has no NaN.
+            if field.type == "float" and values.get(field.name, 0.0) is None:
+                values[field.name] = math.nan
+        return Run(**values, **arrays)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        return None

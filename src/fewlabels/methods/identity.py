@@ -1,0 +1,73 @@
+"""What makes two trainings the same one: settings, data and seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from fewlabels.training.batches import Rows
+
+if TYPE_CHECKING:
+    from fewlabels.methods.base import SemiSupervisedClassifier
+    from fewlabels.methods.session import Session
+
+_COMPARED = 256
+# Settings that change nothing of the result, or that have their own entry.
+_ASIDE = ("verbose", "random_state")
+
+
+def description(method: SemiSupervisedClassifier, session: Session) -> dict[str, Any]:
+    """Return what a checkpoint is compared by before it is continued, as JSON has it.
+
+    Parameters
+    ----------
+    method : SemiSupervisedClassifier
+        As its user has set it.
+    session : Session
+        Of its fit.
+
+    Returns
+    -------
+    dict
+        `method`, `settings`, `labeled`, `held_out` and `pool` (hashes; of the pool, of some samples), `seed`.
+    """
+    settings = {name: value for name, value in method.get_params(deep=False).items() if name not in _ASIDE}
+    return {
+        "method": type(method).__name__,
+        # As JSON gives it back: a tuple becomes a list there, and an object a text.
+        "settings": json.loads(json.dumps(settings, default=str)),
+        "labeled": _hash(session.labeled.samples, session.labeled.targets),
+        "held_out": _hash(session.validation.samples, session.validation.targets),
+        "pool": _hash_of_some(session.pool),
+        "seed": session.seed,
+    }
+
+
+def conditions(device: torch.device) -> dict[str, Any]:
+    """Return what a training's last bits depend on beside its description.
+
+    Examples
+    --------
+    >>> conditions(torch.device("cpu"))["device"]
+    'cpu'
+    """
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {"torch": str(torch.__version__), "threads": torch.get_num_threads(), "device": name}
+
+
+def _hash(*tensors: torch.Tensor) -> str:
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(np.ascontiguousarray(tensor.cpu().numpy()).tobytes())
+    return found.hexdigest()
+
+
+def _hash_of_some(rows: Rows) -> str:
+    if not len(rows):
+        return "none"
+    return f"{len(rows)} {_hash(rows.sample(_COMPARED, torch.device('cpu')))}"

@@ -1,0 +1,421 @@
+"""Checkpoints: a training on disk, to be continued bit for bit as if it had never been stopped.
+
+A method is plain code that trains in stages, one after the other. A training that is continued runs this code again
+from its beginning: stages that were finished return at once with the weights that they had ended with, the one that
+was interrupted goes on in its midst, and what lies between stages is computed again, with the same seeds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from fewlabels.storage.atomic import remove_leftovers, write_bytes, write_json
+from fewlabels.storage.errors import InputError, Interrupted, TrainingWarning
+from fewlabels.storage.lock import FolderLock
+from fewlabels.training.snapshot import Snapshot, capture, restore
+from fewlabels.training.stopping import StopSignals
+
+FORMAT_VERSION = 1
+EVERY = 60.0
+_TRAINING = "training.json"
+_KEPT = 2
+# Where a disk is slow, checkpoints come less often: so many times as long goes by as one takes.
+_PATIENCE = 50
+
+
+class GlobalRandom:
+    """PyTorch's own generators, which dropout and new layers draw from.
+
+    Parameters
+    ----------
+    device : torch.device
+        What is computed on; its generator is kept beside the CPU's.
+    """
+
+    moves = ("host", "on_device")
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    @property
+    def host(self) -> Tensor:
+        """State of the CPU's generator."""
+        return torch.get_rng_state()
+
+    @host.setter
+    def host(self, state: Tensor) -> None:
+        torch.set_rng_state(state.cpu())
+
+    @property
+    def on_device(self) -> Tensor | None:
+        """State of the GPU's generator, None on the CPU."""
+        return torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
+
+    @on_device.setter
+    def on_device(self, state: Tensor | None) -> None:
+        if state is not None and self._device.type == "cuda":
+            torch.cuda.set_rng_state(state.cpu(), self._device)
+
+
+class Checkpoints:
+    """A folder that a training is saved in as it goes, and continued from.
+
+    Every finished stage is a file; of the stage that runs, the newest two checkpoints are kept. A file is written
+    whole or not at all, and carries a checksum: one that does not match is passed over for the one before.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Of this training alone; it is made and held until `close`.
+    every : float
+        Seconds between checkpoints, at least 0; 0: after every step.
+
+    Attributes
+    ----------
+    training : dict or None
+        What the folder's training was described as, None in a new folder.
+
+    Raises
+    ------
+    InputError
+        If the folder holds other files, or another process works in it.
+    """
+
+    def __init__(self, folder: str | Path, *, every: float = EVERY) -> None:
+        self.folder = Path(folder)
+        if not every >= 0:
+            raise InputError(f"checkpoint_every={every} is not a number of seconds of at least 0")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"{self.folder} is a file; give the name of a folder for checkpoints")
+        if self.folder.is_dir() and any(_foreign(path) for path in self.folder.iterdir()):
+            raise InputError(f"{self.folder} holds other files and no checkpoint; give a new or empty folder")
+        self.signals = StopSignals()
+        self._lock = FolderLock(self.folder)
+        self._every = every
+        self._due = time.perf_counter() + every
+        self._number = 0
+        self._waiting: list[tuple[Path, dict[str, Any], Snapshot]] = []
+        try:
+            remove_leftovers(self.folder)
+            self.training = self._read_training()
+            self._newest = self._newest_middle()
+            self._decisions: list[float] = self._recorded_decisions()
+        except BaseException:
+            self.close()
+            raise
+        self._asked = 0
+        self._described = self.training is not None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there is nothing to continue."""
+        return self._newest is None and not self._stage_file(1).exists()
+
+    def describe(self, training: dict[str, Any], conditions: dict[str, Any]) -> None:
+        """Say what is trained; a folder that holds another training is refused.
+
+        Parameters
+        ----------
+        training : dict
+            Names and values as JSON has them: settings, data, seed.
+        conditions : dict
+            What the last bits depend on; where it differs, a warning says so.
+        """
+        described = {"format_version": FORMAT_VERSION, **training}
+        if self.training is not None:
+            for name, value in described.items():
+                before = self.training.get(name)
+                if before != value:
+                    raise InputError(
+                        f"{self.folder} is the checkpoint of another training: {_difference(name, before, value)}; "
+                        "give another folder, or delete it to begin anew"
+                    )
+            if (before := self.training.get("conditions")) != conditions:
+                warnings.warn(
+                    f"{self.folder} was begun under other conditions ({_difference('conditions', before, conditions)}): "
+                    "the result may differ in its last bits from that of a training never stopped",
+                    TrainingWarning,
+                    stacklevel=4,
+                )
+        self.training = described | {"conditions": conditions}
+
+    def decided(self, compute: Callable[[], float]) -> float:
+        """Return what a measurement came to, the same number again when the training is continued."""
+        if self._asked == len(self._decisions):
+            self._decisions.append(compute())
+        self._asked += 1
+        return self._decisions[self._asked - 1]
+
+    def next_stage(self, name: str, run: dict[str, Any], device: torch.device) -> Stage:
+        """Return the stage that comes next in the method's code.
+
+        Parameters
+        ----------
+        name : str
+            As people read it.
+        run : dict
+            All that moves in the run beside what the stage itself moves.
+        device : torch.device
+            Where tensors lie.
+        """
+        self._number += 1
+        return Stage(self, self._number, name, run, device)
+
+    @contextlib.contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """Turn a stop by Ctrl-C or SIGTERM into `Interrupted`, with what was reached on the disk."""
+        with self.signals:
+            try:
+                yield
+            except KeyboardInterrupt as stop:
+                # Between stages: what they left is known, what follows is computed again.
+                with self.signals.deferred():
+                    saved = self.flush()
+                raise self.interrupted("stopped between two stages", saved=saved) from stop
+            finally:
+                self.close()
+
+    def interrupted(self, what: str, *, saved: bool) -> Interrupted:
+        """Return the error that says what was reached and how to go on."""
+        kept = "what was reached is saved" if saved else "the last checkpoint is kept"
+        if not saved and self.is_new:
+            kept = "nothing was saved yet"
+        return Interrupted(f"{what}; {kept} in {self.folder}", code=self.signals.exit_code, folder=self.folder)
+
+    def is_due(self) -> bool:
+        """Say whether it is time for the next checkpoint."""
+        return time.perf_counter() >= self._due
+
+    def write(self, path: Path, header: dict[str, Any], snapshot: Snapshot) -> bool:
+        """Write what waits and a checkpoint, and say whether that went well; a full disk does not end a training."""
+        began = time.perf_counter()
+        try:
+            if not self._described and self.training is not None:
+                write_json(self.folder / _TRAINING, self.training)
+                self._described = True
+            while self._waiting:
+                self._write_one(*self._waiting[0])
+                del self._waiting[0]
+            self._write_one(path, header, snapshot)
+        except OSError as error:
+            warnings.warn(
+                f"no checkpoint could be written: {error.strerror or error}: {error.filename or self.folder}; training "
+                "goes on, and the last good checkpoint is kept",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+            return False
+        finally:
+            took = time.perf_counter() - began
+            self._due = time.perf_counter() + max(self._every, min(_PATIENCE * took, 10 * self._every))
+        for old in sorted(self.folder.glob("at-*.safetensors"))[:-_KEPT]:
+            old.unlink(missing_ok=True)
+        return True
+
+    def keep(self, number: int, header: dict[str, Any], snapshot: Snapshot) -> None:
+        """Take what a stage has ended with; it is written with the next checkpoint, or at once when one is due."""
+        self._waiting.append((self._stage_file(number), header, snapshot))
+        if self.is_due():
+            self.flush()
+
+    def flush(self) -> bool:
+        """Write the finished stages that are not on the disk yet, and say whether that went well."""
+        return not self._waiting or self.write(*self._waiting.pop())
+
+    def complete(self) -> None:
+        """Write the finished stages; checkpoints in the midst of one are of no use any more."""
+        if self.flush():
+            for old in self.folder.glob("at-*.safetensors"):
+                old.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the folder; one that nothing was written to is taken away."""
+        self._lock.release()
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+
+    def finished(self, number: int) -> tuple[dict[str, Any], Snapshot] | None:
+        """Return what a stage has ended with, None if it has not or its file is damaged."""
+        path = self._stage_file(number)
+        found = _read(path) if path.exists() else None
+        if found is None:
+            # What came after it is of no use either: it is made again, and comes out the same.
+            for later in self.folder.glob("stage-*.safetensors"):
+                if later >= path:
+                    later.unlink()
+        return found
+
+    def middle(self, number: int) -> tuple[dict[str, Any], Snapshot] | None:
+        """Return the newest checkpoint in the midst of a stage, None if there is none."""
+        found, self._newest = self._newest, None
+        return found if found is not None and found[0]["stage"] == number else None
+
+    def _write_one(self, path: Path, header: dict[str, Any], snapshot: Snapshot) -> None:
+        text = json.dumps({"format_version": FORMAT_VERSION, "decisions": self._decisions, **header})
+        tensors = {name: value.cpu().contiguous() for name, value in snapshot.tensors.items()}
+        metadata = {"header": text, "tree": snapshot.text()}
+        write_bytes(path, save(tensors, metadata | {"sha256": _checksum(metadata, tensors)}))
+
+    def _stage_file(self, number: int) -> Path:
+        return self.folder / f"stage-{number:03}.safetensors"
+
+    def _newest_middle(self) -> tuple[dict[str, Any], Snapshot] | None:
+        for path in sorted(self.folder.glob("at-*.safetensors"), reverse=True):
+            if (found := _read(path)) is not None:
+                return found
+        return None
+
+    def _recorded_decisions(self) -> list[float]:
+        found = [self._newest] + [_read(path) for path in self.folder.glob("stage-*.safetensors")]
+        lists = [entry[0]["decisions"] for entry in found if entry is not None]
+        return list(max(lists, key=len, default=[]))
+
+    def _read_training(self) -> dict[str, Any] | None:
+        path = self.folder / _TRAINING
+        try:
+            training = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise InputError(f"{path} is damaged; delete {self.folder} to begin anew") from error
+        version = training.get("format_version") if isinstance(training, dict) else None
+        if version != FORMAT_VERSION:
+            raise InputError(
+                f"{self.folder} was written by another version of fewlabels (checkpoint format {version}, this one has "
+                f"{FORMAT_VERSION}); finish it with that version, or delete it to begin anew"
+            )
+        return training  # type: ignore[no-any-return]
+
+
+class Stage:
+    """One training of a run, as `Checkpoints.next_stage` makes it.
+
+    Parameters
+    ----------
+    checkpoints : Checkpoints
+        Where it is saved.
+    number : int
+        Place among the run's trainings, from 1.
+    name, run, device
+        See `Checkpoints.next_stage`.
+    """
+
+    def __init__(
+        self, checkpoints: Checkpoints, number: int, name: str, run: dict[str, Any], device: torch.device
+    ) -> None:
+        self._checkpoints, self.number, self.name = checkpoints, number, name
+        self._run, self._device = run, device
+        self._steps = 0
+
+    @property
+    def signals(self) -> StopSignals:
+        """Says whether to stop."""
+        return self._checkpoints.signals
+
+    def replay(self, nets: nn.Module) -> int | None:
+        """Give nets and run what this stage has ended with, and return its steps; None if it has not ended yet."""
+        found = self._checkpoints.finished(self.number)
+        if found is None:
+            return None
+        restore({"run": self._run, "nets": nets}, found[1], self._device)
+        nets.eval()
+        return int(found[0]["steps"])
+
+    def resume(self, moving: dict[str, Any], steps: int) -> int:
+        """Put the newest checkpoint of this stage back and return the step it was taken after, 0 without one.
+
+        Parameters
+        ----------
+        moving : dict
+            All that the training loop moves.
+        steps : int
+            Length of the stage.
+        """
+        self._steps = steps
+        found = self._checkpoints.middle(self.number)
+        if found is None:
+            return 0
+        restore({"run": self._run, **moving}, found[1], self._device)
+        return int(found[0]["step"])
+
+    def after_step(self, done: int, moving: dict[str, Any]) -> None:
+        """Save if that is due, or if the training is to stop, which raises `Interrupted`."""
+        stopped = self.signals.number is not None
+        if done == self._steps or not (stopped or self._checkpoints.is_due()):
+            return
+        path = self._checkpoints.folder / f"at-{self.number:03}-{done:09}.safetensors"
+        header = {"stage": self.number, "step": done, "steps": self._steps}
+        saved = self._checkpoints.write(path, header, capture({"run": self._run, **moving}))
+        if stopped:
+            raise self._checkpoints.interrupted(
+                f"stopped after step {done} of {self._steps} of {self.name}", saved=saved
+            )
+
+    def finish(self, nets: nn.Module) -> None:
+        """Keep what nets and run are now; stops here if that was asked for."""
+        header = {"stage": self.number, "steps": self._steps}
+        self._checkpoints.keep(self.number, header, capture({"run": self._run, "nets": nets}))
+        if self.signals.number is not None:
+            saved = self._checkpoints.flush()
+            raise self._checkpoints.interrupted(f"stopped at the end of {self.name}", saved=saved)
+
+
+def checkpoint_beside(model: Path, *, resume: bool) -> Path:
+    """Return the folder for the checkpoints of a model that is to be saved in a folder: beside it, `NAME.checkpoint`.
+
+    Raises
+    ------
+    InputError
+        If it holds a training that was not finished, and that is not to be continued: it would be lost.
+    """
+    folder = model.with_name(model.name + ".checkpoint")
+    if not resume and (folder / _TRAINING).exists():
+        raise InputError(
+            f"{folder} holds a training of this model that was stopped; go on with --resume, or delete it to begin anew"
+        )
+    return folder
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Snapshot] | None:
+    """Return header and state of a file, None if it is damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata.pop("sha256") != _checksum(metadata, tensors):
+            return None
+        return json.loads(metadata["header"]), Snapshot(json.loads(metadata["tree"]), tensors)
+    except (OSError, SafetensorError, ValueError, KeyError):
+        return None
+
+
+def _checksum(metadata: dict[str, str], tensors: dict[str, Tensor]) -> str:
+    found = hashlib.sha256((metadata["header"] + metadata["tree"]).encode())
+    for name in sorted(tensors):
+        found.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        flat = tensors[name].reshape(-1)
+        found.update(memoryview(torch.empty(len(flat), dtype=flat.dtype).copy_(flat).view(torch.uint8).numpy()))
+    return found.hexdigest()
+
+
+def _foreign(path: Path) -> bool:
+    return not (path.name.startswith((".", "at-", "stage-")) or path.name == _TRAINING)
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+        return ", ".join(f"{key} is {before.get(key)!r} there and {now.get(key)!r} here" for key in keys[:3])
+    return f"{name} is {before!r} there and {now!r} here"
