@@ -107,8 +107,8 @@ class RunFolder:
         for name, value in before["arguments"].items():
             if name in arguments and arguments[name] != value:
                 raise InputError(
-                    f"{self.path} was begun with {name}={value!r}, not {arguments[name]!r}; give the same command to go "
-                    "on, or --overwrite to begin anew"
+                    f"{self.path} was begun with {name}={value!r}, not {arguments[name]!r}; give the same command "
+                    "to go on, or --overwrite to begin anew"
                 )
         config["data"], config["settings"] = before["data"], before["settings"]
         found = {path.stem: read_record(path) for path in sorted((self.path / "records").glob("*.json"))}

@@ -61,7 +61,10 @@ def read_record(path: Path) -> Run | None:
             arrays = {name: packed[name] for name in packed.files}
         error = values.pop("reconstructions")
         images = arrays.pop("mistakes", [])
-        values["mistakes"] = [Mistake(*facts, image) for facts, image in zip(values["mistakes"], images, strict=True)]
+        values["mistakes"] = [
+            Mistake(index, truth, guess, confidence, image)
+            for (index, truth, guess, confidence), image in zip(values["mistakes"], images, strict=True)
+        ]
         if error is not None:
             originals, reconstructed = arrays.pop("originals"), arrays.pop("reconstructed")
             values["reconstructions"] = Reconstructions(originals, reconstructed, error)

@@ -346,7 +346,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     @property
     def moves(self) -> tuple[str, ...]:
-        """Names of what the method changes from step to step, for checkpoints: its own attributes with an underscore."""
+        """Names of what the method changes from step to step, for checkpoints: attributes with an underscore."""
         return tuple(name for name in vars(self) if name.startswith("_") and not name.endswith("_"))
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:

@@ -144,8 +144,9 @@ class Checkpoints:
                     )
             if (before := self.training.get("conditions")) != conditions:
                 warnings.warn(
-                    f"{self.folder} was begun under other conditions ({_difference('conditions', before, conditions)}): "
-                    "the result may differ in its last bits from that of a training never stopped",
+                    f"{self.folder} was begun under other conditions, "
+                    f"{_difference('conditions', before, conditions)}: the result may differ in its last bits from "
+                    "that of a training never stopped",
                     TrainingWarning,
                     stacklevel=4,
                 )
@@ -406,7 +407,7 @@ def _checksum(metadata: dict[str, str], tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         found.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
         flat = tensors[name].reshape(-1)
-        found.update(memoryview(torch.empty(len(flat), dtype=flat.dtype).copy_(flat).view(torch.uint8).numpy()))
+        found.update(torch.empty(len(flat), dtype=flat.dtype).copy_(flat).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
 

@@ -158,8 +158,9 @@ class Monitor:
 
     def tell_again(self) -> None:
         """Pass on the events that came with a checkpoint, so that an observer has seen all of them."""
-        for event in self.events[self._told :] if self.observer is not None else []:
-            self.observer(event)
+        if self.observer is not None:
+            for event in self.events[self._told :]:
+                self.observer(event)
         self._told = len(self.events)
 
     def _tell(self, event: Event) -> None:

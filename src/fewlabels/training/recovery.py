@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -45,8 +44,8 @@ class Diverged(InputError):
         super().__init__(what)
         self.what, self.advice, self.labeled, self.pool = what, advice, labeled, pool
 
-    def name(self, labeled: Sequence[Any] | None, pool: Sequence[Any] | None) -> None:
-        """Put names (or other numbers) in the place of row numbers; None leaves them."""
+    def name(self, labeled: Any, pool: Any) -> None:
+        """Put names (or other numbers, both by row) in the place of row numbers; None leaves them."""
         if labeled is not None:
             self.labeled = [labeled[row] for row in self.labeled]
         if pool is not None:

@@ -16,8 +16,8 @@ class StopSignals:
     """Takes note of Ctrl-C and SIGTERM while entered.
 
     Where they are `deferred`, the first of them is only noted, for whoever runs the steps to look at; anywhere else,
-    and the second time, it raises KeyboardInterrupt at once. Outside the main thread, where Python delivers no signals, this does
-    nothing.
+    and the second time, it raises KeyboardInterrupt at once. Outside the main thread, where Python delivers no
+    signals, this does nothing.
 
     Attributes
     ----------
