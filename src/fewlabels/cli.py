@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fewlabels.storage.errors import InputError, Interrupted, TrainingWarning
+from fewlabels.storage.visible import visible
 
 app = typer.Typer(
     name="fewlabels",
@@ -227,7 +228,7 @@ def fit(
     learner.save(out, class_names=class_names)
     shutil.rmtree(checkpoint, ignore_errors=True)
     for finding in findings(learner, class_names):
-        _out.print(finding, highlight=False)
+        _out.print(visible(finding), highlight=False, markup=False)
     accuracy = learner.validation_accuracy_
     measured = "" if accuracy != accuracy else f", {accuracy:.1%} on held-out images"
     _out.print(f"model saved in {out}: {learner.fit_seconds_:.0f} s of training{measured}", highlight=False)
@@ -257,7 +258,8 @@ def predict(
         raise InputError(f"--out {out} is neither .csv nor .parquet")
     predictions = predict_files(load(model), images, strict=strict, progress=not quiet)
     for entry in predictions.skipped:
-        _err.print(f"left out {entry.path}: {entry.reason}", style="yellow", highlight=False, markup=False)
+        line = visible(f"left out {entry.path}: {entry.reason}")
+        _err.print(line, style="yellow", highlight=False, markup=False)
     write_predictions(predictions, out)
     if out is not None:
         _out.print(f"{len(predictions.paths):,} images classified in {out}", highlight=False)
@@ -397,14 +399,11 @@ def _parse_settings(pairs: list[str] | None) -> dict[str, Any]:
 
 def _show_dataset(data: Any) -> None:
     for note in data.notes:
-        _err.print(f"note: {note}", style="dim", highlight=False)
+        _err.print(visible(f"note: {note}"), style="dim", highlight=False, markup=False)
     if data.skipped:
         first = data.skipped[0]
-        _err.print(
-            f"left out {len(data.skipped):,} unreadable files, the first: {first.path} ({first.reason})",
-            style="yellow",
-            highlight=False,
-        )
+        line = f"left out {len(data.skipped):,} unreadable files, the first: {first.path} ({first.reason})"
+        _err.print(visible(line), style="yellow", highlight=False, markup=False)
 
 
 def _show_comparison(comparison: Any) -> None:
@@ -440,7 +439,7 @@ def _show_comparison(comparison: Any) -> None:
         table.add_row(*row_cells)
     _out.print(table)
     for sentence in comparison.verdicts():
-        _out.print(sentence, highlight=False)
+        _out.print(visible(sentence), highlight=False, markup=False)
     _out.print(f"report: {comparison.folder / 'report.html'}", style="bold", highlight=False)
 
 
@@ -484,5 +483,5 @@ def _to_go_on(stop: Interrupted) -> str:
 
 def _fail(message: str, code: int) -> None:
     _err.print("error: ", style="red", end="")
-    _err.print(" ".join(message.split()), highlight=False, markup=False)
+    _err.print(visible(" ".join(message.split())), highlight=False, markup=False)
     sys.exit(code)

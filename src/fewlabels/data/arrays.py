@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fewlabels.data.npz import check_npz
 from fewlabels.data.parts import Part, Parts, class_indices
 from fewlabels.data.rows import ImageRows
 from fewlabels.storage.errors import InputError
@@ -64,16 +64,15 @@ def read_arrays(source: Any, image_size: int | None, name: str = "arrays") -> Pa
 def read_npz(path: Path, image_size: int | None) -> Parts:
     """Read an `.npz` file with X and y, or x_train, y_train, x_test, y_test and so on; nothing is unpickled."""
     try:
+        check_npz(path)
         with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"{path} is not an .npz archive")
             keys = {key.lower(): key for key in archive.files}
             values = {lower: archive[key] for lower, key in keys.items()}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except Exception as error:  # of a damaged file, its readers may raise anything at all
         reason = "it holds Python objects, which are not read" if "allow_pickle" in str(error) else str(error)
-        raise InputError(f"{path} cannot be read: {reason.splitlines()[0]}") from error
+        raise InputError(f"{path} cannot be read: {(reason or repr(error)).splitlines()[0]}") from error
     source: dict[str, Any] = {}
     if "x" in values:
         source["train"] = (values["x"], values.get("y"))

@@ -15,9 +15,21 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 # More than any photo for classification needs, less than what would fill memory.
 MAX_PIXELS = 100_000_000
+MAX_BYTES = 256 << 20
+# Pillow knows more, among them formats that it hands to other programs (EPS to Ghostscript).
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "MPO", "JPEG2000", "PPM", "TGA", "ICO", "PCX", "AVIF")
 _GRAY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 _EXIF_ORIENTATION = 0x0112
 _TURNED = {5, 6, 7, 8}
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -44,9 +56,22 @@ def read_header(source: Path | bytes) -> Header:
     """
     with _opened(source) as image:
         width, height = image.size
-        if image.getexif().get(_EXIF_ORIENTATION) in _TURNED:
+        if _orientation(image) in _TURNED:
             width, height = height, width
         return Header(width, height, image.mode in _GRAY_MODES)
+
+
+def read_file(path: Path) -> bytes:
+    """Return a file's content.
+
+    Raises
+    ------
+    UnreadableImage
+        If it is larger than any image that is read.
+    """
+    if path.stat().st_size > MAX_BYTES:
+        raise UnreadableImage(f"{path.stat().st_size >> 20:,} MiB, above the limit of {MAX_BYTES >> 20}")
+    return path.read_bytes()
 
 
 def decode(source: Path | bytes, size: tuple[int, int], *, gray: bool) -> NDArray[np.uint8]:
@@ -78,19 +103,11 @@ def decode(source: Path | bytes, size: tuple[int, int], *, gray: bool) -> NDArra
         try:
             # JPEGs are decoded at a fraction of their size where that is enough: several times faster.
             image.draft("L" if gray else "RGB", (2 * size[1], 2 * size[0]))
-            picture = ImageOps.exif_transpose(image)
+            picture = _turned(image)
             picture = _flattened(picture).convert("L" if gray else "RGB")
             if picture.size != (size[1], size[0]):
                 picture = ImageOps.fit(picture, (size[1], size[0]), Image.Resampling.BICUBIC)
-        except (
-            OSError,
-            ValueError,
-            SyntaxError,
-            EOFError,
-            IndexError,
-            TypeError,
-            Image.DecompressionBombError,
-        ) as error:
+        except Exception as error:  # of a damaged file, Pillow's readers may raise anything at all
             raise UnreadableImage(_reason(error)) from error
     pixels = np.asarray(picture, np.uint8)
     return pixels[..., None] if pixels.ndim == 2 else pixels
@@ -104,15 +121,27 @@ def _opened(source: Path | bytes) -> Image.Image:
         with warnings.catch_warnings():
             # Pillow warns of odd metadata and of large images; what matters is checked here.
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     except UnidentifiedImageError as error:
         raise UnreadableImage("not an image") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # as in decoding
         raise UnreadableImage(_reason(error)) from error
-    if image.width * image.height > MAX_PIXELS:
+    if not 0 < image.width * image.height <= MAX_PIXELS:
         image.close()
         raise UnreadableImage(f"{image.width}x{image.height} pixels, above the limit of {MAX_PIXELS:,}")
     return image
+
+
+def _orientation(image: Image.Image) -> int | None:
+    try:
+        return image.getexif().get(_EXIF_ORIENTATION)
+    except Exception:  # an image with nonsense beside its pixels is an image still
+        return None
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    turn = _TURNS.get(_orientation(image) or 1)
+    return image if turn is None else image.transpose(turn)
 
 
 def _flattened(image: Image.Image) -> Image.Image:

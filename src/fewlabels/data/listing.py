@@ -65,12 +65,24 @@ class Listing:
 
     def files_below(self, folder: str | Path) -> Iterator[FileFacts]:
         """Yield files in natural order, following links to files but not to folders, which could go in circles."""
-        deeper = []
+        # No recursion: folders may lie deeper than Python's calls may go.
+        waiting = [os.fspath(folder)]
+        while waiting:
+            deeper: list[str] = []
+            yield from self._files_in(waiting.pop(), deeper)
+            waiting += reversed(deeper)
+
+    def _files_in(self, folder: str, deeper: list[str]) -> Iterator[FileFacts]:
         for entry in self.entries(folder):
             if entry.is_dir(follow_symlinks=False):
                 deeper.append(entry.path)
-            elif entry.name.lower() not in _CLUTTER and entry.is_file():
+            elif entry.name.lower() not in _CLUTTER and _is_file(entry):
                 facts = entry.stat()
                 yield FileFacts(entry.path, facts.st_size, facts.st_mtime_ns)
-        for place in deeper:
-            yield from self.files_below(place)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads to itself
+        return False

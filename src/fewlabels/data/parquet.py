@@ -19,6 +19,7 @@ from fewlabels.data.rows import ImageRows
 from fewlabels.data.workers import Encoded
 from fewlabels.storage.errors import InputError
 
+_BATCH = 64
 _WORDS = {
     "train": ("train", "labeled"),
     "unlabeled": ("unlabeled", "unlabelled", "unsupervised"),
@@ -96,14 +97,19 @@ def read_parquet(
 def _open(path: Path) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(path, memory_map=True)
+        schema = file.schema_arrow
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
-    schema = file.schema_arrow
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise InputError(f"{path} is not a readable Parquet file: {reason}") from error
     if "image" not in schema.names:
         raise InputError(f"{path} has no column 'image' (its columns: {', '.join(schema.names)})")
     kind = schema.field("image").type
-    if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
+    inner = kind.field("bytes").type if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else None
+    if inner is None or not (pa.types.is_binary(inner) or pa.types.is_large_binary(inner)):
         raise InputError(f"{path}: column 'image' is {kind}; expected a struct of bytes and path")
+    groups = file.metadata.num_row_groups
+    if sum(file.metadata.row_group(number).num_rows for number in range(groups)) != file.metadata.num_rows:
+        raise InputError(f"{path} is damaged: it does not have as many rows as it says")
     return file
 
 
@@ -113,7 +119,14 @@ def _labels(path: Path, file: pq.ParquetFile) -> list[Any]:
     kind = file.schema_arrow.field("label").type
     if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise InputError(f"{path}: column 'label' is {kind}; expected whole numbers or strings")
-    return file.read(columns=["label"])["label"].to_pylist()  # type: ignore[no-any-return]
+    try:
+        return file.read(columns=["label"])["label"].to_pylist()  # type: ignore[no-any-return]
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is damaged: {(str(error) or repr(error)).splitlines()[0]}")
 
 
 def _class_indices(
@@ -151,9 +164,14 @@ def _encoded(paths: list[Path], counts: list[int]) -> EncodedImages:
 
     def items() -> Iterator[Encoded]:
         for path in paths:
-            for batch in _open(path).iter_batches(batch_size=256, columns=["image"]):
-                for content in batch.column("image").field("bytes").to_pylist():
-                    yield content or b""
+            try:
+                for batch in _open(path).iter_batches(batch_size=_BATCH, columns=["image.bytes"]):
+                    for content in batch.column("image").field("bytes"):
+                        yield content.as_py() or b""
+            except InputError:
+                raise
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise _damaged(path, error) from error
 
     def name(number: int) -> str:
         file = int(np.searchsorted(starts, number, side="right")) - 1

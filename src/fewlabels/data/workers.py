@@ -12,7 +12,7 @@ import numpy as np
 from joblib import Parallel, cpu_count, delayed
 from numpy.typing import NDArray
 
-from fewlabels.data.decode import Header, UnreadableImage, decode, read_header
+from fewlabels.data.decode import Header, UnreadableImage, decode, read_file, read_header
 
 Encoded = Path | bytes
 Item = TypeVar("Item")
@@ -54,7 +54,7 @@ def look(chunk: list[Encoded]) -> list[tuple[bytes, Header | str]]:
     for item in chunk:
         digest = b""
         try:
-            content = item.read_bytes() if isinstance(item, Path) else item
+            content = read_file(item) if isinstance(item, Path) else item
             digest = hashlib.sha256(content).digest()
             found.append((digest, read_header(content)))
         except (UnreadableImage, OSError) as error:

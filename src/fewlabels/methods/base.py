@@ -36,7 +36,7 @@ from fewlabels.training.batches import Batch, Rows
 from fewlabels.training.budget import read_budget
 from fewlabels.training.calibration import best_temperature
 from fewlabels.training.checkpoint import EVERY, Checkpoints
-from fewlabels.training.device import choose_device
+from fewlabels.training.device import choose_device, deterministic_algorithms
 from fewlabels.training.memory import reused_memory
 from fewlabels.training.monitor import Monitor, Observer
 from fewlabels.training.progress import ProgressBar
@@ -120,6 +120,9 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         "auto", "cpu", "cuda", "cuda:1", "mps".
     precision : {"auto", "float32", "bfloat16"}
         Of training; "auto" takes bfloat16 where the hardware has it. Vectors are always float32.
+    deterministic : bool
+        On a GPU, use only operations that give the same bits each time, at some cost; PyTorch refuses those that have
+        no such form. On the CPU they all do.
     random_state : int, RandomState instance or None
         An integer makes the fit repeatable.
     verbose : bool
@@ -196,6 +199,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     guard: bool = False
     device: str = "auto"
     precision: str = "auto"
+    deterministic: bool = False
     random_state: Any = None
     verbose: bool = False
 
@@ -319,7 +323,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             checkpoints.describe(description(self, session), conditions(device))
         # Layers draw their initial weights from the global generator; the caller's is left as it was.
         rng = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-        with reused_memory(), rng, bar or _Quiet():
+        with reused_memory(), rng, deterministic_algorithms(worker.deterministic), bar or _Quiet():
             if worker.assess_pool and len(session.pool):
                 worker._assess_pool(session)
             guard = worker._new_guard(session) if worker.guard and len(session.pool) else None

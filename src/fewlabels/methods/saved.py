@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -18,8 +21,11 @@ from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
 from fewlabels.nets import build_decoder
 from fewlabels.storage.atomic import atomic_folder, write_bytes, write_json, write_text
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.visible import visible
 
-FORMAT_VERSION = 1
+# 1: no checksum of the weights. 2: `weights_sha256`.
+FORMAT_VERSION = 2
+_LARGEST_CONFIG = 64 << 20
 _WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
 # What a saved model keeps of what was learned, next to the weights; all of it plain JSON.
 _RECORDS = (
@@ -53,8 +59,10 @@ def save_model(method: SemiSupervisedClassifier, folder: Path, class_names: list
         raise InputError(f"{folder} holds other files and no model; give a new or empty folder")
     classes = method.classes_
     names = [str(name) for name in (classes if class_names is None else class_names)]
+    weights = save(_tensors(method))
     config = {
         "format_version": FORMAT_VERSION,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "method": method_name(type(method)),
         "parameters": {key: _plain(value) for key, value in method.get_params(deep=False).items()},
         "sample_shape": list(method.sample_shape_),
@@ -66,7 +74,7 @@ def save_model(method: SemiSupervisedClassifier, folder: Path, class_names: list
     if hasattr(method, "feature_names_in_"):
         config["feature_names"] = [str(name) for name in method.feature_names_in_]
     with atomic_folder(folder) as temporary:
-        write_bytes(temporary / _WEIGHTS, save(_tensors(method)))
+        write_bytes(temporary / _WEIGHTS, weights)
         write_json(temporary / _CONFIG, config)
         write_text(temporary / _CARD, model_card(method, config))
     return folder
@@ -99,9 +107,13 @@ def load(folder: str | Path) -> SemiSupervisedClassifier:
         if not (folder / name).is_file():
             raise InputError(f"{folder} is no complete model folder: {name} is missing")
     try:
+        if (folder / _CONFIG).stat().st_size > _LARGEST_CONFIG:
+            raise InputError(f"{folder / _CONFIG} is too large for a model's description")
         config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         version = config["format_version"]
-    except (ValueError, KeyError, TypeError) as error:
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{folder / _CONFIG} is not a fewlabels model's description: {error!r}") from error
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise InputError(
@@ -111,7 +123,7 @@ def load(folder: str | Path) -> SemiSupervisedClassifier:
     try:
         method = make_method(config["method"], **config["parameters"])
         method.sample_shape_ = tuple(int(n) for n in config["sample_shape"])
-        method.classes_ = np.array(config["classes"], dtype=np.dtype(config["classes_dtype"]))
+        method.classes_ = _classes(config["classes"], config["classes_dtype"])
         method.class_names_ = [str(name) for name in config["class_names"]]
         for name in _RECORDS:
             if name in config["records"]:
@@ -120,26 +132,62 @@ def load(folder: str | Path) -> SemiSupervisedClassifier:
         if "feature_names" in config:
             method.feature_names_in_ = np.array(config["feature_names"], dtype=object)
         settings = method._resolved()
+        _check_sizes(folder / _WEIGHTS, settings, method)
         tensors = load_file(folder / _WEIGHTS)
-        network = settings._empty_network(method.sample_shape_, len(method.classes_))
-        nets: nn.Module = network
-        if isinstance(method, AutoencoderClassifier):
-            decoder = build_decoder(settings.net, network.encoder, method.sample_shape_)
-            bare = settings._empty_network(method.sample_shape_, len(method.classes_))
-            nets = Autoencoder(bare, decoder)
-            _fill(
-                nets,
-                {k.removeprefix("autoencoder."): v for k, v in tensors.items() if k.startswith("autoencoder.")},
-            )
-            method.autoencoder_ = nets.eval()
-        _fill(network, {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, InputError):
-            raise
+        if version >= 2:
+            _check_weights(folder / _WEIGHTS, config["weights_sha256"])
+        parts = _empty_parts(settings, method)
+        for name, part in parts.items():
+            _fill(part, {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")})
+    except InputError:
+        raise
+    except Exception as error:  # what somebody else wrote may be wrong in any way
         reason = str(error).splitlines()[0] if str(error) else repr(error)
         raise InputError(f"{folder} is damaged and cannot be loaded: {reason}") from error
-    method.network_ = network.eval()
+    for name, part in parts.items():
+        setattr(method, f"{name}_", part.eval())
     return method
+
+
+def _empty_parts(settings: SemiSupervisedClassifier, method: SemiSupervisedClassifier) -> dict[str, nn.Module]:
+    """Return the nets of a model, `network` and where there is one `autoencoder`, with weights still to be read."""
+    network = settings._empty_network(method.sample_shape_, len(method.classes_))
+    if not isinstance(method, AutoencoderClassifier):
+        return {"network": network}
+    decoder = build_decoder(settings.net, network.encoder, method.sample_shape_)
+    bare = settings._empty_network(method.sample_shape_, len(method.classes_))
+    return {"network": network, "autoencoder": Autoencoder(bare, decoder)}
+
+
+def _check_sizes(path: Path, settings: SemiSupervisedClassifier, method: SemiSupervisedClassifier) -> None:
+    """Refuse weights that are not those of the nets that the description asks for, before memory is taken for them."""
+    with safe_open(path, "pt") as file:
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    with torch.device("meta"):
+        parts = _empty_parts(settings, method)
+    wanted = {f"{part}.{name}": tuple(v.shape) for part, nets in parts.items() for name, v in nets.state_dict().items()}
+    for name in {**wanted, **found}:
+        if wanted.get(name) != found.get(name):
+            has, should = found.get(name, "missing"), wanted.get(name, "none")
+            raise InputError(f"{path} does not fit its description: {name[:80]} has the shape {has}, expected {should}")
+
+
+def _classes(values: list[Any], kind: str) -> NDArray[Any]:
+    dtype = np.dtype(kind)
+    # A type may ask for any length of text.
+    if dtype.itemsize > max(8, np.array([str(value) for value in values]).dtype.itemsize):
+        raise InputError(f"classes of the type {kind[:40]!r} do not fit their names")
+    return np.array(values, dtype=dtype)
+
+
+def _check_weights(path: Path, expected: str) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        raise InputError(
+            f"{path} is not what was saved: its checksum is {found[:12]}…, the description says {str(expected)[:12]}…; "
+            "take the model again from where it came"
+        )
 
 
 def model_card(method: SemiSupervisedClassifier, config: dict[str, Any]) -> str:
@@ -149,7 +197,7 @@ def model_card(method: SemiSupervisedClassifier, config: dict[str, Any]) -> str:
     measured = "not measured (no images held out)" if accuracy is None else f"{accuracy:.1%}"
     steps = ", ".join(f"{stage}: {n:,}" for stage, n in config["records"]["stage_steps_"].items())
     settings = "\n".join(f"| {key} | {value} |" for key, value in config["records"]["settings_"].items())
-    names = ", ".join(config["class_names"]).replace("\n", " ")
+    names = ", ".join(_in_markdown(name) for name in config["class_names"])
     summary = (type(method).__doc__ or "").strip().splitlines()[0]
     found = "".join(f"- {finding[0].upper()}{finding[1:]}\n" for finding in findings(method, config["class_names"]))
     return f"""---
@@ -179,6 +227,11 @@ The held-out samples come from the same source as the training samples: on image
 |---|---|
 {settings}
 """
+
+
+def _in_markdown(name: str) -> str:
+    """Return a name as Markdown shows it: neither markup nor HTML."""
+    return re.sub(r"([\\`*_{}\[\]<>()#|!])", r"\\\1", visible(name))
 
 
 def _tensors(method: SemiSupervisedClassifier) -> dict[str, torch.Tensor]:

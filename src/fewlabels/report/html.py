@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from fewlabels.evaluation.metrics import confusion_matrix
 from fewlabels.evaluation.records import Comparison
@@ -24,6 +25,7 @@ from fewlabels.evaluation.verdicts import (
 from fewlabels.methods import METHODS
 from fewlabels.report.figures import accuracy_chart, confusion_chart, loss_chart, picture
 from fewlabels.storage.atomic import write_text
+from fewlabels.storage.visible import visible
 
 # A page that is mailed and opened on a phone: past this, further pictures are left out.
 _LARGEST_PAGE = 4_000_000
@@ -50,10 +52,12 @@ def render_report(comparison: Comparison) -> str:
         loader=PackageLoader("fewlabels.report"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "number": _number, "setting": _setting}
+    class_names = tuple(visible(name) for name in comparison.class_names)
     groups = comparison.groups
     budget = _Budget(_LARGEST_PAGE)
     data = comparison.config.get("data") or {}
@@ -67,10 +71,15 @@ def render_report(comparison: Comparison) -> str:
         pool=_range([part["pool"] for part in data.values()]),
         scale=_Scale(groups),
         several=len(groups) > 1,
-        methods=[_method_view(name, groups, comparison.class_names, budget) for name in names],
+        methods=[_method_view(name, groups, class_names, budget) for name in names],
         seeds=max(len(standing.runs) for group in groups for standing in group.standings),
-        class_names=comparison.class_names,
+        class_names=class_names,
     )
+
+
+def _shown(value: Any) -> Any:
+    """Return what a page may show: text without hidden characters; Jinja escapes it as HTML afterwards."""
+    return visible(value, keep="\n\t") if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 class _Budget:

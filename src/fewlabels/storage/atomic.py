@@ -87,8 +87,9 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write UTF-8 text as `write_bytes` does."""
-    write_bytes(path, content.encode())
+    """Write UTF-8 text as `write_bytes` does; bytes of a file's name that are no text are written out."""
+    # In JSON, what is written out so reads as the same characters again.
+    write_bytes(path, content.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:

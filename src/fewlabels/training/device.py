@@ -1,6 +1,10 @@
-"""Where to compute."""
+"""Where to compute, and whether in the same way each time."""
 
 from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
 
 import torch
 
@@ -44,3 +48,32 @@ def has_room(device: torch.device, nbytes: int) -> bool:
         return False
     free, _ = torch.cuda.mem_get_info(device)
     return 4 * nbytes <= free
+
+
+@contextlib.contextmanager
+def deterministic_algorithms(wanted: bool) -> Iterator[None]:
+    """Use only operations that give the same bits each time, where that is wanted; what was set before comes back.
+
+    On the CPU nothing changes: there they do. A GPU adds in any order where it is faster; with this it does not, at
+    some cost, and an operation that has no such form is refused by PyTorch with an error that names it.
+
+    Examples
+    --------
+    >>> with deterministic_algorithms(True):
+    ...     torch.are_deterministic_algorithms_enabled()
+    True
+    """
+    if not wanted:
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    # cuBLAS reads it when it is first used: of its ways to work, those with a fixed workspace repeat themselves.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.backends.cudnn.benchmark = benchmark

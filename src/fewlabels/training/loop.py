@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fewlabels.training.average import WeightAverage
 from fewlabels.training.batches import Batch, Batches
 from fewlabels.training.checkpoint import Stage
+from fewlabels.training.memory import ran_out_of_memory, too_large
 from fewlabels.training.monitor import Monitor
 from fewlabels.training.recipe import Recipe
 from fewlabels.training.recovery import Recovery
@@ -73,6 +74,8 @@ def train(
 
     Raises
     ------
+    InputError
+        If a step does not fit into memory; the message says which batch size does.
     Diverged
         If loss or gradients are not finite, also at lower learning rates.
     Interrupted
@@ -87,6 +90,17 @@ def train(
     if isinstance(batches, Batches):
         moving["batches"] = batches
     recovery = Recovery(moving, stage, steps, recipe, monitor, device)
+
+    def gradients(batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, recipe.precision, enabled=recipe.precision != torch.float32):
+            losses = loss(batch)
+        if agreement and len(losses) > 1 and LABELED in losses:
+            return losses, backward_where_agreed(nets, losses)
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        return losses, None
+
     resumed = 0 if checkpoint is None else checkpoint.resume({**moving, "recovery": recovery}, steps)
     if resumed:
         monitor.tell_again()
@@ -101,15 +115,16 @@ def train(
             for optimizer, rates in zip(optimizers, peaks, strict=True):
                 for group, peak in zip(optimizer.param_groups, rates, strict=True):
                     group["lr"] = peak * factor
-                optimizer.zero_grad(set_to_none=True)
             batch = next(batches)
             batch.progress = done / steps
-            with torch.autocast(device.type, recipe.precision, enabled=recipe.precision != torch.float32):
-                losses = loss(batch)
-            if agreement and len(losses) > 1 and LABELED in losses:
-                monitor.add_agreement(backward_where_agreed(nets, losses))
-            else:
-                torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+            try:
+                losses, agreed = gradients(batch)
+            except (RuntimeError, MemoryError) as error:
+                if not ran_out_of_memory(error):
+                    raise
+                raise too_large(batch, gradients) from error
+            if agreed is not None:
+                monitor.add_agreement(agreed)
             unlabeled = 0 if batch.unlabeled is None else batch.pool_passes * len(batch.unlabeled)
             images = len(batch.labeled) + unlabeled
             if recovery.went_wrong(done, batch, losses):

@@ -1,11 +1,17 @@
-"""Memory that is used again in each step rather than asked from the system anew."""
+"""Memory that is used again in each step rather than asked from the system anew, and what fits into it."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+
+from fewlabels.storage.errors import InputError
+from fewlabels.training.batches import Batch
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -43,3 +49,58 @@ def _glibc() -> ctypes.CDLL | None:
         return library if hasattr(library, "gnu_get_libc_version") else None
     except (OSError, TypeError):  # Windows has no library of that kind
         return None
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that there is no memory left, on a GPU or on the host.
+
+    Examples
+    --------
+    >>> ran_out_of_memory(MemoryError()), ran_out_of_memory(ValueError())
+    (True, False)
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+
+
+def too_large(batch: Batch, step: Callable[[Batch], object]) -> InputError:
+    """Return the error that says by trial which part of a batch would fit into memory.
+
+    Parameters
+    ----------
+    batch : Batch
+        Does not fit.
+    step : callable
+        Does with a batch what needs the memory.
+    """
+    labeled, pool = len(batch.labeled), 0 if batch.unlabeled is None else len(batch.unlabeled)
+    what = f"a step of {labeled} labeled and {pool} pool samples does not fit into memory"
+    share = 0.5
+    while share * max(labeled, pool) >= 2:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        try:
+            step(_part(batch, share))
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out_of_memory(error):
+                raise
+            share /= 2
+            continue
+        fits = int(share * (labeled or pool))
+        return InputError(f"{what}; one of {int(share * labeled)} and {int(share * pool)} does: set batch_size={fits}")
+    return InputError(f"{what}, and neither do 2: choose a smaller net, or smaller images with image_size")
+
+
+def _part(batch: Batch, share: float) -> Batch:
+    labeled = int(share * len(batch.labeled))
+    pool = None if batch.unlabeled is None else int(share * len(batch.unlabeled))
+    return replace(
+        batch,
+        labeled=batch.labeled[:labeled],
+        targets=batch.targets[:labeled],
+        weights=None if batch.weights is None else batch.weights[:labeled],
+        labeled_rows=None if batch.labeled_rows is None else batch.labeled_rows[:labeled],
+        unlabeled=None if batch.unlabeled is None else batch.unlabeled[:pool],
+        unlabeled_rows=None if batch.unlabeled_rows is None else batch.unlabeled_rows[:pool],
+    )

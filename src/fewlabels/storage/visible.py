@@ -1,0 +1,35 @@
+"""Names from anywhere, as they can be shown anywhere: nothing hidden, turned around or sent to a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Control characters, what turns the direction of writing or has no width, halves of characters, line ends.
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def visible(text: str, *, keep: str = "") -> str:
+    r"""Return text whose hidden characters are written out, as Python writes them.
+
+    Parameters
+    ----------
+    text : str
+        Such as the name of a file.
+    keep : str
+        Characters that stay as they are.
+
+    Examples
+    --------
+    >>> print(visible("cat\u202egpj.exe\n\x1b[2J"))
+    cat\u202egpj.exe\n\x1b[2J
+    >>> print(visible("straße 猫"))
+    straße 猫
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character
+        if character in keep or unicodedata.category(character) not in _HIDDEN
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )

@@ -1,0 +1,79 @@
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fewlabels.storage.atomic import atomic_folder, remove_leftovers, write_bytes, write_json, write_text
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_names_path_and_need(tmp_path):
+    """The limit on the size of a file stands in for a full disk: the system refuses in the same place."""
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(OSError, match=r"2\.0 MB are needed") as caught:
+            write_bytes(path, b"x" * 2_000_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_folder_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    target = tmp_path / "model"
+    with atomic_folder(target) as folder:
+        write_text(folder / "a", "old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="MB are needed"), atomic_folder(target) as folder:
+            write_text(folder / "a", "x" * 2000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (target / "a").read_text() == "old"
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_an_error_of_the_block_itself_is_not_blamed_on_the_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="elsewhere"), atomic_folder(tmp_path / "model"):
+        open(tmp_path / "elsewhere").close()
+
+
+def test_a_killed_writer_leaves_the_old_or_the_new_folder_and_never_none(tmp_path):
+    code = """
+import sys
+from pathlib import Path
+from fewlabels.storage.atomic import atomic_folder, write_text
+target, number = Path(sys.argv[1]), 0
+while True:
+    number += 1
+    with atomic_folder(target) as folder:
+        for name in "abc":
+            write_text(folder / name, str(number))
+"""
+    target = tmp_path / "model"
+    for delay in (0.0, 0.003, 0.011, 0.02, 0.05):
+        process = subprocess.Popen([sys.executable, "-c", code, str(target)])
+        while not target.exists():
+            time.sleep(0.01)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        contents = {path.read_text() for path in target.iterdir()}
+        assert len(contents) == 1
+    remove_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_bytes_of_a_name_that_are_no_text_are_written_and_read_back(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    write_json(tmp_path / "a.json", {"name": name})
+    assert json.loads((tmp_path / "a.json").read_text())["name"] == name

@@ -1,0 +1,131 @@
+import pytest
+import torch
+from torch import nn
+
+from fewlabels import make_method
+from fewlabels.storage.errors import TrainingWarning
+from fewlabels.training.batches import Batch
+from fewlabels.training.loop import train
+from fewlabels.training.monitor import Monitor
+from fewlabels.training.recipe import Recipe
+from fewlabels.training.recovery import Diverged
+from fewlabels.training.watch import ADMITTED, GUESSED, warnings_of
+
+
+def batches(size=4):
+    rows = torch.arange(size)
+    while True:
+        yield Batch(torch.zeros(size, 1), torch.zeros(size, dtype=torch.long), None, None, None, 0.0, rows)
+
+
+def fit(net, loss, steps=40, rate=0.1):
+    monitor = Monitor()
+    recipe = Recipe(optimizer="sgd", learning_rate=rate, momentum=0.0, schedule="constant")
+    train(net, batches(), loss, steps=steps, recipe=recipe, monitor=monitor, stage="s")
+    return monitor
+
+
+def a_net():
+    net = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(net.weight)
+    return net
+
+
+@pytest.mark.filterwarnings("ignore::fewlabels.storage.errors.TrainingWarning")
+def test_a_step_that_goes_wrong_is_taken_back_and_the_rate_lowered():
+    net, seen = a_net(), []
+
+    def loss(batch):
+        seen.append((round(batch.progress * 40), net.weight.item()))
+        worse = torch.tensor(float("nan")) if len(seen) == 21 else torch.tensor(1.0)
+        return {"l": net.weight.sum() * worse}
+
+    monitor = fit(net, loss)
+    step, weight = seen[20]
+    back, again = seen[21]
+    assert step == 20
+    assert back == 20 - 20 % 2
+    assert again == pytest.approx(weight)
+    # Half of the way at the rate of 0.1, the other at a third of it.
+    assert net.weight.item() == pytest.approx(1 - 20 * 0.1 - 20 * 0.1 / 3, abs=1e-5)
+    assert [event["step"] for event in monitor.history] == list(range(1, 41))
+    assert "went back to step 20" in monitor.notes[0]
+    assert "a third of the learning rate" in monitor.notes[0]
+
+
+@pytest.mark.filterwarnings("ignore::fewlabels.storage.errors.TrainingWarning")
+def test_a_gradient_that_is_not_finite_is_caught_before_the_weights_move():
+    net, weights = a_net(), []
+
+    def loss(batch):
+        weights.append(net.weight.item())
+        # The loss is 0; its gradient is not.
+        return {"l": (net.weight - net.weight.detach()).abs().sum().sqrt() if len(weights) == 8 else net.weight.sum()}
+
+    fit(net, loss)
+    assert all(weight == weight for weight in weights)
+
+
+@pytest.mark.filterwarnings("ignore::fewlabels.storage.errors.TrainingWarning")
+def test_what_stays_wrong_stops_with_step_samples_and_cause():
+    net, tries = a_net(), []
+
+    def loss(batch):
+        if round(batch.progress * 40) < 9:
+            return {"l": net.weight.sum()}
+        tries.append(1)
+        return {"good": net.weight.sum(), "pool": net.weight.sum() * float("inf")}
+
+    with pytest.raises(
+        Diverged, match=r"step 10 of 40.*the loss \(pool\).*labeled samples 0, 1, 2, 3.*below"
+    ) as caught:
+        fit(net, loss)
+    assert len(tries) == 4
+    caught.value.name([f"{letter}\u202e.png" for letter in "abcd"], None)
+    assert "labeled samples a\\u202e.png, b" in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::fewlabels.storage.errors.TrainingWarning")
+def test_a_rate_far_too_high_ends_in_advice(few_labels):
+    X, y, *_ = few_labels
+    method = make_method("supervised", optimizer="sgd", learning_rate=1e30, steps=10, random_state=0)
+    with pytest.raises(Diverged, match="no longer finite") as caught:
+        method.fit(X, y)
+    # The rows are those of X.
+    assert all(y[row] >= 0 for row in caught.value.labeled)
+
+
+def test_good_numbers_are_not_touched(few_labels):
+    """What the checks cost is in docs/reliability.md; what they change is nothing."""
+    net = a_net()
+    monitor = fit(net, lambda batch: {"l": net.weight.sum()})
+    assert net.weight.item() == pytest.approx(-3.0, abs=1e-5)
+    assert monitor.notes == []
+
+
+def events(count, **values):
+    return [{"stage": "s", "step": i, "steps": 100} | {k: v(i) for k, v in values.items()} for i in range(1, count + 1)]
+
+
+def test_a_collapse_is_warned_of_after_three_looks():
+    looks = {GUESSED: lambda i: 1}
+    assert warnings_of(events(2, **looks)) == []
+    assert "same class" in warnings_of(events(3, **looks))[0]
+    assert warnings_of(events(3, **{GUESSED: lambda i: 1 + (i == 2)})) == []
+
+
+def test_a_threshold_that_admits_nothing_or_everything_is_warned_of():
+    nothing = warnings_of(events(60, **{ADMITTED: lambda i: 0.5 if i < 20 else 0.0}))
+    assert "lower threshold" in nothing[0]
+    everything = warnings_of(events(60, **{ADMITTED: lambda i: 1.0}))
+    assert "raise threshold" in everything[0]
+    # Nothing for a short while, and everything once it is learned, are as they should be.
+    assert warnings_of(events(60, **{ADMITTED: lambda i: 0.0 if i < 20 else 1.0})) == []
+
+
+def test_a_threshold_out_of_reach_is_warned_of_in_a_fit(few_labels):
+    X, y, *_ = few_labels
+    method = make_method("fix-match", threshold=1.0, steps=100, batch_size=8, unlabeled_ratio=1.0, random_state=0)
+    with pytest.warns(TrainingWarning, match="lower threshold"):
+        method.fit(X, y)
+    assert any("lower threshold" in note for note in method.notes_)
