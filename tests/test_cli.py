@@ -219,7 +219,7 @@ main()
 """
 
 
-def interrupted(tmp_path, *words, wait_for):
+def interrupted(tmp_path, *words, wait_for, kind=signal.SIGINT):
     environment = os.environ | {"FEWLABELS_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, "-c", BEGIN, *words],
@@ -235,24 +235,69 @@ def interrupted(tmp_path, *words, wait_for):
         assert process.stdout.readline() == "ready\n"
         deadline = time.monotonic() + 120
         while not wait_for() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+            time.sleep(0.01)
+        process.send_signal(kind)
         output, errors = process.communicate(timeout=120)
     finally:
         process.kill()
     return process.returncode, output, errors
 
 
-def test_ctrl_c_in_a_fit_ends_with_one_line_and_no_model(tmp_path):
-    waited = iter(range(60))  # three seconds after the imports
+def weights(folder):
+    return (folder / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(("kind", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_fit_that_is_stopped_says_how_to_go_on_and_ends_the_same(kind, expected, run, tmp_path):
+    words = ["fit", "--steps", "300", "--labels-per-class", "10", "--out", "model", "-q", "--checkpoint-every", "0"]
+    checkpoint = tmp_path / "model.checkpoint"
     code, _, errors = interrupted(
-        tmp_path, "fit", "--steps", "100000", "--out", "model", "-q", wait_for=lambda: next(waited) == 59
+        tmp_path, *words, wait_for=lambda: any(checkpoint.glob("at-*.safetensors")), kind=kind
     )
-    assert code == 130, errors
+    assert code == expected, errors
     assert "Traceback" not in errors
-    assert errors.strip().splitlines()[-1].startswith("error: stopped")
+    line = errors.strip().splitlines()[-1]
+    assert line.startswith("error: stopped after step ")
+    assert line.endswith(f"to go on: fewlabels {' '.join(words)} --resume")
     assert not (tmp_path / "model").exists()
-    assert not [path for path in tmp_path.iterdir() if path.name != "cache"]
+    code, _, errors = run(*words)
+    assert code == 2
+    assert "go on with --resume" in errors
+    assert run(*words[:-2], "--resume")[0] == 0
+    assert not checkpoint.exists()
+    words[6] = "whole"
+    assert run(*words[:-2])[0] == 0
+    assert weights(tmp_path / "model") == weights(tmp_path / "whole")
+
+
+def test_a_comparison_that_is_killed_goes_on_and_ends_the_same(run, tmp_path):
+    words = ["compare", "--methods", "supervised,fix-match", "--steps", "40", "-q", "--checkpoint-every", "0", "--out"]
+    at = tmp_path / "o" / "checkpoints" / "fix-match-50-0"
+    code, _, _ = interrupted(tmp_path, *words, "o", wait_for=lambda: any(at.glob("at-*")), kind=signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    code, _, errors = run(*words, "o", "--resume", "--seeds", "2")
+    assert code == 2
+    assert "was begun with seeds=[0], not [0, 1]" in errors
+    before = weights(tmp_path / "o" / "models" / "supervised-50-0")
+    assert run(*words, "o", "--resume")[0] == 0
+    assert run(*words, "whole")[0] == 0
+    assert weights(tmp_path / "o" / "models" / "supervised-50-0") == before
+    for method in ("supervised-50-0", "fix-match-50-0"):
+        assert weights(tmp_path / "o" / "models" / method) == weights(tmp_path / "whole" / "models" / method)
+
+    def rows(name):
+        with (tmp_path / name / "results.csv").open() as file:
+            return [{k: v for k, v in row.items() if k != "fit_seconds"} for row in csv.DictReader(file)]
+
+    def events(name):
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+    assert rows("o") == rows("whole")
+    assert events("o") == events("whole")
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == sorted(
+        path.name for path in (tmp_path / "whole").iterdir()
+    )
 
 
 def test_ctrl_c_in_a_comparison_keeps_the_finished_trainings(tmp_path):

@@ -65,7 +65,7 @@ def edit(saved, change):
         (lambda f: (f / "model.safetensors").write_bytes(b"\0" * 99), "is damaged"),
         (lambda f: edit(f, lambda c: c.update(format_version=99)), "written by a newer fewlabels"),
         (lambda f: edit(f, lambda c: c.update(method="magic")), "unknown method"),
-        (lambda f: edit(f, lambda c: c.update(classes=[1, 2])), "is damaged"),
+        (lambda f: edit(f, lambda c: c.update(classes=[1, 2])), "does not fit its description"),
         (lambda f: edit(f, lambda c: c.pop("sample_shape")), "is damaged"),
     ],
 )

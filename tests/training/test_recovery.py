@@ -125,7 +125,7 @@ def test_a_threshold_that_admits_nothing_or_everything_is_warned_of():
 
 def test_a_threshold_out_of_reach_is_warned_of_in_a_fit(few_labels):
     X, y, *_ = few_labels
-    method = make_method("fix-match", threshold=1.0, steps=100, batch_size=8, unlabeled_ratio=1.0, random_state=0)
+    method = make_method("fix-match", threshold=0.9999999, steps=100, batch_size=8, unlabeled_ratio=1.0, random_state=0)
     with pytest.warns(TrainingWarning, match="lower threshold"):
         method.fit(X, y)
     assert any("lower threshold" in note for note in method.notes_)

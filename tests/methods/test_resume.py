@@ -1,0 +1,210 @@
+"""A training that is stopped and continued ends as if it had never been stopped."""
+
+import os
+import shutil
+import signal
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from fewlabels import METHODS, InputError, make_method
+from fewlabels.storage.errors import Interrupted, TrainingWarning
+from fewlabels.storage.lock import FolderLock
+
+every_method = pytest.mark.parametrize("name", METHODS)
+
+BRIEF = {
+    "steps": 6,
+    "batch_size": 8,
+    "rounds": 1,
+    "student_steps": 1.0,
+    "pretraining_steps": 4,
+    "pretraining_batch": 8,
+    "centroids": 30,
+    "patches": 1000,
+    "unlabeled_ratio": 1.0,
+    # What has state of its own, wherever a method has it.
+    "warm_start": 0.4,
+    "teacher_decay": 0.9,
+    "align_guesses": True,
+    "ema_decay": 0.9,
+    "dropout": 0.2,
+    "random_state": 0,
+}
+
+
+def brief(name, **settings):
+    known = METHODS[name]().get_params()
+    return make_method(name, **{key: value for key, value in (BRIEF | settings).items() if key in known})
+
+
+def stop_at(number, kind=signal.SIGTERM):
+    """Return an observer that sends this process a signal when it is told of the event with that number."""
+    told = []
+
+    def observer(event):
+        told.append(event)
+        if len(told) == number:
+            signal.raise_signal(kind)
+
+    return observer
+
+
+def fit_with_stops(method, folder, stops, *data, **more):
+    """Fit, stopped by a signal at each of some events, and continued."""
+    for number in stops:
+        with pytest.raises(Interrupted):
+            method.fit(*data, checkpoint=folder, observer=stop_at(number), **more)
+    return method.fit(*data, checkpoint=folder, **more)
+
+
+def assert_same(one, other, X):
+    for (key, a), (_, b) in zip(one.network_.state_dict().items(), other.network_.state_dict().items(), strict=True):
+        assert torch.equal(a, b), key
+    assert np.array_equal(one.predict_proba(X), other.predict_proba(X))
+    histories = [[{k: v for k, v in e.items() if k != "seconds"} for e in m.history_] for m in (one, other)]
+    assert histories[0] == histories[1]
+    assert one.stage_steps_ == other.stage_steps_
+    assert np.array_equal(one.transduction_, other.transduction_)
+
+
+@pytest.fixture
+def few(few_labels):
+    X, y, *_ = few_labels
+    return X[:120], y[:120]
+
+
+@every_method
+def test_a_stopped_fit_ends_bit_for_bit_as_one_never_stopped(name, few, tmp_path):
+    whole = brief(name).fit(*few)
+    events = len(whole.history_) + len(whole.stage_steps_)
+    resumed = fit_with_stops(brief(name), tmp_path / "c", [max(1, int(events * s)) for s in (0.3, 0.7)], *few)
+    assert_same(whole, resumed, few[0])
+
+
+@pytest.mark.parametrize("settings", [{"guard": True}, {"assess_pool": True}, {"optimizer": "adam"}])
+def test_what_is_trained_beside_a_method_is_continued_too(settings, few, tmp_path):
+    whole = brief("fix-match", **settings).fit(*few)
+    events = len(whole.history_) + len(whole.stage_steps_)
+    resumed = fit_with_stops(brief("fix-match", **settings), tmp_path / "c", [4, int(events * 0.6)], *few)
+    assert_same(whole, resumed, few[0])
+
+
+@pytest.mark.parametrize("name", ["self-training", "sim-clr"])
+def test_vectors_are_continued_too(name, few, tmp_path):
+    X = few[0].reshape(len(few[0]), -1)
+    whole = brief(name).fit(X, few[1])
+    assert_same(whole, fit_with_stops(brief(name), tmp_path / "c", [9], X, few[1]), X)
+
+
+def test_the_steps_that_a_budget_came_to_stay_when_the_fit_goes_on(few, tmp_path):
+    method = brief("flex-match", steps=None, budget="2s")
+    with pytest.raises(Interrupted):
+        method.fit(*few, checkpoint=tmp_path / "c", observer=(stop := stop_at(30)))
+    steps = {}
+
+    def observer(event):
+        steps.setdefault(event["stage"], event["steps"])
+
+    method.fit(*few, checkpoint=tmp_path / "c", observer=observer)
+    del stop
+    assert len(steps) == 2
+    assert steps == method.stage_steps_
+    # Both parts stem from one number of steps, which was measured before the stop.
+    alone, both = steps.values()
+    assert alone / (alone + both) == pytest.approx(0.4, abs=0.1)
+
+
+def test_without_a_seed_the_one_that_was_drawn_is_kept(few, tmp_path):
+    method = brief("supervised", random_state=None)
+    told = []
+    with pytest.raises(Interrupted):
+        method.fit(*few, checkpoint=tmp_path / "c", observer=stop_at(4))
+    method.fit(*few, checkpoint=tmp_path / "c", observer=told.append)
+    # The events from before the stop are told again, so that an observer has seen all.
+    assert [event["step"] for event in told] == list(range(7))
+    again = brief("supervised", random_state=None).fit(*few, checkpoint=tmp_path / "c")
+    assert torch.equal(method.network_.head.weight, again.network_.head.weight)
+
+
+def test_another_training_in_the_folder_is_refused_and_kept(few, tmp_path):
+    with pytest.raises(Interrupted):
+        brief("supervised").fit(*few, checkpoint=tmp_path / "c", observer=stop_at(4))
+    before = sorted(os.listdir(tmp_path / "c"))
+    with pytest.raises(InputError, match=r"learning_rate is 0\.24 there and 0\.1 here"):
+        brief("supervised", learning_rate=0.1).fit(*few, checkpoint=tmp_path / "c")
+    with pytest.raises(InputError, match="labeled is "):
+        brief("supervised").fit(few[0][::-1].copy(), few[1][::-1].copy(), checkpoint=tmp_path / "c")
+    assert sorted(os.listdir(tmp_path / "c")) == before
+
+
+def test_a_folder_in_use_is_refused(few, tmp_path):
+    with FolderLock(tmp_path / "c"), pytest.raises(InputError, match="in use by process"):
+        brief("supervised").fit(*few, checkpoint=tmp_path / "c")
+
+
+def test_a_folder_with_other_files_is_refused(few, tmp_path):
+    (tmp_path / "photo.png").touch()
+    with pytest.raises(InputError, match="other files"):
+        brief("supervised").fit(*few, checkpoint=tmp_path)
+    assert os.listdir(tmp_path) == ["photo.png"]
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(few, tmp_path):
+    whole = brief("self-training").fit(*few)
+    with pytest.raises(Interrupted):
+        brief("self-training").fit(*few, checkpoint=tmp_path / "c", checkpoint_every=0, observer=stop_at(11))
+    newest, before = sorted((tmp_path / "c").glob("at-*"), reverse=True)
+    newest.write_bytes(newest.read_bytes()[:-7])
+    content = bytearray(before.read_bytes())
+    shutil.copy(before, tmp_path / "kept")
+    assert_same(
+        whole, brief("self-training").fit(*few, checkpoint=shutil.copytree(tmp_path / "c", tmp_path / "d")), few[0]
+    )
+    # Of one that is whole but for a bit, the checksum tells.
+    content[-100] ^= 1
+    before.write_bytes(bytes(content))
+    assert_same(whole, brief("self-training").fit(*few, checkpoint=tmp_path / "c"), few[0])
+
+
+def test_a_checkpoint_of_another_format_says_so(few, tmp_path):
+    with pytest.raises(Interrupted):
+        brief("supervised").fit(*few, checkpoint=tmp_path / "c", observer=stop_at(4))
+    path = tmp_path / "c" / "training.json"
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 99'))
+    with pytest.raises(InputError, match="checkpoint format 99"):
+        brief("supervised").fit(*few, checkpoint=tmp_path / "c")
+
+
+def test_nothing_is_written_before_a_checkpoint_is_due_or_the_end(few, tmp_path):
+    seen = []
+    brief("supervised").fit(*few, checkpoint=tmp_path / "c", observer=lambda e: seen.append(os.listdir(tmp_path / "c")))
+    assert {tuple(names) for names in seen} == {(".lock",)}
+    assert sorted(os.listdir(tmp_path / "c")) == ["stage-001.safetensors", "training.json"]
+
+
+def test_a_full_disk_does_not_end_a_training(few, tmp_path):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            method = brief("supervised").fit(*few, checkpoint=tmp_path / "c", checkpoint_every=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "no checkpoint could be written: File too large" in str(caught[0].message)
+    assert "MB are needed" in str(caught[0].message)
+    assert_same(brief("supervised").fit(*few), method, few[0])
+    assert not list((tmp_path / "c").glob("*.safetensors"))
+
+
+def test_other_threads_are_warned_of(few, tmp_path, monkeypatch):
+    with pytest.raises(Interrupted):
+        brief("supervised").fit(*few, checkpoint=tmp_path / "c", observer=stop_at(4))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    with pytest.warns(TrainingWarning, match="threads is .* and 99 here"):
+        brief("supervised").fit(*few, checkpoint=tmp_path / "c")
