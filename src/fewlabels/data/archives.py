@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -38,8 +40,11 @@ def read_members(archive: Path, wanted: Callable[[str], bool], read: Callable[[s
                 if not member.isreg():
                     raise InputError(f"{archive}: member {member.name!r} is a link or a device; refused")
                 file = tar.extractfile(member)
-                assert file is not None
+                if file is None:
+                    raise InputError(f"{archive}: member {member.name!r} has no content; refused")
                 read(Path(member.name).name, file, member.size)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        reason = str(error) or type(error).__name__
+    except InputError:
+        raise
+    except (tarfile.TarError, EOFError, OSError, ValueError, ArithmeticError, zlib.error, lzma.LZMAError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{archive} is not a readable archive: {reason}") from error

@@ -48,6 +48,8 @@ def download(url: str, target: Path, md5: str, *, progress: bool = False) -> Pat
     """
     if target.exists():
         return target
+    if not url.startswith(("https://", "http://")):
+        raise InputError(f"{url!r} is no http or https address")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     bar = Progress(

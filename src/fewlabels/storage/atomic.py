@@ -45,6 +45,9 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             shutil.rmtree(old)
         _sync_folder(target.parent)
     except OSError as error:
+        # What went wrong with another file is not the folder's fault.
+        if error.filename is not None and not str(error.filename).startswith(str(temporary)):
+            raise
         raise _located(error, target) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
