@@ -2,9 +2,9 @@
 
     python benchmarks/kills.py --kills 50 --seed 0
 
-Every training is a process of its own that writes a checkpoint after each step, so that many kills come while one is
-being written. A training is killed several times over before it may finish. What must be equal, bit for bit: all
-weights, the probabilities of all samples, and the history.
+Every training is a process of its own that writes a checkpoint after each step. Two in five of the kills wait from
+their random moment on until a file is being written. A training is killed several times over before it may finish.
+What must be equal, bit for bit: all weights, the probabilities of all samples, and the history.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ TRAININGS: dict[str, tuple[str, dict[str, Any]]] = {
     "re-mix-match": ("re-mix-match", {"unlabeled_ratio": 1.0}),
 }
 MOST_KILLS = 5
+# Share of the kills that wait, from their random moment on, for a checkpoint that is being written.
+IN_A_WRITE = 0.4
 
 
 def train(name: str, result: Path, checkpoint: Path | None) -> None:
@@ -99,6 +101,20 @@ def main() -> None:
     sys.exit(total["equal"] != len(rows))
 
 
+def wait_for_a_write(checkpoint: Path) -> None:
+    """Return as soon as a file is being written, or after a second."""
+    end = time.perf_counter() + 1
+    while time.perf_counter() < end and not any(name.endswith(".part") for name in listed(checkpoint)):
+        pass
+
+
+def listed(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
 def one_training(name: str, draws: np.random.Generator, kills: int) -> dict[str, Any]:
     """Run a training to its end in one go, and again with kills on the way."""
     folder = Path(tempfile.mkdtemp(prefix="kills-"))
@@ -116,6 +132,8 @@ def one_training(name: str, draws: np.random.Generator, kills: int) -> dict[str,
             # Later attempts begin later in the training: kill them after a part of what is left of it.
             time.sleep(float(draws.random()) * whole / (1 + 0.5 * done) if done < kills else 0.0)
             if done < kills:
+                if draws.random() < IN_A_WRITE:
+                    wait_for_a_write(checkpoint)
                 os.kill(process, signal.SIGKILL)
             _, status = os.waitpid(process, 0)
             if os.WIFSIGNALED(status):

@@ -235,11 +235,11 @@ from pathlib import Path
 import numpy as np
 from fewlabels import load, make_method
 used = int(Path("/proc/self/statm").read_text().split()[0]) * 4096
-resource.setrlimit(resource.RLIMIT_AS, (used + 700_000_000, used + 700_000_000))
+resource.setrlimit(resource.RLIMIT_AS, (used + 1_300_000_000, used + 1_300_000_000))
 try:
     if sys.argv[1] == "fit":
         images = np.zeros((600, 64, 64, 3), np.uint8)
-        make_method("supervised", steps=2, batch_size=512, precision="float32").fit(images, np.arange(600) % 2)
+        make_method("supervised", steps=2, batch_size=4096, precision="float32").fit(images, np.arange(600) % 2)
     else:
         load(sys.argv[1])
 except ValueError as error:
@@ -259,7 +259,7 @@ def in_little_memory(*words):
 def test_a_batch_too_large_for_the_memory_is_told_the_size_that_fits():
     said = in_little_memory("fit")
     assert "does not fit into memory; one of" in said
-    assert 2 <= int(said.strip().rsplit("=", 1)[1]) <= 256
+    assert 2 <= int(said.strip().rsplit("=", 1)[1]) <= 2048
 
 
 def test_a_model_that_asks_for_a_huge_net_is_refused_before_it_takes_memory(tmp_path):
@@ -278,7 +278,7 @@ def test_a_damaged_image_in_a_prediction_is_left_out(photos, tmp_path):
     X[::2] = 200
     model = make_method("supervised", steps=1, batch_size=4).fit(X, np.arange(20) % 2)
     content = (photos / "train" / "red" / "0.png").read_bytes()
-    (photos / "bad.png").write_bytes(content[:-30] + b"\0" * 18)
+    (photos / "bad.png").write_bytes(content[:-25])
     found = predict_files(model, [photos / "bad.png", photos / "train"])
     assert len(found.paths) == 12
     assert [entry.path for entry in found.skipped] == [str(photos / "bad.png")]

@@ -102,19 +102,18 @@ def test_vectors_are_continued_too(name, few, tmp_path):
 def test_the_steps_that_a_budget_came_to_stay_when_the_fit_goes_on(few, tmp_path):
     method = brief("flex-match", steps=None, budget="2s")
     with pytest.raises(Interrupted):
-        method.fit(*few, checkpoint=tmp_path / "c", observer=(stop := stop_at(30)))
+        method.fit(*few, checkpoint=tmp_path / "c", observer=stop_at(3))
     steps = {}
 
     def observer(event):
         steps.setdefault(event["stage"], event["steps"])
 
     method.fit(*few, checkpoint=tmp_path / "c", observer=observer)
-    del stop
     assert len(steps) == 2
     assert steps == method.stage_steps_
     # Both parts stem from one number of steps, which was measured before the stop.
     alone, both = steps.values()
-    assert alone / (alone + both) == pytest.approx(0.4, abs=0.1)
+    assert alone == pytest.approx(0.4 * (alone + both), abs=1)
 
 
 def test_without_a_seed_the_one_that_was_drawn_is_kept(few, tmp_path):
@@ -126,7 +125,7 @@ def test_without_a_seed_the_one_that_was_drawn_is_kept(few, tmp_path):
     # The events from before the stop are told again, so that an observer has seen all.
     assert [event["step"] for event in told] == list(range(7))
     again = brief("supervised", random_state=None).fit(*few, checkpoint=tmp_path / "c")
-    assert torch.equal(method.network_.head.weight, again.network_.head.weight)
+    assert np.array_equal(method.predict_proba(few[0]), again.predict_proba(few[0]))
 
 
 def test_another_training_in_the_folder_is_refused_and_kept(few, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
@@ -17,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 256 << 20
 # Pillow knows more, among them formats that it hands to other programs (EPS to Ghostscript).
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "MPO", "JPEG2000", "PPM", "TGA", "ICO", "PCX", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "JPEG2000", "PPM", "TGA", "ICO", "PCX", "AVIF")
 _GRAY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 _EXIF_ORIENTATION = 0x0112
 _TURNED = {5, 6, 7, 8}
@@ -121,7 +122,7 @@ def _opened(source: Path | bytes) -> Image.Image:
         with warnings.catch_warnings():
             # Pillow warns of odd metadata and of large images; what matters is checked here.
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats())
     except UnidentifiedImageError as error:
         raise UnreadableImage("not an image") from error
     except Exception as error:  # as in decoding
@@ -130,6 +131,13 @@ def _opened(source: Path | bytes) -> Image.Image:
         image.close()
         raise UnreadableImage(f"{image.width}x{image.height} pixels, above the limit of {MAX_PIXELS:,}")
     return image
+
+
+@functools.cache
+def _formats() -> list[str]:
+    """Return those of the formats that this Pillow was built with."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _orientation(image: Image.Image) -> int | None:

@@ -37,7 +37,7 @@ from fewlabels.training.budget import read_budget
 from fewlabels.training.calibration import best_temperature
 from fewlabels.training.checkpoint import EVERY, Checkpoints
 from fewlabels.training.device import choose_device, deterministic_algorithms
-from fewlabels.training.memory import reused_memory
+from fewlabels.training.memory import ran_out_of_memory, reused_memory
 from fewlabels.training.monitor import Monitor, Observer
 from fewlabels.training.progress import ProgressBar
 from fewlabels.training.recipe import Recipe, choose_precision
@@ -271,7 +271,15 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             pool.append(self._read_more(unlabeled, samples.shape[1:], "unlabeled"))
         checkpoints = None if checkpoint is None else Checkpoints(checkpoint, every=checkpoint_every)
         with contextlib.nullcontext() if checkpoints is None else checkpoints.stoppable():
-            self._fit(worker, samples, targets, pool, validation, observer, checkpoints)
+            try:
+                self._fit(worker, samples, targets, pool, validation, observer, checkpoints)
+            except (RuntimeError, MemoryError) as error:
+                if not ran_out_of_memory(error):
+                    raise
+                raise InputError(
+                    f"memory ran out: {str(error).splitlines()[0] if str(error) else 'no more is given'}; choose a smaller "
+                    "net, smaller images with image_size, or a smaller pool"
+                ) from error
         return self
 
     def _fit(
