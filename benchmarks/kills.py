@@ -102,8 +102,8 @@ def main() -> None:
 
 
 def wait_for_a_write(checkpoint: Path) -> None:
-    """Return as soon as a file is being written, or after a second."""
-    end = time.perf_counter() + 1
+    """Return as soon as a file is being written, or after a while, if the training has none left to write."""
+    end = time.perf_counter() + 5
     while time.perf_counter() < end and not any(name.endswith(".part") for name in listed(checkpoint)):
         pass
 
@@ -129,8 +129,8 @@ def one_training(name: str, draws: np.random.Generator, kills: int) -> dict[str,
         while not finished:
             midway += done > 0 and any(checkpoint.glob("*.safetensors"))
             process = forked(lambda: train(name, folder / "resumed", checkpoint))
-            # Later attempts begin later in the training: kill them after a part of what is left of it.
-            time.sleep(float(draws.random()) * whole / (1 + 0.5 * done) if done < kills else 0.0)
+            # Attempts that go on begin later in the training: kill them after a part of what is left of it.
+            time.sleep(float(draws.random()) * whole / (1 + 0.5 * midway) if done < kills else 0.0)
             if done < kills:
                 if draws.random() < IN_A_WRITE:
                     wait_for_a_write(checkpoint)

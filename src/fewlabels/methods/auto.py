@@ -116,7 +116,7 @@ class Auto(SemiSupervisedClassifier):
             network = session.new_classifier(plain=True)
             method = Supervised()
             per_step = session.of(method).cost_of_step(network, lambda b: method.loss(network, b), session.batches)
-            return self.batch_size * session.budget.left() / per_step
+            return self.batch_size * session.decided(session.budget.left) / per_step
         length = self._length(session)
         steps: float | None = length.get("steps")
         return self.batch_size * steps if steps else float(length["epochs"]) * len(session.labeled)
@@ -128,7 +128,7 @@ class Auto(SemiSupervisedClassifier):
         parts = list(halves.split(np.zeros(len(targets)), targets))
         share = self.trial_share / (len(found) * _HALVES)
         session.monitor.stages_before += len(found) * _HALVES
-        left = None if session.budget is None else session.budget.left()
+        left = None if session.budget is None else session.decided(session.budget.left)
         trials = {}
         for candidate in found:
             right = []

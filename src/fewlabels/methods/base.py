@@ -276,10 +276,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             except (RuntimeError, MemoryError) as error:
                 if not ran_out_of_memory(error):
                     raise
-                raise InputError(
-                    f"memory ran out: {str(error).splitlines()[0] if str(error) else 'no more is given'}; choose a smaller "
-                    "net, smaller images with image_size, or a smaller pool"
-                ) from error
+                reason = (str(error) or "no more is given").splitlines()[0]
+                raise InputError(f"memory ran out ({reason}); choose a smaller net, image_size or pool") from error
         return self
 
     def _fit(

@@ -103,7 +103,7 @@ class Session:
         What the names of its stages begin with.
     """
 
-    moves = ("_drawn", "budget", "monitor")
+    moves = ("_drawn", "budget", "_whole_budget", "monitor")
 
     def __init__(
         self,
@@ -129,6 +129,8 @@ class Session:
         self.budget: Budget | None = None
         if method.budget is not None:
             self.budget = read_budget(method.budget, lambda: monitor.gradient_images)
+        # That of the whole fit, also in a part that has a budget of its own.
+        self._whole_budget = self.budget
         self.given_pool = len(pool) if given_pool is None else given_pool
         self.to_fill = Rows([]) if to_fill is None else to_fill
         self.checkpoints = checkpoints
@@ -366,8 +368,8 @@ class Session:
         run = {"session": self, "method": self.method, "random": self._random}
         return self.checkpoints.next_stage(name, run, self.device)
 
-    def _decided(self, compute: Callable[[], float]) -> float:
-        """Return what was measured, the same again when a training is continued."""
+    def decided(self, compute: Callable[[], float]) -> float:
+        """Return what was measured, the same again when a training is continued: whatever depends on time goes here."""
         return compute() if self.checkpoints is None else self.checkpoints.decided(compute)
 
     def cost_of_step(
@@ -410,7 +412,7 @@ class Session:
             self._drawn = drawn
             return found
 
-        return self._decided(measured)
+        return self.decided(measured)
 
     def steps_in_budget(
         self,
@@ -448,7 +450,7 @@ class Session:
                 looks = budget.cost_of(lambda: stages * EVALUATIONS * self._seconds_to_look(classifier))
             return max(1, int((share * (budget.left() - reserve) - looks) / per_step))
 
-        return int(self._decided(measured))
+        return int(self.decided(measured))
 
     def seconds_to_predict(self, classifier: Classifier, rows: Rows, *, flip: bool, precision: torch.dtype) -> float:
         """Return how long predictions take for all rows, measured on some."""
