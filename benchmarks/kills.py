@@ -82,11 +82,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--trainings", default=",".join(TRAININGS), help="which, separated by semicolons")
+    parser.add_argument("--trainings", default=";".join(TRAININGS), help="which, with semicolons between")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    names = options.trainings.replace(", ", "\0").replace(",", ";").replace("\0", ", ").split(";")
+    names = options.trainings.split(";")
+    with tempfile.TemporaryDirectory() as folder:
+        # PyTorch loads much of itself when it is first used: here, so that trainings are training when they are killed.
+        train("supervised", Path(folder) / "unused", None)
     draws = np.random.default_rng(options.seed)
     rows: list[dict[str, Any]] = []
     kills = 0

@@ -199,7 +199,10 @@ def model_card(method: SemiSupervisedClassifier, config: dict[str, Any]) -> str:
     settings = "\n".join(f"| {key} | {value} |" for key, value in config["records"]["settings_"].items())
     names = ", ".join(_in_markdown(name) for name in config["class_names"])
     summary = (type(method).__doc__ or "").strip().splitlines()[0]
-    found = "".join(f"- {finding[0].upper()}{finding[1:]}\n" for finding in findings(method, config["class_names"]))
+    found = "".join(
+        f"- {finding[0].upper()}{finding[1:]}\n"
+        for finding in findings(method, [_in_markdown(name) for name in config["class_names"]])
+    )
     return f"""---
 library_name: fewlabels
 pipeline_tag: image-classification
