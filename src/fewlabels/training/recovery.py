@@ -137,7 +137,7 @@ class Recovery:
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         losses = {name: value.detach() for name, value in losses.items()}
         total = torch.stack([value.float() for value in losses.values()]).sum()
-        fine = torch.isfinite(total + torch.nn.utils.get_total_norm(gradients)) if gradients else torch.isfinite(total)
+        fine = torch.isfinite(total + torch.stack(torch._foreach_norm(gradients)).sum() if gradients else total)
         self._recent.append((done, batch, losses, fine))
         due = (
             len(self._recent) == self._look_every
