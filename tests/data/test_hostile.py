@@ -282,3 +282,49 @@ def test_a_damaged_image_in_a_prediction_is_left_out(photos, tmp_path):
     found = predict_files(model, [photos / "bad.png", photos / "train"])
     assert len(found.paths) == 12
     assert [entry.path for entry in found.skipped] == [str(photos / "bad.png")]
+
+
+def test_a_disk_too_full_for_the_cache_is_told_with_path_and_need(photos, tmp_path):
+    """The limit on the size of a file stands in for a full disk: the system refuses in the same place."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(OSError, match=r"File too large \(2\.4 MB are needed\)") as caught:
+            load_dataset(photos, image_size=182, cache_dir=tmp_path / "cache")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(tmp_path / "cache") in caught.value.filename
+    assert list((tmp_path / "cache" / "images").iterdir()) == []
+    assert len(load_dataset(photos, image_size=182, cache_dir=tmp_path / "cache").test) == 12
+
+
+def test_a_comparison_on_a_full_disk_keeps_what_was_finished(tmp_path, monkeypatch):
+    from fewlabels.evaluation import compare
+    from fewlabels.evaluation import comparison as module
+
+    measured = []
+
+    def full_after_the_first(*words, **named):
+        measured.append(1)
+        if len(measured) == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+        return original(*words, **named)
+
+    import resource
+
+    original = module.measure
+    monkeypatch.setattr(module, "measure", full_after_the_first)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    arguments = {"methods": ["supervised", "fix-match"], "steps": 3, "out": tmp_path / "o"}
+    try:
+        with pytest.raises(OSError, match="MB are needed") as caught:
+            compare("digits", **arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(tmp_path / "o") in caught.value.filename
+    assert [path.name.split("-")[0] for path in (tmp_path / "o" / "models").iterdir()] == ["supervised"]
+    found = compare("digits", **arguments, resume=True)
+    assert [run.method for run in found.runs] == ["supervised", "fix-match"]
+    assert len(measured) == 3

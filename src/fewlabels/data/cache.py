@@ -21,6 +21,7 @@ from fewlabels.data.decode import Header
 from fewlabels.data.workers import Encoded, in_parallel
 from fewlabels.storage.atomic import atomic_folder, write_json
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.mapped import new_mapped_array
 
 FORMAT_VERSION = 2
 LARGEST_NATIVE = 64
@@ -168,9 +169,7 @@ def _build(encoded: EncodedImages, image_size: int | None, folder: Path, progres
         channels = 1 if gray else 3
         with atomic_folder(folder / "images" / key) as temporary:
             # The header pass has counted, so the array is laid out on disk once and filled in place.
-            images = np.lib.format.open_memmap(
-                temporary / "images.npy", mode="w+", dtype=np.uint8, shape=(len(good), *size, channels)
-            )
+            images = new_mapped_array(temporary / "images.npy", (len(good), *size, channels))
             bar.reset(task, description="decoding images", total=encoded.count)
             kept: list[int] = []
             position = 0

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from fewlabels.storage.atomic import atomic_folder, write_json
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.mapped import new_mapped_array
 
 _FORMAT_VERSION = 1
 
@@ -39,7 +40,7 @@ class PackedImages:
     def add(self, part: str, shape: tuple[int, ...], chunks: Iterator[NDArray[np.uint8]]) -> None:
         """Write images of a part as they come; what was there of it is continued."""
         path = self.folder / f"{part}.images.npy"
-        images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        images = new_mapped_array(path, shape)
         row = 0
         for chunk in chunks:
             images[row : row + len(chunk)] = chunk

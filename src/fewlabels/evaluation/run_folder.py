@@ -17,7 +17,7 @@ from fewlabels.evaluation.records import Comparison, plain
 from fewlabels.evaluation.run import Run
 from fewlabels.evaluation.run_record import read_record, write_record
 from fewlabels.methods import SemiSupervisedClassifier
-from fewlabels.storage.atomic import remove_leftovers, write_bytes, write_json, write_text
+from fewlabels.storage.atomic import located, remove_leftovers, write_bytes, write_json, write_text
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.lock import FolderLock
 
@@ -145,8 +145,11 @@ class RunFolder:
     def add_event(self, event: dict[str, Any]) -> None:
         """Append a line to `metrics.jsonl`; it can be read at once."""
         if self._metrics is not None:
-            self._metrics.write(json.dumps(plain(event), ensure_ascii=False) + "\n")
-            self._metrics.flush()
+            try:
+                self._metrics.write(json.dumps(plain(event)) + "\n")
+                self._metrics.flush()
+            except OSError as error:
+                raise located(error, self.path / "metrics.jsonl", 0) from error
 
     def add_run(self, comparison: Comparison, run: Run, method: SemiSupervisedClassifier) -> None:
         """Write a run's model and predictions, join it to the comparison's runs and write all results."""
@@ -171,7 +174,8 @@ class RunFolder:
         """End `metrics.jsonl`."""
         if self._metrics is not None:
             metrics, self._metrics = self._metrics, None
-            metrics.close()
+            with contextlib.suppress(OSError):  # of a full disk, which writing to it has told already
+                metrics.close()
         with contextlib.suppress(OSError):
             (self.path / "checkpoints").rmdir()
         if self._lock is not None:

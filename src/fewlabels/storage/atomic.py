@@ -17,6 +17,7 @@ from typing import Any
 
 # Of Linux's renameat2: relative to the working folder, and swap.
 _HERE, _EXCHANGE = -100, 2
+_NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 @contextlib.contextmanager
@@ -48,7 +49,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         # What went wrong with another file is not the folder's fault.
         if error.filename is not None and not str(error.filename).startswith(str(temporary)):
             raise
-        raise _located(error, target) from error
+        raise located(error, target) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -73,7 +74,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(name)
         if isinstance(error, OSError):
-            raise _located(error, path, len(content)) from error
+            raise located(error, path, len(content)) from error
         raise
 
 
@@ -100,10 +101,10 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _located(error: OSError, path: Path, size: int | None = None) -> OSError:
+def located(error: OSError, path: Path, size: int | None = None) -> OSError:
     """Return an error that names what was to be written, and how large it is where the disk has no room for it."""
     reason = error.strerror or str(error)
-    if size is not None and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+    if size is not None and error.errno in _NO_ROOM:
         reason += f" ({max(size, 100_000) / 1e6:.1f} MB are needed)"
     return OSError(error.errno, reason, str(path))
 
