@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         make_method,
     )
     from fewlabels.report import compare
-    from fewlabels.storage.errors import InputError
+    from fewlabels.storage.errors import InputError, Interrupted, TrainingWarning
 
 __version__ = "0.1.0"
 
@@ -83,6 +83,8 @@ _HOMES = {
     "load": "methods",
     "make_method": "methods",
     "InputError": "storage.errors",
+    "Interrupted": "storage.errors",
+    "TrainingWarning": "storage.errors",
 }
 
 __all__ = [
@@ -95,6 +97,7 @@ __all__ = [
     "FreeMatch",
     "ImageDataset",
     "InputError",
+    "Interrupted",
     "JointAutoencoder",
     "KMeansFeatures",
     "LabelSpreading",
@@ -111,6 +114,7 @@ __all__ = [
     "SimMatch",
     "SoftMatch",
     "Supervised",
+    "TrainingWarning",
     "TwoStepAutoencoder",
     "VICReg",
     "compare",

@@ -8,7 +8,7 @@ import shutil
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich import box
@@ -449,8 +449,8 @@ def _percent(share: float | None) -> str:
 
 def main() -> None:
     """Run the command line; what a user can mend is one line on standard error, never a traceback."""
-    # What they say is printed when the training is done, and is in the report.
-    warnings.simplefilter("ignore", TrainingWarning)
+    warnings.simplefilter("always", TrainingWarning)
+    warnings.showwarning = _show_warning
     try:
         code = app(standalone_mode=False)
     except InputError as error:
@@ -479,6 +479,18 @@ def _to_go_on(stop: Interrupted) -> str:
     if words[:1] == ["compare"] and not any(word.split("=")[0] == "--out" for word in words):
         words += ["--out", str(stop.folder)]
     return f"; to go on: {shlex.join(['fewlabels', *words, '--resume'])}"
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    del category, filename, lineno, file, line
+    _err.print(visible(f"warning: {message}"), style="yellow", highlight=False, markup=False)
 
 
 def _fail(message: str, code: int) -> None:

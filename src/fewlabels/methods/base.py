@@ -357,7 +357,12 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     @property
     def moves(self) -> tuple[str, ...]:
         """Names of what the method changes from step to step, for checkpoints: attributes with an underscore."""
-        return tuple(name for name in vars(self) if name.startswith("_") and not name.endswith("_"))
+        return tuple(
+            name
+            for name in vars(self)
+            # scikit-learn keeps what has been set of its own beside.
+            if name.startswith("_") and not name.endswith("_") and not name.startswith(("_sklearn", "_metadata"))
+        )
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the probability of each class, calibrated on the held-out samples.

@@ -214,7 +214,7 @@ class Checkpoints:
             warnings.warn(
                 f"no checkpoint could be written: {error.strerror or error}: {error.filename or self.folder}; training "
                 "goes on, and the last good checkpoint is kept",
-                RuntimeWarning,
+                TrainingWarning,
                 stacklevel=3,
             )
             return False
