@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from fewlabels.evaluation.run import Run
-from fewlabels.evaluation.standings import Group, groups_of
-from fewlabels.evaluation.verdicts import caveat, duel_sentence, headline
+from fewlabels.evaluation.standings import LABELS_ALONE, Group, groups_of
+from fewlabels.evaluation.verdicts import caveat, duel_sentence, headline, pool_sentence
 
 
 @dataclass
@@ -40,20 +40,33 @@ class Comparison:
         """The runs by number of labels, with paired tests between the methods."""
         return groups_of(self.runs)
 
+    @property
+    def has_pool(self) -> bool:
+        """Whether there were images without labels to learn from; taken to be so where the data are not described."""
+        sizes = [part["pool"] for part in (self.config.get("data") or {}).values()]
+        return not sizes or any(sizes)
+
     def table(self) -> list[dict[str, Any]]:
         """Return one row a run: the columns of `results.csv`."""
         return [run.row() for run in self.runs]
 
     def verdicts(self) -> list[str]:
-        """Return the answer in sentences: which method is best, and how each does against the first."""
+        """Return the answer in sentences: which method is best, and whether the pool helped each.
+
+        Where the labels alone (`supervised`) are not among the methods, each is set against the first.
+        """
         sentences = []
         for group in self.groups:
             sentences.append(headline(group))
             reference = group.standings[0].method
-            for standing in group.standings[1:]:
-                for duel in standing.duels:
-                    if duel.other == reference and len(group.standings) > 2:
-                        sentences.append(f"  {standing.method}: {duel_sentence(duel)}")
+            alone = self.has_pool and any(standing.method == LABELS_ALONE for standing in group.standings)
+            for standing in group.standings:
+                if alone and (duel := group.pool_duel(standing.method)) is not None:
+                    sentences.append(f"  {standing.method}: {pool_sentence(duel)}")
+                elif not alone and len(group.standings) > 2:
+                    sentences += [
+                        f"  {standing.method}: {duel_sentence(d)}" for d in standing.duels if d.other == reference
+                    ]
             if (note := caveat(group)) and note not in sentences:
                 sentences.append(note)
         return sentences
@@ -72,6 +85,9 @@ class Comparison:
                 "p_value_holm": duel.p_corrected,
                 "image_p_value": duel.result.image_p_value,
                 "seed_differences": list(duel.result.seed_differences),
+                "error_reduction": duel.result.error_reduction,
+                "cohens_g": duel.result.cohens_g,
+                "cohens_d": duel.result.cohens_d,
             }
             for group in self.groups
             for standing in group.standings

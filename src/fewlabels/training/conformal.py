@@ -128,7 +128,7 @@ def coverage_spread(held_out: int, coverage: float, confidence: float = 0.95) ->
     Examples
     --------
     >>> [round(limit, 3) for limit in coverage_spread(1000, 0.9)]
-    [0.882, 0.918]
+    [0.881, 0.918]
     """
     rank = _rank(held_out, coverage)
     if rank > held_out:
