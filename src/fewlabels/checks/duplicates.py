@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import fft, ndimage, stats
 
 from fewlabels.checks.looks import COARSE, Looks
 
@@ -22,6 +23,14 @@ _PAIRS_AT_ONCE = 2048
 _SHIFT = 1 / 16
 _BLUR = 1 / 16
 _LEAST_DETAIL = 0.5
+# All but identical, as another compression leaves a picture: a near duplicate among whatever images.
+_SAME_COARSE, _SAME_DETAIL = 0.995, 0.97
+# Of the pairs kept, at most so many are expected to be alike by chance.
+_CHANCE = 0.1
+_STRANGERS_FROM = 0.8
+_ASKED = 500
+_MOST_STRANGERS = 10_000
+_FEWEST_STRANGERS = 50
 
 Pairs = NDArray[np.int64]
 
@@ -67,7 +76,8 @@ def near_duplicates(looks: Looks, searched: int) -> tuple[Pairs, bool]:
 
     Candidates are images that are alike on 8 x 8 areas, as they are or mirrored; of them those are kept whose detail,
     what a blur takes away, is alike too, at the best of the shifts by up to a sixteenth of a side. A coarse likeness
-    alone would take any two ships before a gray sky for one.
+    alone would take any two ships before a gray sky for one. How alike in detail depends on the images: where different
+    ones are alike by chance, as trousers on a white sheet are, only closer copies are told.
 
     Parameters
     ----------
@@ -86,19 +96,76 @@ def near_duplicates(looks: Looks, searched: int) -> tuple[Pairs, bool]:
     candidates = list(_candidates(looks.coarse, searched))
     if not candidates:
         return np.empty((0, 2), np.int64), True
-    rows, columns, mirrored, likeness = (np.concatenate(values) for values in zip(*candidates, strict=True))
-    is_whole = len(rows) <= _MOST_PAIRS
+    found = _Candidates(*(np.concatenate(values) for values in zip(*candidates, strict=True)))
+    is_whole = len(found.rows) <= _MOST_PAIRS
     if not is_whole:
-        best = np.argpartition(-likeness, _MOST_PAIRS)[:_MOST_PAIRS]
-        rows, columns, mirrored = rows[best], columns[best], mirrored[best]
-    alike = np.concatenate(
-        [
-            _detail_likeness(looks.gray[rows[part]], looks.gray[columns[part]], mirrored[part])
-            for part in (slice(start, start + _PAIRS_AT_ONCE) for start in range(0, len(rows), _PAIRS_AT_ONCE))
+        found = found.take(np.argpartition(-found.coarse, _MOST_PAIRS)[:_MOST_PAIRS])
+    alike = found.detail(looks)
+    kept = alike >= _threshold(found.coarse, alike, _strangers(looks))
+    kept |= (alike >= _SAME_DETAIL) & (found.coarse >= _SAME_COARSE)
+    return np.unique(np.stack([found.rows[kept], found.columns[kept]], axis=1), axis=0), is_whole
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Pairs of rows, whether the first is mirrored, and how alike their coarse looks are."""
+
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    mirrored: NDArray[np.bool_]
+    coarse: NDArray[np.float32]
+
+    def take(self, chosen: NDArray[np.int64]) -> _Candidates:
+        return _Candidates(self.rows[chosen], self.columns[chosen], self.mirrored[chosen], self.coarse[chosen])
+
+    def detail(self, looks: Looks) -> NDArray[np.float32]:
+        """Return how alike the details of each pair are, some pairs at a time."""
+        parts = (slice(start, start + _PAIRS_AT_ONCE) for start in range(0, len(self.rows), _PAIRS_AT_ONCE))
+        found = [
+            _detail_likeness(looks.gray[self.rows[part]], looks.gray[self.columns[part]], self.mirrored[part])
+            for part in parts
         ]
-    )
-    kept = alike >= DETAIL_LIKENESS
-    return np.unique(np.stack([rows[kept], columns[kept]], axis=1), axis=0), is_whole
+        return np.concatenate(found) if found else np.empty(0, np.float32)
+
+
+def _strangers(looks: Looks) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return coarse and detail likeness of pairs that are alike, but not so much that they could be copies."""
+    draws = np.random.default_rng(0)
+    asked = np.sort(draws.permutation(len(looks))[:_ASKED])
+    rows, columns, coarse = [], [], []
+    for first in range(0, len(looks), _COLUMNS):
+        likeness = looks.coarse[asked] @ looks.coarse[first : first + _COLUMNS].T
+        row, column = np.nonzero((likeness >= _STRANGERS_FROM) & (likeness < COARSE_LIKENESS))
+        rows.append(asked[row])
+        columns.append(column + first)
+        coarse.append(likeness[row, column])
+    pairs = _Candidates(np.concatenate(rows), np.concatenate(columns), np.empty(0, bool), np.concatenate(coarse))
+    chosen = draws.permutation(len(pairs.rows))[:_MOST_STRANGERS]
+    plain = np.zeros(len(chosen), bool)
+    pairs = _Candidates(pairs.rows[chosen], pairs.columns[chosen], plain, pairs.coarse[chosen])
+    return pairs.coarse, pairs.detail(looks)
+
+
+def _threshold(
+    coarse: NDArray[np.float32], alike: NDArray[np.float32], strangers: tuple[NDArray[np.float32], NDArray[np.float32]]
+) -> float:
+    """Return how alike in detail candidates have to be, so that few of those kept are so by chance.
+
+    Photos of like things before like walls, or digits, are alike in detail too, and the more so, the more alike they
+    are on the whole. How much so is learned from pairs that are no candidates: a line through their likeness in detail
+    over that on the whole, and the spread around it, tell how many of the candidates chance alone would keep.
+    """
+    of_strangers, detail = strangers
+    if len(detail) < _FEWEST_STRANGERS:
+        return DETAIL_LIKENESS
+    slope, start = np.polyfit(of_strangers, detail, 1)
+    spread = max(float(np.std(detail - (start + slope * of_strangers))), 1e-3)
+    expected = start + max(slope, 0.0) * coarse
+    for threshold in np.arange(DETAIL_LIKENESS, 1.0, 0.01):
+        by_chance = float(stats.norm.sf((threshold - expected) / spread).sum())
+        if by_chance <= _CHANCE * int((alike >= threshold).sum()):
+            return float(threshold)
+    return 1.0
 
 
 def _candidates(

@@ -75,7 +75,7 @@ def look_at(images: ImageRows) -> Looks:
         pixels = np.ascontiguousarray(images[start : start + _CHUNK])
         end = start + len(pixels)
         hashes[start:end] = [np.void(hashlib.blake2b(image.tobytes(), digest_size=16).digest()) for image in pixels]
-        values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+        values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().contiguous()
         coarse[start:end] = _coarse(values).numpy()
         gray[start:end] = F.adaptive_avg_pool2d(_gray(values), side)[:, 0].round().to(torch.uint8).numpy()
     return Looks(hashes, coarse, gray)
