@@ -207,8 +207,8 @@ def _shift(parts: list[_Part], one: str, other: str, measured: list[str]) -> Ite
         measured.append(said)
     if found.is_stretched:
         way, times = ("width", found.stretch) if found.stretch > 1 else ("height", 1 / found.stretch)
-        text = f"{other} images look stretched in {way} by {times:.2f} beside the labeled ones, or show other things"
-        text += "; scale and crop both alike"
+        text = f"{other} images look stretched in {way} by {times:.2f} or more beside the labeled ones"
+        text += ", or show other things; scale and crop both alike"
         yield Finding("stretched-part", TRAP, text, (one, other), 0, round(found.stretch, 4))
 
 

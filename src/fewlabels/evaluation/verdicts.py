@@ -69,18 +69,19 @@ def pool_sentence(duel: Duel) -> str:
     -------
     str
         "the pool helped by 6.1 points (4.9 to 7.3), 21% fewer errors, p < 0.001", "no difference shown …", or
-        "the pool hurt by …".
+        "the pool hurt by …"; with a single seed, that it did so in this one training.
     """
     result = duel.result
     size, p_value = f"{abs(result.difference) * 100:.1f} points", p_text(duel.p_corrected)
     if not duel.is_shown:
         points = f"{result.difference * 100:+.1f} points, {_points(result.low, result.high)}"
         return f"no difference shown ({points}; {p_value})"
+    once = "" if len(result.seed_differences) > 1 else "in this one training "
     if result.difference > 0:
         fewer = "" if math.isnan(result.error_reduction) else f", {result.error_reduction:.0%} fewer errors"
-        return f"the pool helped by {size} ({_points(result.low, result.high)}){fewer}, {p_value}"
+        return f"{once}the pool helped by {size} ({_points(result.low, result.high)}){fewer}, {p_value}"
     more = "" if math.isnan(result.error_reduction) else f", {-result.error_reduction:.0%} more errors"
-    return f"the pool hurt by {size} ({_points(-result.high, -result.low)}){more}, {p_value}"
+    return f"{once}the pool hurt by {size} ({_points(-result.high, -result.low)}){more}, {p_value}"
 
 
 def standing_sentences(standing: Standing) -> list[str]:
