@@ -364,6 +364,14 @@ def evaluate(
         f"{found['test_accuracy']:.1%}  (95 %: {found['test_low']:.1%} to {found['test_high']:.1%})",
     )
     table.add_row("balanced accuracy", f"{found['balanced_accuracy']:.1%}")
+    trust = found["trust"]
+    table.add_row("calibration error", f"{trust['calibration_error']:.1%}")
+    table.add_row("Brier score", f"{trust['brier_score']:.3f}")
+    for sets in trust["sets"]:
+        kept = f"{sets['kept']:.1%} kept, {sets['mean_size']:.2f} classes a set"
+        if sets["held_out"] < sets["needed"]:
+            kept = f"all classes: {sets['held_out']} images were held out, {sets['needed']} needed"
+        table.add_row(f"sets that promise {sets['promised']:.0%}", kept)
     table.add_row("test images", f"{found['test_images']:,}")
     _out.print(table)
 

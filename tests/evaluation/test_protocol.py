@@ -18,9 +18,7 @@ TINY = {"labels_per_class": 5, "steps": 4}
 
 
 def weights_of(found):
-    return {
-        path.parent.name: load_file(path) for path in sorted((found.folder / "models").glob("*/model.safetensors"))
-    }
+    return {path.parent.name: load_file(path) for path in sorted((found.folder / "models").glob("*/model.safetensors"))}
 
 
 def test_other_test_images_leave_every_trained_weight_as_it_is(tmp_path):

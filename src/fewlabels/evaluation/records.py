@@ -12,6 +12,9 @@ import numpy as np
 from fewlabels.evaluation.run import Run
 from fewlabels.evaluation.standings import LABELS_ALONE, Group, groups_of
 from fewlabels.evaluation.verdicts import caveat, duel_sentence, headline, pool_sentence
+from fewlabels.storage.errors import InputError, nearest
+
+_FRAMES = ("runs", "tests", "history")
 
 
 @dataclass
@@ -71,9 +74,9 @@ class Comparison:
                 sentences.append(note)
         return sentences
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return runs, paired tests and verdicts as JSON has them; NaN becomes None."""
-        duels = [
+    def paired_tests(self) -> list[dict[str, Any]]:
+        """Return one row for each pair of methods with the same labels: difference, interval, p-values, effect sizes."""
+        return [
             {
                 "labels_per_class": group.labels_per_class,
                 "method": duel.method,
@@ -93,13 +96,48 @@ class Comparison:
             for standing in group.standings
             for duel in standing.duels
         ]
+
+    def to_frame(self, what: str = "runs") -> Any:
+        """Return the results as a pandas DataFrame.
+
+        Parameters
+        ----------
+        what : {"runs", "tests", "history"}
+            A row each run, each pair of methods, or each progress event of a run.
+
+        Returns
+        -------
+        pandas.DataFrame
+
+        Raises
+        ------
+        InputError
+            If pandas is not installed, or `what` is something else.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise InputError("a DataFrame needs pandas; install it with: pip install pandas") from error
+        if what == "runs":
+            return pandas.DataFrame([{**run.row(), **run.trust_row()} for run in self.runs])
+        if what == "tests":
+            return pandas.DataFrame(self.paired_tests())
+        if what == "history":
+            keys = ("method", "labels_per_class", "seed")
+            return pandas.DataFrame(
+                [{**{key: getattr(run, key) for key in keys}, **event} for run in self.runs for event in run.history]
+            )
+        raise InputError(f"what={what!r} is none of {', '.join(_FRAMES)}{nearest(str(what), _FRAMES)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return runs, paired tests and verdicts as JSON has them; NaN becomes None."""
         found: dict[str, Any] = plain(
             {
                 "source": self.config.get("source"),
                 "classes": list(self.class_names),
                 "verdicts": [sentence.strip() for sentence in self.verdicts()],
                 "runs": [run.to_dict() for run in self.runs],
-                "paired_tests": duels,
+                "paired_tests": self.paired_tests(),
             }
         )
         return found

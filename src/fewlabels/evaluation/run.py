@@ -153,6 +153,15 @@ class Run:
             "parameters": self.parameters,
         }
 
+    def trust_row(self) -> dict[str, Any]:
+        """Return balanced accuracy, calibration error and Brier score, for a table."""
+        trust = self.trust
+        return {
+            "balanced_accuracy": self.balanced_accuracy,
+            "calibration_error": math.nan if trust is None else trust.calibration_error,
+            "brier_score": math.nan if trust is None else trust.brier_score,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Return the row and all that fits in JSON beside it; images and probabilities are left out."""
         return self.row() | {
