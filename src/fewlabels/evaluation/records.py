@@ -75,7 +75,7 @@ class Comparison:
         return sentences
 
     def paired_tests(self) -> list[dict[str, Any]]:
-        """Return one row for each pair of methods with the same labels: difference, interval, p-values, effect sizes."""
+        """Return one row for each pair of methods with the same labels: difference, interval, p-values, effects."""
         return [
             {
                 "labels_per_class": group.labels_per_class,
