@@ -74,7 +74,7 @@ def test_test_images_are_first_read_when_the_model_is_final(tmp_path, monkeypatc
 def test_what_differs_from_seed_to_seed_is_what_was_asked_for(vary, labels, weights, order, tmp_path, monkeypatch):
     seen = []
 
-    def record(method, data, observer):
+    def record(method, data, observer, *_):
         def of(value):
             return method.random_state if value is None else value
 
@@ -95,7 +95,7 @@ def test_what_differs_from_seed_to_seed_is_what_was_asked_for(vary, labels, weig
 def test_fewer_labels_are_among_the_more(tmp_path, monkeypatch):
     drawn = {}
 
-    def record(method, data, observer):
+    def record(method, data, observer, *_):
         drawn[method.random_state, data.labels_per_class] = set(data.labeled.rows.tolist())
         method.fit(data.labeled, data.labels, observer=observer)
 

@@ -73,3 +73,13 @@ def test_prediction_sets_are_measured_and_too_few_images_are_told():
     assert [one.is_enough for one in few] == [True, False, False]
     assert few[1].mean_size == 2
     assert few[1].kept == 1
+
+
+def test_figures_come_back_from_json():
+    import json
+
+    from fewlabels.evaluation.trust import Trust
+
+    probabilities, labels = binary(200)
+    found = measure_trust(probabilities, labels, np.sort(1 - probabilities[np.arange(30), labels[:30]]))
+    assert Trust.from_dict(json.loads(json.dumps(found.to_dict()))) == found

@@ -177,10 +177,12 @@ def compare(
         "settings": {},
         **environment(device),
         "data": {},
-        "check": check_dataset(first).to_dict() if check else None,
+        "check": None,
     }
     folder = RunFolder(out, first.name, overwrite=overwrite, resume=resume)
     finished = folder.finished(config) if resume else {}
+    if check and config["check"] is None:
+        config["check"] = check_dataset(first).to_dict()
     comparison = Comparison(class_names=first.class_names, config=config, folder=folder.path)
     plan = [(seed, size, name) for seed in seed_list for size in sizes for name in names]
     drawn: tuple[Any, ImageDataset] | None = None

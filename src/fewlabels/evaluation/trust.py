@@ -116,6 +116,16 @@ class Trust:
         """Return all figures as plain values."""
         return asdict(self)
 
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> Trust:
+        """Return what `to_dict` gave, or JSON made of it."""
+        parts = {
+            "bins": tuple(ReliabilityBin(**one) for one in values["bins"]),
+            "selective": tuple((float(share), float(accuracy)) for share, accuracy in values["selective"]),
+            "sets": tuple(PredictionSets(**one) for one in values["sets"]),
+        }
+        return Trust(**{**values, **parts})
+
 
 def measure_trust(
     probabilities: NDArray[np.float64],
