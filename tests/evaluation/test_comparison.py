@@ -110,9 +110,9 @@ def test_all_methods_of_a_seed_see_the_same_labels(monkeypatch, tmp_path):
     seen = []
     fit = comparison_module._fit
 
-    def spy(method, data, observer):
+    def spy(method, data, observer, *more):
         seen.append((type(method).__name__, data.labeled.rows.tolist()))
-        fit(method, data, observer)
+        fit(method, data, observer, *more)
 
     monkeypatch.setattr(comparison_module, "_fit", spy)
     compare(
