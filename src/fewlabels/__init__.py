@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fewlabels.checks import check_dataset
     from fewlabels.data import ImageDataset, list_datasets, load_dataset
     from fewlabels.methods import (
         METHODS,
@@ -54,6 +55,7 @@ _HOMES = {
     "ImageDataset": "data",
     "list_datasets": "data",
     "load_dataset": "data",
+    "check_dataset": "checks",
     "compare": "report",
     "METHODS": "methods",
     "UDA": "methods",
@@ -117,6 +119,7 @@ __all__ = [
     "TrainingWarning",
     "TwoStepAutoencoder",
     "VICReg",
+    "check_dataset",
     "compare",
     "list_datasets",
     "load",

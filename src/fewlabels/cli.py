@@ -89,6 +89,9 @@ def compare(
         typer.Option(help="Labels of each class to learn from, the rest joins the pool; several: 10,50,500."),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Repeat with so many draws of labels and initial weights.", min=1)] = 1,
+    vary: Annotated[
+        str, typer.Option(help="What differs from seed to seed: some of labels,weights,order.")
+    ] = "labels,weights,order",
     steps: Steps = None,
     epochs: Epochs = None,
     budget: Budget = None,
@@ -104,6 +107,7 @@ def compare(
     checkpoint_every: CheckpointEvery = 60.0,
     strict: Strict = False,
     settings: Set = None,
+    check: Annotated[bool, typer.Option(help="Look for leaks and traps in the data first.")] = True,
     quiet: Quiet = False,
 ) -> None:
     """Train several methods on the same images and say which is best, and how surely.
@@ -128,6 +132,7 @@ def compare(
             methods=None if methods is None else _split(methods),
             labels_per_class=None if labels_per_class is None else [_whole(n) for n in _split(labels_per_class)],
             seeds=seeds,
+            vary=_split(vary),
             steps=steps,
             epochs=epochs,
             budget=budget,
@@ -140,6 +145,7 @@ def compare(
             resume=resume,
             checkpoint_every=checkpoint_every,
             strict=strict,
+            check=check,
             settings=_parse_settings(settings),
             observer=bar,
             progress=not quiet,
@@ -148,6 +154,54 @@ def compare(
         if bar is not None:
             bar.stop()
     _show_comparison(comparison)
+
+
+@app.command()
+def check(
+    source: Source = "digits",
+    labels_per_class: Annotated[
+        int | None, typer.Option(help="Labels of each class to learn from, the rest joins the pool.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the labels drawn.")] = 0,
+    image_size: ImageSize = None,
+    test_per_class: TestPerClass = None,
+    fold: Fold = None,
+    near: Annotated[bool, typer.Option(help="Search for near duplicates as well, which takes longest.")] = True,
+    strict: Strict = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look for leaks and traps in a data set before anything is trained: exit code 1 where there are some.
+
+    Copies and near duplicates between the labeled, validation, test and pool images, copies with different labels,
+    classes without an image, parts that look as if they came from elsewhere or were stretched.
+
+    **Examples**
+
+    `fewlabels check my-photos`
+
+    `fewlabels check my-photos --labels-per-class 20 --json`
+    """
+    from fewlabels.checks import check_dataset
+    from fewlabels.data import load_dataset
+
+    data = load_dataset(
+        source,
+        image_size=image_size,
+        labels_per_class=labels_per_class,
+        test_per_class=test_per_class,
+        random_state=seed,
+        fold=fold,
+        strict=strict,
+        progress=not (quiet or as_json),
+    )
+    found = check_dataset(data, near=near)
+    if as_json:
+        print(json.dumps(found.to_dict()))
+    else:
+        _show_check(found, data)
+    if found.problems:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -310,6 +364,14 @@ def evaluate(
         f"{found['test_accuracy']:.1%}  (95 %: {found['test_low']:.1%} to {found['test_high']:.1%})",
     )
     table.add_row("balanced accuracy", f"{found['balanced_accuracy']:.1%}")
+    trust = found["trust"]
+    table.add_row("calibration error", f"{trust['calibration_error']:.1%}")
+    table.add_row("Brier score", f"{trust['brier_score']:.3f}")
+    for sets in trust["sets"]:
+        kept = f"{sets['kept']:.1%} kept, {sets['mean_size']:.2f} classes a set"
+        if sets["held_out"] < sets["needed"]:
+            kept = f"all classes: {sets['held_out']} images were held out, {sets['needed']} needed"
+        table.add_row(f"sets that promise {sets['promised']:.0%}", kept)
     table.add_row("test images", f"{found['test_images']:,}")
     _out.print(table)
 
@@ -406,9 +468,28 @@ def _show_dataset(data: Any) -> None:
         _err.print(visible(line), style="yellow", highlight=False, markup=False)
 
 
+def _show_check(found: Any, data: Any) -> None:
+    _show_dataset(data)
+    parts = ", ".join(f"{count:,} {name}" for name, count in found.images.items())
+    _out.print(f"{data.source}: {parts} images looked at in {found.seconds:.0f} s", highlight=False)
+    for finding in found.findings:
+        style = {"leak": "bold red", "trap": "yellow"}.get(finding.severity, "dim")
+        _out.print(f"{finding.severity}: ", style=style, end="")
+        _out.print(f"{finding.text}.", highlight=False, markup=False)
+        for pair in finding.examples:
+            _out.print("    " + " = ".join(pair), style="dim", highlight=False, markup=False)
+    for sentence in found.measured:
+        _out.print(f"fine: {sentence}.", style="dim", highlight=False)
+    if not found.problems:
+        _out.print("no leak and no trap found", style="bold", highlight=False)
+
+
 def _show_comparison(comparison: Any) -> None:
     rows = comparison.table()
     sizes = {row["labels_per_class"] for row in rows}
+    for finding in (comparison.config.get("check") or {}).get("findings", ()):
+        if finding["severity"] != "note":
+            _out.print(f"{finding['severity']}: {finding['text']}.", style="yellow", highlight=False, markup=False)
     columns: dict[str, list[str]] = {"method": [row["method"] for row in rows]}
     if len(sizes) > 1:
         columns["labels"] = ["all" if row["labels_per_class"] is None else str(row["labels_per_class"]) for row in rows]

@@ -110,9 +110,9 @@ def test_all_methods_of_a_seed_see_the_same_labels(monkeypatch, tmp_path):
     seen = []
     fit = comparison_module._fit
 
-    def spy(method, data, observer):
+    def spy(method, data, observer, *more):
         seen.append((type(method).__name__, data.labeled.rows.tolist()))
-        fit(method, data, observer)
+        fit(method, data, observer, *more)
 
     monkeypatch.setattr(comparison_module, "_fit", spy)
     compare(
@@ -260,3 +260,14 @@ def test_all_stands_for_every_method_and_nothing_for_the_basic_four():
     assert comparison._methods(["all"]) == list(METHODS)
     assert comparison._methods(None) == list(BASIC_METHODS)
     assert comparison._methods(["FixMatch", "fixmatch", "fix-match"]) == ["fix-match"]
+
+
+def test_results_are_data_frames_on_request(found):
+    runs, tests, history = (found.to_frame(what) for what in ("runs", "tests", "history"))
+    assert runs["test_accuracy"].tolist() == [run.test_accuracy for run in found.runs]
+    assert {"brier_score", "calibration_error", "balanced_accuracy"} <= set(runs.columns)
+    assert tests[["method", "other"]].values.tolist()[0] == ["self-training", "supervised"]
+    assert len(history) == sum(len(run.history) for run in found.runs)
+    assert history.groupby("method")["seconds"].max().gt(0).all()
+    with pytest.raises(InputError, match="did you mean 'runs'"):
+        found.to_frame("run")

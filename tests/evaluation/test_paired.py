@@ -87,3 +87,19 @@ def test_holm_corrects_as_in_the_textbook():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_effect_sizes_of_the_approval_ratings():
+    # Agresti's table: 86 turned to approval, 150 away from it, of 1,600 people.
+    found = mcnemar_test(*answers(794, 150, 86, 570))
+    assert found.cohens_g == pytest.approx(86 / 236 - 0.5)
+    assert found.error_reduction == pytest.approx((656 - 720) / 656)
+    assert np.isnan(found.cohens_d)
+
+
+def test_the_effect_size_over_seeds_is_that_of_students_sleep_data():
+    # Cohen's d of the paired differences is 1.2846 (mean 1.58 by a standard deviation of 1.23).
+    gains = [12, 24, 13, 13, 0, 10, 18, 8, 46, 14]
+    pairs = [answers(100, 0, gain, 200 - gain) for gain in gains]
+    found = compare_over_seeds([a for a, _ in pairs], [b for _, b in pairs])
+    assert found.cohens_d == pytest.approx(1.2846, abs=1e-4)

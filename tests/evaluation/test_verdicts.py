@@ -9,7 +9,7 @@ import pytest
 from fewlabels.evaluation import Comparison, Run
 from fewlabels.evaluation.intervals import wilson_interval
 from fewlabels.evaluation.standings import groups_of
-from fewlabels.evaluation.verdicts import caveat, duel_sentence, headline, standing_sentences
+from fewlabels.evaluation.verdicts import caveat, duel_sentence, headline, pool_sentence, standing_sentences
 
 N = 1000
 
@@ -103,3 +103,35 @@ def test_a_comparison_is_json_without_nan():
     found = json.loads(text)
     assert found["runs"][0]["validation_accuracy"] is None
     assert found["paired_tests"][0]["difference"] == pytest.approx(0.05)
+
+
+def test_the_pool_helped_hurt_or_neither_in_plain_words():
+    seeds = range(3)
+    runs = [
+        run(method, right + 10 * seed, seed=seed)
+        for seed in seeds
+        for method, right in (("supervised", 700), ("uda", 760), ("vat", 640), ("pi-model", 701))
+    ]
+    found = group(*runs)
+    sentences = {name: pool_sentence(found.pool_duel(name)) for name in ("uda", "vat", "pi-model")}
+    assert sentences["uda"].startswith("the pool helped by 6.0 points (6.0 to 6.0), 21% fewer errors, p < 0.001")
+    assert sentences["vat"].startswith("the pool hurt by 6.0 points (6.0 to 6.0), 21% more errors, p < 0.001")
+    assert sentences["pi-model"].startswith("no difference shown (+0.1 points, 0.1 to 0.1;")
+    assert found.pool_duel("supervised") is None
+    told = Comparison(("x", "y"), {}, runs).verdicts()
+    assert f"  uda: {sentences['uda']}" in told
+
+
+def test_the_verdict_on_a_pool_does_not_depend_on_the_order_of_the_methods():
+    forth = group(run("supervised", 700), run("uda", 760)).pool_duel("uda")
+    back = group(run("uda", 760), run("supervised", 700)).pool_duel("uda")
+    assert pool_sentence(forth) == pool_sentence(back)
+    assert pool_sentence(forth).startswith("in this one training the pool helped by 6.0 points (4.5 to 7.5)")
+
+
+def test_without_a_pool_nothing_is_said_of_it():
+    config = {"data": {"all": {"pool": 0}}}
+    runs = [run("supervised", 700), run("uda", 760), run("vat", 640)]
+    told = Comparison(("x", "y"), config, runs).verdicts()
+    assert not [sentence for sentence in told if "pool" in sentence]
+    assert [sentence for sentence in told if sentence.startswith("  uda: beats supervised by 6.0 points")]

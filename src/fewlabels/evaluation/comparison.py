@@ -8,8 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from fewlabels.checks import check_dataset
 from fewlabels.data import ImageDataset, load_dataset
-from fewlabels.evaluation.conditions import environment, repeat_command
+from fewlabels.evaluation.conditions import VARIED, environment, repeat_command
 from fewlabels.evaluation.measure import measure
 from fewlabels.evaluation.records import Comparison
 from fewlabels.evaluation.run_folder import RunFolder, check_out, name_of
@@ -28,6 +29,7 @@ def compare(
     methods: Sequence[str] | str | None = None,
     labels_per_class: int | Sequence[int] | None = None,
     seeds: int | Sequence[int] = 1,
+    vary: Sequence[str] | str = VARIED,
     steps: int | None = None,
     epochs: float | None = None,
     budget: str | float | None = None,
@@ -43,13 +45,16 @@ def compare(
     observer: Observer | None = None,
     cache_dir: str | Path | None = None,
     strict: bool = False,
+    check: bool = True,
     progress: bool = False,
     on_finished: Callable[[Comparison], None] | None = None,
 ) -> Comparison:
     """Train several methods on the same images and labels and find out which is best, and how surely.
 
     For each seed and number of labels the data are drawn once, each method is fitted with that seed, and the
-    test images are classified once. Every finished run is on disk before the next begins.
+    test images are classified once. Methods are paired: with the same seed they see the same labels, and their initial
+    weights and order follow from the same numbers. For one seed, fewer labels are among the more. Every finished run
+    is on disk before the next begins.
 
     Parameters
     ----------
@@ -61,12 +66,18 @@ def compare(
         Labels of each class to learn from; several numbers are compared one by one.
     seeds : int or sequence of int
         How many draws of labels and initial weights (an int: seeds 0, 1, …), or which.
+    vary : sequence of str
+        What differs from seed to seed, of "labels" (which are drawn, and which of them are held out), "weights" (the
+        initial ones) and "order" (of the images, their views, dropout); the rest stays as in the first seed.
     steps, epochs, budget : optional
         Length of the training, at most one of them; see `SemiSupervisedClassifier`.
     image_size, test_per_class, fold, cache_dir, strict, progress
         See `load_dataset`.
     preset : {"default", "notebook"}
         Of every method.
+    check : bool
+        Look for leaks and traps in the first draw of the data before anything is trained, see
+        `fewlabels.check_dataset`; what is found stands in `config["check"]` and on top of the report.
     out : str or Path, optional
         Folder for everything; `./runs/<data set>-<date>-<time>` when not given.
     overwrite : bool
@@ -107,7 +118,7 @@ def compare(
     ['results.csv', 'results.json']
     """
     names = _methods(methods)
-    sizes, seed_list = _label_counts(labels_per_class), _seeds(seeds)
+    sizes, seed_list, varied = _label_counts(labels_per_class), _seeds(seeds), _varied(vary)
     given = {
         name: value
         for name, value in {"preset": preset, "steps": steps, "epochs": epochs, "budget": budget}.items()
@@ -146,6 +157,7 @@ def compare(
         "methods": names,
         "labels_per_class": None if sizes == [None] else sizes,
         "seeds": seed_list,
+        "vary": varied,
         "steps": steps,
         "epochs": epochs,
         "budget": budget,
@@ -155,6 +167,7 @@ def compare(
         "fold": fold,
         "settings": extra,
         "strict": strict,
+        "check": check,
     }
     device = str(choose_device(str(extra.get("device", "auto"))))
     config: dict[str, Any] = {
@@ -164,9 +177,12 @@ def compare(
         "settings": {},
         **environment(device),
         "data": {},
+        "check": None,
     }
     folder = RunFolder(out, first.name, overwrite=overwrite, resume=resume)
     finished = folder.finished(config) if resume else {}
+    if check and config["check"] is None:
+        config["check"] = check_dataset(first).to_dict()
     comparison = Comparison(class_names=first.class_names, config=config, folder=folder.path)
     plan = [(seed, size, name) for seed in seed_list for size in sizes for name in names]
     drawn: tuple[Any, ImageDataset] | None = None
@@ -181,15 +197,16 @@ def compare(
     try:
         with signals:
             for number, (seed, size, name) in enumerate(plan, 1):
-                if drawn is None or drawn[0] != (seed, size):
-                    drawn = ((seed, size), draw(size, seed))
+                states = _states(seed, seed_list[0], varied)
+                if drawn is None or drawn[0] != (states["random_state"], size):
+                    drawn = ((states["random_state"], size), draw(size, states["random_state"]))
                 data = drawn[1]
                 labels = data.labels_per_class
                 if (before := finished.get(name_of(name, labels, seed))) is not None:
                     comparison.runs.append(before)
                     continue
-                config["data"][_draw_name(labels, seed)] = data.summary()
-                method = make_method(name, random_state=seed, **given, **_own(name, extra))
+                config["data"][_draw_name(labels, states["random_state"])] = data.summary()
+                method = make_method(name, **states, **given, **_own(name, extra))
                 facts = {
                     "method": name,
                     "labels_per_class": labels,
@@ -289,6 +306,23 @@ def _seeds(seeds: int | Sequence[int]) -> list[int]:
     return list(dict.fromkeys(int(seed) for seed in chosen))
 
 
+def _varied(vary: Sequence[str] | str) -> list[str]:
+    chosen = [vary] if isinstance(vary, str) else list(vary)
+    for name in chosen:
+        if name not in VARIED:
+            raise InputError(f"vary={name!r} is none of {', '.join(VARIED)}{nearest(str(name), VARIED)}")
+    if not chosen:
+        raise InputError(f"nothing is to vary from seed to seed; give some of {', '.join(VARIED)}")
+    return [name for name in VARIED if name in chosen]
+
+
+def _states(seed: int, first: int, varied: list[str]) -> dict[str, Any]:
+    """Return what a method's randomness follows from: one number where all of it varies together."""
+    labels, weights, order = (seed if name in varied else first for name in VARIED)
+    apart = {"weights_seed": weights, "order_seed": order} if {weights, order} != {labels} else {}
+    return {"random_state": labels, **apart}
+
+
 def _own(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     known = {field.name for field in fields(METHODS[name])}
     return {setting: value for setting, value in settings.items() if setting in known}
@@ -299,8 +333,9 @@ def _check_settings(names: list[str], given: dict[str, Any], extra: dict[str, An
     for setting in extra:
         if setting not in known:
             raise InputError(f"none of {', '.join(names)} has a setting {setting!r}{nearest(setting, known)}")
-        if setting in given or setting in ("random_state", "steps", "epochs", "budget", "preset"):
-            option = "seeds" if setting == "random_state" else setting
+        seeds = {"random_state": "seeds", "weights_seed": "seeds and vary", "order_seed": "seeds and vary"}
+        if setting in given or setting in seeds or setting in ("steps", "epochs", "budget", "preset"):
+            option = seeds.get(setting, setting)
             raise InputError(f"{setting!r} is no extra setting; give {option} itself")
     for name in names:
         make_method(name, **given, **_own(name, extra)).check_settings()

@@ -14,6 +14,8 @@ import torch
 
 from fewlabels import __version__
 
+# What may differ from seed to seed.
+VARIED = ("labels", "weights", "order")
 # Arguments of `compare` that the command line has as an option of the same name.
 _OPTIONS = ("steps", "epochs", "budget", "image_size", "test_per_class", "fold")
 
@@ -54,6 +56,8 @@ def repeat_command(arguments: dict[str, Any]) -> str:
     if arguments.get("labels_per_class"):
         words += ["--labels-per-class", ",".join(str(number) for number in arguments["labels_per_class"])]
     words += ["--seeds", str(len(seeds))]
+    if "vary" in arguments and len(arguments["vary"]) < len(VARIED):
+        words += ["--vary", ",".join(arguments["vary"])]
     for name in _OPTIONS:
         if arguments.get(name) is not None:
             words += [f"--{name.replace('_', '-')}", str(arguments[name])]
@@ -63,13 +67,15 @@ def repeat_command(arguments: dict[str, Any]) -> str:
         words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
     if arguments.get("strict"):
         words.append("--strict")
+    if not arguments.get("check", True):
+        words.append("--no-check")
     return shlex.join(words)
 
 
 def _python_call(arguments: dict[str, Any]) -> str:
     source = arguments["source"]
     first = repr(str(source)) if isinstance(source, str | Path) else "data"
-    defaults = {"preset": "default", "strict": False}
+    defaults = {"preset": "default", "strict": False, "check": True, "vary": list(VARIED)}
     named = [
         f"{name}={value!r}"
         for name, value in arguments.items()

@@ -16,7 +16,9 @@ from fewlabels.evaluation.metrics import (
     pseudo_label_quality,
 )
 from fewlabels.evaluation.run import Mistake, Reconstructions, Run
+from fewlabels.evaluation.trust import measure_trust
 from fewlabels.methods import SemiSupervisedClassifier
+from fewlabels.methods.choices import choices
 from fewlabels.methods.findings import findings
 
 _SHOWN_MISTAKES = 12
@@ -61,10 +63,33 @@ def measure(
         history=list(method.history_),
         rounds=_rounds(method, data.diagnostics.pool_labels, columns),
         stage_steps=dict(method.stage_steps_),
+        trust=measure_trust(probabilities, data.test_labels, method.conformal_scores_),
+        weights=_weights(method, data, right / len(guesses)),
+        choices=choices(method),
         findings=findings(method, [data.class_names[column] for column in columns]),
         mistakes=_mistakes(probabilities, data),
         reconstructions=_reconstructions(method, data),
     )
+
+
+def _weights(method: SemiSupervisedClassifier, data: ImageDataset, test_accuracy: float) -> list[dict[str, Any]]:
+    kept = method.kept_weights_
+    used = method.used_weights_
+    found = []
+    for name, one in kept.items():
+        # Weights that are the same under two names classify the test images once.
+        same = one is kept[used]
+        guesses = None if same else method.with_weights(name).predict(data.test)
+        found.append(
+            {
+                "name": name,
+                "step": one.step,
+                "validation_accuracy": one.validation_accuracy,
+                "test_accuracy": test_accuracy if guesses is None else accuracy(data.test_labels, guesses),
+                "used": name == used,
+            }
+        )
+    return found
 
 
 def _rounds(

@@ -11,6 +11,7 @@ from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
 
 from fewlabels.data import ImageDataset
 from fewlabels.evaluation.intervals import wilson_interval
+from fewlabels.evaluation.trust import measure_trust
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.storage.errors import InputError
 
@@ -103,7 +104,8 @@ def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict
     Returns
     -------
     dict
-        `test_accuracy`, `test_low`, `test_high` (95 % interval), `balanced_accuracy`, `test_images`.
+        `test_accuracy`, `test_low`, `test_high` (95 % interval), `balanced_accuracy`, `test_images`, and `trust`,
+        the figures of `fewlabels.evaluation.trust.Trust`.
 
     Raises
     ------
@@ -111,7 +113,8 @@ def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict
         If the model's classes are not among the data set's, or its images have another shape.
     """
     columns = _columns(method, data.class_names)
-    guesses = class_probabilities(method, data.test, columns, len(data.class_names)).argmax(1)
+    probabilities = class_probabilities(method, data.test, columns, len(data.class_names))
+    guesses = probabilities.argmax(1)
     right = int((guesses == data.test_labels).sum())
     low, high = wilson_interval(right, len(guesses))
     return {
@@ -120,6 +123,7 @@ def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict
         "test_high": high,
         "balanced_accuracy": balanced_accuracy(data.test_labels, guesses),
         "test_images": len(guesses),
+        "trust": measure_trust(probabilities, data.test_labels, method.conformal_scores_).to_dict(),
     }
 
 

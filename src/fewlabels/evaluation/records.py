@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 
 from fewlabels.evaluation.run import Run
-from fewlabels.evaluation.standings import Group, groups_of
-from fewlabels.evaluation.verdicts import caveat, duel_sentence, headline
+from fewlabels.evaluation.standings import LABELS_ALONE, Group, groups_of
+from fewlabels.evaluation.verdicts import caveat, duel_sentence, headline, pool_sentence
+from fewlabels.storage.errors import InputError, nearest
+
+_FRAMES = ("runs", "tests", "history")
 
 
 @dataclass
@@ -40,27 +43,40 @@ class Comparison:
         """The runs by number of labels, with paired tests between the methods."""
         return groups_of(self.runs)
 
+    @property
+    def has_pool(self) -> bool:
+        """Whether there were images without labels to learn from; taken to be so where the data are not described."""
+        sizes = [part["pool"] for part in (self.config.get("data") or {}).values()]
+        return not sizes or any(sizes)
+
     def table(self) -> list[dict[str, Any]]:
         """Return one row a run: the columns of `results.csv`."""
         return [run.row() for run in self.runs]
 
     def verdicts(self) -> list[str]:
-        """Return the answer in sentences: which method is best, and how each does against the first."""
+        """Return the answer in sentences: which method is best, and whether the pool helped each.
+
+        Where the labels alone (`supervised`) are not among the methods, each is set against the first.
+        """
         sentences = []
         for group in self.groups:
             sentences.append(headline(group))
             reference = group.standings[0].method
-            for standing in group.standings[1:]:
-                for duel in standing.duels:
-                    if duel.other == reference and len(group.standings) > 2:
-                        sentences.append(f"  {standing.method}: {duel_sentence(duel)}")
+            alone = self.has_pool and any(standing.method == LABELS_ALONE for standing in group.standings)
+            for standing in group.standings:
+                if alone and (duel := group.pool_duel(standing.method)) is not None:
+                    sentences.append(f"  {standing.method}: {pool_sentence(duel)}")
+                elif not alone and len(group.standings) > 2:
+                    sentences += [
+                        f"  {standing.method}: {duel_sentence(d)}" for d in standing.duels if d.other == reference
+                    ]
             if (note := caveat(group)) and note not in sentences:
                 sentences.append(note)
         return sentences
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return runs, paired tests and verdicts as JSON has them; NaN becomes None."""
-        duels = [
+    def paired_tests(self) -> list[dict[str, Any]]:
+        """Return one row for each pair of methods with the same labels: difference, interval, p-values, effects."""
+        return [
             {
                 "labels_per_class": group.labels_per_class,
                 "method": duel.method,
@@ -72,18 +88,56 @@ class Comparison:
                 "p_value_holm": duel.p_corrected,
                 "image_p_value": duel.result.image_p_value,
                 "seed_differences": list(duel.result.seed_differences),
+                "error_reduction": duel.result.error_reduction,
+                "cohens_g": duel.result.cohens_g,
+                "cohens_d": duel.result.cohens_d,
             }
             for group in self.groups
             for standing in group.standings
             for duel in standing.duels
         ]
+
+    def to_frame(self, what: str = "runs") -> Any:
+        """Return the results as a pandas DataFrame.
+
+        Parameters
+        ----------
+        what : {"runs", "tests", "history"}
+            A row each run, each pair of methods, or each progress event of a run.
+
+        Returns
+        -------
+        pandas.DataFrame
+
+        Raises
+        ------
+        InputError
+            If pandas is not installed, or `what` is something else.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise InputError("a DataFrame needs pandas; install it with: pip install pandas") from error
+        if what == "runs":
+            return pandas.DataFrame([{**run.row(), **run.trust_row()} for run in self.runs])
+        if what == "tests":
+            return pandas.DataFrame(self.paired_tests())
+        if what == "history":
+            keys = ("method", "labels_per_class", "seed")
+            return pandas.DataFrame(
+                [{**{key: getattr(run, key) for key in keys}, **event} for run in self.runs for event in run.history]
+            )
+        raise InputError(f"what={what!r} is none of {', '.join(_FRAMES)}{nearest(str(what), _FRAMES)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return runs, paired tests and verdicts as JSON has them; NaN becomes None."""
         found: dict[str, Any] = plain(
             {
                 "source": self.config.get("source"),
                 "classes": list(self.class_names),
                 "verdicts": [sentence.strip() for sentence in self.verdicts()],
                 "runs": [run.to_dict() for run in self.runs],
-                "paired_tests": duels,
+                "paired_tests": self.paired_tests(),
             }
         )
         return found

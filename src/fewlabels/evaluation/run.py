@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fewlabels.evaluation.trust import Trust
+
 
 @dataclass(frozen=True)
 class Mistake:
@@ -84,6 +86,13 @@ class Run:
         Mean of the test accuracies of the classes.
     test_probabilities : ndarray of shape (n_test, n_classes)
     test_labels : ndarray of shape (n_test,)
+    trust : Trust or None
+        How far the probabilities of the test images can be trusted.
+    weights : list of dict
+        The weights that the training left: `name`, `step`, `validation_accuracy`, `test_accuracy`, `used`. Which are
+        used was fixed before any of them met a test image.
+    choices : list of dict
+        What the fit chose and what each choice looked at, see `fewlabels.methods.choices`.
     findings : list of str
         What the fit found out about its pool, see `fewlabels.methods.findings`.
     mistakes : list of Mistake
@@ -111,6 +120,9 @@ class Run:
     history: list[dict[str, Any]] = field(default_factory=list)
     rounds: list[dict[str, Any]] = field(default_factory=list)
     stage_steps: dict[str, int] = field(default_factory=dict)
+    trust: Trust | None = None
+    weights: list[dict[str, Any]] = field(default_factory=list)
+    choices: list[dict[str, str]] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
     reconstructions: Reconstructions | None = None
@@ -141,6 +153,15 @@ class Run:
             "parameters": self.parameters,
         }
 
+    def trust_row(self) -> dict[str, Any]:
+        """Return balanced accuracy, calibration error and Brier score, for a table."""
+        trust = self.trust
+        return {
+            "balanced_accuracy": self.balanced_accuracy,
+            "calibration_error": math.nan if trust is None else trust.calibration_error,
+            "brier_score": math.nan if trust is None else trust.brier_score,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Return the row and all that fits in JSON beside it; images and probabilities are left out."""
         return self.row() | {
@@ -148,6 +169,9 @@ class Run:
             "reconstruction_error": None if self.reconstructions is None else self.reconstructions.error,
             "stage_steps": self.stage_steps,
             "rounds": self.rounds,
+            "trust": None if self.trust is None else self.trust.to_dict(),
+            "weights": self.weights,
+            "choices": self.choices,
             "findings": self.findings,
             "mistakes": [
                 {"index": m.index, "truth": m.truth, "guess": m.guess, "confidence": m.confidence}

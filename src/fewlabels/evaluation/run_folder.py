@@ -111,6 +111,7 @@ class RunFolder:
                     "to go on, or --overwrite to begin anew"
                 )
         config["data"], config["settings"] = before["data"], before["settings"]
+        config["check"] = before.get("check")
         found = {path.stem: read_record(path) for path in sorted((self.path / "records").glob("*.json"))}
         runs = {name: run for name, run in found.items() if run is not None and (self.path / "models" / name).is_dir()}
         self._keep_events(set(runs))

@@ -14,6 +14,7 @@ import numpy as np
 
 from fewlabels.evaluation.records import plain
 from fewlabels.evaluation.run import Mistake, Reconstructions, Run
+from fewlabels.evaluation.trust import Trust
 from fewlabels.storage.atomic import write_bytes, write_json
 
 _APART = ("mistakes", "reconstructions")
@@ -27,6 +28,8 @@ def write_record(folder: Path, name: str, run: Run) -> None:
         value = getattr(run, field.name)
         if isinstance(value, np.ndarray):
             arrays[field.name] = value
+        elif field.name == "trust":
+            values[field.name] = None if run.trust is None else plain(run.trust.to_dict())
         elif field.name not in _APART:
             values[field.name] = plain(value)
     values["mistakes"] = [[m.index, m.truth, m.guess, m.confidence] for m in run.mistakes]
@@ -68,6 +71,10 @@ def read_record(path: Path) -> Run | None:
         if error is not None:
             originals, reconstructed = arrays.pop("originals"), arrays.pop("reconstructed")
             values["reconstructions"] = Reconstructions(originals, reconstructed, error)
+        if values.get("trust") is not None:
+            values["trust"] = Trust.from_dict(values["trust"])
+        for row in values.get("weights", ()):
+            row["validation_accuracy"] = math.nan if row["validation_accuracy"] is None else row["validation_accuracy"]
         for field in fields(Run):
             # JSON has no NaN.
             if field.type == "float" and values.get(field.name, 0.0) is None:

@@ -13,6 +13,8 @@ from fewlabels.evaluation.paired import PairedResult, compare_over_seeds, holm
 from fewlabels.evaluation.run import Run
 
 _LEVEL = 0.05
+# The method that learns from the labeled images and nothing else.
+LABELS_ALONE = "supervised"
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,10 @@ class Group:
         """The method of highest mean test accuracy."""
         return max(self.standings, key=lambda standing: standing.test_accuracy)
 
+    def pool_duel(self, method: str) -> Duel | None:
+        """Return the duel of a method that learns from the pool with the labels alone; None if there is none."""
+        return None if method == LABELS_ALONE else self.duel(method, LABELS_ALONE)
+
     def duel(self, method: str, other: str) -> Duel | None:
         """Return the duel of two methods, turned so that `method` comes first; None if they share no seed."""
         for standing in self.standings:
@@ -160,4 +166,18 @@ def _turned(result: PairedResult) -> PairedResult:
         low=-result.high,
         high=-result.low,
         seed_differences=tuple(-difference for difference in result.seed_differences),
+        error_reduction=turned_reduction(result.error_reduction),
+        cohens_g=-result.cohens_g,
+        cohens_d=-result.cohens_d,
     )
+
+
+def turned_reduction(reduction: float) -> float:
+    """Return the error reduction of A over B from that of B over A; NaN where B makes no mistake.
+
+    Examples
+    --------
+    >>> turned_reduction(0.5), turned_reduction(-1.0)
+    (-1.0, 0.5)
+    """
+    return math.nan if reduction == 1 else -reduction / (1 - reduction)

@@ -57,6 +57,33 @@ def duel_sentence(duel: Duel) -> str:
     return sentence + _seeds_say(duel)
 
 
+def pool_sentence(duel: Duel) -> str:
+    """Say whether the pool helped a method, hurt it, or neither is shown, against the labels alone.
+
+    Parameters
+    ----------
+    duel : Duel
+        Of the method with the one that learns from the labels alone, see `Group.pool_duel`.
+
+    Returns
+    -------
+    str
+        "the pool helped by 6.1 points (4.9 to 7.3), 21% fewer errors, p < 0.001", "no difference shown …", or
+        "the pool hurt by …"; with a single seed, that it did so in this one training.
+    """
+    result = duel.result
+    size, p_value = f"{abs(result.difference) * 100:.1f} points", p_text(duel.p_corrected)
+    if not duel.is_shown:
+        points = f"{result.difference * 100:+.1f} points, {_points(result.low, result.high)}"
+        return f"no difference shown ({points}; {p_value})"
+    once = "" if len(result.seed_differences) > 1 else "in this one training "
+    if result.difference > 0:
+        fewer = "" if math.isnan(result.error_reduction) else f", {result.error_reduction:.0%} fewer errors"
+        return f"{once}the pool helped by {size} ({_points(result.low, result.high)}){fewer}, {p_value}"
+    more = "" if math.isnan(result.error_reduction) else f", {-result.error_reduction:.0%} more errors"
+    return f"{once}the pool hurt by {size} ({_points(-result.high, -result.low)}){more}, {p_value}"
+
+
 def standing_sentences(standing: Standing) -> list[str]:
     """Say how a method stands against those before it, whether it overfits, and what its own figures show."""
     sentences = [duel_sentence(duel) for duel in standing.duels]
@@ -112,7 +139,10 @@ def caveat(group: Group) -> str | None:
         return None
     if seeds == 2:
         return "Two seeds: enough to see that results vary, too few to say how much; three or more tell."
-    return "One seed: other draws of labels and other initial weights may turn small differences around."
+    return (
+        "One seed: this is about these trained models. Other draws of labels and other initial weights may turn small "
+        "differences around; three seeds or more tell."
+    )
 
 
 def _points(low: float, high: float) -> str:

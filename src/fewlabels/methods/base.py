@@ -29,14 +29,15 @@ from fewlabels.methods.ranges import check_not_below_zero, check_whole, check_wi
 from fewlabels.methods.samples import is_images, read_images, read_pool_vectors
 from fewlabels.methods.session import Session, TrainingSet
 from fewlabels.methods.targets import Targets, held_out_rows, read_targets
+from fewlabels.methods.weight_sets import finish_weights, use_weights
 from fewlabels.nets import Classifier, build_classifier
-from fewlabels.nets.output import OutputLinear
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.training.batches import Batch, Rows
 from fewlabels.training.budget import read_budget
-from fewlabels.training.calibration import best_temperature
 from fewlabels.training.checkpoint import EVERY, Checkpoints
+from fewlabels.training.conformal import conformal_sets, conformal_threshold
 from fewlabels.training.device import choose_device, deterministic_algorithms
+from fewlabels.training.kept import AVERAGE, BEST, LAST
 from fewlabels.training.memory import ran_out_of_memory, reused_memory
 from fewlabels.training.monitor import Monitor, Observer
 from fewlabels.training.progress import ProgressBar
@@ -116,6 +117,11 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         Keep the pool from doing harm: steps in which its gradient points against that of the labels leave it out, and
         a net that learned from the labels alone, in as many steps or a fifth of the budget, is the result if it
         is better on the held-out samples by more than chance. `guard_` tells what happened.
+    final_weights : {"auto", "last", "best-on-validation", "average"}
+        Which of the weights that the last training leaves the model predicts with: those of its last step, those of
+        the look on the way at which the most held-out samples were classified rightly, or their moving average.
+        "auto" takes the average where one is kept (`ema_decay`, `teacher_decay`), else the last, so that nothing is
+        chosen by what held-out samples say. All are kept in `kept_weights_`.
     device : str
         "auto", "cpu", "cuda", "cuda:1", "mps".
     precision : {"auto", "float32", "bfloat16"}
@@ -125,6 +131,9 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         no such form. On the CPU they all do.
     random_state : int, RandomState instance or None
         An integer makes the fit repeatable.
+    weights_seed, order_seed : int, optional
+        What initial weights, and what the order of the samples, their views and dropout follow from, where they are to
+        vary apart; `random_state` when not given, which always draws the samples held out.
     verbose : bool
         Show a progress bar.
 
@@ -146,8 +155,16 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         Rows of `X` that were held out.
     validation_accuracy_ : float
         Accuracy on them, NaN if there are none.
+    n_validation_ : int
+        Number of samples held out, or given as `validation`.
     temperature_ : float
         What the logits are divided by, found on the held-out samples.
+    conformal_scores_ : ndarray of shape (n_validation,)
+        What `predict_set` goes by.
+    kept_weights_ : dict of str to WeightSet
+        The weights that the training left, by name; see `fewlabels.methods.weight_sets`.
+    used_weights_ : str
+        Which of them the model predicts with.
     gradient_images_ : int
         Samples that went forward and backward.
     fit_seconds_ : float
@@ -197,10 +214,13 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     assess_pool: bool = False
     logit_adjustment: float = 0.0
     guard: bool = False
+    final_weights: str = "auto"
     device: str = "auto"
     precision: str = "auto"
     deterministic: bool = False
     random_state: Any = None
+    weights_seed: int | None = None
+    order_seed: int | None = None
     verbose: bool = False
 
     def fit(
@@ -324,6 +344,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             given_pool=given_pool,
             to_fill=Rows(pool[:1] if (targets.indices < 0).any() else []),
             checkpoints=checkpoints,
+            weights_seed=None if self.weights_seed is None else _drawn_seed(self.weights_seed),
+            order_seed=None if self.order_seed is None else _drawn_seed(self.order_seed),
         )
         if checkpoints is not None:
             checkpoints.describe(description(self, session), conditions(device))
@@ -352,7 +374,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         kept = None if checkpoints is None else checkpoints.training
         if self.random_state is None and kept is not None and isinstance(kept.get("seed"), int):
             return int(kept["seed"])
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
+        return _drawn_seed(self.random_state)
 
     @property
     def moves(self) -> tuple[str, ...]:
@@ -375,6 +397,59 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         rows = self._read_for_prediction(X)
         logits = predict_logits(self.network_, rows, self._device(), flip=self.mirrors_)
         return softmax(logits.astype(np.float64) / self.temperature_, axis=1)  # type: ignore[no-any-return]
+
+    def predict_set(self, X: Any, *, coverage: float = 0.9) -> NDArray[np.bool_]:
+        """Return for each sample a set of classes that holds the true one with the probability asked for.
+
+        The promise holds on average over draws of the held-out samples, for samples from where those came from
+        (split conformal prediction). The fewer were held out, the larger the sets; with fewer than
+        `fewlabels.training.conformal.needed_for(coverage)` each set holds all classes.
+
+        Parameters
+        ----------
+        X : array-like
+            Samples, as in training.
+        coverage : float
+            Share of the sets that hold the true class, in (0, 1).
+
+        Returns
+        -------
+        ndarray of bool, shape (n, n_classes)
+            Columns in the order of `classes_`; the most probable class is in every set.
+
+        Raises
+        ------
+        InputError
+            If the coverage is not in (0, 1), or the samples have another shape than those of the training.
+
+        References
+        ----------
+        Sadinle, Lei & Wasserman, "Least ambiguous set-valued classifiers with bounded error levels", 2019.
+        """
+        check_is_fitted(self)
+        threshold = conformal_threshold(self.conformal_scores_, coverage)
+        return conformal_sets(self.predict_proba(X), threshold)
+
+    def with_weights(self, name: str) -> Self:
+        """Return the fitted method with other weights of those that its training left.
+
+        Parameters
+        ----------
+        name : str
+            A key of `kept_weights_`: "last", "best-on-validation" or "average".
+
+        Returns
+        -------
+        SemiSupervisedClassifier
+            Shares everything else with this one, which stays as it is.
+
+        Raises
+        ------
+        InputError
+            If no weights of that name were kept.
+        """
+        check_is_fitted(self)
+        return use_weights(self, name)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable class of each sample, as it was given in `y`."""
@@ -502,6 +577,14 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             raise InputError(f"unknown view {self.view!r} (known: strong, medium, weak, plain)")
         if self.operations != int(self.operations) or not 0 <= self.operations <= 10:
             raise InputError(f"operations={self.operations} is not a whole number from 0 to 10")
+        if self.final_weights not in ("auto", LAST, BEST, AVERAGE):
+            raise InputError(f"unknown final_weights {self.final_weights!r} (known: auto, {LAST}, {BEST}, {AVERAGE})")
+        if self.final_weights == AVERAGE and not (self.ema_decay > 0 or getattr(self, "teacher_decay", 0) > 0):
+            raise InputError(f"final_weights={AVERAGE!r} needs an average; give ema_decay, such as 0.99")
+        for name in ("weights_seed", "order_seed"):
+            value = getattr(self, name)
+            if value is not None and (value != int(value) or value < 0):
+                raise InputError(f"{name}={value!r} is not a whole number of at least 0")
         if self.flip not in (True, False, "auto"):
             raise InputError(f"flip={self.flip!r} is none of True, False and 'auto'")
         check_within(
@@ -527,8 +610,6 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             network = network.double()
             if hasattr(self, "autoencoder_"):
                 self.autoencoder_.double()
-        if self.logit_adjustment > 0:
-            self._adjust(session, network)
         self.network_ = network.eval()
         self.classes_ = classes
         self.sample_shape_ = session.sample_shape
@@ -542,21 +623,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             name: value for name, value in self.get_params().items() if isinstance(value, str | int | float | None)
         }
         self.validation_rows_ = held_out
-        self.validation_accuracy_, self.temperature_ = math.nan, 1.0
-        if len(session.validation):
-            rows = Rows([session.validation.samples.cpu().numpy()])
-            labels = session.validation.targets.cpu().numpy()
-            logits = predict_logits(network, rows, session.device, flip=session.flip)
-            self.validation_accuracy_ = float((logits.argmax(1) == labels).mean())
-            self.temperature_ = best_temperature(logits, labels)
-        network.temperature.fill_(self.temperature_)
-
-    @torch.no_grad()
-    def _adjust(self, session: Session, network: Classifier) -> None:
-        outputs = [module for module in network.head.modules() if isinstance(module, OutputLinear)]
-        counts = torch.bincount(session.labeled.targets, minlength=session.classes)
-        bias = outputs[-1].bias
-        bias.sub_(self.logit_adjustment * (counts / counts.sum()).log().to(bias))
+        self.n_validation_ = len(session.validation)
+        finish_weights(self, session, network)
 
     def _fill_gaps(self, samples: Any, indices: NDArray[np.int64]) -> NDArray[Any]:
         filled = indices.copy()
@@ -588,6 +656,10 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
                 f"{what} has images of shape {tuple(images.shape[1:])}; expected {tuple(sample_shape)} as in training"
             )
         return images
+
+
+def _drawn_seed(random_state: Any) -> int:
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def _training_set(

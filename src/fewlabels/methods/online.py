@@ -130,7 +130,7 @@ class OnlineClassifier(SemiSupervisedClassifier):
             self._teacher = WeightAverage(network, self.teacher_decay, ramp=self.warm_start == 0)
         self._train(session, nets, network, "classifier", length, with_pool=True)
         if self._teacher is not None:
-            self._teacher.copy_to(network)
+            session.take_average(network, self._teacher)
         self._teacher = self._state = self._alignment = None
         return network
 

@@ -113,7 +113,7 @@ class PretrainedClassifier(SemiSupervisedClassifier):
     def _learn(self, session: Session) -> Any:
         session.monitor.stage_count = 2
         network = session.new_classifier()
-        torch.manual_seed(session.next_seed())
+        torch.manual_seed(session.next_seed(weights=True))
         nets = Projected(network, self.projection_width, self.projection_size).to(session.device)
         everything = session.everything
         session.train(

@@ -18,10 +18,12 @@ from torch import nn
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.findings import findings
 from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
+from fewlabels.methods.weight_sets import WeightSet
 from fewlabels.nets import build_decoder
 from fewlabels.storage.atomic import atomic_folder, write_bytes, write_json, write_text
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
+from fewlabels.training.kept import copied_state
 
 # 1: no checksum of the weights. 2: `weights_sha256`.
 FORMAT_VERSION = 2
@@ -35,6 +37,8 @@ _RECORDS = (
     "n_iter_",
     "validation_accuracy_",
     "temperature_",
+    "n_validation_",
+    "used_weights_",
     "mirrors_",
     "n_features_in_",
     "fit_seconds_",
@@ -60,6 +64,12 @@ def save_model(method: SemiSupervisedClassifier, folder: Path, class_names: list
     classes = method.classes_
     names = [str(name) for name in (classes if class_names is None else class_names)]
     weights = save(_tensors(method))
+    others = {
+        described["file"]: save({key: value.cpu().contiguous() for key, value in kept.state.items()})
+        for name, kept in method.kept_weights_.items()
+        if (described := _described(method, name))["file"] != _WEIGHTS
+    }
+    checksums = {file: hashlib.sha256(content).hexdigest() for file, content in others.items()}
     config = {
         "format_version": FORMAT_VERSION,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
@@ -70,23 +80,30 @@ def save_model(method: SemiSupervisedClassifier, folder: Path, class_names: list
         "classes_dtype": classes.dtype.str,
         "class_names": names,
         "records": {name: _plain(getattr(method, name)) for name in _RECORDS if hasattr(method, name)},
+        "weight_sets": {name: _described(method, name) for name in method.kept_weights_},
+        "other_weights_sha256": checksums,
     }
     if hasattr(method, "feature_names_in_"):
         config["feature_names"] = [str(name) for name in method.feature_names_in_]
     with atomic_folder(folder) as temporary:
         write_bytes(temporary / _WEIGHTS, weights)
+        for file, content in others.items():
+            write_bytes(temporary / file, content)
         write_json(temporary / _CONFIG, config)
         write_text(temporary / _CARD, model_card(method, config))
     return folder
 
 
-def load(folder: str | Path) -> SemiSupervisedClassifier:
+def load(folder: str | Path, *, weights: str | None = None) -> SemiSupervisedClassifier:
     """Read a model that `save` wrote.
 
     Parameters
     ----------
     folder : str or Path
         Holds `model.safetensors` and `config.json`.
+    weights : str, optional
+        Other weights that were kept: "last", "best-on-validation" or "average"; those that the model was saved
+        with, when not given.
 
     Returns
     -------
@@ -96,7 +113,7 @@ def load(folder: str | Path) -> SemiSupervisedClassifier:
     Raises
     ------
     InputError
-        If the folder is incomplete, damaged, or written by a newer version.
+        If the folder is incomplete, damaged, written by a newer version, or without the weights asked for.
     """
     from fewlabels.methods.registry import make_method
 
@@ -139,6 +156,7 @@ def load(folder: str | Path) -> SemiSupervisedClassifier:
         parts = _empty_parts(settings, method)
         for name, part in parts.items():
             _fill(part, {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")})
+        _read_weight_sets(method, folder, config, parts["network"])
     except InputError:
         raise
     except Exception as error:  # what somebody else wrote may be wrong in any way
@@ -146,7 +164,7 @@ def load(folder: str | Path) -> SemiSupervisedClassifier:
         raise InputError(f"{folder} is damaged and cannot be loaded: {reason}") from error
     for name, part in parts.items():
         setattr(method, f"{name}_", part.eval())
-    return method
+    return method if weights is None else method.with_weights(weights)
 
 
 def _empty_parts(settings: SemiSupervisedClassifier, method: SemiSupervisedClassifier) -> dict[str, nn.Module]:
@@ -246,6 +264,49 @@ def _tensors(method: SemiSupervisedClassifier) -> dict[str, torch.Tensor]:
         for part, module in parts.items()
         for name, value in module.state_dict().items()
     }
+
+
+def _described(method: SemiSupervisedClassifier, name: str) -> dict[str, Any]:
+    """Return what a model's description says of one of its sets of weights, and in which file it is."""
+    kept = method.kept_weights_
+    twins = [other for other in kept if kept[other] is kept[name]]
+    file = _WEIGHTS if method.used_weights_ in twins else f"weights-{twins[0]}.safetensors"
+    return {
+        "file": file,
+        "step": kept[name].step,
+        "validation_accuracy": _plain(kept[name].validation_accuracy),
+        "temperature": kept[name].temperature,
+        "conformal_scores": [round(score, 6) for score in kept[name].conformal_scores.tolist()],
+    }
+
+
+def _read_weight_sets(
+    method: SemiSupervisedClassifier, folder: Path, config: dict[str, Any], network: nn.Module
+) -> None:
+    """Set what `finish_weights` sets, from a saved model; models saved before there were such sets have none."""
+    by_file: dict[str, WeightSet] = {}
+    method.kept_weights_ = {}
+    own = copied_state(network)
+    for name, one in config.get("weight_sets", {}).items():
+        file = Path(one["file"]).name
+        if file not in by_file:
+            state = own
+            if file != _WEIGHTS:
+                _check_weights(folder / file, config["other_weights_sha256"][file])
+                state = load_file(folder / file)
+                if {key: value.shape for key, value in state.items()} != {key: v.shape for key, v in own.items()}:
+                    raise InputError(f"{folder / file} does not fit the model's description")
+            accuracy = one["validation_accuracy"]
+            by_file[file] = WeightSet(
+                state,
+                one["step"],
+                float("nan") if accuracy is None else float(accuracy),
+                float(one["temperature"]),
+                np.array(one["conformal_scores"], np.float64),
+            )
+        method.kept_weights_[name] = by_file[file]
+    used = method.kept_weights_.get(getattr(method, "used_weights_", ""))
+    method.conformal_scores_ = np.empty(0) if used is None else used.conformal_scores
 
 
 def _fill(module: nn.Module, tensors: dict[str, torch.Tensor]) -> None:

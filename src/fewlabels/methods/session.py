@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,12 @@ from torch import Tensor, nn
 
 from fewlabels.methods.prediction import predict_logits
 from fewlabels.nets import Classifier, build_classifier
+from fewlabels.training.average import WeightAverage
 from fewlabels.training.batches import Batch, Batches, Rows, ShuffledRows
 from fewlabels.training.budget import Budget, read_budget
 from fewlabels.training.checkpoint import Checkpoints, GlobalRandom, Stage
 from fewlabels.training.device import has_room
+from fewlabels.training.kept import LAST, KeptWeights, kept_state
 from fewlabels.training.loop import EVALUATIONS, Loss, train
 from fewlabels.training.monitor import Monitor
 from fewlabels.training.recipe import Recipe
@@ -81,7 +84,10 @@ class Session:
     classes : int
         Number of classes.
     seed : int
-        All randomness follows from it.
+        All randomness follows from it, but for what the next two decide.
+    weights_seed, order_seed : int, optional
+        What initial weights, and what everything else that training draws (order, views, dropout), follows from;
+        `seed` when not given.
     recipe : Recipe
         The method's optimizer settings.
     device : torch.device
@@ -101,9 +107,11 @@ class Session:
         What was estimated of the pool, where a method asks for that.
     stage : str
         What the names of its stages begin with.
+    kept : mapping of nn.Module to dict
+        For each classifier that was measured in training, the weights kept of it, by name.
     """
 
-    moves = ("_drawn", "budget", "_whole_budget", "monitor")
+    moves = ("_drawn", "budget", "_whole_budget", "monitor", "_stage_kept")
 
     def __init__(
         self,
@@ -120,6 +128,8 @@ class Session:
         given_pool: int | None = None,
         to_fill: Rows | None = None,
         checkpoints: Checkpoints | None = None,
+        weights_seed: int | None = None,
+        order_seed: int | None = None,
     ) -> None:
         self.method = method
         self.labeled, self.validation, self.pool = labeled, validation, pool
@@ -136,6 +146,12 @@ class Session:
         self.checkpoints = checkpoints
         self.quality: PoolQuality | None = None
         self.stage = ""
+        self.weights_seed = seed if weights_seed is None else weights_seed
+        self.order_seed = seed if order_seed is None else order_seed
+        # Of nets that are still in use alone: those of rounds that are over are let go with their weights.
+        self.kept: weakref.WeakKeyDictionary[nn.Module, dict[str, dict[str, Any]]] = weakref.WeakKeyDictionary()
+        # Of the stage that runs, and so part of its checkpoints.
+        self._stage_kept: dict[str, dict[str, Any]] = {}
         self._drawn = 0
         self._random = GlobalRandom(device)
         self._sample = self.everything.sample(_SAMPLE, device)
@@ -199,10 +215,17 @@ class Session:
             return False
         return self.sample_shape[2] == 3 if self.method.flip == "auto" else bool(self.method.flip)
 
-    def next_seed(self) -> int:
-        """Return a new seed; the sequence is the same in every run with the same `random_state`."""
+    def next_seed(self, *, weights: bool = False) -> int:
+        """Return a new seed; the sequence is the same in every run with the same `random_state`.
+
+        Parameters
+        ----------
+        weights : bool
+            For initial weights, which `weights_seed` decides; else for the order of training.
+        """
         self._drawn += 1
-        return int(np.random.SeedSequence([self.seed, self._drawn]).generate_state(1)[0])
+        root = self.weights_seed if weights else self.order_seed
+        return int(np.random.SeedSequence([root, self._drawn]).generate_state(1)[0])
 
     def new_views(self) -> Views:
         """Return views with a generator of their own."""
@@ -221,7 +244,7 @@ class Session:
         plain : bool
             Build what `net` names, also where the method has a net of its own.
         """
-        torch.manual_seed(self.next_seed())
+        torch.manual_seed(self.next_seed(weights=True))
         method = self.method
         if plain:
             network = build_classifier(method.net, self.sample_shape, self.classes, dropout=method.dropout)
@@ -324,8 +347,11 @@ class Session:
             Called after each step, when the weights have moved.
         """
         batches = self.batches if batches is None else batches
+        self._stage_kept = {}
         checkpoint = self._next_stage(f"{self.stage}: {stage}" if self.stage else stage)
         if checkpoint is not None and (ended := checkpoint.replay(nets)) is not None:
+            if classifier is not None:
+                self.kept[classifier] = self._stage_kept
             self.monitor.tell_again()
             return ended
         settings: dict[str, Any] = {
@@ -342,6 +368,7 @@ class Session:
             steps = max(1, round((epochs or 0) * samples / self.method.batch_size))
         # Dropout draws from the global generator, which `fit` gives back as it was.
         torch.manual_seed(self.next_seed())
+        keep = None if classifier is None else KeptWeights(classifier, self._stage_kept)
         try:
             train(
                 nets,
@@ -355,11 +382,14 @@ class Session:
                 agreement=self.method.guard,
                 state={"method": self.method, "random": self._random},
                 checkpoint=checkpoint,
+                keep=keep,
                 **settings,
             )
         except Diverged as error:
             error.name(self.labeled.rows, None)
             raise
+        if classifier is not None:
+            self.kept[classifier] = self._stage_kept
         return steps
 
     def _next_stage(self, name: str) -> Stage | None:
@@ -371,6 +401,14 @@ class Session:
     def decided(self, compute: Callable[[], float]) -> float:
         """Return what was measured, the same again when a training is continued: whatever depends on time goes here."""
         return compute() if self.checkpoints is None else self.checkpoints.decided(compute)
+
+    def take_average(self, network: nn.Module, average: WeightAverage) -> None:
+        """Give a net the weights of its average, and keep its own as the last ones."""
+        kept = dict(self.kept.get(average.nets, {}))
+        step = kept[LAST]["step"] if LAST in kept else 0
+        kept[LAST] = kept_state(network, step)
+        average.copy_to(network)
+        self.kept[network] = kept
 
     def cost_of_step(
         self,

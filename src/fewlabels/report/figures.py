@@ -21,17 +21,18 @@ from PIL import Image
 
 # matplotlib draws in these stand-ins, which the SVG text then trades for the page's own colors: one figure
 # serves the light and the dark page.
-_INK, _MUTED, _LINE, _FIRST, _SECOND, _PAGE = "#010203", "#010204", "#010205", "#010206", "#010207", "#010208"
+INK, MUTED, LINE, FIRST, SECOND, GOOD, BAD = (f"#01020{n}" for n in range(3, 10))
 _PAGE_COLORS = {
-    _INK: "var(--ink)",
-    _MUTED: "var(--muted)",
-    _LINE: "var(--line)",
-    _FIRST: "var(--first)",
-    _SECOND: "var(--second)",
-    _PAGE: "var(--page)",
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    LINE: "var(--line)",
+    FIRST: "var(--first)",
+    SECOND: "var(--second)",
+    GOOD: "var(--good)",
+    BAD: "var(--bad)",
 }
 # Fonts stay text, drawn by the reader's browser; the salt makes the same figure the same bytes each time.
-_STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "fewlabels", "font.size": 9}
+STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "fewlabels", "font.size": 9}
 _MOST_NAMED_CLASSES = 30
 _MOST_COUNTED_CLASSES = 12
 _LARGEST_PICTURE = 64
@@ -59,13 +60,13 @@ def loss_chart(history: Sequence[dict[str, Any]]) -> Markup | None:
     points = [(at, event["loss"], event["stage"]) for at, event in events if _is_number(event.get("loss"))]
     if not points:
         return None
-    figure, axes = _new_chart()
+    figure, axes = new_chart("optimizer step")
     for stage in dict.fromkeys(stage for *_, stage in points):
         own = [(at, loss) for at, loss, name in points if name == stage]
         axes.plot(
             [at for at, _ in own],
             [loss for _, loss in own],
-            color=_FIRST,
+            color=FIRST,
             lw=1.4,
             marker="." if len(own) < 2 else "",
         )
@@ -75,17 +76,17 @@ def loss_chart(history: Sequence[dict[str, Any]]) -> Markup | None:
     elif min(losses) >= 0:
         axes.set_ylim(bottom=0)
     _mark_stages(axes, events)
-    return _svg(figure, f"Loss over {events[-1][0]:,} optimizer steps, from {losses[0]:.2f} to {losses[-1]:.2f}")
+    return as_svg(figure, f"Loss over {events[-1][0]:,} optimizer steps, from {losses[0]:.2f} to {losses[-1]:.2f}")
 
 
 def accuracy_chart(history: Sequence[dict[str, Any]]) -> Markup | None:
     """Return training and validation accuracy over the steps, or None if neither was measured."""
     events = _on_one_axis(history)
-    figure, axes = _new_chart()
+    figure, axes = new_chart("optimizer step")
     drawn = []
     for key, label, color in (
-        ("train_accuracy", "training images", _FIRST),
-        ("validation_accuracy", "validation images", _SECOND),
+        ("train_accuracy", "training images", FIRST),
+        ("validation_accuracy", "validation images", SECOND),
     ):
         points = [(at, event[key]) for at, event in events if _is_number(event.get(key))]
         if points:
@@ -97,7 +98,7 @@ def accuracy_chart(history: Sequence[dict[str, Any]]) -> Markup | None:
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylim(0, 1.02)
     _mark_stages(axes, events)
-    return _svg(figure, f"Accuracy over {events[-1][0]:,} optimizer steps; at the end: {', '.join(drawn)}")
+    return as_svg(figure, f"Accuracy over {events[-1][0]:,} optimizer steps; at the end: {', '.join(drawn)}")
 
 
 def confusion_chart(counts: NDArray[np.int64], class_names: Sequence[str]) -> Markup:
@@ -114,7 +115,7 @@ def confusion_chart(counts: NDArray[np.int64], class_names: Sequence[str]) -> Ma
     cells = np.empty((classes, classes, 4), np.uint8)
     cells[:, :, :3] = _CELL
     cells[:, :, 3] = np.round(255 * shares**0.7)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.4, 4.4))
         axes = figure.add_subplot()
         axes.imshow(cells, interpolation="none")
@@ -129,20 +130,21 @@ def confusion_chart(counts: NDArray[np.int64], class_names: Sequence[str]) -> Ma
         axes.set_ylabel("true")
         if classes <= _MOST_COUNTED_CLASSES:
             for row, column in zip(*np.nonzero(counts), strict=True):
-                color = "#ffffff" if shares[row, column] > 0.45 else _INK
+                color = "#ffffff" if shares[row, column] > 0.45 else INK
                 axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=color, fontsize=8)
         _calm(axes)
         axes.grid(False)
         axes.spines[:].set_visible(False)
     right = int(np.trace(counts))
-    return _svg(figure, f"Confusion matrix of {counts.sum():,} test images, {right:,} of them on the diagonal")
+    return as_svg(figure, f"Confusion matrix of {counts.sum():,} test images, {right:,} of them on the diagonal")
 
 
-def _new_chart() -> tuple[Figure, Axes]:
-    with matplotlib.rc_context(_STYLE):
+def new_chart(label: str) -> tuple[Figure, Axes]:
+    """Return an empty chart whose axis across has a label."""
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.3, 2.5))
         axes = figure.add_subplot()
-        axes.set_xlabel("optimizer step")
+        axes.set_xlabel(label)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         _calm(axes)
     return figure, axes
@@ -151,12 +153,12 @@ def _new_chart() -> tuple[Figure, Axes]:
 def _calm(axes: Axes) -> None:
     axes.set_facecolor("none")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_LINE)
-    axes.grid(axis="y", color=_LINE, lw=0.6)
+    axes.spines[["left", "bottom"]].set_color(LINE)
+    axes.grid(axis="y", color=LINE, lw=0.6)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=_MUTED, length=0, pad=5)
-    axes.xaxis.label.set_color(_MUTED)
-    axes.yaxis.label.set_color(_MUTED)
+    axes.tick_params(colors=MUTED, length=0, pad=5)
+    axes.xaxis.label.set_color(MUTED)
+    axes.yaxis.label.set_color(MUTED)
 
 
 def _on_one_axis(history: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
@@ -178,21 +180,22 @@ def _mark_stages(axes: Axes, events: list[tuple[int, dict[str, Any]]]) -> None:
         return
     for number, (stage, begin, end) in enumerate(zip(stages, [0, *ends], ends, strict=False), 1):
         if end != ends[-1]:
-            axes.axvline(end, color=_LINE, lw=0.8)
+            axes.axvline(end, color=LINE, lw=0.8)
         label = stage if len(stages) <= 4 else str(number)
         axes.annotate(
             label,
             ((begin + end) / 2, 1.02),
             xycoords=("data", "axes fraction"),
             ha="center",
-            color=_MUTED,
+            color=MUTED,
             fontsize=8,
             parse_math=False,
         )
 
 
-def _svg(figure: Figure, description: str) -> Markup:
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+def as_svg(figure: Figure, description: str) -> Markup:
+    """Return a chart as inline SVG in the page's colors, with a description for those who do not see it."""
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # The reader's browser draws the letters, so a glyph that matplotlib's font lacks does no harm.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         text = io.StringIO()

@@ -20,9 +20,11 @@ from fewlabels.evaluation.verdicts import (
     headline,
     labels_text,
     percent,
+    pool_sentence,
     standing_sentences,
 )
 from fewlabels.methods import METHODS
+from fewlabels.report.curves import learning_curves, reliability_chart, selective_chart
 from fewlabels.report.figures import accuracy_chart, confusion_chart, loss_chart, picture
 from fewlabels.storage.atomic import write_text
 from fewlabels.storage.visible import visible
@@ -66,7 +68,10 @@ def render_report(comparison: Comparison) -> str:
         config=comparison.config,
         data=data,
         notes=list(dict.fromkeys(note for part in data.values() for note in part["notes"])),
-        groups=[_group_view(group) for group in groups],
+        check=comparison.config.get("check"),
+        groups=[_group_view(group, has_pool=comparison.has_pool) for group in groups],
+        curves=learning_curves(groups),
+        varied=_varied_text(comparison.config),
         labeled=_range([part["labeled"] for part in data.values()]),
         pool=_range([part["pool"] for part in data.values()]),
         scale=_Scale(groups),
@@ -109,8 +114,10 @@ class _Scale:
         return f"{100 * (high - low) / (self.high - self.low):.2f}%"
 
 
-def _group_view(group: Group) -> dict[str, Any]:
+def _group_view(group: Group, *, has_pool: bool) -> dict[str, Any]:
+    duels = [(standing.method, group.pool_duel(standing.method)) for standing in group.standings] if has_pool else []
     return {
+        "pool": [(name, _direction(duel), pool_sentence(duel)) for name, duel in duels if duel is not None],
         "labels": labels_text(group.labels_per_class),
         "headline": headline(group),
         "caveat": caveat(group),
@@ -143,6 +150,9 @@ def _standing_view(group: Group, standing: Standing, class_names: tuple[str, ...
         "run": run,
         "duels": [(_direction(duel), duel_sentence(duel)) for duel in standing.duels],
         "facts": [fact[0].upper() + fact[1:] + "." for fact in [*facts, *run.findings]],
+        "choices": run.choices,
+        "weights": run.weights,
+        "trust": run.trust,
         "has_truth": any(record.get("precision") is not None for record in run.rounds),
     }
     return view | _pictures(run, class_names, budget)
@@ -153,6 +163,8 @@ def _pictures(run: Run, class_names: tuple[str, ...], budget: _Budget) -> dict[s
     view: dict[str, Any] = {
         "loss": loss_chart(run.history),
         "accuracy": accuracy_chart(run.history),
+        "reliability": None if run.trust is None else reliability_chart(run.trust),
+        "selective": None if run.trust is None else selective_chart(run.trust),
         "confusion": confusion_chart(counts, class_names),
         "mistakes": [
             {
@@ -175,16 +187,27 @@ def _pictures(run: Run, class_names: tuple[str, ...], budget: _Budget) -> dict[s
     images = [mistake["image"] for mistake in view["mistakes"]] + [
         uri for pair in view["reconstructions"] for uri in pair
     ]
-    if budget.take(view["loss"], view["accuracy"], view["confusion"], *images):
+    charts = ("loss", "accuracy", "reliability", "selective", "confusion")
+    if budget.take(*(view[name] for name in charts), *images):
         return view
-    empty: dict[str, Any] = {
-        "loss": None,
-        "accuracy": None,
-        "confusion": None,
-        "mistakes": [],
-        "reconstructions": [],
+    return dict.fromkeys(charts) | {"mistakes": [], "reconstructions": [], "left_out": True}
+
+
+def _varied_text(config: dict[str, Any]) -> str:
+    """Return what differed from seed to seed, and what did not."""
+    words = {
+        "labels": "the labels drawn and the images held out",
+        "weights": "the initial weights",
+        "order": "the order of the images, their views and dropout",
     }
-    return empty | {"left_out": True}
+    varied = (config.get("arguments") or {}).get("vary") or list(words)
+    text = _joined([words[name] for name in words if name in varied]) + " differed"
+    kept = [words[name] for name in words if name not in varied]
+    return text + (f"; {_joined(kept)} stayed as in the first seed" if kept else "")
+
+
+def _joined(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _direction(duel: Duel) -> str:

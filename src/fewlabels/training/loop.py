@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fewlabels.training.average import WeightAverage
 from fewlabels.training.batches import Batch, Batches
 from fewlabels.training.checkpoint import Stage
+from fewlabels.training.kept import KeptWeights
 from fewlabels.training.memory import ran_out_of_memory, too_large
 from fewlabels.training.monitor import Monitor
 from fewlabels.training.recipe import Recipe
@@ -39,6 +40,7 @@ def train(
     agreement: bool = False,
     state: dict[str, Any] | None = None,
     checkpoint: Stage | None = None,
+    keep: KeptWeights | None = None,
 ) -> None:
     """Train `nets` in place.
 
@@ -71,6 +73,8 @@ def train(
         What else the steps change: what a method keeps, generators that layers draw from.
     checkpoint : Stage, optional
         Where the training is saved, and continued from.
+    keep : KeptWeights, optional
+        Is told of the last weights, before an average replaces them, and of every look at accuracies.
 
     Raises
     ------
@@ -89,7 +93,7 @@ def train(
     moving = {"nets": nets, "optimizers": optimizers, "average": average, **(state or {})}
     if isinstance(batches, Batches):
         moving["batches"] = batches
-    recovery = Recovery(moving, stage, steps, recipe, monitor, device)
+    recovery = Recovery({**moving, "kept": keep}, stage, steps, recipe, monitor, device)
 
     def gradients(batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
         for optimizer in optimizers:
@@ -140,9 +144,13 @@ def train(
             monitor.add({name: value.detach() for name, value in losses.items()}, images, batch.admitted)
             done += 1
             if monitor.is_due(done, steps) or done in looks:
+                if done == steps and keep is not None:
+                    keep.last(done)
                 if done == steps and average is not None:
                     average.copy_to(nets)
                 measured = accuracies() if accuracies is not None and done in looks else {}
+                if keep is not None:
+                    keep.look(done, measured)
                 nets.train()
                 monitor.report(done, steps, recipe.learning_rate * factor, measured)
             if checkpoint is not None and recovery.is_settled:

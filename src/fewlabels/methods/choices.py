@@ -1,0 +1,68 @@
+"""What a fit chose for itself, and which images each choice looked at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fewlabels.training.kept import AVERAGE, BEST
+
+if TYPE_CHECKING:
+    from fewlabels.methods.base import SemiSupervisedClassifier
+
+_NO_IMAGES = "nothing: it was fixed before"
+
+
+def choices(method: SemiSupervisedClassifier) -> list[dict[str, str]]:
+    """Return what a fit chose, one dict a choice: `choice`, `result` and `looked_at`.
+
+    Test images are none of it: they are not given to `fit`.
+
+    Parameters
+    ----------
+    method : SemiSupervisedClassifier
+        Fitted.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> facts = {"settings_": {"budget": None}, "used_weights_": "last", "n_validation_": 0, "temperature_": 1.0}
+    >>> [row["looked_at"] for row in choices(SimpleNamespace(**facts, stage_steps_={"classifier": 500}))]
+    ['nothing: it was fixed before', 'nothing: it was fixed before', 'nothing: no images were held out']
+    """
+    held_out = f"{method.n_validation_:,} held-out images"
+    found = [_length(method), _weights(method, held_out), _temperature(method, held_out)]
+    if hasattr(method, "rounds_"):
+        kept = sum(bool(record["accepted"]) for record in method.rounds_)
+        found.append(_row("rounds of self-training", f"{kept} kept of {len(method.rounds_)} made", held_out))
+    if hasattr(method, "pool_prior_"):
+        looked = "the labeled images learned from, and the pool's images without labels"
+        found.append(_row("what of the pool to learn from", f"{method.pool_inside_share_:.0%} at most", looked))
+    guard = getattr(method, "guard_", None)
+    if guard is not None:
+        result = "the method's own" if guard["accepted"] else "those that learned from the labels alone"
+        found.append(_row("weights that the guard took", result, held_out))
+    return found
+
+
+def _length(method: SemiSupervisedClassifier) -> dict[str, str]:
+    steps = ", ".join(f"{stage} {count:,}" for stage, count in method.stage_steps_.items()) or "none"
+    asked = method.settings_.get("budget")
+    looked = _NO_IMAGES if asked is None else f"no image's label: a few steps were timed for the budget of {asked}"
+    return _row("optimizer steps", steps, looked)
+
+
+def _weights(method: SemiSupervisedClassifier, held_out: str) -> dict[str, str]:
+    used = method.used_weights_
+    result = {BEST: "those best on validation", AVERAGE: "the moving average"}.get(used, "those of the last step")
+    return _row(
+        "weights to predict with", result, f"{held_out}, some of them on the way" if used == BEST else _NO_IMAGES
+    )
+
+
+def _temperature(method: SemiSupervisedClassifier, held_out: str) -> dict[str, str]:
+    looked = held_out if method.n_validation_ else "nothing: no images were held out"
+    return _row("temperature of the probabilities, and limits of prediction sets", f"{method.temperature_:.2f}", looked)
+
+
+def _row(choice: str, result: str, looked_at: str) -> dict[str, str]:
+    return {"choice": choice, "result": result, "looked_at": looked_at}

@@ -1,0 +1,139 @@
+"""Which weights a training left, how each does on the held-out samples, and which the model predicts with."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
+from torch import Tensor
+
+from fewlabels.methods.prediction import predict_logits
+from fewlabels.nets import Classifier
+from fewlabels.nets.output import OutputLinear
+from fewlabels.storage.errors import InputError, nearest
+from fewlabels.training.batches import Rows
+from fewlabels.training.calibration import best_temperature
+from fewlabels.training.conformal import conformal_scores
+from fewlabels.training.kept import AVERAGE, BEST, LAST, copied_state, same_state
+
+if TYPE_CHECKING:
+    from fewlabels.methods.base import SemiSupervisedClassifier
+    from fewlabels.methods.session import Session
+
+
+_Method = TypeVar("_Method", bound="SemiSupervisedClassifier")
+
+
+@dataclass(frozen=True)
+class WeightSet:
+    """One of the sets of weights that a training left, ready to predict with.
+
+    Attributes
+    ----------
+    state : dict of str to Tensor
+        The net's `state_dict`.
+    step : int or None
+        After how many steps of the last training they were taken; None for those of a method that trains otherwise.
+    validation_accuracy : float
+        On all held-out samples; NaN if there are none.
+    temperature : float
+        That calibrates them.
+    conformal_scores : ndarray of shape (n_validation,)
+        That their prediction sets go by.
+    """
+
+    state: dict[str, Tensor]
+    step: int | None
+    validation_accuracy: float
+    temperature: float
+    conformal_scores: NDArray[np.float64]
+
+
+def finish_weights(method: SemiSupervisedClassifier, session: Session, network: Classifier) -> None:
+    """Measure and calibrate all weights that a training left of a net, and give it those that are to be used.
+
+    Sets `kept_weights_` and `used_weights_` of the method, and what follows from the latter.
+
+    Parameters
+    ----------
+    method : SemiSupervisedClassifier
+        While it is fitted; `final_weights` says which to use.
+    session : Session
+        That trained the net.
+    network : Classifier
+        As the training returned it.
+    """
+    found = session.kept.get(network, {})
+    returned, now = LAST, copied_state(network)
+    states: dict[str, tuple[dict[str, Tensor], int | None]] = {
+        name: (_like(kept["state"], now), kept["step"]) for name, kept in found.items()
+    }
+    step = states[LAST][1] if LAST in states else None
+    if LAST in states and not same_state(states[LAST][0], now):
+        returned = AVERAGE
+    states[returned] = (now, step)
+    # The same weights under two names are measured once.
+    sets: dict[str, WeightSet] = {}
+    for name in (returned, *sorted(set(states) - {returned})):
+        state, at = states[name]
+        twins = [other for other in sets if states[other][1] == at and same_state(states[other][0], state)]
+        sets[name] = sets[twins[0]] if twins else _measured(method, session, network, state, at)
+    method.kept_weights_ = {name: sets[name] for name in (LAST, BEST, AVERAGE) if name in sets}
+    _take(method, network, returned if method.final_weights not in sets else method.final_weights)
+
+
+def use_weights(method: _Method, name: str) -> _Method:
+    """Return a fitted method with another of its `kept_weights_`; see `SemiSupervisedClassifier.with_weights`."""
+    known = method.kept_weights_
+    if name not in known:
+        raise InputError(f"no weights {name!r} were kept{nearest(name, known)} (there are: {', '.join(known)})")
+    other = copy.copy(method)
+    other.network_ = copy.deepcopy(method.network_)
+    _take(other, other.network_, name)
+    return other
+
+
+def _take(method: SemiSupervisedClassifier, network: Classifier, name: str) -> None:
+    chosen = method.kept_weights_[name]
+    network.load_state_dict(chosen.state)
+    network.eval()
+    method.used_weights_ = name
+    method.validation_accuracy_, method.temperature_ = chosen.validation_accuracy, chosen.temperature
+    method.conformal_scores_ = chosen.conformal_scores
+
+
+def _measured(
+    method: SemiSupervisedClassifier, session: Session, network: Classifier, state: dict[str, Tensor], step: int | None
+) -> WeightSet:
+    network.load_state_dict(state)
+    if method.logit_adjustment > 0:
+        _adjust(method.logit_adjustment, session, network)
+    accuracy, temperature, scores = math.nan, 1.0, np.empty(0)
+    if len(session.validation):
+        rows = Rows([session.validation.samples.cpu().numpy()])
+        labels = session.validation.targets.cpu().numpy()
+        logits = predict_logits(network, rows, session.device, flip=session.flip)
+        accuracy = float((logits.argmax(1) == labels).mean())
+        temperature = best_temperature(logits, labels)
+        scores = conformal_scores(softmax(logits.astype(np.float64) / temperature, axis=1), labels)
+    network.temperature.fill_(temperature)
+    return WeightSet(copied_state(network), step, accuracy, temperature, scores)
+
+
+@torch.no_grad()
+def _adjust(strength: float, session: Session, network: Classifier) -> None:
+    outputs = [module for module in network.head.modules() if isinstance(module, OutputLinear)]
+    counts = torch.bincount(session.labeled.targets, minlength=session.classes)
+    bias = outputs[-1].bias
+    bias.sub_(strength * (counts / counts.sum()).log().to(bias))
+
+
+def _like(state: dict[str, Tensor], other: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a net's weights in the types of another's: vectors are predicted in double precision."""
+    return {name: value.to(other[name].dtype) for name, value in state.items()}

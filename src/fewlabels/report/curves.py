@@ -1,0 +1,120 @@
+"""Charts of what can be trusted: accuracy by labels, confidence against accuracy, accuracy by what is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib
+from markupsafe import Markup
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+
+from fewlabels.evaluation.standings import Group
+from fewlabels.evaluation.trust import Trust
+from fewlabels.report.figures import BAD, FIRST, GOOD, INK, LINE, MUTED, SECOND, STYLE, as_svg, new_chart
+
+# Colors first, then the same with dashes: more lines than these nobody tells apart.
+_LINES = [(color, style) for style in ("-", "--", ":") for color in (FIRST, SECOND, GOOD, BAD, INK, MUTED)]
+_MARKERS = "osD^vPX"
+
+
+def learning_curves(groups: Sequence[Group]) -> Markup | None:
+    """Return test accuracy over the number of labels with its intervals, a line a method; None for a single number.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+        One a number of labels; those without a number are left out.
+    """
+    known = sorted((group for group in groups if group.labels_per_class), key=lambda group: group.labels_per_class or 0)
+    if len(known) < 2:
+        return None
+    figure, axes = new_chart("labels per class")
+    figure.set_size_inches(6.2, 3.4)
+    methods = list(dict.fromkeys(standing.method for group in known for standing in group.standings))
+    ends = []
+    for number, method in enumerate(methods):
+        points = [
+            (group.labels_per_class or 0, standing)
+            for group in known
+            for standing in group.standings
+            if standing.method == method
+        ]
+        color, style = _LINES[number % len(_LINES)]
+        # Side by side, so that intervals of one number of labels do not cover each other.
+        aside = 1.03 ** (number - (len(methods) - 1) / 2)
+        axes.errorbar(
+            [labels * aside for labels, _ in points],
+            [standing.test_accuracy for _, standing in points],
+            yerr=[
+                [max(0.0, standing.test_accuracy - standing.low) for _, standing in points],
+                [max(0.0, standing.high - standing.test_accuracy) for _, standing in points],
+            ],
+            color=color,
+            linestyle=style,
+            marker=_MARKERS[number % len(_MARKERS)],
+            ms=3.5,
+            lw=1.4,
+            elinewidth=1,
+            label=method,
+        )
+        ends.append(f"{method} {points[0][1].test_accuracy:.1%} to {points[-1][1].test_accuracy:.1%}")
+    sizes = [group.labels_per_class or 0 for group in known]
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(sizes))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    with matplotlib.rc_context(STYLE):
+        axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.02))
+    text = f"Test accuracy over {sizes[0]:,} to {sizes[-1]:,} labels per class: {', '.join(ends)}"
+    return as_svg(figure, text)
+
+
+def reliability_chart(trust: Trust) -> Markup:
+    """Return accuracy over confidence with its intervals, the diagonal beside it."""
+    figure, axes = new_chart("confidence")
+    axes.plot([0, 1], [0, 1], color=MUTED, lw=1, linestyle=":")
+    axes.errorbar(
+        [one.confidence for one in trust.bins],
+        [one.accuracy for one in trust.bins],
+        yerr=[
+            [max(0.0, one.accuracy - one.accuracy_low) for one in trust.bins],
+            [max(0.0, one.accuracy_high - one.accuracy) for one in trust.bins],
+        ],
+        color=FIRST,
+        marker="o",
+        ms=4,
+        lw=1.4,
+        elinewidth=1,
+    )
+    most = max(one.images for one in trust.bins)
+    axes.bar(
+        [(one.low + one.high) / 2 for one in trust.bins],
+        [0.2 * one.images / most for one in trust.bins],
+        width=[one.high - one.low for one in trust.bins],
+        color=LINE,
+        zorder=0,
+    )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_ylabel("accuracy")
+    told = "; ".join(f"confidence {one.confidence:.0%}, accuracy {one.accuracy:.0%}" for one in trust.bins)
+    return as_svg(figure, f"Accuracy by confidence: {told}")
+
+
+def selective_chart(trust: Trust) -> Markup:
+    """Return accuracy over the share of the images that is answered, the surest first."""
+    figure, axes = new_chart("share answered, the surest first")
+    shares, accuracies = zip(*trust.selective, strict=True)
+    axes.plot(shares, accuracies, color=FIRST, marker="o", ms=3, lw=1.4)
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(max(0.0, min(accuracies) - 0.05), 1.01)
+    axes.xaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_ylabel("accuracy")
+    told = ", ".join(f"{accuracy:.0%} on {share:.0%}" for share, accuracy in trust.selective[::3])
+    return as_svg(figure, f"Accuracy on the surest images: {told}")

@@ -1,0 +1,140 @@
+"""What a comparison promises: test images reach no training, seeds vary what they should, choices are told."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from fewlabels import InputError, compare, load_dataset
+from fewlabels.data.rows import ImageRows
+from fewlabels.evaluation import comparison as comparison_module
+
+METHODS = ["supervised", "self-training", "two-step-autoencoder", "fix-match"]
+TINY = {"labels_per_class": 5, "steps": 4}
+
+
+def weights_of(found):
+    return {path.parent.name: load_file(path) for path in sorted((found.folder / "models").glob("*/model.safetensors"))}
+
+
+def test_other_test_images_leave_every_trained_weight_as_it_is(tmp_path):
+    data = load_dataset("digits", labels_per_class=5)
+    draws = np.random.default_rng(0)
+    noise = ImageRows(draws.integers(0, 256, data.test.shape).astype(np.uint8))
+    other = dataclasses.replace(data, test=noise, test_labels=draws.permutation(data.test_labels))
+    more = {"methods": METHODS, "steps": 4, "settings": {"guard": True, "assess_pool": True}, "check": False}
+    one, two = (weights_of(compare(d, out=tmp_path / name, **more)) for name, d in (("one", data), ("two", other)))
+    assert set(one) == set(two)
+    assert len(one) == len(METHODS)
+    for model, tensors in one.items():
+        for name, value in tensors.items():
+            assert np.array_equal(value, two[model][name]), (model, name)
+
+
+def test_test_images_are_first_read_when_the_model_is_final(tmp_path, monkeypatch):
+    reads, fitting = [], []
+
+    class Watched(ImageRows):
+        def __getitem__(self, index):
+            reads.append(bool(fitting))
+            return super().__getitem__(index)
+
+        def take(self, rows):
+            return Watched(self.array, rows if self.rows is None else self.rows[rows])
+
+    data = load_dataset("digits", labels_per_class=5)
+    watched = dataclasses.replace(data, test=Watched(data.test.array, data.test.rows))
+    fit = comparison_module._fit
+
+    def spy(*arguments):
+        fitting.append(True)
+        fit(*arguments)
+        fitting.clear()
+
+    monkeypatch.setattr(comparison_module, "_fit", spy)
+    compare(watched, methods=["supervised", "self-training"], steps=2, check=False, out=tmp_path / "run")
+    assert reads
+    assert not any(reads)
+
+
+@pytest.mark.parametrize(
+    ("vary", "labels", "weights", "order"),
+    [
+        (("labels", "weights", "order"), True, True, True),
+        ("labels", True, False, False),
+        ("weights", False, True, False),
+        ("order", False, False, True),
+        (("weights", "order"), False, True, True),
+    ],
+)
+def test_what_differs_from_seed_to_seed_is_what_was_asked_for(vary, labels, weights, order, tmp_path, monkeypatch):
+    seen = []
+
+    def record(method, data, observer, *_):
+        def of(value):
+            return method.random_state if value is None else value
+
+        seen.append((data.labeled.rows.tolist(), of(method.weights_seed), of(method.order_seed)))
+        method.fit(data.labeled, data.labels, observer=observer)
+
+    monkeypatch.setattr(comparison_module, "_fit", record)
+    found = compare(
+        "digits", methods=["supervised", "uda"], seeds=2, vary=vary, labels_per_class=3, steps=1, out=tmp_path / "run"
+    )
+    assert seen[0] == seen[1]
+    assert seen[2] == seen[3]
+    assert [a != b for a, b in zip(seen[0], seen[2], strict=True)] == [labels, weights, order]
+    said = f" --vary {vary if isinstance(vary, str) else ','.join(vary)}"
+    assert (said in found.config["command"]) == (vary != ("labels", "weights", "order"))
+
+
+def test_fewer_labels_are_among_the_more(tmp_path, monkeypatch):
+    drawn = {}
+
+    def record(method, data, observer, *_):
+        drawn[method.random_state, data.labels_per_class] = set(data.labeled.rows.tolist())
+        method.fit(data.labeled, data.labels, observer=observer)
+
+    monkeypatch.setattr(comparison_module, "_fit", record)
+    compare("digits", methods=["supervised"], labels_per_class=[3, 6, 12], seeds=2, steps=1, out=tmp_path / "run")
+    for seed in (0, 1):
+        assert drawn[seed, 3] < drawn[seed, 6] < drawn[seed, 12]
+    assert drawn[0, 12] != drawn[1, 12]
+
+
+def test_what_cannot_vary_is_refused(tmp_path):
+    with pytest.raises(InputError, match="vary='wieghts' is none of labels, weights, order; did you mean 'weights'"):
+        compare("digits", vary=["wieghts"], out=tmp_path / "run")
+    with pytest.raises(InputError, match="give seeds and vary itself"):
+        compare("digits", settings={"order_seed": 3}, out=tmp_path / "run")
+
+
+def test_a_run_tells_its_choices_its_weights_and_how_far_to_trust_it(tmp_path):
+    more = {"methods": ["self-training"], "settings": {"ema_decay": 0.8, "guard": True}, "out": tmp_path / "run"}
+    found = compare("digits", **{**TINY, "labels_per_class": 20}, **more)
+    run = json.loads((tmp_path / "run" / "results.json").read_text())["runs"][0]
+    looked = {row["choice"]: row["looked_at"] for row in run["choices"]}
+    assert looked["optimizer steps"] == "nothing: it was fixed before"
+    assert looked["weights to predict with"] == "nothing: it was fixed before"
+    assert looked["rounds of self-training"] == looked["weights that the guard took"] == "20 held-out images"
+    used = [row for row in run["weights"] if row["used"]]
+    assert [row["test_accuracy"] for row in used] == [found.runs[0].test_accuracy]
+    assert {row["name"] for row in run["weights"]} == {"last", "best-on-validation", "average"}
+    sets = run["trust"]["sets"]
+    assert [one["held_out"] for one in sets] == [20, 20, 20]
+    assert 0 <= run["trust"]["calibration_error"] <= 1
+
+
+def test_what_the_check_found_is_kept_with_the_comparison(tmp_path):
+    data = load_dataset("digits", labels_per_class=5)
+    leaky = dataclasses.replace(data, test=data.labeled, test_labels=data.labels)
+    found = compare(leaky, methods=["supervised"], steps=1, out=tmp_path / "run")
+    kinds = [finding["kind"] for finding in found.config["check"]["findings"]]
+    assert kinds[0] == "exact-copies"
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert page.index("50 of 50 test images (100.0%) are also among the labeled images") < page.index('"verdict"')
+    assert compare(leaky, methods=["supervised"], steps=1, check=False, out=tmp_path / "no").config["check"] is None

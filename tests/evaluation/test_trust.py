@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import brier_score_loss
+
+from fewlabels.evaluation.trust import measure_trust, reliability_bins
+
+
+def binary(count=2000):
+    draws = np.random.default_rng(0)
+    chance = draws.random(count)
+    return np.stack([1 - chance, chance], axis=1), (draws.random(count) < chance).astype(np.int64)
+
+
+def test_the_brier_score_is_that_of_scikit_learn():
+    probabilities, labels = binary()
+    # scikit-learn's counts one of two classes, whose squared errors are equal.
+    assert measure_trust(probabilities, labels).brier_score == pytest.approx(
+        2 * brier_score_loss(labels, probabilities[:, 1])
+    )
+
+
+def test_bins_are_those_of_scikit_learns_calibration_curve():
+    probabilities, labels = binary()
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    accuracies, means = calibration_curve(right, confidence, n_bins=10)
+    bins = reliability_bins(confidence, right)
+    assert [one.accuracy for one in bins] == pytest.approx(accuracies)
+    assert [one.confidence for one in bins] == pytest.approx(means)
+    assert sum(one.images for one in bins) == len(labels)
+
+
+def test_calibrated_probabilities_have_a_small_error_and_overconfident_ones_a_large_one():
+    probabilities, labels = binary()
+    surer = probabilities**3 / (probabilities**3).sum(1, keepdims=True)
+    assert measure_trust(probabilities, labels).calibration_error < 0.03
+    found = measure_trust(surer, labels)
+    assert found.calibration_error > 0.1
+    assert found.mean_confidence > (surer.argmax(1) == labels).mean() + 0.1
+
+
+def test_a_calibration_error_by_hand():
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    # 0.9 sure and half right, 0.6 sure and always right: both 0.4 apart.
+    assert measure_trust(probabilities, np.array([0, 1, 0, 0])).calibration_error == pytest.approx(0.4)
+
+
+def test_on_fewer_and_surer_answers_accuracy_rises():
+    probabilities, labels = binary()
+    curve = measure_trust(probabilities, labels).selective
+    assert curve[0] == (1.0, pytest.approx((probabilities.argmax(1) == labels).mean()))
+    assert curve[-1][0] == 0.1
+    assert curve[-1][1] > curve[4][1] > curve[0][1]
+
+
+def test_images_of_equal_confidence_are_answered_together():
+    probabilities = np.full((10, 2), [0.7, 0.3])
+    labels = np.array([0] * 6 + [1] * 4)
+    for _, accuracy in measure_trust(probabilities, labels).selective:
+        assert accuracy == pytest.approx(0.6)
+
+
+def test_prediction_sets_are_measured_and_too_few_images_are_told():
+    probabilities, labels = binary()
+    scores = np.sort(1 - probabilities[np.arange(1000), labels[:1000]])
+    sets = measure_trust(probabilities[1000:], labels[1000:], scores).sets
+    for one in sets:
+        assert one.is_enough
+        assert one.spread_low - 0.03 < one.kept < one.spread_high + 0.03
+    few = measure_trust(probabilities[1000:], labels[1000:], scores[:8]).sets
+    assert [one.is_enough for one in few] == [True, False, False]
+    assert few[1].mean_size == 2
+    assert few[1].kept == 1
+
+
+def test_figures_come_back_from_json():
+    import json
+
+    from fewlabels.evaluation.trust import Trust
+
+    probabilities, labels = binary(200)
+    found = measure_trust(probabilities, labels, np.sort(1 - probabilities[np.arange(30), labels[:30]]))
+    assert Trust.from_dict(json.loads(json.dumps(found.to_dict()))) == found

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import fewlabels
+from fewlabels import FixMatch, InputError, SelfTraining, Supervised
+from fewlabels.training.kept import AVERAGE, BEST, LAST, KeptWeights
+
+
+def fitted(few_labels, **settings):
+    images, y, *_ = few_labels
+    return Supervised(steps=24, random_state=0, validation_fraction=0.4, **settings).fit(images, y)
+
+
+def probabilities(method, few_labels):
+    return method.predict_proba(few_labels[2])
+
+
+def test_without_an_average_the_last_weights_are_used(few_labels):
+    method = fitted(few_labels)
+    assert method.used_weights_ == LAST
+    assert method.kept_weights_[LAST].step == 24
+    assert set(method.kept_weights_) == {LAST, BEST}
+
+
+def test_an_average_is_used_and_the_last_weights_are_those_of_a_training_without_one(few_labels):
+    averaged, plain = fitted(few_labels, ema_decay=0.9), fitted(few_labels)
+    assert averaged.used_weights_ == AVERAGE
+    assert not np.allclose(probabilities(averaged, few_labels), probabilities(plain, few_labels))
+    last = averaged.with_weights(LAST)
+    assert np.array_equal(probabilities(last, few_labels), probabilities(plain, few_labels))
+    assert averaged.used_weights_ == AVERAGE
+
+
+def test_the_best_weights_are_those_of_the_look_at_which_most_held_out_samples_were_right(few_labels):
+    # A rate so high that the training goes astray at its end.
+    method = fitted(few_labels, learning_rate=2.0, schedule="constant", final_weights=BEST)
+    looks = [event for event in method.history_ if "validation_accuracy" in event]
+    best = max(looks, key=lambda event: (event["validation_accuracy"], event["step"]))
+    assert method.used_weights_ == BEST
+    assert method.kept_weights_[BEST].step == best["step"]
+    assert method.validation_accuracy_ == pytest.approx(best["validation_accuracy"])
+
+
+def test_of_equally_good_looks_the_later_is_kept():
+    kept = KeptWeights(torch.nn.Linear(1, 1))
+    for step, accuracy in ((1, 0.5), (2, 0.75), (3, 0.75), (4, 0.5)):
+        kept.look(step, {"validation_accuracy": accuracy})
+    kept.look(5, {})
+    assert kept.found[BEST].step == 3
+
+
+def test_a_teacher_is_the_average_and_the_nets_own_weights_are_kept(few_labels):
+    images, y, test, _ = few_labels
+    method = FixMatch(steps=20, random_state=0, teacher_decay=0.9).fit(images, y)
+    assert method.used_weights_ == AVERAGE
+    assert not np.allclose(method.predict_proba(test), method.with_weights(LAST).predict_proba(test))
+
+
+def test_of_self_training_the_weights_of_the_net_that_is_used_are_kept(few_labels):
+    images, y, test, _ = few_labels
+    method = SelfTraining(steps=12, rounds=2, random_state=0).fit(images, y)
+    assert np.array_equal(method.with_weights(LAST).predict_proba(test), method.predict_proba(test))
+    # A student's training is three times as long as the teacher's.
+    assert method.kept_weights_[LAST].step == 36
+
+
+def test_a_saved_model_brings_all_its_weights_back(few_labels, tmp_path):
+    method = fitted(few_labels, ema_decay=0.9)
+    method.save(tmp_path / "model")
+    for name in method.kept_weights_:
+        loaded = fewlabels.load(tmp_path / "model", weights=name)
+        assert loaded.used_weights_ == name
+        expected = method.with_weights(name)
+        assert np.array_equal(probabilities(loaded, few_labels), probabilities(expected, few_labels))
+        sets = loaded.predict_set(few_labels[2], coverage=0.8)
+        assert np.array_equal(sets, expected.predict_set(few_labels[2], coverage=0.8))
+    files = {path.name for path in (tmp_path / "model").iterdir()}
+    assert {"model.safetensors", "weights-last.safetensors"} <= files
+    with pytest.raises(InputError, match="no weights 'lst' were kept; did you mean 'last'"):
+        fewlabels.load(tmp_path / "model", weights="lst")
+
+
+def test_an_average_that_is_not_kept_cannot_be_used(few_labels):
+    with pytest.raises(InputError, match="give ema_decay"):
+        fitted(few_labels, final_weights=AVERAGE)
+    with pytest.raises(InputError, match="unknown final_weights 'newest'"):
+        fitted(few_labels, final_weights="newest")
+
+
+def test_weights_and_order_vary_apart(few_labels):
+    def start_and_end(**seeds):
+        method = fitted(few_labels, **seeds)
+        return method.history_[0]["loss"], probabilities(method, few_labels)
+
+    base = start_and_end()
+    same = start_and_end(weights_seed=0, order_seed=0)
+    assert base[0] == same[0]
+    assert np.array_equal(base[1], same[1])
+    others = [start_and_end(weights_seed=1), start_and_end(order_seed=1), start_and_end(weights_seed=1, order_seed=1)]
+    for one in (*others, base):
+        assert sum(np.array_equal(one[1], other[1]) for other in (*others, base)) == 1
+
+
+def test_two_methods_start_from_the_same_weights(few_labels, monkeypatch):
+    from fewlabels.methods.session import Session
+
+    images, y, *_ = few_labels
+    starts = []
+    new = Session.new_classifier
+
+    def spy(session, **options):
+        network = new(session, **options)
+        starts.append(next(network.encoder.parameters()).detach().clone())
+        return network
+
+    monkeypatch.setattr(Session, "new_classifier", spy)
+    Supervised(steps=2, random_state=3).fit(images, y)
+    FixMatch(steps=2, random_state=3).fit(images, y)
+    FixMatch(steps=2, random_state=3, weights_seed=4).fit(images, y)
+    assert torch.equal(starts[0], starts[1])
+    assert not torch.equal(starts[0], starts[2])
