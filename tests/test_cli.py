@@ -257,7 +257,7 @@ def test_a_fit_that_is_stopped_says_how_to_go_on_and_ends_the_same(kind, expecte
     assert code == expected, errors
     assert "Traceback" not in errors
     line = errors.strip().splitlines()[-1]
-    assert line.startswith("error: stopped after step ")
+    assert line.startswith("error: stopped ")
     assert line.endswith(f"to go on: fewlabels {' '.join(words)} --resume")
     assert not (tmp_path / "model").exists()
     code, _, errors = run(*words)
@@ -271,18 +271,19 @@ def test_a_fit_that_is_stopped_says_how_to_go_on_and_ends_the_same(kind, expecte
 
 
 def test_a_comparison_that_is_killed_goes_on_and_ends_the_same(run, tmp_path):
-    words = ["compare", "--methods", "supervised,fix-match", "--steps", "40", "-q", "--checkpoint-every", "0", "--out"]
-    at = tmp_path / "o" / "checkpoints" / "fix-match-50-0"
+    words = ["compare", "--methods", "supervised,fix-match", "--steps", "40", "-q", "--checkpoint-every", "0"]
+    words += ["--labels-per-class", "10", "--out"]
+    at = tmp_path / "o" / "checkpoints" / "fix-match-10-0"
     code, _, _ = interrupted(tmp_path, *words, "o", wait_for=lambda: any(at.glob("at-*")), kind=signal.SIGKILL)
     assert code == -signal.SIGKILL
     code, _, errors = run(*words, "o", "--resume", "--seeds", "2")
     assert code == 2
     assert "was begun with seeds=[0], not [0, 1]" in errors
-    before = weights(tmp_path / "o" / "models" / "supervised-50-0")
+    before = weights(tmp_path / "o" / "models" / "supervised-10-0")
     assert run(*words, "o", "--resume")[0] == 0
     assert run(*words, "whole")[0] == 0
-    assert weights(tmp_path / "o" / "models" / "supervised-50-0") == before
-    for method in ("supervised-50-0", "fix-match-50-0"):
+    assert weights(tmp_path / "o" / "models" / "supervised-10-0") == before
+    for method in ("supervised-10-0", "fix-match-10-0"):
         assert weights(tmp_path / "o" / "models" / method) == weights(tmp_path / "whole" / "models" / method)
 
     def rows(name):
