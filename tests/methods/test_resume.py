@@ -67,6 +67,10 @@ def assert_same(one, other, X):
     histories = [[{k: v for k, v in e.items() if k != "seconds"} for e in m.history_] for m in (one, other)]
     assert histories[0] == histories[1]
     assert one.stage_steps_ == other.stage_steps_
+    assert list(one.kept_weights_) == list(other.kept_weights_)
+    for kept, again in zip(one.kept_weights_.values(), other.kept_weights_.values(), strict=True):
+        assert kept.step == again.step
+        assert all(torch.equal(value, again.state[name]) for name, value in kept.state.items())
     assert np.array_equal(one.transduction_, other.transduction_)
 
 

@@ -50,6 +50,12 @@ def test_nothing_in_a_model_folder_is_executed(saved, tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
+def turn_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(bytes(content))
+
+
 def edit(saved, change):
     config = json.loads((saved / "config.json").read_text())
     change(config)
@@ -67,6 +73,10 @@ def edit(saved, change):
         (lambda f: edit(f, lambda c: c.update(method="magic")), "unknown method"),
         (lambda f: edit(f, lambda c: c.update(classes=[1, 2])), "does not fit its description"),
         (lambda f: edit(f, lambda c: c.pop("sample_shape")), "is damaged"),
+        (lambda f: turn_a_bit(f / "model.safetensors"), "is not what was saved"),
+        (lambda f: edit(f, lambda c: c.update(sample_shape=[10**6, 10**6, 3])), r"is damaged|does not fit"),
+        (lambda f: edit(f, lambda c: c.update(classes_dtype="<U999999999")), "do not fit their names"),
+        (lambda f: (f / "config.json").write_text("[" * 100_000), "not a fewlabels model's description"),
     ],
 )
 def test_a_folder_that_cannot_be_loaded_says_why(saved, spoil, message):
