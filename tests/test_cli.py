@@ -249,7 +249,8 @@ def weights(folder):
 
 @pytest.mark.parametrize(("kind", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_fit_that_is_stopped_says_how_to_go_on_and_ends_the_same(kind, expected, run, tmp_path):
-    words = ["fit", "--steps", "300", "--labels-per-class", "10", "--out", "model", "-q", "--checkpoint-every", "0"]
+    words = ["fit", "--steps", "30", "--labels-per-class", "10", "--out", "model", "--method", "self-training", "-q"]
+    words += ["--checkpoint-every", "0"]
     checkpoint = tmp_path / "model.checkpoint"
     code, _, errors = interrupted(
         tmp_path, *words, wait_for=lambda: any(checkpoint.glob("at-*.safetensors")), kind=kind
@@ -271,7 +272,7 @@ def test_a_fit_that_is_stopped_says_how_to_go_on_and_ends_the_same(kind, expecte
 
 
 def test_a_comparison_that_is_killed_goes_on_and_ends_the_same(run, tmp_path):
-    words = ["compare", "--methods", "supervised,fix-match", "--steps", "40", "-q", "--checkpoint-every", "0"]
+    words = ["compare", "--methods", "supervised,fix-match", "--steps", "20", "-q", "--checkpoint-every", "0"]
     words += ["--labels-per-class", "10", "--out"]
     at = tmp_path / "o" / "checkpoints" / "fix-match-10-0"
     code, _, _ = interrupted(tmp_path, *words, "o", wait_for=lambda: any(at.glob("at-*")), kind=signal.SIGKILL)
