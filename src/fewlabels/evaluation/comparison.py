@@ -229,6 +229,8 @@ def compare(
         # What goes wrong in the same way again is not worth going on with.
         if not comparison.runs:
             folder.discard()
+        with contextlib.suppress(OSError):
+            conclude()
         raise
     except Exception:
         # The error that ended it says more than one that may follow from it.

@@ -100,6 +100,13 @@ class RunFolder:
         if not (self.path / "config.json").exists():
             return {}
         self._hold()
+        try:
+            return self._finished(config)
+        except BaseException:
+            self.close()
+            raise
+
+    def _finished(self, config: dict[str, Any]) -> dict[str, Run]:
         for folder in (self.path, *(self.path / name for name in _FOLDERS)):
             remove_leftovers(folder)
         before = json.loads((self.path / "config.json").read_text(encoding="utf-8"))

@@ -181,10 +181,13 @@ class Checkpoints:
             try:
                 yield
             except KeyboardInterrupt as stop:
-                # Between stages: what they left is known, what follows is computed again.
+                # Between stages: what they left is known, what follows is computed again. In the midst of one, where it
+                # takes a second signal to stop at once, the last checkpoint is what there is.
+                in_a_step = self.signals.insisted
                 with self.signals.deferred():
-                    saved = self.flush()
-                raise self.interrupted("stopped between two stages", saved=saved) from stop
+                    saved = self.flush() and not in_a_step
+                where = "at once" if in_a_step else "between two stages"
+                raise self.interrupted(f"stopped {where}", saved=saved) from stop
             finally:
                 self.close()
 

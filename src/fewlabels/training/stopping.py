@@ -23,6 +23,8 @@ class StopSignals:
     ----------
     number : int or None
         The signal that came.
+    insisted : bool
+        Whether it came again where the first one had to wait.
 
     Examples
     --------
@@ -34,6 +36,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self.insisted = False
         self._deferring = False
         self._before: dict[int, object] = {}
 
@@ -66,5 +69,6 @@ class StopSignals:
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
         again, self.number = self.number is not None, number
+        self.insisted = again and self._deferring
         if again or not self._deferring:
             raise KeyboardInterrupt

@@ -1,0 +1,19 @@
+import pytest
+import torch
+
+from fewlabels import METHODS, make_method
+
+BRIEF = {"steps": 2, "rounds": 1, "pretraining_steps": 2, "pretraining_batch": 8, "centroids": 20, "patches": 500}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_trains_with_operations_that_repeat_themselves(name, few_labels):
+    X, y, *_ = few_labels
+    known = METHODS[name]().get_params()
+    settings = {key: value for key, value in (BRIEF | {"batch_size": 8}).items() if key in known}
+    plain, strict = (
+        make_method(name, random_state=0, deterministic=wanted, **settings).fit(X, y) for wanted in (False, True)
+    )
+    for (key, a), b in zip(plain.network_.state_dict().items(), strict.network_.state_dict().values(), strict=True):
+        assert torch.equal(a, b), key
+    assert not torch.are_deterministic_algorithms_enabled()
