@@ -377,6 +377,30 @@ def evaluate(
 
 
 @app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="A model folder that `fit` or `compare` wrote.")],
+    format: Annotated[str, typer.Option(help="onnx, or torch: a program of torch.export.")] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; beside the model when not given: MODEL.onnx, MODEL.pt2.")
+    ] = None,
+) -> None:
+    """Write a model as one file for other programs: from uint8 images to calibrated probabilities.
+
+    **Examples**
+
+    `fewlabels export model`
+
+    `fewlabels export model --format torch --out classifier.pt2`
+    """
+    from fewlabels.export.deployed import FORMATS, export_model
+    from fewlabels.methods import load
+
+    target = model.with_name(model.name + FORMATS.get(format, "")) if out is None else out
+    written = export_model(load(model), target, format=format)
+    _out.print(f"{written}: {written.stat().st_size / 1e6:,.1f} MB", highlight=False)
+
+
+@app.command()
 def datasets() -> None:
     """List the data sets known by name, and what else SOURCE may be.
 
