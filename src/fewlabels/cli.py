@@ -15,6 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from fewlabels.config_file import read_config
 from fewlabels.storage.errors import InputError, Interrupted, TrainingWarning
 from fewlabels.storage.visible import visible
 
@@ -557,7 +558,7 @@ def main() -> None:
     warnings.simplefilter("always", TrainingWarning)
     warnings.showwarning = _show_warning
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, default_map=read_config(Path(), _options()))
     except InputError as error:
         _fail(str(error), 2)
     except _UsageError as error:
@@ -596,6 +597,20 @@ def _show_warning(
 ) -> None:
     del category, filename, lineno, file, line
     _err.print(visible(f"warning: {message}"), style="yellow", highlight=False, markup=False)
+
+
+def _options() -> dict[str, dict[str, str]]:
+    """Return for each command its options as typed, without dashes, and what its function calls them."""
+    group: Any = typer.main.get_command(app)
+    return {
+        name: {
+            # An argument such as SOURCE is given by its name.
+            max(parameter.opts, key=len).lstrip("-"): parameter.name
+            for parameter in command.params
+            if parameter.name != "help"
+        }
+        for name, command in group.commands.items()
+    }
 
 
 def _fail(message: str, code: int) -> None:
