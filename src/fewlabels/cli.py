@@ -108,6 +108,12 @@ def compare(
     checkpoint_every: CheckpointEvery = 60.0,
     strict: Strict = False,
     settings: Set = None,
+    choose: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=[A,B]", help="Try these values of a setting and take the best on held-out labeled images."
+        ),
+    ] = None,
     check: Annotated[bool, typer.Option(help="Look for leaks and traps in the data first.")] = True,
     quiet: Quiet = False,
 ) -> None:
@@ -148,6 +154,7 @@ def compare(
             strict=strict,
             check=check,
             settings=_parse_settings(settings),
+            choose=_parse_settings(choose) or None,
             observer=bar,
             progress=not quiet,
         )
