@@ -129,6 +129,13 @@ def test_a_run_tells_its_choices_its_weights_and_how_far_to_trust_it(tmp_path):
     assert 0 <= run["trust"]["calibration_error"] <= 1
 
 
+def test_the_method_that_auto_takes_is_among_its_choices(tmp_path):
+    run = compare("digits", methods=["auto"], **TINY, out=tmp_path / "run").runs[0]
+    first = run.choices[0]
+    assert first["choice"] == "method"
+    assert first["looked_at"].startswith("the numbers of labels, classes and pool images")
+
+
 def test_what_the_check_found_is_kept_with_the_comparison(tmp_path):
     data = load_dataset("digits", labels_per_class=5)
     leaky = dataclasses.replace(data, test=data.labeled, test_labels=data.labels)
