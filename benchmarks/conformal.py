@@ -16,15 +16,15 @@ from fewlabels import Supervised, load_dataset
 from fewlabels.evaluation.trust import COVERAGES
 from harness import Report
 
-DRAWS = 100
-STEPS = 40
+DRAWS = 40
+STEPS = 30
 
 
 def main() -> None:
     report = Report("conformal")
     bunch = load_digits()
     images, labels = (bunch.images / 16).astype(np.float32), bunch.target.astype(np.int64)
-    for per_class in (10, 50, 100):
+    for per_class in (10, 50):
         covered: dict[float, list[float]] = {share: [] for share in COVERAGES}
         sizes: dict[float, list[float]] = {share: [] for share in COVERAGES}
         for seed in range(DRAWS):
@@ -38,7 +38,7 @@ def main() -> None:
                 sizes[share].append(float(sets.sum(1).mean()))
         for share in COVERAGES:
             add(report, f"{method.n_validation_} held out, {share:.0%} promised", covered[share], sizes[share])
-    data = load_dataset("digits", labels_per_class=100)
+    data = load_dataset("digits", labels_per_class=50)
     covered, sizes = {share: [] for share in COVERAGES}, {share: [] for share in COVERAGES}
     for seed in range(DRAWS // 5):
         method = Supervised(steps=STEPS, random_state=seed).fit(data.labeled, data.labels)

@@ -15,6 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from fewlabels.config_file import read_config
 from fewlabels.storage.errors import InputError, Interrupted, TrainingWarning
 from fewlabels.storage.visible import visible
 
@@ -107,6 +108,12 @@ def compare(
     checkpoint_every: CheckpointEvery = 60.0,
     strict: Strict = False,
     settings: Set = None,
+    choose: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=[A,B]", help="Try these values of a setting and take the best on held-out labeled images."
+        ),
+    ] = None,
     check: Annotated[bool, typer.Option(help="Look for leaks and traps in the data first.")] = True,
     quiet: Quiet = False,
 ) -> None:
@@ -147,6 +154,7 @@ def compare(
             strict=strict,
             check=check,
             settings=_parse_settings(settings),
+            choose=_parse_settings(choose) or None,
             observer=bar,
             progress=not quiet,
         )
@@ -377,6 +385,30 @@ def evaluate(
 
 
 @app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="A model folder that `fit` or `compare` wrote.")],
+    format: Annotated[str, typer.Option(help="onnx, or torch: a program of torch.export.")] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; beside the model when not given: MODEL.onnx, MODEL.pt2.")
+    ] = None,
+) -> None:
+    """Write a model as one file for other programs: from uint8 images to calibrated probabilities.
+
+    **Examples**
+
+    `fewlabels export model`
+
+    `fewlabels export model --format torch --out classifier.pt2`
+    """
+    from fewlabels.export.deployed import FORMATS, export_model
+    from fewlabels.methods import load
+
+    target = model.with_name(model.name + FORMATS.get(format, "")) if out is None else out
+    written = export_model(load(model), target, format=format)
+    _out.print(f"{written}: {written.stat().st_size / 1e6:,.1f} MB", highlight=False)
+
+
+@app.command()
 def datasets() -> None:
     """List the data sets known by name, and what else SOURCE may be.
 
@@ -533,7 +565,7 @@ def main() -> None:
     warnings.simplefilter("always", TrainingWarning)
     warnings.showwarning = _show_warning
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, default_map=read_config(Path(), _options()))
     except InputError as error:
         _fail(str(error), 2)
     except _UsageError as error:
@@ -572,6 +604,20 @@ def _show_warning(
 ) -> None:
     del category, filename, lineno, file, line
     _err.print(visible(f"warning: {message}"), style="yellow", highlight=False, markup=False)
+
+
+def _options() -> dict[str, dict[str, str]]:
+    """Return for each command its options as typed, without dashes, and what its function calls them."""
+    group: Any = typer.main.get_command(app)
+    return {
+        name: {
+            # An argument such as SOURCE is given by its name.
+            max(parameter.opts, key=len).lstrip("-"): parameter.name
+            for parameter in command.params
+            if parameter.name != "help"
+        }
+        for name, command in group.commands.items()
+    }
 
 
 def _fail(message: str, code: int) -> None:

@@ -230,6 +230,9 @@ def test_the_command_that_repeats_a_run_is_read_back_by_the_command_line(monkeyp
         "test_per_class": 7,
         "preset": "notebook",
         "settings": {"restart": False, "top_share": 0.5, "optimizer": "adam"},
+        "choose": {"dropout": [0.1, 0.2], "net": ["fast", "notebook"]},
+        "vary": ["labels", "order"],
+        "check": False,
         "strict": True,
     }
     given = {}

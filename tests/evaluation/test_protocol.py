@@ -129,6 +129,13 @@ def test_a_run_tells_its_choices_its_weights_and_how_far_to_trust_it(tmp_path):
     assert 0 <= run["trust"]["calibration_error"] <= 1
 
 
+def test_the_method_that_auto_takes_is_among_its_choices(tmp_path):
+    run = compare("digits", methods=["auto"], **TINY, out=tmp_path / "run").runs[0]
+    first = run.choices[0]
+    assert first["choice"] == "method"
+    assert first["looked_at"].startswith("the numbers of labels, classes and pool images")
+
+
 def test_what_the_check_found_is_kept_with_the_comparison(tmp_path):
     data = load_dataset("digits", labels_per_class=5)
     leaky = dataclasses.replace(data, test=data.labeled, test_labels=data.labels)
@@ -138,3 +145,51 @@ def test_what_the_check_found_is_kept_with_the_comparison(tmp_path):
     page = (tmp_path / "run" / "report.html").read_text()
     assert page.index("50 of 50 test images (100.0%) are also among the labeled images") < page.index('"verdict"')
     assert compare(leaky, methods=["supervised"], steps=1, check=False, out=tmp_path / "no").config["check"] is None
+
+
+def test_hyper_parameters_are_chosen_by_held_out_labels_and_one_model_meets_the_test_images(tmp_path, monkeypatch):
+    measured = []
+    measure = comparison_module.measure
+
+    def spy(name, method, *arguments, **more):
+        measured.append((name, method.learning_rate))
+        return measure(name, method, *arguments, **more)
+
+    monkeypatch.setattr(comparison_module, "measure", spy)
+    found = compare(
+        "digits",
+        methods=["supervised", "kmeans-features"],
+        labels_per_class=20,
+        steps=12,
+        choose={"learning_rate": [0.0001, 0.2]},
+        out=tmp_path / "run",
+    )
+    tried = found.runs[0].tried
+    assert [row["settings"] for row in tried] == [{"learning_rate": 0.0001}, {"learning_rate": 0.2}]
+    assert tried[1]["validation_accuracy"] > tried[0]["validation_accuracy"]
+    assert [row["used"] for row in tried] == [False, True]
+    assert [rate for name, rate in measured if name == "supervised"] == [0.2]
+    assert len(measured) == 2
+    assert found.runs[0].choices[-1] == {
+        "choice": "hyper-parameters",
+        "result": "learning_rate 0.2, of 2 combinations",
+        "looked_at": "20 held-out images",
+    }
+    assert "--choose 'learning_rate=[0.0001, 0.2]'" in found.config["command"]
+    assert "Hyper-parameters that were tried" in (tmp_path / "run" / "report.html").read_text()
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("choose", "message"),
+    [
+        ({"learning_rate": [0.1]}, "two values or more"),
+        ({"learning_rate": 0.1}, "two values or more"),
+        ({"lerning_rate": [0.1, 0.2]}, "did you mean 'learning_rate'"),
+        ({"dropout": [0.1, 2]}, "dropout=2"),
+    ],
+)
+def test_a_choice_that_is_none_is_refused(choose, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        compare("digits", methods=["supervised"], choose=choose, steps=1, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -6,6 +6,7 @@ import torch
 
 import fewlabels
 from fewlabels import FixMatch, InputError, SelfTraining, Supervised
+from fewlabels.storage.errors import Interrupted
 from fewlabels.training.kept import AVERAGE, BEST, LAST, KeptWeights
 
 
@@ -49,7 +50,7 @@ def test_of_equally_good_looks_the_later_is_kept():
     for step, accuracy in ((1, 0.5), (2, 0.75), (3, 0.75), (4, 0.5)):
         kept.look(step, {"validation_accuracy": accuracy})
     kept.look(5, {})
-    assert kept.found[BEST].step == 3
+    assert kept.found[BEST]["step"] == 3
 
 
 def test_a_teacher_is_the_average_and_the_nets_own_weights_are_kept(few_labels):
@@ -113,7 +114,7 @@ def test_two_methods_start_from_the_same_weights(few_labels, monkeypatch):
 
     def spy(session, **options):
         network = new(session, **options)
-        starts.append(next(network.encoder.parameters()).detach().clone())
+        starts.append(torch.cat([value.detach().flatten() for value in network.parameters()]))
         return network
 
     monkeypatch.setattr(Session, "new_classifier", spy)
@@ -122,3 +123,26 @@ def test_two_methods_start_from_the_same_weights(few_labels, monkeypatch):
     FixMatch(steps=2, random_state=3, weights_seed=4).fit(images, y)
     assert torch.equal(starts[0], starts[1])
     assert not torch.equal(starts[0], starts[2])
+
+
+@pytest.mark.parametrize("stopped_at", [(1, 14), (2, 20)])
+def test_a_training_that_was_stopped_and_continued_keeps_the_same_weights(stopped_at, few_labels, tmp_path):
+    images, y, *_ = few_labels
+
+    def fit(**more):
+        method = SelfTraining(steps=24, rounds=1, ema_decay=0.9, student_steps=1.0, random_state=0)
+        return method.fit(images, y, **more)
+
+    def stop(event):
+        if (event["stage_number"], event["step"]) == stopped_at:
+            raise KeyboardInterrupt
+
+    whole = fit()
+    with pytest.raises(Interrupted):
+        fit(checkpoint=tmp_path / "kept", checkpoint_every=0, observer=stop)
+    continued = fit(checkpoint=tmp_path / "kept", checkpoint_every=0)
+    assert continued.kept_weights_.keys() == whole.kept_weights_.keys() == {LAST, BEST, AVERAGE}
+    for name, expected in whole.kept_weights_.items():
+        found = continued.kept_weights_[name]
+        assert (found.step, found.validation_accuracy) == (expected.step, expected.validation_accuracy)
+        assert all(torch.equal(value, expected.state[key]) for key, value in found.state.items())

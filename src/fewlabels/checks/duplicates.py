@@ -13,10 +13,10 @@ from scipy import fft, ndimage, stats
 from fewlabels.checks.looks import COARSE, Looks
 
 # Chosen by looking at pairs of CIFAR-10's test and training images: above both, all but a few are the same picture.
-COARSE_LIKENESS = 0.9
+COARSE_LIKENESS = 0.87
 DETAIL_LIKENESS = 0.75
 _ROWS, _COLUMNS = 512, 8192
-_MOST_OF_ONE = 16
+_MOST_OF_ONE = 32
 _MOST_PAIRS = 200_000
 _PAIRS_AT_ONCE = 2048
 # Copies that were cropped by a few pixels still match; in units of the side of the image.
@@ -27,7 +27,7 @@ _LEAST_DETAIL = 0.5
 _SAME_COARSE, _SAME_DETAIL = 0.995, 0.97
 # Of the pairs kept, at most so many are expected to be alike by chance.
 _CHANCE = 0.1
-_STRANGERS_FROM = 0.8
+_STRANGERS_FROM = 0.77
 _ASKED = 500
 _MOST_STRANGERS = 10_000
 _FEWEST_STRANGERS = 50

@@ -65,6 +65,8 @@ def repeat_command(arguments: dict[str, Any]) -> str:
         words += ["--preset", arguments["preset"]]
     for name, value in (arguments.get("settings") or {}).items():
         words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    for name, values in (arguments.get("choose") or {}).items():
+        words += ["--choose", f"{name}={json.dumps(list(values))}"]
     if arguments.get("strict"):
         words.append("--strict")
     if not arguments.get("check", True):

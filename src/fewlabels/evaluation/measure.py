@@ -32,8 +32,11 @@ def measure(
     *,
     labels_per_class: int | None,
     seed: int,
+    tried: list[dict[str, Any]] | None = None,
 ) -> Run:
     """Return the record of a method that was fitted on the data's labeled and pool images.
+
+    `tried` are the hyper-parameters that this one was chosen among, see `fewlabels.evaluation.choosing.best_of`.
 
     The test images are looked at here, after all training, and nowhere before.
     """
@@ -65,11 +68,25 @@ def measure(
         stage_steps=dict(method.stage_steps_),
         trust=measure_trust(probabilities, data.test_labels, method.conformal_scores_),
         weights=_weights(method, data, right / len(guesses)),
-        choices=choices(method),
+        choices=[*choices(method), *_tried_choice(method, tried or [])],
+        tried=tried or [],
         findings=findings(method, [data.class_names[column] for column in columns]),
         mistakes=_mistakes(probabilities, data),
         reconstructions=_reconstructions(method, data),
     )
+
+
+def _tried_choice(method: SemiSupervisedClassifier, tried: list[dict[str, Any]]) -> list[dict[str, str]]:
+    return [
+        {
+            "choice": "hyper-parameters",
+            "result": ", ".join(f"{name} {value}" for name, value in row["settings"].items())
+            + f", of {len(tried)} combinations",
+            "looked_at": f"{method.n_validation_:,} held-out images",
+        }
+        for row in tried
+        if row["used"]
+    ]
 
 
 def _weights(method: SemiSupervisedClassifier, data: ImageDataset, test_accuracy: float) -> list[dict[str, Any]]:

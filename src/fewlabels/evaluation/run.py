@@ -93,6 +93,8 @@ class Run:
         used was fixed before any of them met a test image.
     choices : list of dict
         What the fit chose and what each choice looked at, see `fewlabels.methods.choices`.
+    tried : list of dict
+        Hyper-parameters that were chosen among: `settings`, `validation_accuracy`, `used`.
     findings : list of str
         What the fit found out about its pool, see `fewlabels.methods.findings`.
     mistakes : list of Mistake
@@ -123,6 +125,7 @@ class Run:
     trust: Trust | None = None
     weights: list[dict[str, Any]] = field(default_factory=list)
     choices: list[dict[str, str]] = field(default_factory=list)
+    tried: list[dict[str, Any]] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
     reconstructions: Reconstructions | None = None
@@ -172,6 +175,7 @@ class Run:
             "trust": None if self.trust is None else self.trust.to_dict(),
             "weights": self.weights,
             "choices": self.choices,
+            "tried": self.tried,
             "findings": self.findings,
             "mistakes": [
                 {"index": m.index, "truth": m.truth, "guess": m.guess, "confidence": m.confidence}

@@ -170,7 +170,10 @@ class RunFolder:
         comparison.runs.append(run)
         self.write_results(comparison)
         write_record(self.path / "records", run_name(run), run)
-        shutil.rmtree(self.checkpoint(run_name(run)), ignore_errors=True)
+        # Of each combination of hyper-parameters that was tried, too.
+        for folder in (self.path / "checkpoints").glob(f"{run_name(run)}*"):
+            if folder.name.removeprefix(run_name(run)).lstrip("-").isdigit() or folder.name == run_name(run):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def write_results(self, comparison: Comparison) -> None:
         """Write `config.json`, `results.json` and `results.csv`, each whole or not at all."""

@@ -1,5 +1,6 @@
-"""What leaves the program: predictions for files."""
+"""What leaves the program: predictions for files, and models for other programs."""
 
+from fewlabels.export.deployed import export_model
 from fewlabels.export.predictions import Predictions, predict_files, write_predictions
 
-__all__ = ["Predictions", "predict_files", "write_predictions"]
+__all__ = ["Predictions", "export_model", "predict_files", "write_predictions"]

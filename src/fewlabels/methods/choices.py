@@ -31,6 +31,12 @@ def choices(method: SemiSupervisedClassifier) -> list[dict[str, str]]:
     """
     held_out = f"{method.n_validation_:,} held-out images"
     found = [_length(method), _weights(method, held_out), _temperature(method, held_out)]
+    choice = getattr(method, "choice_", None)
+    if choice is not None:
+        looked = "the numbers of labels, classes and pool images, their size and the length of training"
+        if choice["trials"]:
+            looked += "; halves of the labeled images learned from, in turn"
+        found.insert(0, _row("method", choice["method"], looked))
     if hasattr(method, "rounds_"):
         kept = sum(bool(record["accepted"]) for record in method.rounds_)
         found.append(_row("rounds of self-training", f"{kept} kept of {len(method.rounds_)} made", held_out))

@@ -1,0 +1,92 @@
+"""`fewlabels.toml`: what is typed often, written down once. The command line wins over it."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fewlabels.storage.errors import InputError, nearest
+
+NAME = "fewlabels.toml"
+# Options of several values, which the command line takes as one comma-separated word.
+_JOINED = ","
+
+
+def read_config(folder: Path, options: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Any]]:
+    r"""Return the defaults of each command that a folder's `fewlabels.toml` gives; none where there is no such file.
+
+    Keys are the long options without their dashes. Those at the top go to every command that has such an option, those
+    in a table to the command of its name. `[compare.set]` holds further settings of the methods.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the file may lie.
+    options : mapping
+        For each command, its options as typed, without dashes, and what its function calls them.
+
+    Returns
+    -------
+    dict of str to dict
+        For each command the names that its function has for the options, and their values as the command line takes
+        them.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or asks for a command, option or kind of value that there is not.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> text = 'labels-per-class = [10, 50]\n[compare]\nseeds = 3\n[compare.set]\ndropout = 0.1\n'
+    >>> options = {"compare": {"labels-per-class": "labels_per_class", "seeds": "seeds", "set": "settings"}}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (Path(folder) / NAME).write_text(text)
+    ...     read_config(Path(folder), options)
+    {'compare': {'labels_per_class': '10,50', 'seeds': 3, 'settings': ['dropout=0.1']}}
+    """
+    path = folder / NAME
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not TOML: {error}") from error
+    shared = {key: value for key, value in values.items() if not isinstance(value, dict)}
+    known = sorted({name for names in options.values() for name in names})
+    for key in shared:
+        if key not in known:
+            raise InputError(f"{path}: no command has an option {key!r}{nearest(key, known)}")
+    found: dict[str, dict[str, Any]] = {}
+    for command, names in options.items():
+        own = values.get(command, {})
+        if not isinstance(own, dict):
+            raise InputError(f"{path}: {command} is no table; write [{command}] above its options")
+        for key in own:
+            if key not in names:
+                raise InputError(f"{path}: fewlabels {command} has no option {key!r}{nearest(key, names)}")
+        given = {key: value for key, value in {**shared, **own}.items() if key in names}
+        found[command] = {names[key]: _as_typed(path, key, value) for key, value in given.items()}
+    strange = [key for key, value in values.items() if isinstance(value, dict) and key not in options]
+    if strange:
+        raise InputError(f"{path}: there is no command {strange[0]!r}{nearest(strange[0], options)}")
+    return {command: defaults for command, defaults in found.items() if defaults}
+
+
+def _as_typed(path: Path, key: str, value: Any) -> Any:
+    """Return a value as the command line would have it."""
+    if isinstance(value, dict):
+        if key != "set":
+            raise InputError(f"{path}: {key} is a table; only [compare.set] and [fit.set] may be one")
+        return [f"{name}={item if isinstance(item, str) else json.dumps(item)}" for name, item in value.items()]
+    if key == "set":
+        raise InputError(f"{path}: set = {value!r} is no table; write [compare.set] with a line for each setting")
+    if isinstance(value, list):
+        return _JOINED.join(str(item) for item in value)
+    if isinstance(value, str | int | float | bool):
+        return value
+    raise InputError(f"{path}: {key} = {value!r} is no text, number, truth value or list")

@@ -1,0 +1,76 @@
+"""Hyper-parameters chosen by labeled images held out: every combination is trained, the best one is measured."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from fewlabels.methods import METHODS, SemiSupervisedClassifier
+from fewlabels.storage.errors import InputError
+
+
+def combinations(method: str, choose: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Return every combination of values of those hyper-parameters that a method has; one empty one if it has none.
+
+    Examples
+    --------
+    >>> combinations("supervised", {"dropout": [0.0, 0.2], "rounds": [1, 2]})
+    [{'dropout': 0.0}, {'dropout': 0.2}]
+    """
+    known = {field.name for field in fields(METHODS[method])}
+    own = {name: values for name, values in choose.items() if name in known}
+    return [dict(zip(own, values, strict=True)) for values in itertools.product(*own.values())]
+
+
+def check_choices(choose: Mapping[str, Sequence[Any]]) -> None:
+    """Refuse hyper-parameters without values to choose among."""
+    for name, values in choose.items():
+        if isinstance(values, str) or not isinstance(values, Sequence) or len(set(map(repr, values))) < 2:
+            raise InputError(f"choose {name}={values!r}: give two values or more, such as [0.1, 0.2]")
+
+
+def best_of(
+    candidates: Sequence[dict[str, Any]], fit: Callable[[int, dict[str, Any]], SemiSupervisedClassifier]
+) -> tuple[SemiSupervisedClassifier, list[dict[str, Any]]]:
+    """Fit a method with each combination and return the one that does best on held-out images, and what was tried.
+
+    Parameters
+    ----------
+    candidates : sequence of dict
+        Hyper-parameters; of those that do equally well the first is taken.
+    fit : callable
+        Returns a fitted method, from the number of a combination and the combination. It sees no test image.
+
+    Returns
+    -------
+    method : SemiSupervisedClassifier
+    tried : list of dict
+        `settings`, `validation_accuracy` and `used` of each combination; empty if there was no choice.
+
+    Raises
+    ------
+    InputError
+        If nothing was held out to choose by.
+    """
+    if len(candidates) == 1:
+        return fit(0, candidates[0]), []
+    best: SemiSupervisedClassifier | None = None
+    tried: list[dict[str, Any]] = []
+    chosen = 0
+    for number, settings in enumerate(candidates):
+        method = fit(number, settings)
+        accuracy = method.validation_accuracy_
+        if math.isnan(accuracy):
+            raise InputError(
+                "no images are held out to choose hyper-parameters by; give more labels, a validation part, or a "
+                "larger validation_fraction"
+            )
+        tried.append({"settings": settings, "validation_accuracy": accuracy, "used": False})
+        if best is None or accuracy > best.validation_accuracy_:
+            best, chosen = method, number
+    assert best is not None
+    tried[chosen]["used"] = True
+    return best, tried

@@ -1,0 +1,173 @@
+"""A model for other programs: from stored images to calibrated probabilities in one graph, as ONNX or torch.export."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fewlabels.methods import SemiSupervisedClassifier
+from fewlabels.storage.atomic import write_bytes
+from fewlabels.storage.errors import InputError, nearest
+
+FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
+# The newest that both PyTorch writes without conversion and the runtimes of the last years read.
+_OPSET = 18
+
+
+class Deployed(nn.Module):
+    """A fitted method as one module: what `predict_proba` does, scaling and normalization included.
+
+    Parameters
+    ----------
+    method : SemiSupervisedClassifier
+        Fitted; its net is copied, to the CPU and float32.
+
+    Examples
+    --------
+    >>> from fewlabels import Supervised, load_dataset
+    >>> data = load_dataset("digits")
+    >>> method = Supervised(steps=10, random_state=0).fit(data.labeled, data.labels)
+    >>> found = Deployed(method)(torch.from_numpy(data.test[:5]))
+    >>> tuple(found.shape), bool(torch.allclose(found.sum(1), torch.ones(5)))
+    ((5, 10), True)
+    """
+
+    def __init__(self, method: SemiSupervisedClassifier) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(method.network_).cpu().float().eval().requires_grad_(False)
+        self.is_image = len(method.sample_shape_) == 3
+        self.mirrors = bool(method.mirrors_)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Return probabilities, float32 (batch, classes).
+
+        Parameters
+        ----------
+        samples : Tensor
+            uint8 images (batch, height, width, channels), or float32 vectors (batch, features).
+        """
+        inputs = samples.permute(0, 3, 1, 2).to(torch.float32) / 255 if self.is_image else samples
+        logits = self.network(inputs)
+        if self.mirrors:
+            logits = (logits + self.network(inputs.flip(3))) / 2
+        return torch.softmax(logits / self.network.temperature, dim=1)
+
+
+def export_model(
+    method: SemiSupervisedClassifier, path: str | Path, *, format: str | None = None, class_names: Any = None
+) -> Path:
+    """Write a fitted method as one file that other programs run.
+
+    The graph takes `samples`: uint8 images (batch, height, width, channels) of the size that the method was trained
+    on, or float32 vectors, any number at a time; and gives `probabilities`, float32 (batch, classes), as
+    `predict_proba` does. What the classes are called, and the size of the images, is in the file's metadata.
+
+    Parameters
+    ----------
+    method : SemiSupervisedClassifier
+        Fitted or loaded.
+    path : str or Path
+        The file to write.
+    format : {"onnx", "torch"}, optional
+        ONNX, or a program of `torch.export`; after the ending of the file, `.onnx` or `.pt2`, when not given.
+    class_names : sequence of str, optional
+        In the order of `classes_`; those of the saved model, or the classes themselves, when not given.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        If the format is unknown or what it needs is not installed.
+    """
+    target = Path(path)
+    chosen = _format(target, format)
+    names = class_names if class_names is not None else getattr(method, "class_names_", method.classes_)
+    facts = {
+        "classes": json.dumps([str(name) for name in names], ensure_ascii=False),
+        "sample_shape": json.dumps([int(size) for size in method.sample_shape_]),
+        "program": "fewlabels",
+    }
+    module = Deployed(method)
+    # Two samples: a batch of one would be taken for a batch of always one.
+    kind = torch.uint8 if module.is_image else torch.float32
+    example = torch.zeros((2, *method.sample_shape_), dtype=kind)
+    with _quiet():
+        content = _onnx(module, example, facts) if chosen == "onnx" else _program(module, example, facts)
+    write_bytes(target, content)
+    return target
+
+
+def _format(path: Path, given: str | None) -> str:
+    if given is None:
+        found = [name for name, ending in FORMATS.items() if path.suffix == ending]
+        if not found:
+            raise InputError(f"{path} ends in neither {' nor '.join(FORMATS.values())}; give format= or another name")
+        return found[0]
+    if given not in FORMATS:
+        raise InputError(f"unknown format {given!r}{nearest(given, FORMATS)} (known: {', '.join(FORMATS)})")
+    return given
+
+
+def _onnx(module: Deployed, example: Tensor, facts: dict[str, str]) -> bytes:
+    try:
+        import onnx
+        import onnxscript  # noqa: F401  what PyTorch translates with
+    except ImportError as error:
+        raise InputError("ONNX needs two more packages; install them with: pip install 'fewlabels[export]'") from error
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            module,
+            (example,),
+            str(file),
+            input_names=["samples"],
+            output_names=["probabilities"],
+            dynamic_shapes={"samples": {0: torch.export.Dim("batch")}},
+            opset_version=_OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        model = onnx.load(str(file))
+    for name, value in facts.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = name, value
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def _program(module: Deployed, example: Tensor, facts: dict[str, str]) -> bytes:
+    shapes = {"samples": {0: torch.export.Dim("batch")}}
+    content = io.BytesIO()
+    program = torch.export.export(module, (example,), dynamic_shapes=shapes)
+    torch.export.save(program, content, extra_files=dict(facts))
+    return content.getvalue()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what PyTorch says of its own translation: nobody who exports a model can act on it."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import fewlabels
+from fewlabels import InputError, Supervised
+from fewlabels.export import export_model
+
+COUNT = 1000
+
+
+@pytest.fixture(scope="module")
+def images():
+    found = np.random.default_rng(0).integers(0, 160, (COUNT, 16, 16, 3))
+    found[::2, :8] += 60
+    found[1::2, 8:] += 60
+    return found.astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model(images):
+    # Color images are predicted on both sides.
+    labels = images[:60, :8].mean((1, 2, 3)) > images[:60, 8:].mean((1, 2, 3))
+    return Supervised(steps=30, random_state=0).fit(images[:60], np.where(labels, "above", "below"))
+
+
+def run_onnx(path, samples):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session, session.run(["probabilities"], {"samples": samples})[0]
+
+
+def test_the_onnx_file_predicts_as_the_model_does_for_any_number_of_images(model, images, tmp_path):
+    pytest.importorskip("onnxscript")
+    path = export_model(model, tmp_path / "model.onnx")
+    session, found = run_onnx(path, images)
+    expected = model.predict_proba(images)
+    assert np.abs(found - expected).max() <= 1e-4
+    assert np.ptp(expected[:, 0]) > 0.2
+    for count in (1, 7):
+        assert np.abs(run_onnx(path, images[:count])[1] - expected[:count]).max() <= 1e-4
+    facts = session.get_modelmeta().custom_metadata_map
+    assert json.loads(facts["classes"]) == ["above", "below"]
+    assert json.loads(facts["sample_shape"]) == [16, 16, 3]
+
+
+def test_the_program_of_torch_export_predicts_as_the_model_does(model, images, tmp_path):
+    path = export_model(model, tmp_path / "model.pt2")
+    facts = {"classes": ""}
+    program = torch.export.load(path, extra_files=facts).module()
+    for count in (COUNT, 3, 1):
+        found = program(torch.from_numpy(images[:count])).numpy()
+        assert np.abs(found - model.predict_proba(images[:count])).max() <= 1e-4
+    assert json.loads(facts["classes"]) == ["above", "below"]
+
+
+def test_vectors_are_exported_too(tmp_path):
+    draws = np.random.default_rng(0)
+    X = draws.normal(size=(40, 5)).astype(np.float32)
+    model = Supervised(steps=20, random_state=0).fit(X, X[:, 0] > 0)
+    program = torch.export.load(export_model(model, tmp_path / "model.pt2")).module()
+    assert np.abs(program(torch.from_numpy(X)).numpy() - model.predict_proba(X)).max() <= 1e-4
+
+
+def test_the_command_exports_a_saved_model(model, images, tmp_path):
+    from typer.testing import CliRunner
+
+    from fewlabels.cli import app
+
+    pytest.importorskip("onnxscript")
+    model.save(tmp_path / "model")
+    result = CliRunner().invoke(app, ["export", str(tmp_path / "model"), "--format", "onnx"])
+    assert result.exit_code == 0
+    _, found = run_onnx(tmp_path / "model.onnx", images[:50])
+    assert np.abs(found - fewlabels.load(tmp_path / "model").predict_proba(images[:50])).max() <= 1e-4
+
+
+def test_a_format_that_is_unknown_is_refused(model, tmp_path):
+    with pytest.raises(InputError, match="did you mean 'onnx'"):
+        export_model(model, tmp_path / "model", format="onx")
+    with pytest.raises(InputError, match=r"ends in neither \.onnx nor \.pt2"):
+        export_model(model, tmp_path / "model.bin")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+
+import pytest
+
+from fewlabels import InputError
+from fewlabels.cli import _options
+from fewlabels.config_file import NAME, read_config
+
+TEXT = """
+seed = 3
+
+[compare]
+methods = ["supervised", "uda"]
+labels-per-class = 4
+steps = 2
+check = false
+out = "here"
+
+[compare.set]
+batch_size = 16
+optimizer = "adam"
+"""
+
+
+def run(folder, *words):
+    command = [sys.executable, "-m", "fewlabels", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def test_a_command_takes_what_the_file_says_and_the_command_line_wins(tmp_path):
+    (tmp_path / NAME).write_text(TEXT)
+    found = run(tmp_path, "compare", "--labels-per-class", "3", "--methods", "supervised", "--quiet")
+    assert found.returncode == 0, found.stderr
+    with (tmp_path / "here" / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["method"], row["labels_per_class"], row["gradient_images"]) for row in rows] == [
+        ("supervised", "3", str(2 * 16))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[compare]\nlabels-per-clas = 3", "did you mean 'labels-per-class'"),
+        ("labels-per-clas = 3", "did you mean 'labels-per-class'"),
+        ("[comapre]\nseeds = 3", "there is no command 'comapre'; did you mean 'compare'"),
+        ("[compare\nseeds = 3", "is not TOML"),
+        ("compare = 3", "no command has an option 'compare'"),
+        ("[compare]\nset = 3", "is no table"),
+        ("[compare.seeds]\na = 3", "seeds is a table"),
+        ("[compare]\nsteps = 1979-05-27", "is no text, number"),
+    ],
+)
+def test_what_the_file_gets_wrong_is_one_line(text, message, tmp_path):
+    (tmp_path / NAME).write_text(text)
+    with pytest.raises(InputError, match=message) as error:
+        read_config(tmp_path, _options())
+    assert "\n" not in str(error.value)
+
+
+def test_a_wrong_file_ends_a_command_with_its_message(tmp_path):
+    (tmp_path / NAME).write_text("[compare]\nsed = 3")
+    found = run(tmp_path, "methods")
+    assert found.returncode == 2
+    assert "fewlabels.toml: fewlabels compare has no option 'sed'" in found.stderr
+
+
+def test_without_a_file_nothing_is_read(tmp_path):
+    assert read_config(tmp_path, _options()) == {}
+
+
+def test_every_option_of_every_command_can_be_given():
+    options = _options()
+    assert options["compare"]["set"] == "settings"
+    assert options["compare"]["labels-per-class"] == "labels_per_class"
+    assert options["fit"]["seed"] == "seed"
+    assert options["predict"]["model"] == "model"
