@@ -129,7 +129,7 @@ class LabelSpreading(SelfTraining):
         """Yield what the graph is made of, some samples at a time."""
         if session.is_vectors:
             for vectors in rows.chunks(_CHUNK, session.device):
-                yield network.normalize(vectors).cpu().numpy()
+                yield network.normalize(session.plain(vectors)).cpu().numpy()
             return
         precision = session.recipe.precision
         for found in output_chunks(network, rows, session.device, features=True, precision=precision):

@@ -135,6 +135,7 @@ def pooled(output: Any, pooling: str) -> Tensor:
     """Return features from what a net gave, as `BackboneFacts.pooling` says."""
     if not isinstance(output, Tensor):
         output = output.pooler_output if pooling == "pooler" else output.last_hidden_state
+    assert isinstance(output, Tensor)
     if pooling == "first":
         return output[:, 0]
     if pooling == "mean":

@@ -259,7 +259,8 @@ def _own_module(net: str, name: str) -> nn.Module:
     try:
         if place.endswith(".py"):
             spec = importlib.util.spec_from_file_location(Path(place).stem, place)
-            assert spec is not None and spec.loader is not None
+            assert spec is not None
+            assert spec.loader is not None
             code = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(code)
         else:

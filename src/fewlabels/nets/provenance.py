@@ -14,7 +14,10 @@ _TRAINED_ON = (
     (r"siglip|webli", "WebLI, web images with captions"),
     (r"clip|openai", "400 million web images with captions"),
     (r"in2[12]k", "ImageNet-21k"),
-    (r"dino-vit|dino_|vit-mae|\.mae|efficientnet|resnet|convnext|mobilenet|in1k|imagenet|deit|swin|beit|regnet|vit-", ""),
+    (
+        r"dino-vit|dino_|vit-mae|\.mae|efficientnet|resnet|convnext|mobilenet|in1k|imagenet|deit|swin|beit|regnet|vit-",
+        "",
+    ),
 )
 _IMAGENET = "ImageNet"
 # Data sets whose images were taken from ImageNet.

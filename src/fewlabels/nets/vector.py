@@ -16,7 +16,7 @@ class VectorEncoder(Encoder):
     features : int
         Length of an input vector.
     widths : sequence of int
-        Units of each hidden layer.
+        Units of each hidden layer; none: the vector itself.
     """
 
     def __init__(self, features: int, widths: tuple[int, ...] = (128, 64)) -> None:
