@@ -162,7 +162,7 @@ def read_feature_folder(folder: Path) -> Parts:
         views, files = int(facts["views"]), facts["files"]
         made = {}
         for name, (start, stop) in facts["parts"].items():
-            rows = FeatureRows(array, np.arange(start, stop), views)
+            rows = FeatureRows(array, np.arange(start, stop), views, facts["backbone"])
             made[name] = Part(rows, labels[start:stop], None if files[name] is None else tuple(files[name]))
         if len(array) != len(labels):
             raise InputError(f"{folder} is damaged: {len(array)} features and {len(labels)} labels")

@@ -86,6 +86,8 @@ class FeatureRows(ImageRows):
         Which of them, in this order; all when not given.
     views : int
         How many views of each image there are, at least 1.
+    backbone : dict, optional
+        What made them: see `fewlabels.nets.BackboneFacts`.
 
     Examples
     --------
@@ -96,10 +98,17 @@ class FeatureRows(ImageRows):
 
     array: NDArray[Any]
 
-    def __init__(self, array: NDArray[np.float32], rows: NDArray[np.int64] | None = None, views: int = 1) -> None:
+    def __init__(
+        self,
+        array: NDArray[np.float32],
+        rows: NDArray[np.int64] | None = None,
+        views: int = 1,
+        backbone: dict[str, Any] | None = None,
+    ) -> None:
         self.array = array
         self.rows = None if rows is None else np.asarray(rows, np.int64)
         self.views = views
+        self.backbone = backbone
 
     @property
     def feature_size(self) -> int:
@@ -113,13 +122,13 @@ class FeatureRows(ImageRows):
     def take(self, rows: NDArray[np.int64]) -> FeatureRows:
         """Return a selection of this selection, without reading features."""
         rows = np.asarray(rows, np.int64)
-        return FeatureRows(self.array, rows if self.rows is None else self.rows[rows], self.views)
+        return FeatureRows(self.array, rows if self.rows is None else self.rows[rows], self.views, self.backbone)
 
     def joined(self, other: ImageRows) -> FeatureRows:
         """Return these rows and then others of the same array."""
         assert self.array is other.array
         first, second = (np.arange(len(rows)) if rows.rows is None else rows.rows for rows in (self, other))
-        return FeatureRows(self.array, np.concatenate([first, second]), self.views)
+        return FeatureRows(self.array, np.concatenate([first, second]), self.views, self.backbone)
 
 
 class StackedRows(ImageRows):

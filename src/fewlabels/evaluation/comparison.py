@@ -13,6 +13,7 @@ from fewlabels.evaluation.measure import measure
 from fewlabels.evaluation.records import Comparison
 from fewlabels.evaluation.run_folder import RunFolder, check_out
 from fewlabels.methods import BASIC_METHODS, METHODS, SemiSupervisedClassifier, make_method, method_name
+from fewlabels.methods.embedding import warn_of_leak
 from fewlabels.storage.errors import InputError, Interrupted, nearest
 from fewlabels.training.device import choose_device
 from fewlabels.training.monitor import Event, Observer
@@ -172,6 +173,7 @@ def compare(
                 "runs": len(plan),
             }
             _fit(method, data, _told(folder, config, facts, observer))
+            warn_of_leak(method, data)
             run = measure(name, method, data, labels_per_class=labels, seed=seed)
             config["settings"][name] = run.settings
             folder.add_run(comparison, run, method)

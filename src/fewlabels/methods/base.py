@@ -30,7 +30,7 @@ from fewlabels.methods.samples import is_images, read_features, read_images, rea
 from fewlabels.methods.session import Session, TrainingSet
 from fewlabels.methods.targets import held_out_rows, read_targets
 from fewlabels.nets import Backbone, Classifier, build_classifier, is_backbone, load_backbone, open_backbone
-from fewlabels.nets.backbone import PretrainedClassifier
+from fewlabels.nets.backbone import BackboneFacts, PretrainedClassifier
 from fewlabels.nets.output import OutputLinear
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.training.batches import Batch, Rows
@@ -347,6 +347,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         worker._finish(session, network, targets.classes, held_out)
         if frozen:
             worker.sample_shape_ = shape
+        if isinstance(X, FeatureRows) and X.backbone is not None:
+            worker.backbone_facts_ = BackboneFacts.from_dict(X.backbone)
         self.__dict__.update(
             {name: value for name, value in vars(worker).items() if name.endswith("_") or name.startswith("_")}
         )
@@ -587,6 +589,15 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         if not hasattr(self, "backbone_"):
             self.backbone_ = open_backbone(self.backbone_facts_).to(self._device())
         return self.backbone_
+
+    @property
+    def image_shape_(self) -> tuple[int, ...] | None:
+        """Height, width and channels of the images that it classifies, or None where it reads vectors alone."""
+        check_is_fitted(self)
+        if len(self.sample_shape_) == 3:
+            return self.sample_shape_
+        facts = getattr(self, "backbone_facts_", None)
+        return None if facts is None or facts.size is None else (facts.size, facts.size, 3)
 
     def _device(self) -> torch.device:
         return self.network_.mean.device  # type: ignore[no-any-return]

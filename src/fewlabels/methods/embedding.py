@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fewlabels.data.dataset import ImageDataset
 from fewlabels.data.features import write_features
 from fewlabels.data.parts import PART_NAMES, Part
 from fewlabels.data.sources import read_parts
@@ -127,6 +128,9 @@ def embed(
     if parts.backbone is not None:
         raise InputError(f"{source} holds features already; give the images")
     pieces: list[Part] = [getattr(parts, name) for name in PART_NAMES if getattr(parts, name) is not None]
+    if backbone.facts.size is None:
+        # Features change with the size of the images, so that whatever is classified later needs this one.
+        backbone.facts = replace(backbone.facts, size=max(pieces[0].images.shape[1:3]))
     images = sum(len(piece.labels) for piece in pieces)
     bar = Progress(
         TextColumn("{task.description}"),
@@ -161,6 +165,15 @@ def embed(
         )
     warning = leak_warning(backbone.facts.trained_on, parts.name)
     return Embedded(Path(out), images, backbone.facts, not written, warning)
+
+
+def warn_of_leak(method: Any, data: ImageDataset) -> str | None:
+    """Note in a fitted method, and return, a warning where its pretrained net may have seen a data set's images."""
+    facts = getattr(method, "backbone_facts_", None)
+    if facts is None:
+        return None
+    method.backbone_warning_ = leak_warning(facts.trained_on, data.name)
+    return str(method.backbone_warning_) if method.backbone_warning_ else None
 
 
 def feature_chunks(

@@ -14,7 +14,7 @@ _NAMED = 3
 
 
 def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | None = None) -> list[str]:
-    """Return sentences on the pool and on the guard; none where neither was asked for.
+    """Return sentences on a pretrained net, on the pool and on the guard; none where there is none of them.
 
     Parameters
     ----------
@@ -32,6 +32,11 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
     """
     names = [str(name) for name in (method.classes_ if class_names is None else class_names)]
     found = []
+    facts = getattr(method, "backbone_facts_", None)
+    if facts is not None:
+        found.append(f"the pretrained net, {facts.net}, was trained on {facts.trained_on}")
+        if getattr(method, "backbone_warning_", None):
+            found.append(f"warning: {method.backbone_warning_}")
     if hasattr(method, "pool_belongs_"):
         learned = float((method.pool_belongs_ >= 0.5).mean())
         found.append(

@@ -13,6 +13,7 @@ from scipy.stats import entropy
 from torch import nn
 
 from fewlabels.methods.graph import NeighborGraph
+from fewlabels.methods.neighbors import NearestRows
 from fewlabels.methods.prediction import output_chunks
 from fewlabels.methods.ranges import check_whole, check_within
 from fewlabels.methods.self_training import SelfTraining
@@ -79,7 +80,7 @@ class LabelSpreading(SelfTraining):
     ensemble: bool = False
     neighbors: int = 50
     alpha: float = 0.99
-    graph_samples: int = 50_000
+    graph_samples: int = 100_000
 
     def _learn(self, session: Session) -> Any:
         if session.is_vectors:
@@ -113,7 +114,7 @@ class LabelSpreading(SelfTraining):
         rows = len(session.labeled) + min(int(self.graph_samples), len(session.pool))
         size = session.sample_shape[0] if session.is_vectors else network.encoder.feature_size
         points = np.random.default_rng(0).standard_normal((rows, size), np.float32)
-        search = NeighborGraph.search(points, int(self.neighbors))
+        search = NearestRows(points, int(self.neighbors))
         began = time.perf_counter()
         search.kneighbors(points[:_TIMED])
         neighbors = (time.perf_counter() - began) * (len(session.labeled) + len(session.pool)) / min(_TIMED, rows)

@@ -14,7 +14,9 @@ from torch import nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
-from fewlabels.nets import build_decoder
+from fewlabels.nets import BackboneFacts, build_decoder, load_backbone
+from fewlabels.nets.backbone import PretrainedClassifier
+from fewlabels.nets.pretrained import MODULE, check_same, empty_backbone
 from fewlabels.storage.atomic import atomic_folder, write_bytes, write_json, write_text
 from fewlabels.storage.errors import InputError
 
@@ -34,6 +36,8 @@ _RECORDS = (
     "pool_inside_share_",
     "pool_prior_",
     "guard_",
+    "penalty_",
+    "backbone_warning_",
 )
 
 
@@ -50,10 +54,16 @@ def save_model(method: SemiSupervisedClassifier, folder: Path, class_names: list
         raise InputError(f"{folder} holds other files and no model; give a new or empty folder")
     classes = method.classes_
     names = [str(name) for name in (classes if class_names is None else class_names)]
+    parameters = {key: _plain(value) for key, value in method.get_params(deep=False).items()}
+    facts = getattr(method, "backbone_facts_", None)
+    if parameters["net"] is None:
+        # A module of its own cannot be written down: whoever loads the model gives it again.
+        parameters["net"] = MODULE
     config = {
         "format_version": FORMAT_VERSION,
         "method": method_name(type(method)),
-        "parameters": {key: _plain(value) for key, value in method.get_params(deep=False).items()},
+        "parameters": parameters,
+        **({} if facts is None else {"backbone": facts.to_dict(), "backbone_place": _place(method)}),
         "sample_shape": list(method.sample_shape_),
         "classes": classes.tolist(),
         "classes_dtype": classes.dtype.str,
@@ -69,13 +79,16 @@ def save_model(method: SemiSupervisedClassifier, folder: Path, class_names: list
     return folder
 
 
-def load(folder: str | Path) -> SemiSupervisedClassifier:
+def load(folder: str | Path, *, net: Any = None) -> SemiSupervisedClassifier:
     """Read a model that `save` wrote.
 
     Parameters
     ----------
     folder : str or Path
         Holds `model.safetensors` and `config.json`.
+    net : str or nn.Module, optional
+        The pretrained net that the model was fitted with, where that was a module or code of your own: neither is
+        ever looked up and run unasked.
 
     Returns
     -------
@@ -85,7 +98,8 @@ def load(folder: str | Path) -> SemiSupervisedClassifier:
     Raises
     ------
     InputError
-        If the folder is incomplete, damaged, or written by a newer version.
+        If the folder is incomplete, damaged, or written by a newer version, or needs a pretrained net that is not
+        given or has other weights.
     """
     from fewlabels.methods.registry import make_method
 
@@ -118,11 +132,15 @@ def load(folder: str | Path) -> SemiSupervisedClassifier:
             method.feature_names_in_ = np.array(config["feature_names"], dtype=object)
         settings = method._resolved()
         tensors = load_file(folder / _WEIGHTS)
-        network = settings._empty_network(method.sample_shape_, len(method.classes_))
+        shape = method.sample_shape_
+        if "backbone" in config:
+            facts = method.backbone_facts_ = BackboneFacts.from_dict(config["backbone"])
+            shape = _with_backbone(method, settings, facts, config["backbone_place"], net, tensors)
+        network = settings._empty_network(shape, len(method.classes_))
         nets: nn.Module = network
         if isinstance(method, AutoencoderClassifier):
-            decoder = build_decoder(settings.net, network.encoder, method.sample_shape_)
-            bare = settings._empty_network(method.sample_shape_, len(method.classes_))
+            decoder = build_decoder(settings.net, network.encoder, shape)
+            bare = settings._empty_network(shape, len(method.classes_))
             nets = Autoencoder(bare, decoder)
             _fill(
                 nets,
@@ -137,6 +155,39 @@ def load(folder: str | Path) -> SemiSupervisedClassifier:
         raise InputError(f"{folder} is damaged and cannot be loaded: {reason}") from error
     method.network_ = network.eval()
     return method
+
+
+def _place(method: SemiSupervisedClassifier) -> str:
+    """Return where a model has its pretrained net: in its own weights, beside them, or where it was taken from."""
+    if isinstance(method.network_, PretrainedClassifier):
+        return "network"
+    return "beside" if hasattr(method, "backbone_") and len(method.sample_shape_) == 3 else "reference"
+
+
+def _with_backbone(
+    method: SemiSupervisedClassifier,
+    settings: SemiSupervisedClassifier,
+    facts: BackboneFacts,
+    place: str,
+    net: Any,
+    tensors: dict[str, torch.Tensor],
+) -> tuple[int, ...]:
+    """Give a method what its pretrained net is, and return the shape of the samples that its own net reads."""
+    given = None if net is None else load_backbone(net)
+    if place == "network":
+        settings.net = facts if given is None else given.body
+        return method.sample_shape_
+    settings.net = "auto"
+    if given is not None:
+        check_same(facts, given.facts)
+        method.backbone_ = given
+    elif place == "beside":
+        backbone = empty_backbone(facts)
+        backbone.load_state_dict(
+            {k.removeprefix("backbone."): v for k, v in tensors.items() if k.startswith("backbone.")}
+        )
+        method.backbone_ = backbone.eval()
+    return (facts.feature_size,)
 
 
 def model_card(method: SemiSupervisedClassifier, config: dict[str, Any]) -> str:
@@ -161,6 +212,7 @@ pipeline_tag: image-classification
 - **Classes** ({len(config["class_names"])}): {names}
 - **Accuracy on held-out labeled samples**: {measured}
 - **Trained with**: {config["records"]["gradient_images_"]:,} gradient samples ({steps} steps)
+{_backbone_lines(config)}
 
 ```python
 import fewlabels
@@ -177,8 +229,30 @@ The held-out samples come from the same source as the training samples: on image
 """
 
 
+def _backbone_lines(config: dict[str, Any]) -> str:
+    """Return what a model card says of the pretrained net, and of what that has seen."""
+    if "backbone" not in config:
+        return ""
+    facts = BackboneFacts.from_dict(config["backbone"])
+    used = {
+        "network": "trained further here; its weights are in this folder",
+        "beside": "left as it is; its weights are in this folder",
+        "reference": "left as it is; it is taken from where it was when images are to be classified",
+    }[config["backbone_place"]]
+    warning = config["records"].get("backbone_warning_")
+    return (
+        f"- **Pretrained net**: {facts.net}, {used}\n"
+        f"- **It was trained on**: {facts.trained_on}\n"
+        + (f"- **Warning**: {warning}\n" if warning else "")
+        + "- Images that it was trained on say little about images that are new to it: test images should not be "
+        "among them.\n"
+    )
+
+
 def _tensors(method: SemiSupervisedClassifier) -> dict[str, torch.Tensor]:
     parts: dict[str, nn.Module] = {"network": method.network_}
+    if hasattr(method, "backbone_") and len(method.sample_shape_) == 3:
+        parts["backbone"] = method.backbone_
     if isinstance(method, AutoencoderClassifier):
         parts["autoencoder"] = method.autoencoder_
     return {
