@@ -7,13 +7,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fewlabels.data import ImageDataset, load_dataset
 from fewlabels.evaluation.conditions import environment, repeat_command
+from fewlabels.evaluation.contenders import Contender, enter
 from fewlabels.evaluation.measure import measure
 from fewlabels.evaluation.records import Comparison
 from fewlabels.evaluation.run_folder import RunFolder, check_out
 from fewlabels.methods import BASIC_METHODS, METHODS, SemiSupervisedClassifier, make_method, method_name
 from fewlabels.methods.embedding import warn_of_leak
+from fewlabels.methods.rungs import RUNGS
 from fewlabels.storage.errors import InputError, Interrupted, nearest
 from fewlabels.training.device import choose_device
 from fewlabels.training.monitor import Event, Observer
@@ -23,6 +27,8 @@ def compare(
     source: Any = "digits",
     *,
     methods: Sequence[str] | str | None = None,
+    rungs: Sequence[str] | str | None = None,
+    net: Any = None,
     labels_per_class: int | Sequence[int] | None = None,
     seeds: int | Sequence[int] = 1,
     steps: int | None = None,
@@ -52,6 +58,12 @@ def compare(
         Whatever `load_dataset` takes, or a data set that it gave.
     methods : sequence of str, optional
         Names from `METHODS`, or "all"; the four of `BASIC_METHODS` when not given.
+    rungs : sequence of str, optional
+        Compare rungs of the ladder rather than methods: keys of `fewlabels.methods.rungs.RUNGS`, or "all" that are
+        possible.
+    net : str or nn.Module, optional
+        A pretrained net (see `fewlabels.nets.pretrained.load_backbone`): rungs use it; methods learn from its
+        features, which are made once and kept in the cache folder.
     labels_per_class : int or sequence of int, optional
         Labels of each class to learn from; several numbers are compared one by one.
     seeds : int or sequence of int
@@ -96,7 +108,9 @@ def compare(
     ...     sorted(path.name for path in found.folder.iterdir())[-2:]
     ['results.csv', 'results.json']
     """
-    names = _methods(methods)
+    if rungs is not None and methods is not None:
+        raise InputError("methods and rungs are given; give one of them")
+    names = _methods(methods) if rungs is None else _methods(list(_methods_of(rungs)))
     sizes, seed_list = _label_counts(labels_per_class), _seeds(seeds)
     given = {
         name: value
@@ -107,12 +121,12 @@ def compare(
     _check_settings(names, given, extra)
     check_out(out, overwrite=overwrite)
 
-    def draw(size: int | None, seed: int, *, progress: bool = False) -> ImageDataset:
-        if isinstance(source, ImageDataset):
-            return source
+    def draw(who: Contender, size: int | None, seed: int, *, progress: bool = False) -> ImageDataset:
+        if isinstance(who.source, ImageDataset):
+            return who.source
         return load_dataset(
-            source,
-            image_size=image_size,
+            who.source,
+            image_size=who.image_size,
             labels_per_class=size,
             test_per_class=test_per_class,
             random_state=seed,
@@ -126,12 +140,26 @@ def compare(
         _refuse_draws(
             image_size=image_size, labels_per_class=labels_per_class, test_per_class=test_per_class, fold=fold
         )
-    first = draw(sizes[0], seed_list[0], progress=progress)
+    entered = enter(
+        source,
+        methods=names,
+        rungs=rungs,
+        net=net,
+        image_size=image_size,
+        fold=fold,
+        strict=strict,
+        cache_dir=cache_dir,
+        progress=progress,
+        **({"device": extra["device"]} if "device" in extra else {}),
+    )
+    first = draw(entered.contenders[-1], sizes[0], seed_list[0], progress=progress)
     for size in sizes[1:]:
-        draw(size, seed_list[0])  # too large a number is told now, not after hours of training
+        draw(entered.contenders[-1], size, seed_list[0])  # too large a number is told now, not after hours of training
     arguments = {
         "source": source if isinstance(source, str | Path) else None,
-        "methods": names,
+        "methods": names if rungs is None else None,
+        "rungs": entered.rungs or None,
+        "net": net if net is None or isinstance(net, str) else "module",
         "labels_per_class": None if sizes == [None] else sizes,
         "seeds": seed_list,
         "steps": steps,
@@ -146,25 +174,30 @@ def compare(
     }
     device = str(choose_device(str(extra.get("device", "auto"))))
     config: dict[str, Any] = {
-        "source": first.source,
+        "source": str(source) if isinstance(source, str | Path) else first.source,
         "command": repeat_command(arguments),
-        "arguments": {**arguments, "source": first.source},
+        "arguments": {**arguments, "source": str(source) if isinstance(source, str | Path) else first.source},
         "settings": {},
         **environment(device),
         "data": {},
+        "rungs": entered.rungs,
+        "embedded": entered.embedded,
     }
     folder = RunFolder(out, first.name, overwrite=overwrite)
     comparison = Comparison(class_names=first.class_names, config=config, folder=folder.path)
-    plan = [(seed, size, name) for seed in seed_list for size in sizes for name in names]
+    plan = [(seed, size, who) for seed in seed_list for size in sizes for who in entered.contenders]
     drawn: tuple[Any, ImageDataset] | None = None
     try:
-        for number, (seed, size, name) in enumerate(plan, 1):
-            if drawn is None or drawn[0] != (seed, size):
-                drawn = ((seed, size), draw(size, seed))
+        for number, (seed, size, who) in enumerate(plan, 1):
+            name = who.name
+            if drawn is None or drawn[0] != (seed, size, who.source, who.image_size):
+                drawn = ((seed, size, who.source, who.image_size), draw(who, size, seed))
             data = drawn[1]
+            if not np.array_equal(data.test_labels, first.test_labels):
+                raise InputError(f"{name} does not see the same test images as the others; embed the source anew")
             labels = data.labels_per_class
             config["data"][_draw_name(labels, seed)] = data.summary()
-            method = make_method(name, random_state=seed, **given, **_own(name, extra))
+            method = who.make(random_state=seed, **given, **_own(who.method, extra))
             facts = {
                 "method": name,
                 "labels_per_class": labels,
@@ -215,6 +248,12 @@ def _told(folder: RunFolder, config: dict[str, Any], facts: dict[str, Any], obse
             observer({**event, **facts, "title": _title(facts)})
 
     return tell
+
+
+def _methods_of(rungs: Sequence[str] | str) -> set[str]:
+    """Return the methods of rungs, whose settings are checked before anything is read."""
+    chosen = list(RUNGS) if rungs in ("all", ["all"]) else [rungs] if isinstance(rungs, str) else rungs
+    return {method_name(type(RUNGS[name].make())) for name in chosen if name in RUNGS} or {"supervised"}
 
 
 def _methods(methods: Sequence[str] | str | None) -> list[str]:

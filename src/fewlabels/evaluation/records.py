@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fewlabels.evaluation.ladder import advice
 from fewlabels.evaluation.run import Run
 from fewlabels.evaluation.standings import Group, groups_of
 from fewlabels.evaluation.verdicts import caveat, duel_sentence, headline
@@ -56,7 +57,12 @@ class Comparison:
                         sentences.append(f"  {standing.method}: {duel_sentence(duel)}")
             if (note := caveat(group)) and note not in sentences:
                 sentences.append(note)
-        return sentences
+        return sentences + self.advice()
+
+    def advice(self) -> list[str]:
+        """Return which rung to take and why, where rungs of the ladder were compared; nothing else."""
+        rungs, embedded = self.config.get("rungs") or [], self.config.get("embedded") or {}
+        return advice(self.groups, rungs, embedded) if rungs and self.runs else []
 
     def to_dict(self) -> dict[str, Any]:
         """Return runs, paired tests and verdicts as JSON has them; NaN becomes None."""

@@ -186,6 +186,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         Hyper-parameters with the preset applied.
     backbone_facts_ : BackboneFacts
         With a pretrained net, or features of one: what it is and what it was trained on.
+    features_net_ : str
+        What learned from its features, a key of `NETS`.
     backbone_ : Backbone
         With a pretrained net that is frozen: the net.
     """
@@ -299,6 +301,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             stored_views = int(worker.feature_views)
             samples, more, values = worker._embedded([samples, more, values], device, seed)
             images = False
+        if (frozen or isinstance(X, FeatureRows)) and worker.net == "auto":
+            worker.net = "linear"
         pool = [samples[np.flatnonzero(targets.indices < 0)]] if (targets.indices < 0).any() else []
         if more is not None:
             pool.append(more)
@@ -347,6 +351,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         worker._finish(session, network, targets.classes, held_out)
         if frozen:
             worker.sample_shape_ = shape
+        if frozen or isinstance(X, FeatureRows):
+            worker.features_net_ = worker.net
         if isinstance(X, FeatureRows) and X.backbone is not None:
             worker.backbone_facts_ = BackboneFacts.from_dict(X.backbone)
         self.__dict__.update(

@@ -20,7 +20,7 @@ from fewlabels.data.parts import PART_NAMES, Part
 from fewlabels.data.sources import read_parts
 from fewlabels.methods.ranges import check_count
 from fewlabels.nets.backbone import Backbone, BackboneFacts
-from fewlabels.nets.pretrained import load_backbone
+from fewlabels.nets.pretrained import is_backbone, load_backbone
 from fewlabels.nets.provenance import leak_warning
 from fewlabels.storage.cache_folder import cache_folder
 from fewlabels.storage.errors import InputError
@@ -123,7 +123,7 @@ def embed(
     backbone = load_backbone(net)
     where = choose_device(device)
     backbone.to(where)
-    size = backbone.facts.size if image_size is None and not _has_own_size(source) else image_size
+    size = own_size(source, backbone) if image_size is None else image_size
     parts = read_parts(source, size, cache_folder(cache_dir), strict=strict, progress=progress)
     if parts.backbone is not None:
         raise InputError(f"{source} holds features already; give the images")
@@ -246,9 +246,11 @@ def features_of(
     return found
 
 
-def _has_own_size(source: Any) -> bool:
-    """Say whether a source's images cannot be asked for in another size."""
-    return str(source) == "digits"
+def own_size(source: Any, net: Any) -> int | None:
+    """Return the side in pixels that a source's images should have for a net, None where that is left to the source."""
+    if not is_backbone(net) or str(source) == "digits":
+        return None
+    return load_backbone(net).facts.size
 
 
 def _content(pieces: list[Part]) -> str:

@@ -38,6 +38,7 @@ _RECORDS = (
     "guard_",
     "penalty_",
     "backbone_warning_",
+    "features_net_",
 )
 
 
@@ -177,7 +178,7 @@ def _with_backbone(
     if place == "network":
         settings.net = facts if given is None else given.body
         return method.sample_shape_
-    settings.net = "auto"
+    settings.net = getattr(method, "features_net_", "auto")
     if given is not None:
         check_same(facts, given.facts)
         method.backbone_ = given

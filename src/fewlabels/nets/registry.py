@@ -15,11 +15,11 @@ from fewlabels.nets.notebook import NotebookDecoder, NotebookEncoder, notebook_h
 from fewlabels.nets.output import OutputLinear
 from fewlabels.nets.pretrained import KINDS, empty_backbone, is_backbone, load_backbone
 from fewlabels.nets.residual import ResNet18, WideResNet
-from fewlabels.nets.vector import VectorDecoder, VectorEncoder
+from fewlabels.nets.vector import ScaledVector, VectorDecoder, VectorEncoder
 from fewlabels.storage.errors import InputError, nearest
 
 NETS = {
-    "auto": "fast for images, mlp for vectors",
+    "auto": "fast for images, mlp for vectors, linear for a pretrained net's features",
     "fast": "whitening stem and three stages of 32, 64 and 128 channels",
     "fast-wide": "the same with 64, 128 and 256 channels",
     "wrn-28-2": "wide residual net of 28 layers, that of most published results on CIFAR",
@@ -28,7 +28,7 @@ NETS = {
     "notebook": "five convolutions of 32 channels without padding, a dense layer on all of the last map",
     "notebook-autoencoder": "the same with max-pooling, dense layers of 25, 15 and the classes on the code",
     "mlp": "two hidden layers of 128 and 64 units, for vectors",
-    "linear": "nothing before the head, for vectors such as a pretrained net's features",
+    "linear": "nothing before the head, for vectors that are a pretrained net's features",
 }
 _SMALLEST = 4
 _RESIDUAL: dict[str, Callable[[int, tuple[int, int]], Encoder]] = {
@@ -69,7 +69,7 @@ def build_classifier(net: Any, sample_shape: tuple[int, ...], classes: int, *, d
         return PretrainedClassifier(backbone, _linear_head(backbone.feature_size, classes, dropout))
     name = resolve_net(net, sample_shape)
     if name in ("mlp", "linear"):
-        encoder: Encoder = VectorEncoder(sample_shape[0], (128, 64) if name == "mlp" else ())
+        encoder: Encoder = VectorEncoder(sample_shape[0]) if name == "mlp" else ScaledVector(sample_shape[0])
         return Classifier(encoder, _linear_head(encoder.feature_size, classes, dropout), sample_shape[0])
     size, channels = (sample_shape[0], sample_shape[1]), sample_shape[2]
     if name in _WIDTHS:

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from fewlabels.evaluation.contenders import idea_of
 from fewlabels.evaluation.metrics import confusion_matrix
 from fewlabels.evaluation.records import Comparison
 from fewlabels.evaluation.run import Run
@@ -63,6 +64,7 @@ def render_report(comparison: Comparison) -> str:
         data=data,
         notes=list(dict.fromkeys(note for part in data.values() for note in part["notes"])),
         groups=[_group_view(group) for group in groups],
+        advice=[sentence[0].upper() + sentence[1:] + "." for sentence in comparison.advice()],
         labeled=_range([part["labeled"] for part in data.values()]),
         pool=_range([part["pool"] for part in data.values()]),
         scale=_Scale(groups),
@@ -119,7 +121,7 @@ def _method_view(name: str, groups: list[Group], class_names: tuple[str, ...], b
     known = METHODS.get(name)
     return {
         "name": name,
-        "idea": (inspect.getdoc(known) or "").partition("\n")[0] if known else "",
+        "idea": (inspect.getdoc(known) or "").partition("\n")[0] if known else idea_of(name),
         "parts": parts,
         "first": parts[0]["run"],
     }
