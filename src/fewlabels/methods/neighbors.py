@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,13 @@ _TREE_FEATURES = 15
 _SHORTENED_FROM = 20_000
 _COMPONENTS = 64
 # So many candidates for each neighbor that is wanted.
-_CANDIDATES = 4
+_CANDIDATES = 3
 # Similarities held at once: what stays within a tenth of a gigabyte.
 _CHUNK_NUMBERS = 25_000_000
 # The largest of a group stands for the group: the k groups with the largest hold the k largest of all.
 _GROUP = 32
 _SAMPLE = 20_000
+_GATHERED_NUMBERS = 500_000
 
 
 class NearestRows:
@@ -29,7 +31,7 @@ class NearestRows:
 
     Few features are searched with scikit-learn's trees; more by comparing every vector with every other, which products
     of matrices do at the machine's full speed and in memory that does not grow with the square of their number. Of
-    more than 20,000 vectors of more than 64 features, four candidates for each neighbor are taken by the distance
+    more than 20,000 vectors of more than 64 features, three candidates for each neighbor are taken by the distance
     in the 64 leading principal components, and the nearest of these by the distance itself: nearly all are those that
     a full search finds (see docs/performance.md).
 
@@ -65,6 +67,7 @@ class NearestRows:
             self._axes = axes[:, -_COMPONENTS:].float()
             self._short = self._vectors @ self._axes
         self._half_squares = self._short.square().sum(1).div_(2)
+        self._squares = self._vectors.square().sum(1)
 
     def kneighbors(self, vectors: NDArray[Any] | None = None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return distances to, and rows of, the nearest of the given vectors, nearest first.
@@ -109,16 +112,35 @@ class NearestRows:
         count = self.neighbors if self._axes is None else min(_CANDIDATES * self.neighbors, others)
         rows = largest(near, count)
         if self._axes is not None:
-            exact = torch.empty(rows.shape)
-            for number, (vector, chosen) in enumerate(zip(asked, rows, strict=True)):
-                exact[number] = (self._vectors[chosen] - vector).square().sum(1)
-            rows = rows.gather(1, exact.topk(self.neighbors, dim=1, largest=False).indices)
-        # Differences rather than products: those of vectors that are nearly alike keep their digits.
-        distances = torch.stack(
-            [(self._vectors[chosen] - vector).norm(dim=1) for vector, chosen in zip(asked, rows, strict=True)]
-        ).double()
-        distances, order = distances.sort(dim=1, stable=True)
-        return distances, rows.gather(1, order)
+            # Again the larger x y - |y|^2 / 2 is the nearer.
+            rows = rows.gather(1, self._products(asked, rows).topk(self.neighbors, dim=1, sorted=False).indices)
+        distances, order = self._distances(asked, rows).sort(dim=1, stable=True)
+        return distances.double(), rows.gather(1, order)
+
+    def _products(self, asked: Tensor, rows: Tensor) -> Tensor:
+        """Return x y - |y|^2 / 2 of each vector x asked for and the vectors y in its rows."""
+        found = torch.empty(rows.shape)
+        for at, gathered in self._gathered(rows):
+            torch.bmm(gathered, asked[at].unsqueeze(2), out=found[at].unsqueeze(2))
+        return found.sub_(self._squares[rows] / 2)
+
+    def _distances(self, asked: Tensor, rows: Tensor) -> Tensor:
+        """Return distances, by differences: those of vectors that are nearly alike keep their digits so."""
+        found = torch.empty(rows.shape)
+        for at, gathered in self._gathered(rows):
+            torch.linalg.vector_norm(gathered.sub_(asked[at].unsqueeze(1)), dim=2, out=found[at])
+        return found
+
+    def _gathered(self, rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Yield the vectors of a few rows at a time, in one block of memory that stays in the processor's cache."""
+        count, length = rows.shape[1], self._vectors.shape[1]
+        few = max(1, _GATHERED_NUMBERS // (count * length))
+        block = torch.empty(min(few, len(rows)) * count, length)
+        for start in range(0, len(rows), few):
+            part = rows[start : start + few]
+            into = block[: part.numel()]
+            torch.index_select(self._vectors, 0, part.flatten(), out=into)
+            yield slice(start, start + len(part)), into.view(len(part), count, length)
 
 
 def largest(values: Tensor, count: int) -> Tensor:
