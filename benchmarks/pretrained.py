@@ -77,12 +77,10 @@ def main() -> None:
         source = arguments.features
     chosen = None if arguments.methods is None else arguments.methods.split(",")
     kept = Kept(part)
-    for name, method, settings in PARTS[part]:
-        if chosen is not None and name not in chosen:
-            continue
-        for draw in range(arguments.draws):
-            for size in SIZES:
-                if not kept.has(name, size, draw):
+    for size in SIZES:
+        for name, method, settings in PARTS[part]:
+            for draw in range(arguments.draws):
+                if (chosen is None or name in chosen) and not kept.has(name, size, draw):
                     kept.add(run(name, method, settings, source, IMAGE_SIZE[part], size, draw))
 
 

@@ -2,8 +2,8 @@
 
     python benchmarks/spreading.py
 
-The vectors are 200 clusters on a curved surface of 40 dimensions in 384, with noise: features of a pretrained net lie
-near such surfaces too. Ten classes of twenty clusters each, ten labels a class.
+The vectors are 40 clusters on a curved surface of 40 dimensions in 384, with noise: features of a pretrained net lie
+near such surfaces too. Ten classes of four clusters each, ten labels a class.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ CHECKED = 500
 def vectors(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return vectors and their classes."""
     draws = np.random.default_rng(seed)
-    centers = draws.standard_normal((200, 40))
-    cluster = draws.integers(200, size=ROWS)
+    centers = draws.standard_normal((40, 40))
+    cluster = draws.integers(40, size=ROWS)
     inner = centers[cluster] + 0.5 * draws.standard_normal((ROWS, 40))
     made = np.tanh(inner @ draws.standard_normal((40, FEATURES)) / 6)
     made += 0.05 * draws.standard_normal(made.shape)

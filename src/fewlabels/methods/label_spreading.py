@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.stats import entropy
 from torch import nn
@@ -19,6 +20,7 @@ from fewlabels.methods.ranges import check_whole, check_within
 from fewlabels.methods.self_training import SelfTraining
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier
+from fewlabels.nets.vector import ScaledVector
 from fewlabels.training.batches import Rows
 
 _CHUNK = 1000
@@ -42,9 +44,9 @@ class LabelSpreading(SelfTraining):
     w(u) = (1 - H(z(u)) / log C) / n(u) tells how clear z is among C classes and n(u) is how many labels there are,
     given and spread, of the class; weights are scaled to a mean of one.
 
-    The features of vectors (such as embeddings from a pretrained net) are the vectors, standardized. Those of images
-    are the features of a net trained on the labeled samples, scaled to length one; in the next round, of the net
-    that has learned from the spread labels.
+    The features of vectors are the vectors, standardized, and of a pretrained net's features also scaled to one length.
+    Those of images are the features of a net trained on the labeled samples, scaled to length one; in the next round,
+    of the net that has learned from the spread labels.
 
     See `SelfTraining` for the other parameters and attributes.
 
@@ -130,7 +132,11 @@ class LabelSpreading(SelfTraining):
         """Yield what the graph is made of, some samples at a time."""
         if session.is_vectors:
             for vectors in rows.chunks(_CHUNK, session.device):
-                yield network.normalize(session.plain(vectors)).cpu().numpy()
+                with torch.inference_mode():
+                    plain = session.plain(vectors)
+                    # Features of a pretrained net are compared by their directions, as its linear head compares them.
+                    scaled = isinstance(network.encoder, ScaledVector)
+                    yield (network.features(plain) if scaled else network.normalize(plain)).cpu().numpy()
             return
         precision = session.recipe.precision
         for found in output_chunks(network, rows, session.device, features=True, precision=precision):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import importlib.util
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -198,7 +199,7 @@ def _side(settings: dict[str, Any], config: Any) -> int | None:
 
 
 def _plain_config(config: Any) -> dict[str, Any]:
-    found: dict[str, Any] = config.to_dict()
+    found: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
     return {key: value for key, value in found.items() if key not in ("dtype", "_name_or_path")}
 
 
