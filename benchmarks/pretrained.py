@@ -20,6 +20,7 @@ import numpy as np
 from fewlabels import embed, load_dataset, make_method
 from fewlabels.evaluation.intervals import mean_interval
 from fewlabels.evaluation.paired import compare_over_seeds, holm
+from fewlabels.storage.atomic import write_json
 from harness import RESULTS, machine
 
 NET = f"python:{Path(__file__).parent / 'backbones.py'}:efficientnet_lite0"
@@ -110,14 +111,18 @@ class Kept:
 
     def __init__(self, part: str) -> None:
         self.path = RESULTS / f"pretrained-{part}.json"
+        self.read()
+
+    def read(self) -> None:
         self.rows = json.loads(self.path.read_text())["rows"] if self.path.exists() else []
 
     def has(self, method: str, size: int, draw: int) -> bool:
         return any((row["method"], row["labels"], row["draw"]) == (method, size, draw) for row in self.rows)
 
     def add(self, row: dict) -> None:
+        self.read()  # another process may measure other methods at the same time
         self.rows.append(row)
-        self.path.write_text(json.dumps({"rows": self.rows}, indent=1) + "\n")
+        write_json(self.path, {"rows": self.rows})
 
 
 def table() -> None:
