@@ -12,6 +12,7 @@ from fewlabels.data import FeatureRows
 from fewlabels.data import features as feature_files
 from fewlabels.methods import embed
 from fewlabels.methods.embedding import feature_chunks, features_of, warn_of_leak
+from fewlabels.methods.findings import findings
 from fewlabels.nets import load_backbone
 from small_backbones import Colors, tiny_dinov2
 
@@ -163,7 +164,7 @@ def test_a_model_with_a_module_is_loaded_with_the_module(settings, color_images,
     X, y = color_images
     method = make_method("supervised", net=Colors(), steps=3, random_state=0, **settings).fit(X, y)
     method.save(tmp_path / "model")
-    with pytest.raises(InputError, match="module of your own"):
+    with pytest.raises(InputError, match="Module of your own"):
         fewlabels.load(tmp_path / "model")
     loaded = fewlabels.load(tmp_path / "model", net=Colors())
     assert np.allclose(loaded.predict_proba(X), method.predict_proba(X), atol=1e-6)
@@ -179,7 +180,7 @@ def test_a_model_of_features_classifies_images_with_the_net_that_made_them(color
     method.save(tmp_path / "model")
     assert (tmp_path / "model" / "model.safetensors").stat().st_size < 20_000, "the net's weights are not copied"
     loaded = fewlabels.load(tmp_path / "model")
-    images = arrays["test"][0]
+    images = load_dataset(arrays, image_size=28).test
     assert np.allclose(loaded.predict_proba(images), method.predict_proba(data.test), atol=1e-4)
     tiny_dinov2(tmp_path / "dino", seed=1)
     with pytest.raises(InputError, match="not those"):
@@ -203,4 +204,4 @@ def test_a_leak_is_noted_in_the_card(color_images, tmp_path):
     method.save(tmp_path / "model")
     assert "**Warning**: the backbone was trained on ImageNet" in (tmp_path / "model" / "README.md").read_text()
     loaded = fewlabels.load(tmp_path / "model", net=Colors())
-    assert any("has seen them" in sentence for sentence in fewlabels.methods.findings.findings(loaded))
+    assert any("has seen them" in sentence for sentence in findings(loaded))
