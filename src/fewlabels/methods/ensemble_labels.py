@@ -13,6 +13,7 @@ from torch import nn
 from fewlabels.methods.graph import NeighborGraph
 from fewlabels.methods.label_spreading import as_probabilities
 from fewlabels.methods.linear import choose_penalty, fit_linear, given_features, linear_classifier, set_head
+from fewlabels.methods.pool_quality import estimated_prior
 from fewlabels.methods.prediction import predict_logits
 from fewlabels.methods.prototypes import SCALE, class_sums, left_out_logits, unit
 from fewlabels.methods.ranges import check_above_zero, check_whole, check_within
@@ -29,16 +30,17 @@ class EnsembleLabels(SelfTraining):
 
     Three classifiers learn from the features of the labeled samples: logistic regression with a cross-validated penalty
     (see `LinearProbe`), the mean direction of each class (`Prototypes`), and labels that spread along a graph of
-    near samples (`LabelSpreading`). They err in different places. With calibrated probabilities p_k, the pool's labels
-    are argmax over c of
+    near samples (`LabelSpreading`). They err in different places. Each one's calibrated probabilities of the pool are
+    moved from the classes' shares among the labels, r, to those in the pool, r_k, which it estimates itself (by
+    expectation and maximization, drawn back to r by `prior_shrink`):
 
-        z(u) = mean over k of p_k(u)
+        p_k(c | u) ~ p(c | u) r_k(c) / r(c),    z(u) = mean over k of p_k(u)
 
-    and a student learns from the labeled samples and the `top_share` of each class that z is surest of: on features
-    a logistic regression with the penalty `student_penalty`, weighting a pool sample by max z(u) and a labeled one by
-    `labeled_weight`. In each further round the student's own opinion is the fourth. On images without a pretrained
-    net the features are those of a net that has learned from the labeled samples, its own opinion is counted too, and
-    the student is a fresh net.
+    The pool's labels are argmax z(u), and a student learns from the labeled samples and the `top_share` of each class
+    that z is surest of: on features a logistic regression with the penalty `student_penalty`, weighting a pool sample
+    by max z(u) and a labeled one by `labeled_weight`. In each further round the student's own opinion is the fourth.
+    On images without a pretrained net the features are those of a net that has learned from the labeled samples, its
+    own opinion is counted too, and the student is a fresh net.
 
     One round of labels that are the mean of several models is what helped where thresholds on one model's confidence
     do harm: on large pretrained nets, whose guesses are sure also where they are wrong.
@@ -53,13 +55,16 @@ class EnsembleLabels(SelfTraining):
         How far labels spread there, in (0, 1).
     graph_samples : int
         With more pool samples than these no graph is made, and its opinion is left out; at least 100.
+    prior_shrink : float
+        How far the shares of classes in the pool are drawn back to those among the labels, in [0, 1]; 1: they are
+        taken to be the same.
     student_penalty : float
         Of the student on features, > 0; see `fewlabels.methods.linear.fit_linear`.
 
     References
     ----------
     Zhang et al., "Revisiting semi-supervised learning in the era of foundation models", NeurIPS 2025, for labels by the
-    mean of several models.
+    mean of several models; Saerens, Latinne & Decaestecker, 2002, for the shares of classes.
 
     Examples
     --------
@@ -81,12 +86,13 @@ class EnsembleLabels(SelfTraining):
     neighbors: int = 10
     alpha: float = 0.9
     graph_samples: int = 100_000
+    prior_shrink: float = 0.33
     student_penalty: float = 0.2
 
     def _learn(self, session: Session) -> Any:
         if not session.is_vectors:
             return super()._learn(session)
-        network = linear_classifier(session.sample_shape, session.classes).to(session.device)
+        network = self._empty_network(session.sample_shape, session.classes).to(session.device)
         session.start(network)
         session.monitor.stage_count = 1 + int(self.rounds)
         session.monitor.begin("teachers", 1)
@@ -131,6 +137,11 @@ class EnsembleLabels(SelfTraining):
         self.n_iter_ = len(self.rounds_)
         return network
 
+    def _empty_network(self, sample_shape: tuple[int, ...], classes: int) -> Classifier:
+        if len(sample_shape) == 1:
+            return linear_classifier(sample_shape, classes)
+        return super()._empty_network(sample_shape, classes)
+
     def _label(self, session: Session, network: nn.Module) -> tuple[NDArray[np.float64], float]:
         """Return the mean opinion on each pool sample of the net and of the teachers on its features."""
         assert isinstance(network, Classifier)
@@ -166,7 +177,21 @@ class EnsembleLabels(SelfTraining):
             found = as_probabilities(level[len(labels) :])
             # Where no label comes the graph has no opinion.
             opinions.append(np.where(found.sum(1, keepdims=True) > 0, found, opinions[0]))
-        return opinions, head
+        return [self._moved(opinion, labels, session) for opinion in opinions], head
+
+    def _moved(
+        self, probabilities: NDArray[np.float64], labels: NDArray[np.int64], session: Session
+    ) -> NDArray[np.float64]:
+        """Return probabilities of pool samples as they are with the shares of classes that the pool seems to have."""
+        counts = np.bincount(labels, minlength=session.classes)
+        if not len(probabilities) or not counts.all():
+            return probabilities
+        learned = counts / counts.sum()
+        if session.quality is not None:
+            shares = session.quality.prior
+        else:
+            shares = estimated_prior(probabilities, learned, shrink=self.prior_shrink)
+        return as_probabilities(probabilities * (shares / learned))
 
     def _check_settings(self) -> None:
         super()._check_settings()
@@ -174,3 +199,4 @@ class EnsembleLabels(SelfTraining):
         check_whole(self, 100, "graph_samples")
         check_within(self, "(0, 1)", "alpha")
         check_above_zero(self, "student_penalty")
+        check_within(self, "[0, 1]", "prior_shrink")
