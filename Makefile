@@ -36,7 +36,7 @@ format: $(VENV)/.installed ## format the code
 
 bench: bench-step bench-views bench-pool bench-budget bench-bookkeeping ## measure speed beside this machine's ceilings (half an hour)
 
-bench-%: $(VENV)/.installed ## one group: step, views, pool, budget, bookkeeping; null, conformal; accuracy, peers (ARGS=CIFAR10_FOLDER); gpu
+bench-%: $(VENV)/.installed ## one group: step, views, pool, budget, bookkeeping; null, conformal; accuracy, peers (ARGS=CIFAR10_FOLDER); spreading, gpu
 	$(BIN)/python benchmarks/$*.py $(ARGS)
 
 results: $(VENV)/.installed ## make the figures of docs/results.md (CIFAR10=folder with the Parquet files; hours)

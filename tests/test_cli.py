@@ -13,9 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+import fewlabels
 from fewlabels import METHODS
 from fewlabels.cli import main
 from fewlabels.methods import BASIC_METHODS
+from small_backbones import tiny_dinov2
 
 
 @pytest.fixture
@@ -117,9 +119,71 @@ def test_from_a_folder_of_photos_to_classes_of_new_ones(run, photos, tmp_path):
     assert output.splitlines()[0] == "file,class,probability"
 
 
+def test_from_photos_to_features_to_classes(run, photos, tmp_path):
+    net = f"python:{Path(__file__).parent / 'small_backbones.py'}:colors"
+    code, output, _ = run("embed", photos, "--net", net, "--out", "features", "-q")
+    assert code == 0
+    assert "features of 34 images are written in features" in output
+    assert "trained on ImageNet" in output
+    assert "were there already" in run("embed", photos, "--net", net, "--out", "features", "-q")[1]
+    code, output, _ = run("fit", "features", "--method", "label-spreading", "--steps", 10, "--out", "model", "-q")
+    assert code == 0
+    code, output, _ = run("evaluate", "model", "features", "--json")
+    assert json.loads(output)["test_accuracy"] > 0.7
+    code, _, errors = run("predict", "model", photos / "test", "-q")
+    assert (code, "give it as net" in errors) == (2, True)
+    code, output, _ = run("predict", "model", photos / "test", "--net", net, "-q")
+    rows = list(csv.DictReader(io.StringIO(output)))
+    assert len(rows) == 8
+    assert np.mean([row["class"] in row["file"].split("/") for row in rows]) > 0.7
+    code, output, _ = run("compare", "features", "--methods", "linear-probe,prototypes", "--out", "compared", "-q")
+    assert code == 0
+    assert "12 features of each image" in Path("compared/report.html").read_text()
+    assert "trained on ImageNet" in Path("compared/report.html").read_text()
+
+
+def test_the_ladder_is_climbed_on_the_same_images_and_ends_in_advice(run, photos, tmp_path):
+    net = tiny_dinov2(tmp_path / "dino")
+    words = ("compare", photos, "--net", net, "--steps", 5, "--labels-per-class", 3, "--out", "ladder", "-q")
+    code, output, errors = run(*words, "--rungs", "scratch,probe,finetune")
+    assert code == 0, errors
+    with open("ladder/results.csv") as file:
+        assert [row["method"] for row in csv.DictReader(file)] == ["probe", "finetune", "scratch"]
+    assert "recommendation with 3 labels per class: probe" in output
+    assert "20 images" not in output
+    assert "34 images in" in output
+    page = Path("ladder/report.html").read_text()
+    assert "Recommendation with 3 labels per class: probe" in page
+    assert "unknown images" in page
+    config = json.loads(Path("ladder/config.json").read_text())
+    assert "--rungs probe,finetune,scratch" in config["command"]
+    shown = fewlabels.load("ladder/models/finetune-3-0")
+    assert shown.sample_shape_ == (28, 28, 3), "the net's own size"
+    assert fewlabels.load("ladder/models/scratch-3-0").sample_shape_ == (16, 16, 3)
+    assert fewlabels.load("ladder/models/probe-3-0").image_shape_ == (28, 28, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("compare", "digits", "--rungs", "probe"), "no pretrained net is given"),
+        (("compare", "digits", "--rungs", "probbe", "--net", "hf:x"), "did you mean 'probe'"),
+        (("compare", "digits", "--rungs", "scratch", "--methods", "supervised"), "methods and rungs are given"),
+        (("embed", "digits", "--net", "resnet"), "is no backbone"),
+        (("fit", "digits", "--net", "hf:/not/there"), "there is no folder"),
+        (("fit", "digits", "--net", "hg:x"), "unknown net"),
+    ],
+)
+def test_a_pretrained_net_that_cannot_be_used_is_told_in_one_line(words, message, run):
+    code, _, errors = run(*words, "-q")
+    assert code == 2
+    assert message in errors
+    assert errors.count("\n") == 1
+
+
 def test_every_command_has_help_with_an_example(run):
     code, output, _ = run("--help")
-    for command in ("compare", "fit", "predict", "evaluate", "datasets", "methods"):
+    for command in ("compare", "fit", "embed", "predict", "evaluate", "datasets", "methods"):
         assert command in output
         code, text, _ = run(command, "--help")
         assert code == 0

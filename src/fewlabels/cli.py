@@ -76,6 +76,13 @@ Resume = Annotated[
     typer.Option("--resume", help="Go on where the same command was stopped; from the beginning if it was not."),
 ]
 CheckpointEvery = Annotated[float, typer.Option(help="Seconds between checkpoints of a training.", min=0)]
+Net = Annotated[
+    str | None,
+    typer.Option(
+        help="A pretrained net: hf:NAME_OR_FOLDER (Hugging Face transformers), timm:NAME, or "
+        "python:FILE_OR_MODULE:FUNCTION."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, only results and errors.")]
 
 
@@ -85,6 +92,11 @@ def compare(
     methods: Annotated[
         str | None, typer.Option(help="Comma-separated names, or all; four when not given (see `fewlabels methods`).")
     ] = None,
+    rungs: Annotated[
+        str | None,
+        typer.Option(help="Compare rungs of the ladder instead: probe,features,finetune,scratch, or all possible."),
+    ] = None,
+    net: Net = None,
     labels_per_class: Annotated[
         str | None,
         typer.Option(help="Labels of each class to learn from, the rest joins the pool; several: 10,50,500."),
@@ -128,6 +140,8 @@ def compare(
     `fewlabels compare my-photos --labels-per-class 20 --seeds 3`
 
     `fewlabels compare cifar10:cifar-10-python.tar.gz --methods supervised,self-training --budget 2m`
+
+    `fewlabels compare my-photos --rungs probe,finetune,scratch --net hf:facebook/dinov2-small --labels-per-class 10`
     """
     from fewlabels.report import compare as run_comparison
     from fewlabels.training.progress import ProgressBar
@@ -137,6 +151,8 @@ def compare(
         comparison = run_comparison(
             source,
             methods=None if methods is None else _split(methods),
+            rungs=None if rungs is None else _split(rungs),
+            net=net,
             labels_per_class=None if labels_per_class is None else [_whole(n) for n in _split(labels_per_class)],
             seeds=seeds,
             vary=_split(vary),
@@ -228,6 +244,7 @@ def fit(
     budget: Budget = None,
     image_size: ImageSize = None,
     preset: Preset = "default",
+    net: Net = None,
     fold: Fold = None,
     strict: Strict = False,
     settings: Set = None,
@@ -244,9 +261,12 @@ def fit(
     `fewlabels fit my-photos --budget 5m --out model` — the method that the data asks for; says which, and why
 
     `fewlabels fit digits --method supervised --steps 200 --set label_smoothing=0 --out model`
+
+    `fewlabels fit my-photos --method ensemble-labels --net hf:facebook/dinov2-small --out model`
     """
     from fewlabels.data import load_dataset
     from fewlabels.methods import make_method
+    from fewlabels.methods.embedding import own_size, warn_of_leak
     from fewlabels.methods.findings import findings
     from fewlabels.training.checkpoint import checkpoint_beside
     from fewlabels.training.recovery import Diverged
@@ -259,13 +279,14 @@ def fit(
         budget=budget,
         random_state=seed,
         verbose=not quiet,
+        **({} if net is None else {"net": net}),
         **_parse_settings(settings),
     )
     learner.check_settings()
     checkpoint = checkpoint_beside(out, resume=resume)
     data = load_dataset(
         source,
-        image_size=image_size,
+        image_size=own_size(source, learner.net) if image_size is None else image_size,
         labels_per_class=labels_per_class,
         random_state=seed,
         fold=fold,
@@ -286,6 +307,7 @@ def fit(
     except Diverged as error:
         error.name(data.diagnostics.labeled_names, data.diagnostics.pool_names)
         raise
+    warn_of_leak(learner, data)
     class_names = [data.class_names[index] for index in learner.classes_]
     learner.save(out, class_names=class_names)
     shutil.rmtree(checkpoint, ignore_errors=True)
@@ -298,10 +320,56 @@ def fit(
 
 
 @app.command()
+def embed(
+    source: Source = "digits",
+    net: Annotated[str, typer.Option(help="See `fewlabels fit --help`.")] = "hf:facebook/dinov2-small",
+    out: Annotated[Path, typer.Option(help="Folder for the features.")] = Path("features"),
+    views: Annotated[
+        int, typer.Option(help="Views of each image: as it is, and shifted and mirrored ones.", min=1)
+    ] = 1,
+    image_size: ImageSize = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other features in --out.")] = False,
+    strict: Strict = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put all images through a pretrained net once and keep the features: then every method trains in seconds.
+
+    A stopped run goes on where it was. The folder is a SOURCE for the other commands.
+
+    **Examples**
+
+    `fewlabels embed my-photos --net hf:facebook/dinov2-small --out features`
+
+    `fewlabels fit features --method label-spreading --out model`
+    """
+    from fewlabels.methods import embed as embed_images
+
+    written = embed_images(
+        source,
+        net,
+        out,
+        views=views,
+        image_size=image_size,
+        device=device,
+        overwrite=overwrite,
+        strict=strict,
+        progress=not quiet,
+    )
+    there = "were there already" if written.was_there else "are written"
+    _out.print(f"features of {written.images:,} images {there} in {written.folder}", highlight=False)
+    _out.print(f"{written.backbone.net} was trained on {written.backbone.trained_on}", highlight=False)
+    if written.warning:
+        _err.print(f"warning: {written.warning}", style="yellow", highlight=False)
+    _out.print(f"next: fewlabels fit {out} --method ensemble-labels", style="dim", highlight=False)
+
+
+@app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="A model folder that `fit` or `compare` wrote.")],
     images: Annotated[list[Path], typer.Argument(help="Image files or folders (searched through).")],
     out: Annotated[Path | None, typer.Option(help="A .csv or .parquet file; the screen when not given.")] = None,
+    net: Annotated[str | None, typer.Option(help="The pretrained net, where it was code of your own.")] = None,
     strict: Strict = False,
     quiet: Quiet = False,
 ) -> None:
@@ -318,7 +386,7 @@ def predict(
 
     if out is not None and out.suffix.lower() not in (".csv", ".parquet", ".pq"):
         raise InputError(f"--out {out} is neither .csv nor .parquet")
-    predictions = predict_files(load(model), images, strict=strict, progress=not quiet)
+    predictions = predict_files(load(model, net=net), images, strict=strict, progress=not quiet)
     for entry in predictions.skipped:
         line = visible(f"left out {entry.path}: {entry.reason}")
         _err.print(line, style="yellow", highlight=False, markup=False)
@@ -333,6 +401,7 @@ def evaluate(
     source: Source = "digits",
     test_per_class: TestPerClass = None,
     fold: Fold = None,
+    net: Annotated[str | None, typer.Option(help="The pretrained net, where it was code of your own.")] = None,
     strict: Strict = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Quiet = False,
@@ -346,15 +415,16 @@ def evaluate(
     `fewlabels evaluate model digits --json`
     """
     from fewlabels.data import load_dataset
+    from fewlabels.data.features import is_feature_folder
     from fewlabels.evaluation import evaluate_model
     from fewlabels.methods import load
 
-    loaded = load(model)
-    if len(loaded.sample_shape_) != 3:
+    loaded = load(model, net=net)
+    if loaded.image_shape_ is None:
         raise InputError(f"{model} classifies vectors; evaluate it in Python with its score method")
     data = load_dataset(
         source,
-        image_size=loaded.sample_shape_[0],
+        image_size=None if is_feature_folder(Path(source)) else loaded.image_shape_[0],
         test_per_class=test_per_class,
         fold=fold,
         strict=strict,

@@ -75,7 +75,7 @@ def edit(saved, change):
         (lambda f: edit(f, lambda c: c.pop("sample_shape")), "is damaged"),
         (lambda f: turn_a_bit(f / "model.safetensors"), "is not what was saved"),
         (lambda f: edit(f, lambda c: c.update(sample_shape=[10**6, 10**6, 3])), r"is damaged|does not fit"),
-        (lambda f: edit(f, lambda c: c.update(classes_dtype="<U999999999")), "do not fit their names"),
+        (lambda f: edit(f, lambda c: c.update(classes_dtype="<U99999999")), "do not fit their names"),
         (lambda f: (f / "config.json").write_text("[" * 100_000), "not a fewlabels model's description"),
     ],
 )

@@ -68,6 +68,9 @@ class ImageDataset:
         Identifies the images' content, where a cache has computed that.
     labels_per_class : int or None
         How many labels of each class were given; None for all there are.
+    backbone : dict or None
+        What made the features, where `labeled`, `pool` and `test` are features (`FeatureRows`) rather than images: see
+        `fewlabels.nets.BackboneFacts`.
     """
 
     name: str
@@ -85,16 +88,22 @@ class ImageDataset:
     notes: tuple[str, ...] = field(default=())
     content_key: str = ""
     labels_per_class: int | None = None
+    backbone: dict[str, Any] | None = None
+
+    @property
+    def is_features(self) -> bool:
+        """Whether a pretrained net has made features of the images."""
+        return self.labeled.ndim == 2
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self.labeled.shape[1], self.labeled.shape[2]
+        """Height and width in pixels; (0, 0) of features."""
+        return (0, 0) if self.is_features else (self.labeled.shape[1], self.labeled.shape[2])
 
     @property
     def channels(self) -> int:
-        """1 for gray images, 3 for color."""
-        return self.labeled.shape[3]
+        """1 for gray images, 3 for color; 0 of features."""
+        return 0 if self.is_features else self.labeled.shape[3]
 
     @property
     def fingerprint(self) -> str:
@@ -122,6 +131,7 @@ class ImageDataset:
             "classes": list(self.class_names),
             "image_size": list(self.image_size),
             "channels": self.channels,
+            **({"features": self.labeled.shape[1], "backbone": self.backbone} if self.is_features else {}),
             "labeled": len(self.labeled),
             "pool": len(self.pool),
             "validation": 0 if self.validation is None else len(self.validation),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,8 @@ class Part:
 class Parts:
     """A source's parts; `train` may hold unlabeled rows, the others may be missing.
 
-    `labeled_rows` are the rows of `train` that the source itself chooses to be the labeled ones.
+    `labeled_rows` are the rows of `train` that the source itself chooses to be the labeled ones; `backbone` is what
+    made the features, where they are that rather than images.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Parts:
     content_key: str = ""
     default_labels_per_class: int | None = None
     labeled_rows: NDArray[np.int64] | None = None
+    backbone: dict[str, Any] | None = None
 
 
 def class_indices(

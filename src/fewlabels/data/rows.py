@@ -68,6 +68,68 @@ class ImageRows:
         rows = np.asarray(rows, np.int64)
         return ImageRows(self.array, rows if self.rows is None else self.rows[rows])
 
+    def joined(self, other: ImageRows) -> ImageRows:
+        """Return these rows and then others, as one selection of the same array where they share it."""
+        if self.array is other.array and self.rows is not None and other.rows is not None:
+            return ImageRows(self.array, np.concatenate([self.rows, other.rows]))
+        return StackedRows([self, other])
+
+
+class FeatureRows(ImageRows):
+    """Rows of one array of features that a pretrained net has made, which may be memory-mapped.
+
+    Parameters
+    ----------
+    array : ndarray of shape (N, views * features)
+        float32; the features of an image as it is come first, then those of its other views.
+    rows : ndarray of int, optional
+        Which of them, in this order; all when not given.
+    views : int
+        How many views of each image there are, at least 1.
+    backbone : dict, optional
+        What made them: see `fewlabels.nets.BackboneFacts`.
+
+    Examples
+    --------
+    >>> rows = FeatureRows(np.arange(8, dtype=np.float32).reshape(2, 4), views=2)
+    >>> rows.feature_size, rows.plain().tolist()
+    (2, [[0.0, 1.0], [4.0, 5.0]])
+    """
+
+    array: NDArray[Any]
+
+    def __init__(
+        self,
+        array: NDArray[np.float32],
+        rows: NDArray[np.int64] | None = None,
+        views: int = 1,
+        backbone: dict[str, Any] | None = None,
+    ) -> None:
+        self.array = array
+        self.rows = None if rows is None else np.asarray(rows, np.int64)
+        self.views = views
+        self.backbone = backbone
+
+    @property
+    def feature_size(self) -> int:
+        """Length of the features of one view."""
+        return int(self.array.shape[1]) // self.views
+
+    def plain(self) -> NDArray[np.float32]:
+        """Return the features of the images as they are, (n, feature_size)."""
+        return np.asarray(self[:][:, : self.feature_size], np.float32)
+
+    def take(self, rows: NDArray[np.int64]) -> FeatureRows:
+        """Return a selection of this selection, without reading features."""
+        rows = np.asarray(rows, np.int64)
+        return FeatureRows(self.array, rows if self.rows is None else self.rows[rows], self.views, self.backbone)
+
+    def joined(self, other: ImageRows) -> FeatureRows:
+        """Return these rows and then others of the same array."""
+        assert self.array is other.array
+        first, second = (np.arange(len(rows)) if rows.rows is None else rows.rows for rows in (self, other))
+        return FeatureRows(self.array, np.concatenate([first, second]), self.views, self.backbone)
+
 
 class StackedRows(ImageRows):
     """Several selections of different arrays, one after the other.

@@ -14,10 +14,11 @@ from fewlabels.data.arrays import read_arrays, read_npz
 from fewlabels.data.dataset import Diagnostics, ImageDataset
 from fewlabels.data.digits import read_digits
 from fewlabels.data.download import download, verify
+from fewlabels.data.features import is_feature_folder, read_feature_folder
 from fewlabels.data.folder import read_folder, read_known_folder
 from fewlabels.data.parquet import read_parquet
 from fewlabels.data.parts import Part, Parts
-from fewlabels.data.rows import ImageRows, StackedRows
+from fewlabels.data.rows import ImageRows
 from fewlabels.data.split import draw_labeled, first_of_each_class, hold_out_test
 from fewlabels.storage.cache_folder import cache_folder
 from fewlabels.storage.errors import InputError, nearest
@@ -68,7 +69,8 @@ def load_dataset(
     source : str, Path, tuple or mapping
         A name (`list_datasets`), a name with the path of its archive (`stl10:PATH`), a folder of images
         (`train/CLASS/…`, `unlabeled/…`, `validation/CLASS/…`, `test/CLASS/…`), a Parquet file or a folder of
-        shards in the Hugging Face layout, an `.npz` file, arrays `(X, y)`, or a mapping
+        shards in the Hugging Face layout, an `.npz` file, a folder of features that `fewlabels.embed` wrote, arrays
+        `(X, y)`, or a mapping
         `{"train": (X, y), "unlabeled": X, "test": (X, y)}`.
     image_size : int, optional
         Side in pixels. When not given: the images' own if all are square, equal and at most 64, else 32.
@@ -108,7 +110,7 @@ def load_dataset(
     if image_size is not None and (image_size != int(image_size) or not 4 <= image_size <= 1024):
         raise InputError(f"image_size={image_size} is not a whole number of 4 to 1024 pixels")
     cache = cache_folder(cache_dir)
-    parts = _read(source, image_size, cache, fold=fold, strict=strict, url=url, progress=progress)
+    parts = read_parts(source, image_size, cache, fold=fold, strict=strict, url=url, progress=progress)
     if len(parts.class_names) < 2:
         raise InputError(
             f"{source} has only one class ({parts.class_names[0]!r}); a classifier needs at least 2 classes"
@@ -124,16 +126,17 @@ def load_dataset(
     )
 
 
-def _read(
+def read_parts(
     source: Any,
     image_size: int | None,
     cache: Path,
     *,
-    fold: int | None,
-    strict: bool,
-    url: str | None,
-    progress: bool,
+    fold: int | None = None,
+    strict: bool = False,
+    url: str | None = None,
+    progress: bool = False,
 ) -> Parts:
+    """Return a source's parts as they are, before labels are drawn; see `load_dataset` for the parameters."""
     if isinstance(source, tuple | list | Mapping):
         _refuse_fold(fold, "arrays")
         return read_arrays(source, image_size)
@@ -162,6 +165,10 @@ def _read(
     for known_name in cifar.URLS:
         if _is_cifar(place, known_name):
             return cifar.read_cifar(known_name, place, image_size, cache, progress=progress)
+    if is_feature_folder(place):
+        if image_size is not None:
+            raise InputError(f"{text} holds features, which have no size in pixels; leave image_size={image_size} away")
+        return read_feature_folder(place)
     if place.is_dir():
         known_folder = read_known_folder(place, image_size, cache, strict=strict)
         if known_folder is not None:
@@ -254,7 +261,7 @@ def _split(
         class_names=parts.class_names,
         labeled=labeled.images,
         labels=labeled.labels,
-        pool=pool.images if extra is None else _joined(pool, extra),
+        pool=_pool(pool, extra),
         test=test.images,
         test_labels=test.labels,
         validation=None if parts.validation is None else parts.validation.images,
@@ -269,14 +276,12 @@ def _split(
         notes=tuple(notes),
         content_key=parts.content_key,
         labels_per_class=None if parts.labeled_rows is not None else per_class,
+        backbone=parts.backbone,
     )
 
 
-def _joined(first: Part, second: Part) -> ImageRows:
-    """Return both parts' images as one selection; of the same array where they share it."""
-    a, b = first.images, second.images
-    if not len(a):
-        return b
-    if a.array is b.array and a.rows is not None and b.rows is not None:
-        return ImageRows(a.array, np.concatenate([a.rows, b.rows]))
-    return StackedRows([a, b])
+def _pool(rest: Part, unlabeled: Part | None) -> ImageRows:
+    """Return the images whose labels were not drawn, and those that have none."""
+    if unlabeled is None:
+        return rest.images
+    return rest.images.joined(unlabeled.images) if len(rest.labels) else unlabeled.images

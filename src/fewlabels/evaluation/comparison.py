@@ -8,14 +8,19 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fewlabels.checks import check_dataset
 from fewlabels.data import ImageDataset, load_dataset
 from fewlabels.evaluation.choosing import best_of, check_choices, combinations
 from fewlabels.evaluation.conditions import VARIED, environment, repeat_command
+from fewlabels.evaluation.contenders import Contender, enter
 from fewlabels.evaluation.measure import measure
 from fewlabels.evaluation.records import Comparison
 from fewlabels.evaluation.run_folder import RunFolder, check_out, name_of
 from fewlabels.methods import BASIC_METHODS, METHODS, SemiSupervisedClassifier, make_method, method_name
+from fewlabels.methods.embedding import warn_of_leak
+from fewlabels.methods.rungs import RUNGS
 from fewlabels.storage.errors import InputError, Interrupted, nearest
 from fewlabels.training.checkpoint import EVERY
 from fewlabels.training.device import choose_device
@@ -28,6 +33,8 @@ def compare(
     source: Any = "digits",
     *,
     methods: Sequence[str] | str | None = None,
+    rungs: Sequence[str] | str | None = None,
+    net: Any = None,
     labels_per_class: int | Sequence[int] | None = None,
     seeds: int | Sequence[int] = 1,
     vary: Sequence[str] | str = VARIED,
@@ -64,6 +71,12 @@ def compare(
         Whatever `load_dataset` takes, or a data set that it gave.
     methods : sequence of str, optional
         Names from `METHODS`, or "all"; the four of `BASIC_METHODS` when not given.
+    rungs : sequence of str, optional
+        Compare rungs of the ladder rather than methods: keys of `fewlabels.methods.rungs.RUNGS`, or "all" that are
+        possible.
+    net : str or nn.Module, optional
+        A pretrained net (see `fewlabels.nets.pretrained.load_backbone`): rungs use it; methods learn from its
+        features, which are made once and kept in the cache folder.
     labels_per_class : int or sequence of int, optional
         Labels of each class to learn from; several numbers are compared one by one.
     seeds : int or sequence of int
@@ -122,7 +135,9 @@ def compare(
     ...     sorted(path.name for path in found.folder.iterdir())[-2:]
     ['results.csv', 'results.json']
     """
-    names = _methods(methods)
+    if rungs is not None and methods is not None:
+        raise InputError("methods and rungs are given; give one of them")
+    names = _methods(methods) if rungs is None else _methods(list(_methods_of(rungs)))
     sizes, seed_list, varied = _label_counts(labels_per_class), _seeds(seeds), _varied(vary)
     given = {
         name: value
@@ -140,12 +155,12 @@ def compare(
         raise InputError("resume goes on in the folder of an earlier comparison; give out, and leave overwrite off")
     check_out(out, overwrite=overwrite or resume)
 
-    def draw(size: int | None, seed: int, *, progress: bool = False) -> ImageDataset:
-        if isinstance(source, ImageDataset):
-            return source
+    def draw(who: Contender, size: int | None, seed: int, *, progress: bool = False) -> ImageDataset:
+        if isinstance(who.source, ImageDataset):
+            return who.source
         return load_dataset(
-            source,
-            image_size=image_size,
+            who.source,
+            image_size=who.image_size,
             labels_per_class=size,
             test_per_class=test_per_class,
             random_state=seed,
@@ -159,12 +174,26 @@ def compare(
         _refuse_draws(
             image_size=image_size, labels_per_class=labels_per_class, test_per_class=test_per_class, fold=fold
         )
-    first = draw(sizes[0], seed_list[0], progress=progress)
+    entered = enter(
+        source,
+        methods=names,
+        rungs=rungs,
+        net=net,
+        image_size=image_size,
+        fold=fold,
+        strict=strict,
+        cache_dir=cache_dir,
+        progress=progress,
+        **({"device": extra["device"]} if "device" in extra else {}),
+    )
+    first = draw(entered.contenders[-1], sizes[0], seed_list[0], progress=progress)
     for size in sizes[1:]:
-        draw(size, seed_list[0])  # too large a number is told now, not after hours of training
+        draw(entered.contenders[-1], size, seed_list[0])  # too large a number is told now, not after hours of training
     arguments = {
         "source": source if isinstance(source, str | Path) else None,
-        "methods": names,
+        "methods": names if rungs is None else None,
+        "rungs": entered.rungs or None,
+        "net": net if net is None or isinstance(net, str) else "module",
         "labels_per_class": None if sizes == [None] else sizes,
         "seeds": seed_list,
         "vary": varied,
@@ -182,20 +211,22 @@ def compare(
     }
     device = str(choose_device(str(extra.get("device", "auto"))))
     config: dict[str, Any] = {
-        "source": first.source,
+        "source": str(source) if isinstance(source, str | Path) else first.source,
         "command": repeat_command(arguments),
-        "arguments": {**arguments, "source": first.source},
+        "arguments": {**arguments, "source": str(source) if isinstance(source, str | Path) else first.source},
         "settings": {},
         **environment(device),
         "data": {},
         "check": None,
+        "rungs": entered.rungs,
+        "embedded": entered.embedded,
     }
     folder = RunFolder(out, first.name, overwrite=overwrite, resume=resume)
     finished = folder.finished(config) if resume else {}
     if check and config["check"] is None:
         config["check"] = check_dataset(first).to_dict()
     comparison = Comparison(class_names=first.class_names, config=config, folder=folder.path)
-    plan = [(seed, size, name) for seed in seed_list for size in sizes for name in names]
+    plan = [(seed, size, who) for seed in seed_list for size in sizes for who in entered.contenders]
     drawn: tuple[Any, ImageDataset] | None = None
     signals = StopSignals()
 
@@ -207,11 +238,15 @@ def compare(
 
     try:
         with signals:
-            for number, (seed, size, name) in enumerate(plan, 1):
+            for number, (seed, size, who) in enumerate(plan, 1):
+                name = who.name
                 states = _states(seed, seed_list[0], varied)
-                if drawn is None or drawn[0] != (states["random_state"], size):
-                    drawn = ((states["random_state"], size), draw(size, states["random_state"]))
+                wanted = (states["random_state"], size, who.source, who.image_size)
+                if drawn is None or drawn[0] != wanted:
+                    drawn = (wanted, draw(who, size, states["random_state"]))
                 data = drawn[1]
+                if not np.array_equal(data.test_labels, first.test_labels):
+                    raise InputError(f"{name} does not see the same test images as the others; embed the source anew")
                 labels = data.labels_per_class
                 if (before := finished.get(name_of(name, labels, seed))) is not None:
                     comparison.runs.append(before)
@@ -227,24 +262,25 @@ def compare(
                 folder.begin(config)
                 saved = folder.checkpoint(name_of(name, labels, seed))
                 tell = _told(folder, config, facts, observer)
-                candidates = combinations(name, options)
+                candidates = combinations(who.method, options)
 
                 def fit(
                     which: int,
                     values: dict[str, Any],
-                    name: str = name,
+                    who: Contender = who,
                     states: dict[str, Any] = states,
                     data: ImageDataset = data,
                     tell: Observer = tell,
                     saved: Path = saved,
                     several: bool = len(candidates) > 1,
                 ) -> SemiSupervisedClassifier:
-                    method = make_method(name, **states, **given, **{**_own(name, extra), **values})
+                    method = who.make(**states, **given, **{**_own(who.method, extra), **values})
                     place = saved.with_name(f"{saved.name}-{which}") if several else saved
                     _fit(method, data, tell, place, checkpoint_every)
                     return method
 
                 method, tried = best_of(candidates, fit)
+                warn_of_leak(method, data)
                 run = measure(name, method, data, labels_per_class=labels, seed=seed, tried=tried)
                 config["settings"][name] = run.settings
                 folder.add_run(comparison, run, method)
@@ -309,6 +345,12 @@ def _told(folder: RunFolder, config: dict[str, Any], facts: dict[str, Any], obse
             observer({**event, **facts, "title": _title(facts)})
 
     return tell
+
+
+def _methods_of(rungs: Sequence[str] | str) -> set[str]:
+    """Return the methods of rungs, whose settings are checked before anything is read."""
+    chosen = list(RUNGS) if rungs in ("all", ["all"]) else [rungs] if isinstance(rungs, str) else rungs
+    return {method_name(type(RUNGS[name].make())) for name in chosen if name in RUNGS} or {"supervised"}
 
 
 def _methods(methods: Sequence[str] | str | None) -> list[str]:

@@ -50,9 +50,14 @@ def repeat_command(arguments: dict[str, Any]) -> str:
     'fewlabels compare digits --methods supervised --seeds 2 --steps 50'
     """
     source, seeds = arguments["source"], arguments["seeds"]
-    if not isinstance(source, str | Path) or seeds != list(range(len(seeds))):
+    if not isinstance(source, str | Path) or seeds != list(range(len(seeds))) or arguments.get("net") == "module":
         return _python_call(arguments)
-    words = ["fewlabels", "compare", str(source), "--methods", ",".join(arguments["methods"])]
+    words = ["fewlabels", "compare", str(source)]
+    for name in ("methods", "rungs"):
+        if arguments.get(name):
+            words += [f"--{name}", ",".join(arguments[name])]
+    if arguments.get("net") is not None:
+        words += ["--net", arguments["net"]]
     if arguments.get("labels_per_class"):
         words += ["--labels-per-class", ",".join(str(number) for number in arguments["labels_per_class"])]
     words += ["--seeds", str(len(seeds))]

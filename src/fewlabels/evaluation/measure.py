@@ -123,6 +123,8 @@ def _rounds(
 
 def _mistakes(probabilities: NDArray[np.float64], data: ImageDataset) -> list[Mistake]:
     guesses, confidences = probabilities.argmax(1), probabilities.max(1)
+    if data.is_features:
+        return []  # there is no image to show
     wrong = np.flatnonzero(guesses != data.test_labels)
     surest = wrong[np.argsort(-confidences[wrong], kind="stable")][:_SHOWN_MISTAKES]
     return [
@@ -138,7 +140,7 @@ def _mistakes(probabilities: NDArray[np.float64], data: ImageDataset) -> list[Mi
 
 
 def _reconstructions(method: SemiSupervisedClassifier, data: ImageDataset) -> Reconstructions | None:
-    if not hasattr(method, "reconstruct"):
+    if not hasattr(method, "reconstruct") or data.is_features or hasattr(method, "backbone_"):
         return None
     # The first test image of each class shows more than the first ten, which may be all of one class.
     firsts = [int(np.flatnonzero(data.test_labels == label)[0]) for label in np.unique(data.test_labels)]

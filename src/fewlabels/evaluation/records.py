@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fewlabels.evaluation.ladder import advice
 from fewlabels.evaluation.run import Run
 from fewlabels.evaluation.standings import LABELS_ALONE, Group, groups_of
 from fewlabels.evaluation.verdicts import caveat, duel_sentence, headline, pool_sentence
@@ -72,7 +73,12 @@ class Comparison:
                     ]
             if (note := caveat(group)) and note not in sentences:
                 sentences.append(note)
-        return sentences
+        return sentences + self.advice()
+
+    def advice(self) -> list[str]:
+        """Return which rung to take and why, where rungs of the ladder were compared; nothing else."""
+        rungs, embedded = self.config.get("rungs") or [], self.config.get("embedded") or {}
+        return advice(self.groups, rungs, embedded) if rungs and self.runs else []
 
     def paired_tests(self) -> list[dict[str, Any]]:
         """Return one row for each pair of methods with the same labels: difference, interval, p-values, effects."""

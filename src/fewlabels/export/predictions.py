@@ -57,7 +57,7 @@ def predict_files(
     Parameters
     ----------
     model : SemiSupervisedClassifier
-        Fitted on images, usually from `fewlabels.load`.
+        Fitted on images, or on features of a pretrained net, usually from `fewlabels.load`.
     paths : sequence of Path
         Files and folders.
     strict : bool
@@ -70,7 +70,8 @@ def predict_files(
     InputError
         If a path is missing, no file is readable, or the model reads vectors.
     """
-    if len(model.sample_shape_) != 3:
+    shape = model.image_shape_
+    if shape is None:
         raise InputError("this model classifies vectors, not image files; use its predict method in Python")
     for path in paths:
         if not path.exists():
@@ -82,7 +83,7 @@ def predict_files(
     ]
     if not files:
         raise InputError(f"{', '.join(map(str, paths))} holds no files")
-    height, width, channels = model.sample_shape_
+    height, width, channels = shape
 
     def read(file: Path) -> NDArray[np.uint8] | str:
         return decode_all([file], size=(height, width), gray=channels == 1)[0]

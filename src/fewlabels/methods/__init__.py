@@ -2,16 +2,20 @@
 
 from fewlabels.methods.auto import Auto
 from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.embedding import Embedded, embed
+from fewlabels.methods.ensemble_labels import EnsembleLabels
 from fewlabels.methods.fixmatch import FixMatch
 from fewlabels.methods.flexmatch import FlexMatch
 from fewlabels.methods.freematch import FreeMatch
 from fewlabels.methods.joint_autoencoder import JointAutoencoder
 from fewlabels.methods.kmeans_features import KMeansFeatures
 from fewlabels.methods.label_spreading import LabelSpreading
+from fewlabels.methods.linear_probe import LinearProbe
 from fewlabels.methods.masked_autoencoder import MaskedAutoencoder
 from fewlabels.methods.mixmatch import MixMatch
 from fewlabels.methods.noisy_student import NoisyStudent
 from fewlabels.methods.pi_model import MeanTeacher, PiModel
+from fewlabels.methods.prototypes import Prototypes
 from fewlabels.methods.pseudo_label import PseudoLabel
 from fewlabels.methods.registry import BASIC_METHODS, METHODS, make_method, method_name
 from fewlabels.methods.remixmatch import ReMixMatch
@@ -32,17 +36,21 @@ __all__ = [
     "UDA",
     "VAT",
     "Auto",
+    "Embedded",
+    "EnsembleLabels",
     "FixMatch",
     "FlexMatch",
     "FreeMatch",
     "JointAutoencoder",
     "KMeansFeatures",
     "LabelSpreading",
+    "LinearProbe",
     "MaskedAutoencoder",
     "MeanTeacher",
     "MixMatch",
     "NoisyStudent",
     "PiModel",
+    "Prototypes",
     "PseudoLabel",
     "ReMixMatch",
     "SelfTraining",
@@ -53,6 +61,7 @@ __all__ = [
     "Supervised",
     "TwoStepAutoencoder",
     "VICReg",
+    "embed",
     "load",
     "make_method",
     "method_name",

@@ -23,14 +23,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 from torch import Tensor, nn
 
+from fewlabels.data.rows import FeatureRows
+from fewlabels.methods.embedding import features_of
 from fewlabels.methods.identity import conditions, description
 from fewlabels.methods.prediction import output_chunks, predict_logits
-from fewlabels.methods.ranges import check_not_below_zero, check_whole, check_within
-from fewlabels.methods.samples import is_images, read_images, read_pool_vectors
+from fewlabels.methods.ranges import check_above_zero, check_not_below_zero, check_whole, check_within
+from fewlabels.methods.samples import is_images, read_features, read_images, read_pool_vectors
 from fewlabels.methods.session import Session, TrainingSet
 from fewlabels.methods.targets import Targets, held_out_rows, read_targets
 from fewlabels.methods.weight_sets import finish_weights, use_weights
-from fewlabels.nets import Classifier, build_classifier
+from fewlabels.nets import Backbone, Classifier, build_classifier, is_backbone, load_backbone, open_backbone
+from fewlabels.nets.backbone import BackboneFacts, PretrainedClassifier
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.training.batches import Batch, Rows
 from fewlabels.training.budget import read_budget
@@ -48,6 +51,14 @@ _DEFAULT_STEPS = 500
 # Images of a few pixels, such as the embedded digits, and vectors are learned in fewer.
 _DEFAULT_SMALL_STEPS = 200
 _SMALL_SIDE = 16
+# What replaces defaults where a pretrained net is trained further: small steps, small batches.
+FINE_TUNING: dict[str, Any] = {
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "weight_decay": 0.05,
+    "batch_size": 32,
+    "view": "weak",
+}
 # Of a budget, for each of the two trainings that assess a pool.
 _POOL_SHARE = 0.1
 # Of a budget, for the net to fall back on.
@@ -63,8 +74,19 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     preset : {"default", "notebook"}
         "notebook" replaces every field that is at its default by the value that the method's `PRESETS`
         gives: the original notebook's nets and training.
-    net : str
-        A key of `fewlabels.nets.NETS`.
+    net : str or torch.nn.Module
+        A key of `fewlabels.nets.NETS`; or, for images, a pretrained net: "hf:NAME_OR_FOLDER", "timm:NAME",
+        "python:FILE_OR_MODULE:FUNCTION", or a module that maps images in [0, 1] to features (see
+        `fewlabels.nets.pretrained.load_backbone`).
+    freeze : bool
+        Leave a pretrained net as it is: images go through it once, before anything is learned, and the method learns
+        from their features as from any vectors. False: it is trained too, gently.
+    feature_views : int
+        Views of each image that go through a pretrained net that is frozen, at least 1.
+    backbone_rate : float
+        Learning rate of the last layers of a pretrained net that is trained, as a multiple of the head's, > 0.
+    layer_decay : float
+        Learning rate of each of its blocks as a multiple of that of the next, in (0, 1].
     steps : int, optional
         Optimizer steps of the classifier's training (of each, where a method trains several).
     epochs : float, optional
@@ -102,6 +124,10 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         See `fewlabels.views.ImageViews`.
     noise : float
         Medium and strong views of vectors: standard deviation of the noise, in units of each feature's own.
+    feature_dropout : float
+        Strong views of vectors: share of the features that become their mean, in [0, 1).
+    feature_mixup : float
+        Strong views of vectors: how much of another vector is mixed in at most, in [0, 1).
     validation_fraction : float
         Share of the labeled samples of each class held out to measure and calibrate on, in [0, 1).
     labeled_in_pool : bool
@@ -183,12 +209,22 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         What went wrong in training, or may have, and what to change.
     settings_ : dict
         Hyper-parameters with the preset applied.
+    backbone_facts_ : BackboneFacts
+        With a pretrained net, or features of one: what it is and what it was trained on.
+    features_net_ : str
+        What learned from its features, a key of `NETS`.
+    backbone_ : Backbone
+        With a pretrained net that is frozen: the net.
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
 
     preset: str = "default"
-    net: str = "auto"
+    net: Any = "auto"
+    freeze: bool = True
+    feature_views: int = 1
+    backbone_rate: float = 0.1
+    layer_decay: float = 0.75
     steps: int | None = None
     epochs: float | None = None
     budget: str | float | None = None
@@ -209,6 +245,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     color: float = 0.2
     operations: int = 2
     noise: float = 0.1
+    feature_dropout: float = 0.0
+    feature_mixup: float = 0.0
     validation_fraction: float = 0.1
     labeled_in_pool: bool = False
     assess_pool: bool = False
@@ -273,9 +311,13 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             )
         worker = self._resolved()
         images = is_images(X)
+        stored_views = 1
         if images:
             samples: Any = read_images(X)
             self.n_features_in_ = int(np.prod(samples.shape[1:]))
+        elif isinstance(X, FeatureRows):
+            samples, stored_views = X[:], X.views
+            self.n_features_in_ = X.feature_size
         else:
             samples = validate_data(self, X, dtype=np.float32, ensure_min_samples=2)
         y = column_or_1d(y, warn=True, dtype=None) if not isinstance(y, list) else np.asarray(y)
@@ -286,13 +328,23 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             raise InputError(
                 f"only one class ({targets.classes[0]!r}) among the labels; a classifier needs at least 2 classes"
             )
-        pool = [samples[np.flatnonzero(targets.indices < 0)]] if (targets.indices < 0).any() else []
+        shape = tuple(samples.shape[1:]) if images else (self.n_features_in_,)
+        more = None
         if unlabeled is not None and len(unlabeled):
-            pool.append(self._read_more(unlabeled, samples.shape[1:], "unlabeled"))
+            more = self._read_more(unlabeled, shape, "unlabeled", stored_views)
+        values = None if validation is None else self._read_more(validation[0], shape, "validation", stored_views)
+        given = _Given(
+            samples,
+            targets,
+            more,
+            values,
+            None if validation is None else validation[1],
+            X if isinstance(X, FeatureRows) else None,
+        )
         checkpoints = None if checkpoint is None else Checkpoints(checkpoint, every=checkpoint_every)
         with contextlib.nullcontext() if checkpoints is None else checkpoints.stoppable():
             try:
-                self._fit(worker, samples, targets, pool, validation, observer, checkpoints)
+                self._fit(worker, given, observer, checkpoints)
             except (RuntimeError, MemoryError) as error:
                 if not ran_out_of_memory(error):
                     raise
@@ -300,32 +352,35 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
                 raise InputError(f"memory ran out ({reason}); choose a smaller net, image_size or pool") from error
         return self
 
-    def _fit(
-        self,
-        worker: Self,
-        samples: Any,
-        targets: Targets,
-        pool: list[Any],
-        validation: tuple[Any, Any] | None,
-        observer: Observer | None,
-        checkpoints: Checkpoints | None,
-    ) -> None:
+    def _fit(self, worker: Self, given: _Given, observer: Observer | None, checkpoints: Checkpoints | None) -> None:
+        samples, targets, more, values = given.samples, given.targets, given.more, given.validation
         images = len(samples.shape) > 2
+        shape = tuple(samples.shape[1:]) if images else (self.n_features_in_,)
+        stored_views = 1 if given.features is None else given.features.views
         seed = self._seed(checkpoints)
         device = choose_device(worker.device)
+        frozen = images and worker.freeze and is_backbone(worker.net)
+        if frozen:
+            stored_views = int(worker.feature_views)
+            samples, more, values = worker._embedded([samples, more, values], device, seed)
+            images = False
+        if (frozen or given.features is not None) and worker.net == "auto":
+            worker.net = "linear"
+        pool = [samples[np.flatnonzero(targets.indices < 0)]] if (targets.indices < 0).any() else []
+        if more is not None:
+            pool.append(more)
         monitor = Monitor(observer)
         bar = ProgressBar(type(self).__name__) if self.verbose else None
         if bar is not None:
             monitor.observer = bar.joined(observer)
         labeled = targets.labeled
-        if validation is None:
+        if values is None:
             draws = np.random.default_rng([seed, 0])
             held_out = held_out_rows(targets.indices, worker.validation_fraction, draws)
             part = _training_set(samples, targets.indices, held_out, device)
         else:
             held_out = np.empty(0, np.int64)
-            values = self._read_more(validation[0], samples.shape[1:], "validation")
-            indices = read_targets(validation[1], targets.classes).indices
+            indices = read_targets(given.validation_labels, targets.classes).indices
             part = _training_set(values, indices, np.flatnonzero(indices >= 0), device)
         learned = np.setdiff1d(labeled, held_out)
         given_pool = sum(len(source) for source in pool)
@@ -343,6 +398,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             monitor=monitor,
             given_pool=given_pool,
             to_fill=Rows(pool[:1] if (targets.indices < 0).any() else []),
+            stored_views=stored_views,
             checkpoints=checkpoints,
             weights_seed=None if self.weights_seed is None else _drawn_seed(self.weights_seed),
             order_seed=None if self.order_seed is None else _drawn_seed(self.order_seed),
@@ -360,6 +416,12 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
                 network = guard.accept(network)
                 worker.guard_ = guard.record
         worker._finish(session, network, targets.classes, held_out)
+        if frozen:
+            worker.sample_shape_ = shape
+        if frozen or given.features is not None:
+            worker.features_net_ = worker.net
+        if given.features is not None and given.features.backbone is not None:
+            worker.backbone_facts_ = BackboneFacts.from_dict(given.features.backbone)
         self.__dict__.update(
             {name: value for name, value in vars(worker).items() if name.endswith("_") or name.startswith("_")}
         )
@@ -519,7 +581,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def _length(self, session: Session) -> dict[str, Any]:
         """Return the length of the classifier's training as arguments of `Session.train`."""
         if self.steps is None and self.epochs is None and self.budget is None:
-            small = session.is_vectors or max(session.sample_shape[:2]) < _SMALL_SIDE
+            small = session.is_vectors or max(session.sample_shape[:2]) < _SMALL_SIDE or is_backbone(self.net)
             return {"steps": _DEFAULT_SMALL_STEPS if small else _DEFAULT_STEPS}
         return {"steps": self.steps, "epochs": self.epochs}
 
@@ -560,6 +622,9 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         if lengths:
             # A length that is asked for comes before the preset's own, whatever unit that is in.
             chosen = {k: v for k, v in chosen.items() if k not in ("steps", "epochs", "budget")}
+        if is_backbone(self.net) and not self.freeze:
+            gentle = {name: value for name, value in FINE_TUNING.items() if getattr(self, name) == defaults[name]}
+            chosen = {**gentle, **chosen}
         worker.set_params(**chosen)
         worker._check_settings()
         return worker
@@ -572,7 +637,10 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         if self.budget is not None:
             read_budget(self.budget)
         check_whole(self, 2, "batch_size")
+        check_whole(self, 1, "feature_views")
         check_not_below_zero(self, "logit_adjustment")
+        check_above_zero(self, "backbone_rate")
+        check_within(self, "(0, 1]", "layer_decay")
         if self.view not in ("strong", "medium", "weak", "plain"):
             raise InputError(f"unknown view {self.view!r} (known: strong, medium, weak, plain)")
         if self.operations != int(self.operations) or not 0 <= self.operations <= 10:
@@ -590,6 +658,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         check_within(
             self, "[0, 1)", "label_smoothing", "dropout", "ema_decay", "momentum", "warmup", "validation_fraction"
         )
+        check_within(self, "[0, 1)", "feature_dropout", "feature_mixup")
 
     def _recipe(self, device: torch.device, *, vectors: bool) -> Recipe:
         precision = choose_precision(self.precision, device)
@@ -611,6 +680,9 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             if hasattr(self, "autoencoder_"):
                 self.autoencoder_.double()
         self.network_ = network.eval()
+        if isinstance(network, PretrainedClassifier):
+            assert isinstance(network.encoder, Backbone)
+            self.backbone_facts_ = network.encoder.facts
         self.classes_ = classes
         self.sample_shape_ = session.sample_shape
         self.mirrors_ = session.flip
@@ -622,6 +694,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self.settings_ = {
             name: value for name, value in self.get_params().items() if isinstance(value, str | int | float | None)
         }
+        if hasattr(self, "backbone_facts_"):
+            self.settings_["net"] = self.backbone_facts_.net
         self.validation_rows_ = held_out
         self.n_validation_ = len(session.validation)
         finish_weights(self, session, network)
@@ -634,6 +708,35 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             filled[missing] = self._guesses(rows, flip=False)
         return self.classes_[filled]
 
+    def _embedded(self, parts: list[Any], device: torch.device, seed: int) -> list[Any]:
+        """Return the features of images, and learn from now on from these as from vectors."""
+        self.backbone_ = load_backbone(self.net).to(device)
+        self.backbone_facts_ = self.backbone_.facts
+        self.net = "auto"
+        views = int(self.feature_views)
+        flip = parts[0].shape[3] == 3 if self.flip == "auto" else bool(self.flip)
+        return [
+            None
+            if images is None
+            else features_of(self.backbone_, images, device, views=views, flip=flip, seed=[seed, number])
+            for number, images in enumerate(parts)
+        ]
+
+    def _backbone(self) -> Backbone:
+        """Return the frozen backbone, from where it was taken if the model was fitted on features."""
+        if not hasattr(self, "backbone_"):
+            self.backbone_ = open_backbone(self.backbone_facts_).to(self._device())
+        return self.backbone_
+
+    @property
+    def image_shape_(self) -> tuple[int, ...] | None:
+        """Height, width and channels of the images that it classifies, or None where it reads vectors alone."""
+        check_is_fitted(self)
+        if len(self.sample_shape_) == 3:
+            return self.sample_shape_
+        facts = getattr(self, "backbone_facts_", None)
+        return None if facts is None or facts.size is None else (facts.size, facts.size, 3)
+
     def _device(self) -> torch.device:
         return self.network_.mean.device  # type: ignore[no-any-return]
 
@@ -644,11 +747,20 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def _read_for_prediction(self, X: Any) -> Rows:
         check_is_fitted(self)
         if len(self.sample_shape_) == 1:
+            if isinstance(X, FeatureRows):
+                return Rows([read_features(X, X.views, self.sample_shape_[0])])
+            if hasattr(self, "backbone_facts_") and is_images(X):
+                return Rows([features_of(self._backbone(), read_images(X), self._device())])
             return Rows([validate_data(self, X, reset=False, dtype=np.float32)])
-        return Rows([self._read_more(X, self.sample_shape_, "X")])
+        images = self._read_more(X, self.sample_shape_, "X")
+        if hasattr(self, "backbone_facts_") and not isinstance(self.network_, PretrainedClassifier):
+            return Rows([features_of(self._backbone(), images, self._device())])
+        return Rows([images])
 
-    def _read_more(self, X: Any, sample_shape: tuple[int, ...], what: str) -> Any:
+    def _read_more(self, X: Any, sample_shape: tuple[int, ...], what: str, stored_views: int = 1) -> Any:
         if len(sample_shape) == 1:
+            if isinstance(X, FeatureRows):
+                return read_features(X, stored_views, sample_shape[0])
             return read_pool_vectors(X, sample_shape[0])
         images = read_images(X, what=what)
         if tuple(images.shape[1:]) != tuple(sample_shape):
@@ -656,6 +768,18 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
                 f"{what} has images of shape {tuple(images.shape[1:])}; expected {tuple(sample_shape)} as in training"
             )
         return images
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What a fit is given, read and checked."""
+
+    samples: Any
+    targets: Targets
+    more: Any
+    validation: Any
+    validation_labels: Any
+    features: FeatureRows | None
 
 
 def _drawn_seed(random_state: Any) -> int:

@@ -14,7 +14,7 @@ _NAMED = 3
 
 
 def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | None = None) -> list[str]:
-    """Return sentences on what went wrong in training, the method chosen, the pool and the guard, where there are any.
+    """Return sentences on what went wrong in training, the method chosen, a pretrained net, the pool and the guard.
 
     Parameters
     ----------
@@ -36,6 +36,11 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
     if choice is not None:
         settings = "".join(f", {name} {value}" for name, value in choice["settings"].items())
         found.append(f"auto chose {choice['method']}{settings}: {'; '.join(choice['because'])}")
+    facts = getattr(method, "backbone_facts_", None)
+    if facts is not None:
+        found.append(f"the pretrained net, {facts.net}, was trained on {facts.trained_on}")
+        if getattr(method, "backbone_warning_", None):
+            found.append(f"warning: {method.backbone_warning_}")
     if hasattr(method, "pool_belongs_"):
         learned = float((method.pool_belongs_ >= 0.5).mean())
         found.append(

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
-from scipy.sparse.linalg import LinearOperator, cg
-from sklearn.neighbors import NearestNeighbors
+
+from fewlabels.methods.neighbors import NearestRows
 
 _TOLERANCE = 1e-4
 _MOST_ITERATIONS = 200
@@ -68,7 +68,7 @@ class NeighborGraph:
 
     def __init__(self, features: NDArray[Any], neighbors: int) -> None:
         count = len(features)
-        self._search = self.search(features, neighbors)
+        self._search = NearestRows(features, neighbors)
         distances, rows = self._search.kneighbors()
         self._scales = _scales(distances)
         weights = affinities(distances, self._scales[:, None], self._scales[rows])
@@ -77,11 +77,6 @@ class NeighborGraph:
         both = one_way.maximum(one_way.T)
         inverse = diags_array(1 / np.sqrt(np.maximum(both.sum(1), np.finfo(float).tiny)))
         self.normalized = csr_array(inverse @ both @ inverse)
-
-    @staticmethod
-    def search(features: NDArray[Any], neighbors: int) -> NearestNeighbors:
-        """Return what finds the nearest of `features`, as the graph does."""
-        return NearestNeighbors(n_neighbors=min(neighbors, len(features) - 1)).fit(features)
 
     def spread(self, given: NDArray[Any], alpha: float) -> NDArray[np.float64]:
         """Return (1 - alpha) (I - alpha S)^(-1) Y for labels Y and the normalized weights S.
@@ -98,13 +93,7 @@ class NeighborGraph:
         ndarray of shape (n, classes)
             Not below 0; a row of zeros where no label comes.
         """
-        count = len(given)
-        system = LinearOperator((count, count), matvec=lambda x: x - alpha * (self.normalized @ x), dtype=float)
-        columns = [
-            cg(system, (1 - alpha) * column, rtol=_TOLERANCE, maxiter=_MOST_ITERATIONS)[0]
-            for column in np.asarray(given, np.float64).T
-        ]
-        return np.maximum(np.stack(columns, 1), 0.0)  # type: ignore[no-any-return]
+        return np.maximum(_solve(self.normalized, (1 - alpha) * np.asarray(given, np.float64), alpha), 0.0)
 
     def carried(self, features: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
         """Return the mean of the graph's values over the neighbors of other samples, weighted by the affinities.
@@ -120,6 +109,29 @@ class NeighborGraph:
         weights = affinities(distances, _scales(distances)[:, None], self._scales[rows])
         weights /= np.maximum(weights.sum(1, keepdims=True), np.finfo(float).tiny)
         return np.einsum("mk,mkc->mc", weights, values[rows])  # type: ignore[no-any-return]
+
+
+def _solve(matrix: csr_array, right: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
+    """Return (I - alpha S)^(-1) B by conjugate gradients, all columns of B in one product with S each step.
+
+    SciPy's solver takes one column at a time, and reads the matrix anew for each.
+    """
+    found, rest = np.zeros_like(right), right.copy()
+    direction, square = rest.copy(), (rest**2).sum(0)
+    goal = _TOLERANCE**2 * square
+    for _ in range(_MOST_ITERATIONS):
+        moving = np.flatnonzero(square > goal)
+        if not len(moving):
+            break
+        along = direction[:, moving]
+        image = along - alpha * (matrix @ along)
+        step = square[moving] / (along * image).sum(0)
+        found[:, moving] += step * along
+        rest[:, moving] -= step * image
+        now = (rest[:, moving] ** 2).sum(0)
+        direction[:, moving] = rest[:, moving] + now / square[moving] * along
+        square[moving] = now
+    return found
 
 
 def _scales(distances: NDArray[Any]) -> NDArray[np.float64]:

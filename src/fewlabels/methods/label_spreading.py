@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.stats import entropy
 from torch import nn
 
 from fewlabels.methods.graph import NeighborGraph
+from fewlabels.methods.neighbors import NearestRows
 from fewlabels.methods.prediction import output_chunks
 from fewlabels.methods.ranges import check_whole, check_within
 from fewlabels.methods.self_training import SelfTraining
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier
+from fewlabels.nets.vector import ScaledVector
 from fewlabels.training.batches import Rows
 
 _CHUNK = 1000
@@ -41,9 +44,9 @@ class LabelSpreading(SelfTraining):
     w(u) = (1 - H(z(u)) / log C) / n(u) tells how clear z is among C classes and n(u) is how many labels there are,
     given and spread, of the class; weights are scaled to a mean of one.
 
-    The features of vectors (such as embeddings from a pretrained net) are the vectors, standardized. Those of images
-    are the features of a net trained on the labeled samples, scaled to length one; in the next round, of the net
-    that has learned from the spread labels.
+    The features of vectors are the vectors, standardized, and of a pretrained net's features also scaled to one length.
+    Those of images are the features of a net trained on the labeled samples, scaled to length one; in the next round,
+    of the net that has learned from the spread labels.
 
     See `SelfTraining` for the other parameters and attributes.
 
@@ -79,7 +82,7 @@ class LabelSpreading(SelfTraining):
     ensemble: bool = False
     neighbors: int = 10
     alpha: float = 0.9
-    graph_samples: int = 50_000
+    graph_samples: int = 100_000
 
     def _learn(self, session: Session) -> Any:
         if session.is_vectors:
@@ -113,7 +116,7 @@ class LabelSpreading(SelfTraining):
         rows = len(session.labeled) + min(int(self.graph_samples), len(session.pool))
         size = session.sample_shape[0] if session.is_vectors else network.encoder.feature_size
         points = np.random.default_rng(0).standard_normal((rows, size), np.float32)
-        search = NeighborGraph.search(points, int(self.neighbors))
+        search = NearestRows(points, int(self.neighbors))
         began = time.perf_counter()
         search.kneighbors(points[:_TIMED])
         neighbors = (time.perf_counter() - began) * (len(session.labeled) + len(session.pool)) / min(_TIMED, rows)
@@ -129,7 +132,11 @@ class LabelSpreading(SelfTraining):
         """Yield what the graph is made of, some samples at a time."""
         if session.is_vectors:
             for vectors in rows.chunks(_CHUNK, session.device):
-                yield network.normalize(vectors).cpu().numpy()
+                with torch.inference_mode():
+                    plain = session.plain(vectors)
+                    # Features of a pretrained net are compared by their directions, as its linear head compares them.
+                    scaled = isinstance(network.encoder, ScaledVector)
+                    yield (network.features(plain) if scaled else network.normalize(plain)).cpu().numpy()
             return
         precision = session.recipe.precision
         for found in output_chunks(network, rows, session.device, features=True, precision=precision):

@@ -57,7 +57,11 @@ class PoolQuality:
 
 
 def estimated_prior(
-    probabilities: NDArray[np.float64], learned: NDArray[np.float64], weights: NDArray[np.float64] | None = None
+    probabilities: NDArray[np.float64],
+    learned: NDArray[np.float64],
+    weights: NDArray[np.float64] | None = None,
+    *,
+    shrink: float = 0.0,
 ) -> NDArray[np.float64]:
     """Return how often each class comes among samples, by expectation and maximization.
 
@@ -72,6 +76,9 @@ def estimated_prior(
         Share of each class among what it learned from, > 0.
     weights : ndarray of shape (n,), optional
         Of the samples.
+    shrink : float
+        How far each round draws the shares back to the learned ones, in [0, 1]: where probabilities are poor, rounds
+        would otherwise give all to a few classes.
 
     References
     ----------
@@ -88,6 +95,7 @@ def estimated_prior(
         moved = probabilities * (found / learned)
         moved /= np.maximum(moved.sum(1, keepdims=True), np.finfo(float).tiny)
         before, found = found, np.average(moved, axis=0, weights=weights)
+        found = (1 - shrink) * found + shrink * learned
         if np.abs(found - before).max() < 1e-6:
             break
     return found / found.sum()  # type: ignore[no-any-return]

@@ -53,9 +53,10 @@ def output_chunks(
     classifier.eval()
     ask = classifier.features if features else classifier
     plain = ImageViews(torch.Generator(device)).plain
-    dtype = classifier.mean.dtype
+    dtype, length = classifier.mean.dtype, classifier.mean.numel()
     for chunk in rows.chunks(_chunk_size(rows), device):
-        inputs = plain(chunk) if chunk.ndim == 4 else chunk.to(dtype)
+        # Stored vectors may hold several views: the first is of the image as it is.
+        inputs = plain(chunk) if chunk.ndim == 4 else chunk[:, :length].to(dtype)
         with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
             output = ask(inputs).to(dtype)
             if flip:

@@ -50,6 +50,10 @@ def check_not_below_zero(method: object, *names: str) -> None:
 def check_whole(method: object, least: int, *names: str) -> None:
     """Refuse settings that are not whole numbers of at least `least`; see `check_within`."""
     for name in names:
-        value = getattr(method, name)
-        if value != int(value) or value < least:
-            raise InputError(f"{name}={value} is not a whole number of at least {least}")
+        check_count(getattr(method, name), least, name)
+
+
+def check_count(value: Any, least: int, name: str) -> None:
+    """Refuse a value that is not a whole number of at least `least`; see `check_within`."""
+    if value != int(value) or value < least:
+        raise InputError(f"{name}={value} is not a whole number of at least {least}")

@@ -8,16 +8,19 @@ from typing import Any
 
 from fewlabels.methods.auto import Auto
 from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.ensemble_labels import EnsembleLabels
 from fewlabels.methods.fixmatch import FixMatch
 from fewlabels.methods.flexmatch import FlexMatch
 from fewlabels.methods.freematch import FreeMatch
 from fewlabels.methods.joint_autoencoder import JointAutoencoder
 from fewlabels.methods.kmeans_features import KMeansFeatures
 from fewlabels.methods.label_spreading import LabelSpreading
+from fewlabels.methods.linear_probe import LinearProbe
 from fewlabels.methods.masked_autoencoder import MaskedAutoencoder
 from fewlabels.methods.mixmatch import MixMatch
 from fewlabels.methods.noisy_student import NoisyStudent
 from fewlabels.methods.pi_model import MeanTeacher, PiModel
+from fewlabels.methods.prototypes import Prototypes
 from fewlabels.methods.pseudo_label import PseudoLabel
 from fewlabels.methods.remixmatch import ReMixMatch
 from fewlabels.methods.self_training import SelfTraining
@@ -54,6 +57,9 @@ _ALL: tuple[type[SemiSupervisedClassifier], ...] = (
     SimCLR,
     VICReg,
     KMeansFeatures,
+    LinearProbe,
+    Prototypes,
+    EnsembleLabels,
     LabelSpreading,
     PseudoLabel,
     PiModel,

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
+from fewlabels.data.rows import FeatureRows
 from fewlabels.storage.errors import InputError
 
 
@@ -68,6 +69,22 @@ def read_images(X: Any, *, what: str = "X") -> Any:
         hint = "; divide by 255 or convert to uint8" if 1 < high <= 255 and low >= 0 else ""
         raise InputError(f"{what} has values from {low:g} to {high:g}; float images are in [0, 1]{hint}")
     return np.round(images * 255).astype(np.uint8)
+
+
+def read_features(X: FeatureRows, views: int, features: int) -> FeatureRows:
+    """Return features that a pretrained net has made, without reading them, checked against the labeled ones.
+
+    Raises
+    ------
+    InputError
+        If their length, or the number of views, is another.
+    """
+    if X.feature_size != features or X.views not in (1, views):
+        raise InputError(
+            f"features of length {X.feature_size} of {X.views} views of each image; expected {features} of {views}, as "
+            "in training"
+        )
+    return X
 
 
 def read_pool_vectors(X: Any, features: int) -> NDArray[np.float32]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.findings import findings
 from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
 from fewlabels.methods.weight_sets import WeightSet
-from fewlabels.nets import build_decoder
+from fewlabels.nets import BackboneFacts, build_decoder, load_backbone
+from fewlabels.nets.backbone import PretrainedClassifier
+from fewlabels.nets.pretrained import MODULE, check_same, empty_backbone
 from fewlabels.storage.atomic import atomic_folder, write_bytes, write_json, write_text
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
@@ -47,6 +51,9 @@ _RECORDS = (
     "guard_",
     "choice_",
     "notes_",
+    "penalty_",
+    "backbone_warning_",
+    "features_net_",
 )
 
 
@@ -63,6 +70,11 @@ def save_model(method: SemiSupervisedClassifier, folder: Path, class_names: list
         raise InputError(f"{folder} holds other files and no model; give a new or empty folder")
     classes = method.classes_
     names = [str(name) for name in (classes if class_names is None else class_names)]
+    parameters = {key: _plain(value) for key, value in method.get_params(deep=False).items()}
+    facts = getattr(method, "backbone_facts_", None)
+    if parameters["net"] is None:
+        # A module of its own cannot be written down: whoever loads the model gives it again.
+        parameters["net"] = MODULE
     weights = save(_tensors(method))
     others = {
         described["file"]: save({key: value.cpu().contiguous() for key, value in kept.state.items()})
@@ -74,7 +86,8 @@ def save_model(method: SemiSupervisedClassifier, folder: Path, class_names: list
         "format_version": FORMAT_VERSION,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "method": method_name(type(method)),
-        "parameters": {key: _plain(value) for key, value in method.get_params(deep=False).items()},
+        "parameters": parameters,
+        **({} if facts is None else {"backbone": facts.to_dict(), "backbone_place": _place(method)}),
         "sample_shape": list(method.sample_shape_),
         "classes": classes.tolist(),
         "classes_dtype": classes.dtype.str,
@@ -94,7 +107,7 @@ def save_model(method: SemiSupervisedClassifier, folder: Path, class_names: list
     return folder
 
 
-def load(folder: str | Path, *, weights: str | None = None) -> SemiSupervisedClassifier:
+def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> SemiSupervisedClassifier:
     """Read a model that `save` wrote.
 
     Parameters
@@ -104,6 +117,9 @@ def load(folder: str | Path, *, weights: str | None = None) -> SemiSupervisedCla
     weights : str, optional
         Other weights that were kept: "last", "best-on-validation" or "average"; those that the model was saved
         with, when not given.
+    net : str or nn.Module, optional
+        The pretrained net that the model was fitted with, where that was a module or code of your own: neither is
+        ever looked up and run unasked.
 
     Returns
     -------
@@ -113,7 +129,8 @@ def load(folder: str | Path, *, weights: str | None = None) -> SemiSupervisedCla
     Raises
     ------
     InputError
-        If the folder is incomplete, damaged, written by a newer version, or without the weights asked for.
+        If the folder is incomplete, damaged, written by a newer version, or without the weights asked for, or needs
+        a pretrained net that is not given or has other weights.
     """
     from fewlabels.methods.registry import make_method
 
@@ -149,11 +166,15 @@ def load(folder: str | Path, *, weights: str | None = None) -> SemiSupervisedCla
         if "feature_names" in config:
             method.feature_names_in_ = np.array(config["feature_names"], dtype=object)
         settings = method._resolved()
-        _check_sizes(folder / _WEIGHTS, settings, method)
+        build: Callable[[], dict[str, nn.Module]] = partial(_empty_parts, settings, method, method.sample_shape_)
+        if "backbone" in config:
+            facts = method.backbone_facts_ = BackboneFacts.from_dict(config["backbone"])
+            build = _with_backbone(method, settings, facts, config["backbone_place"], net)
+        _check_sizes(folder / _WEIGHTS, build)
         tensors = load_file(folder / _WEIGHTS)
         if version >= 2:
             _check_weights(folder / _WEIGHTS, config["weights_sha256"])
-        parts = _empty_parts(settings, method)
+        parts = build()
         for name, part in parts.items():
             _fill(part, {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")})
         _read_weight_sets(method, folder, config, parts["network"])
@@ -167,22 +188,41 @@ def load(folder: str | Path, *, weights: str | None = None) -> SemiSupervisedCla
     return method if weights is None else method.with_weights(weights)
 
 
-def _empty_parts(settings: SemiSupervisedClassifier, method: SemiSupervisedClassifier) -> dict[str, nn.Module]:
-    """Return the nets of a model, `network` and where there is one `autoencoder`, with weights still to be read."""
-    network = settings._empty_network(method.sample_shape_, len(method.classes_))
-    if not isinstance(method, AutoencoderClassifier):
-        return {"network": network}
-    decoder = build_decoder(settings.net, network.encoder, method.sample_shape_)
-    bare = settings._empty_network(method.sample_shape_, len(method.classes_))
-    return {"network": network, "autoencoder": Autoencoder(bare, decoder)}
+def _empty_parts(
+    settings: SemiSupervisedClassifier,
+    method: SemiSupervisedClassifier,
+    shape: tuple[int, ...],
+    backbone: Callable[[], nn.Module] | None = None,
+) -> dict[str, nn.Module]:
+    """Return the nets of a model, `network` and where there are such `autoencoder` and `backbone`, still to be filled.
+
+    Parameters
+    ----------
+    settings : SemiSupervisedClassifier
+        The method with its preset applied.
+    method : SemiSupervisedClassifier
+        What is being read.
+    shape : tuple of int
+        Of the samples that `network` reads.
+    backbone : callable, optional
+        Returns the pretrained net whose weights lie beside.
+    """
+    network = settings._empty_network(shape, len(method.classes_))
+    parts: dict[str, nn.Module] = {"network": network}
+    if isinstance(method, AutoencoderClassifier):
+        decoder = build_decoder(settings.net, network.encoder, shape)
+        parts["autoencoder"] = Autoencoder(settings._empty_network(shape, len(method.classes_)), decoder)
+    if backbone is not None:
+        parts["backbone"] = backbone()
+    return parts
 
 
-def _check_sizes(path: Path, settings: SemiSupervisedClassifier, method: SemiSupervisedClassifier) -> None:
+def _check_sizes(path: Path, build: Callable[[], dict[str, nn.Module]]) -> None:
     """Refuse weights that are not those of the nets that the description asks for, before memory is taken for them."""
     with safe_open(path, "pt") as file:
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     with torch.device("meta"):
-        parts = _empty_parts(settings, method)
+        parts = build()
     wanted = {f"{part}.{name}": tuple(v.shape) for part, nets in parts.items() for name, v in nets.state_dict().items()}
     for name in {**wanted, **found}:
         if wanted.get(name) != found.get(name):
@@ -206,6 +246,33 @@ def _check_weights(path: Path, expected: str) -> None:
             f"{path} is not what was saved: its checksum is {found[:12]}…, the description says {str(expected)[:12]}…; "
             "take the model again from where it came"
         )
+
+
+def _place(method: SemiSupervisedClassifier) -> str:
+    """Return where a model has its pretrained net: in its own weights, beside them, or where it was taken from."""
+    if isinstance(method.network_, PretrainedClassifier):
+        return "network"
+    return "beside" if hasattr(method, "backbone_") and len(method.sample_shape_) == 3 else "reference"
+
+
+def _with_backbone(
+    method: SemiSupervisedClassifier,
+    settings: SemiSupervisedClassifier,
+    facts: BackboneFacts,
+    place: str,
+    net: Any,
+) -> Callable[[], dict[str, nn.Module]]:
+    """Give a method what its pretrained net is, and return what builds the nets of the model."""
+    given = None if net is None else load_backbone(net)
+    if place == "network":
+        settings.net = facts if given is None else given.body
+        return partial(_empty_parts, settings, method, method.sample_shape_)
+    settings.net = getattr(method, "features_net_", "auto")
+    if given is not None:
+        check_same(facts, given.facts)
+        method.backbone_ = given
+    beside = partial(empty_backbone, facts) if given is None else lambda: given
+    return partial(_empty_parts, settings, method, (facts.feature_size,), beside if place == "beside" else None)
 
 
 def model_card(method: SemiSupervisedClassifier, config: dict[str, Any]) -> str:
@@ -234,7 +301,7 @@ pipeline_tag: image-classification
 - **Classes** ({len(config["class_names"])}): {names}
 - **Accuracy on held-out labeled samples**: {measured}
 - **Trained with**: {config["records"]["gradient_images_"]:,} gradient samples ({steps} steps)
-{found}
+{found}{_backbone_lines(config)}
 ```python
 import fewlabels
 
@@ -255,8 +322,30 @@ def _in_markdown(name: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>()#|!])", r"\\\1", visible(name))
 
 
+def _backbone_lines(config: dict[str, Any]) -> str:
+    """Return what a model card says of the pretrained net, and of what that has seen."""
+    if "backbone" not in config:
+        return ""
+    facts = BackboneFacts.from_dict(config["backbone"])
+    used = {
+        "network": "trained further here; its weights are in this folder",
+        "beside": "left as it is; its weights are in this folder",
+        "reference": "left as it is; it is taken from where it was when images are to be classified",
+    }[config["backbone_place"]]
+    warning = config["records"].get("backbone_warning_")
+    return (
+        f"- **Pretrained net**: {facts.net}, {used}\n"
+        f"- **It was trained on**: {facts.trained_on}\n"
+        + (f"- **Warning**: {warning}\n" if warning else "")
+        + "- Images that it was trained on say little about images that are new to it: test images should not be "
+        "among them.\n"
+    )
+
+
 def _tensors(method: SemiSupervisedClassifier) -> dict[str, torch.Tensor]:
     parts: dict[str, nn.Module] = {"network": method.network_}
+    if hasattr(method, "backbone_") and len(method.sample_shape_) == 3:
+        parts["backbone"] = method.backbone_
     if isinstance(method, AutoencoderClassifier):
         parts["autoencoder"] = method.autoencoder_
     return {

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fewlabels.methods.prediction import predict_logits
 from fewlabels.nets import Classifier, build_classifier
+from fewlabels.nets.backbone import layer_rates
 from fewlabels.training.average import WeightAverage
 from fewlabels.training.batches import Batch, Batches, Rows, ShuffledRows
 from fewlabels.training.budget import Budget, read_budget
@@ -30,6 +31,7 @@ from fewlabels.training.snapshot import capture, restore
 from fewlabels.training.watch import GUESSED
 from fewlabels.views import ImageViews, VectorViews, Views
 from fewlabels.views.images import to_float
+from fewlabels.views.vectors import first_view
 
 if TYPE_CHECKING:
     from fewlabels.methods.base import SemiSupervisedClassifier
@@ -100,6 +102,8 @@ class Session:
         Samples that will be classified when training is done: a budget leaves time for them.
     checkpoints : Checkpoints, optional
         Where the training is saved, and continued from.
+    stored_views : int
+        Views of an image that each stored vector holds, one after the other.
 
     Attributes
     ----------
@@ -130,12 +134,16 @@ class Session:
         checkpoints: Checkpoints | None = None,
         weights_seed: int | None = None,
         order_seed: int | None = None,
+        stored_views: int = 1,
     ) -> None:
         self.method = method
         self.labeled, self.validation, self.pool = labeled, validation, pool
         self.classes, self.seed, self.recipe = classes, seed, recipe
         self.device, self.monitor = device, monitor
+        self.stored_views = stored_views
         self.sample_shape = tuple(labeled.samples.shape[1:])
+        if self.is_vectors:
+            self.sample_shape = (self.sample_shape[0] // stored_views,)
         self.budget: Budget | None = None
         if method.budget is not None:
             self.budget = read_budget(method.budget, lambda: monitor.gradient_images)
@@ -230,10 +238,18 @@ class Session:
     def new_views(self) -> Views:
         """Return views with a generator of their own."""
         generator = torch.Generator(self.device).manual_seed(self.next_seed())
-        if self.is_vectors:
-            scale = self._sample.std(0, correction=0)
-            return VectorViews(generator, scale=scale, noise=self.method.noise)
         method = self.method
+        if self.is_vectors:
+            std, mean = torch.std_mean(self.plain(self._sample), 0, correction=0)
+            return VectorViews(
+                generator,
+                scale=std,
+                center=mean,
+                noise=method.noise,
+                dropout=method.feature_dropout,
+                mixup=method.feature_mixup,
+                views=self.stored_views,
+            )
         return ImageViews(generator, self.flip, method.shift, method.cutout, method.color, method.operations)
 
     def new_classifier(self, *, plain: bool = False) -> Classifier:
@@ -262,7 +278,7 @@ class Session:
 
     def plain(self, stored: Tensor) -> Tensor:
         """Return stored samples as a net reads them."""
-        return stored if self.is_vectors else to_float(stored)
+        return first_view(stored, self.stored_views) if self.is_vectors else to_float(stored)
 
     def batches(self, *, labeled_size: int | None = None, unlabeled_size: int = 0, pool: Rows | None = None) -> Batches:
         """Return batches without end, each a random draw without replacement until all rows have come.
@@ -354,9 +370,10 @@ class Session:
                 self.kept[classifier] = self._stage_kept
             self.monitor.tell_again()
             return ended
+        of_layers = layer_rates(nets, share=self.method.backbone_rate, decay=self.method.layer_decay)
         settings: dict[str, Any] = {
             "recipe": self.recipe if recipe is None else recipe,
-            "rate_factors": rate_factors or {},
+            "rate_factors": {**of_layers, **(rate_factors or {})},
         }
         if steps is None and epochs is None:
             if self.budget is None:

@@ -4,7 +4,20 @@ An encoder maps what the views return to a map (`feature_map`) and the map to a 
 `Classifier` puts an input normalization before it and a head behind it.
 """
 
+from fewlabels.nets.backbone import Backbone, BackboneFacts
 from fewlabels.nets.classifier import Classifier, Encoder
+from fewlabels.nets.pretrained import is_backbone, load_backbone, open_backbone
 from fewlabels.nets.registry import NETS, build_classifier, build_decoder
 
-__all__ = ["NETS", "Classifier", "Encoder", "build_classifier", "build_decoder"]
+__all__ = [
+    "NETS",
+    "Backbone",
+    "BackboneFacts",
+    "Classifier",
+    "Encoder",
+    "build_classifier",
+    "build_decoder",
+    "is_backbone",
+    "load_backbone",
+    "open_backbone",
+]

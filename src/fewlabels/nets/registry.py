@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import nn
 
+from fewlabels.nets.backbone import Backbone, BackboneFacts, PretrainedClassifier
 from fewlabels.nets.classifier import Classifier, Encoder
 from fewlabels.nets.fast import FastNet, MapDecoder
 from fewlabels.nets.notebook import NotebookDecoder, NotebookEncoder, notebook_head
 from fewlabels.nets.output import OutputLinear
+from fewlabels.nets.pretrained import KINDS, empty_backbone, is_backbone, load_backbone
 from fewlabels.nets.residual import ResNet18, WideResNet
-from fewlabels.nets.vector import VectorDecoder, VectorEncoder
+from fewlabels.nets.vector import ScaledVector, VectorDecoder, VectorEncoder
 from fewlabels.storage.errors import InputError, nearest
 
 NETS = {
-    "auto": "fast for images, mlp for vectors",
+    "auto": "fast for images, mlp for vectors, linear for a pretrained net's features",
     "fast": "whitening stem and three stages of 32, 64 and 128 channels",
     "fast-wide": "the same with 64, 128 and 256 channels",
     "wrn-28-2": "wide residual net of 28 layers, that of most published results on CIFAR",
@@ -25,6 +28,7 @@ NETS = {
     "notebook": "five convolutions of 32 channels without padding, a dense layer on all of the last map",
     "notebook-autoencoder": "the same with max-pooling, dense layers of 25, 15 and the classes on the code",
     "mlp": "two hidden layers of 128 and 64 units, for vectors",
+    "linear": "nothing before the head, for vectors that are a pretrained net's features",
 }
 _SMALLEST = 4
 _RESIDUAL: dict[str, Callable[[int, tuple[int, int]], Encoder]] = {
@@ -35,13 +39,14 @@ _RESIDUAL: dict[str, Callable[[int, tuple[int, int]], Encoder]] = {
 _WIDTHS = {"fast": (32, 64, 128), "fast-wide": (64, 128, 256)}
 
 
-def build_classifier(net: str, sample_shape: tuple[int, ...], classes: int, *, dropout: float = 0.0) -> Classifier:
+def build_classifier(net: Any, sample_shape: tuple[int, ...], classes: int, *, dropout: float = 0.0) -> Classifier:
     """Return an untrained classifier.
 
     Parameters
     ----------
-    net : str
-        A key of `NETS`.
+    net : str, nn.Module or BackboneFacts
+        A key of `NETS`; a pretrained backbone (see `fewlabels.nets.pretrained.KINDS`), with its weights; or what one
+        is, whose weights are still to be read.
     sample_shape : tuple of int
         Shape of one sample: (height, width, channels) of an image, (features,) of a vector.
     classes : int
@@ -59,9 +64,12 @@ def build_classifier(net: str, sample_shape: tuple[int, ...], classes: int, *, d
     >>> build_classifier("auto", (32, 32, 3), classes=10).encoder.map_shape
     (128, 4, 4)
     """
+    if is_backbone(net) and len(sample_shape) == 3:
+        backbone = empty_backbone(net) if isinstance(net, BackboneFacts) else load_backbone(net)
+        return PretrainedClassifier(backbone, _linear_head(backbone.feature_size, classes, dropout))
     name = resolve_net(net, sample_shape)
-    if name == "mlp":
-        encoder: Encoder = VectorEncoder(sample_shape[0])
+    if name in ("mlp", "linear"):
+        encoder: Encoder = VectorEncoder(sample_shape[0]) if name == "mlp" else ScaledVector(sample_shape[0])
         return Classifier(encoder, _linear_head(encoder.feature_size, classes, dropout), sample_shape[0])
     size, channels = (sample_shape[0], sample_shape[1]), sample_shape[2]
     if name in _WIDTHS:
@@ -76,9 +84,11 @@ def build_classifier(net: str, sample_shape: tuple[int, ...], classes: int, *, d
     return Classifier(encoder, notebook_head(encoder.feature_size, classes, hidden, dropout), channels)
 
 
-def build_decoder(net: str, encoder: Encoder, sample_shape: tuple[int, ...]) -> nn.Module:
+def build_decoder(net: Any, encoder: Encoder, sample_shape: tuple[int, ...]) -> nn.Module:
     """Return an untrained decoder from the encoder's last map to normalized samples."""
-    if resolve_net(net, sample_shape) == "mlp":
+    if isinstance(encoder, Backbone):
+        raise InputError("a pretrained net shows no map to draw an image from; choose a method without an autoencoder")
+    if len(sample_shape) == 1:
         return VectorDecoder(encoder.feature_size, sample_shape[0])
     size, channels = (sample_shape[0], sample_shape[1]), sample_shape[2]
     if isinstance(encoder, NotebookEncoder):
@@ -86,7 +96,7 @@ def build_decoder(net: str, encoder: Encoder, sample_shape: tuple[int, ...]) -> 
     return MapDecoder(encoder.map_shape, channels, size)
 
 
-def resolve_net(net: str, sample_shape: tuple[int, ...]) -> str:
+def resolve_net(net: Any, sample_shape: tuple[int, ...]) -> str:
     """Return the net's name with "auto" replaced, after checking that it fits the samples."""
     vectors = len(sample_shape) == 1
     if not vectors and min(sample_shape[:2]) < _SMALLEST:
@@ -95,15 +105,19 @@ def resolve_net(net: str, sample_shape: tuple[int, ...]) -> str:
         )
     if net == "auto":
         return "mlp" if vectors else "fast"
+    if is_backbone(net):
+        raise InputError("a pretrained net reads images, and these are vectors; leave net='auto' to choose by the data")
     if net not in NETS:
-        raise InputError(f"unknown net {net!r}{nearest(net, NETS)} (known: {', '.join(NETS)})")
+        raise InputError(
+            f"unknown net {net!r}{nearest(str(net), NETS)} (known: {', '.join(NETS)}; or {'; '.join(KINDS.values())})"
+        )
     if vectors and net.startswith("notebook"):
         # The notebook's nets read images; on vectors its preset keeps its training and uses the net for vectors.
         return "mlp"
-    if vectors != (net == "mlp"):
+    if vectors != (net in ("mlp", "linear")):
         kind = "vectors" if vectors else "images"
         raise InputError(f"net {net!r} does not read {kind}; leave net='auto' to choose by the data")
-    return net
+    return str(net)
 
 
 def _linear_head(feature_size: int, classes: int, dropout: float) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewlabels.nets.classifier import Encoder
@@ -37,6 +38,32 @@ class VectorEncoder(Encoder):
 
     def pool(self, feature_map: Tensor) -> Tensor:
         """Return the last hidden layer as it is."""
+        return feature_map
+
+
+class ScaledVector(Encoder):
+    """The vector itself, scaled to one length: what a linear head reads of a pretrained net's features.
+
+    Parameters
+    ----------
+    features : int
+        Length of an input vector.
+    length : float
+        Euclidean length that it is scaled to. Steps of the size that other nets' heads take are stable up to about 6.
+    """
+
+    def __init__(self, features: int, length: float = 4.0) -> None:
+        super().__init__()
+        self.length = length
+        self.map_shape = (features,)
+        self.feature_size = features
+
+    def feature_map(self, inputs: Tensor) -> Tensor:
+        """Return the scaled vectors, (batch, features)."""
+        return F.normalize(inputs, dim=1) * self.length
+
+    def pool(self, feature_map: Tensor) -> Tensor:
+        """Return the vectors as they are."""
         return feature_map
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from fewlabels.evaluation.contenders import idea_of
 from fewlabels.evaluation.metrics import confusion_matrix
 from fewlabels.evaluation.records import Comparison
 from fewlabels.evaluation.run import Run
@@ -72,6 +73,7 @@ def render_report(comparison: Comparison) -> str:
         groups=[_group_view(group, has_pool=comparison.has_pool) for group in groups],
         curves=learning_curves(groups),
         varied=_varied_text(comparison.config),
+        advice=[sentence[0].upper() + sentence[1:] + "." for sentence in comparison.advice()],
         labeled=_range([part["labeled"] for part in data.values()]),
         pool=_range([part["pool"] for part in data.values()]),
         scale=_Scale(groups),
@@ -135,7 +137,7 @@ def _method_view(name: str, groups: list[Group], class_names: tuple[str, ...], b
     known = METHODS.get(name)
     return {
         "name": name,
-        "idea": (inspect.getdoc(known) or "").partition("\n")[0] if known else "",
+        "idea": (inspect.getdoc(known) or "").partition("\n")[0] if known else idea_of(name),
         "parts": parts,
         "first": parts[0]["run"],
     }

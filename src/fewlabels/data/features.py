@@ -1,0 +1,187 @@
+"""Features of a source's images in a folder: written once, a chunk at a time, and read as any other source."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewlabels.data.dataset import SkippedImage
+from fewlabels.data.parts import PART_NAMES, Part, Parts
+from fewlabels.data.rows import FeatureRows
+from fewlabels.storage.atomic import write_json
+from fewlabels.storage.errors import InputError
+
+FORMAT_VERSION = 1
+_FEATURES, _LABELS, _DESCRIPTION, _PROGRESS = "features.npy", "labels.npy", "features.json", "progress.json"
+# Rows between two notes of how far the writing has come.
+_NOTED = 1024
+
+
+def is_feature_folder(folder: Path) -> bool:
+    """Say whether a folder holds features, whole or begun."""
+    return folder.is_dir() and ((folder / _DESCRIPTION).exists() or (folder / _PROGRESS).exists())
+
+
+def write_features(
+    folder: Path,
+    parts: Parts,
+    backbone: dict[str, Any],
+    embed: Callable[[Part, int], Iterator[NDArray[np.float32]]],
+    *,
+    views: int = 1,
+    plan: dict[str, Any],
+    overwrite: bool = False,
+) -> bool:
+    """Write the features of all images of a source, going on where an earlier writing was stopped.
+
+    Parameters
+    ----------
+    folder : Path
+        Is made where it is missing.
+    parts : Parts
+        The source's images.
+    backbone : dict
+        What makes the features; `feature_size` is their length.
+    embed : callable
+        Maps a part and the number of its first row to go on from to its features from there on, some rows at a time:
+        float32, (rows, views * feature_size).
+    views : int
+        Views of each image, at least 1.
+    plan : dict
+        What the features depend on, as JSON has it: a folder that was begun with another plan is not gone on with.
+    overwrite : bool
+        Replace features of another plan.
+
+    Returns
+    -------
+    bool
+        False where all was there already.
+
+    Raises
+    ------
+    InputError
+        If the folder holds something else.
+    """
+    present = [name for name in PART_NAMES if getattr(parts, name) is not None]
+    pieces: list[Part] = [getattr(parts, name) for name in present]
+    counts = [len(piece.labels) for piece in pieces]
+    plan = {"format_version": FORMAT_VERSION, "rows": counts, "views": views, **plan}
+    done, whole = _done(folder, plan, overwrite)
+    if whole:
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = (sum(counts), views * int(backbone["feature_size"]))
+    if done == 0:
+        np.lib.format.open_memmap(folder / _FEATURES, mode="w+", dtype=np.float32, shape=shape).flush()
+        write_json(folder / _PROGRESS, {"plan": plan, "done": 0})
+    features = np.load(folder / _FEATURES, mmap_mode="r+", allow_pickle=False)
+    noted = done
+    start = 0
+    for piece, count in zip(pieces, counts, strict=True):
+        if done < start + count:
+            for rows in embed(piece, done - start):
+                features[done : done + len(rows)] = rows
+                done += len(rows)
+                if done - noted >= _NOTED:
+                    features.flush()
+                    write_json(folder / _PROGRESS, {"plan": plan, "done": done})
+                    noted = done
+        start += count
+    features.flush()
+    del features
+    np.save(folder / _LABELS, np.concatenate([piece.labels for piece in pieces]))
+    bounds = np.cumsum([0, *counts]).tolist()
+    write_json(
+        folder / _DESCRIPTION,
+        {
+            "plan": plan,
+            "name": parts.name,
+            "class_names": list(parts.class_names),
+            "parts": {name: bounds[number : number + 2] for number, name in enumerate(present)},
+            "files": {name: piece.names and list(piece.names) for name, piece in zip(present, pieces, strict=True)},
+            "views": views,
+            "backbone": backbone,
+            "skipped": [[image.path, image.reason] for image in parts.skipped],
+            "notes": list(parts.notes),
+            "content_key": parts.content_key,
+            "default_labels_per_class": parts.default_labels_per_class,
+            "labeled_rows": None if parts.labeled_rows is None else parts.labeled_rows.tolist(),
+        },
+    )
+    (folder / _PROGRESS).unlink()
+    return True
+
+
+def _done(folder: Path, plan: dict[str, Any], overwrite: bool) -> tuple[int, bool]:
+    """Return how many rows of the plan a folder holds, and whether it is whole."""
+    if not folder.exists():
+        return 0, False
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file; give the name of a folder for the features")
+    for name in (_DESCRIPTION, _PROGRESS):
+        if not (folder / name).exists():
+            continue
+        try:
+            found = json.loads((folder / name).read_text(encoding="utf-8"))
+        except ValueError:
+            found = {}
+        if found.get("plan") == plan and (folder / _FEATURES).exists():
+            return int(found.get("done", 0)), name == _DESCRIPTION
+        if not overwrite:
+            raise InputError(
+                f"{folder} holds features of other images or another net; give another folder, or --overwrite"
+            )
+        (folder / name).unlink()
+        return 0, False
+    if any(folder.iterdir()):
+        raise InputError(f"{folder} holds other files and no features; give a new or empty folder")
+    return 0, False
+
+
+def read_feature_folder(folder: Path) -> Parts:
+    """Return the parts of a source whose features `write_features` wrote, memory-mapped.
+
+    Raises
+    ------
+    InputError
+        If the writing was not finished, or a file is missing or damaged.
+    """
+    if not (folder / _DESCRIPTION).exists():
+        raise InputError(f"the features in {folder} are not finished; run the same `fewlabels embed` again to go on")
+    try:
+        facts = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+        if facts["plan"]["format_version"] > FORMAT_VERSION:
+            raise InputError(f"{folder} was written by a newer fewlabels; upgrade fewlabels to read it")
+        array = np.load(folder / _FEATURES, mmap_mode="r", allow_pickle=False)
+        labels = np.load(folder / _LABELS, allow_pickle=False)
+        views, files = int(facts["views"]), facts["files"]
+        made = {}
+        for name, (start, stop) in facts["parts"].items():
+            rows = FeatureRows(array, np.arange(start, stop), views, facts["backbone"])
+            made[name] = Part(rows, labels[start:stop], None if files[name] is None else tuple(files[name]))
+        if len(array) != len(labels):
+            raise InputError(f"{folder} is damaged: {len(array)} features and {len(labels)} labels")
+        chosen = facts["labeled_rows"]
+        return Parts(
+            name=facts["name"],
+            class_names=tuple(facts["class_names"]),
+            train=made["train"],
+            unlabeled=made.get("unlabeled"),
+            validation=made.get("validation"),
+            test=made.get("test"),
+            skipped=tuple(SkippedImage(path, reason) for path, reason in facts["skipped"]),
+            notes=tuple(facts["notes"]),
+            content_key=f"{facts['content_key']} {facts['backbone']['weights']} {views}",
+            default_labels_per_class=facts["default_labels_per_class"],
+            labeled_rows=None if chosen is None else np.array(chosen, np.int64),
+            backbone=facts["backbone"],
+        )
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{folder} is damaged and cannot be read as features: {error}") from error

@@ -1,0 +1,102 @@
+"""The linear probe: logistic regression on features as they are given, the bar that learning with a pool must clear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.linear import choose_penalty, fit_linear, given_features, linear_classifier, set_head
+from fewlabels.methods.prediction import predict_logits
+from fewlabels.methods.session import Session
+from fewlabels.nets import Classifier
+from fewlabels.storage.errors import InputError
+from fewlabels.training.batches import Rows
+from fewlabels.training.calibration import best_temperature
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class LinearProbe(SemiSupervisedClassifier):
+    """Logistic regression on given features, such as those of a pretrained net, from the labeled samples alone.
+
+    With d features f of the labeled samples, standardized by labeled and pool samples and scaled to equal lengths,
+
+        min over W, b of  mean H(y, softmax(W f + b)) + d penalty / 2000 |W|^2
+
+    The penalty is the one of seven under which folds of the labeled samples are most likely when they are held out
+    (cross-validation), and the temperature that calibrates the probabilities is found on the same folds, together with
+    the held-out samples. No gradient step is taken by the training loop: seconds, and the same answer every time. Of
+    images without a pretrained net the features are the pixels.
+
+    See `SemiSupervisedClassifier` for the attributes that all methods share; `steps`, `epochs`, `budget`, the
+    optimizer's settings and the views' are not used.
+
+    Parameters
+    ----------
+    penalty : float, optional
+        Above 0; chosen by cross-validation when not given.
+
+    Attributes
+    ----------
+    penalty_ : float
+        The penalty that was taken.
+
+    References
+    ----------
+    Kornblith, Shlens & Le, "Do better ImageNet models transfer better?", CVPR 2019, for the probe as a measure.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> digits = load_digits()
+    >>> y = digits.target.copy()
+    >>> y[100:] = -1
+    >>> method = LinearProbe(random_state=0).fit(digits.data, y)
+    >>> method.score(digits.data[100:], digits.target[100:]) > 0.85
+    True
+    """
+
+    penalty: float | None = None
+
+    def _learn(self, session: Session) -> Any:
+        network = self._empty_network(session.sample_shape, session.classes).to(session.device)
+        session.start(network)
+        session.monitor.begin("classifier", 1)
+        labels = session.labeled.targets.cpu().numpy()
+        features = given_features(session, network, Rows([session.labeled.samples.cpu().numpy()]))
+        self.penalty_, self._folds = choose_penalty(features, labels, session.classes, session.next_seed())
+        if self.penalty is not None:
+            self.penalty_ = float(self.penalty)
+        set_head(network, *fit_linear(features, labels, session.classes, self.penalty_))
+        session.monitor.conclude(session.accuracies(network))
+        return network
+
+    def _empty_network(self, sample_shape: tuple[int, ...], classes: int) -> Classifier:
+        return linear_classifier(sample_shape, classes)
+
+    def _new_guard(self, session: Session) -> None:
+        """Nothing is learned from the pool, so that it can do no harm."""
+
+    def _finish(self, session: Session, network: Any, classes: NDArray[Any], held_out: NDArray[np.int64]) -> None:
+        super()._finish(session, network, classes, held_out)
+        logits: list[NDArray[np.floating]] = []
+        labels: list[NDArray[np.int64]] = []
+        if self._folds is not None:
+            logits.append(self._folds)
+            labels.append(session.labeled.targets.cpu().numpy())
+        if len(session.validation):
+            rows = Rows([session.validation.samples.cpu().numpy()])
+            logits.append(predict_logits(network, rows, session.device, flip=session.flip))
+            labels.append(session.validation.targets.cpu().numpy())
+        del self._folds
+        if logits:
+            self.temperature_ = best_temperature(np.concatenate(logits), np.concatenate(labels))
+            network.temperature.fill_(self.temperature_)
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if self.penalty is not None and not self.penalty > 0:
+            raise InputError(f"penalty={self.penalty} is not above 0")

@@ -1,0 +1,253 @@
+"""A pretrained net as an encoder: its own preprocessing, its features, and the rates of its layers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fewlabels.nets.classifier import Classifier, Encoder
+from fewlabels.storage.errors import InputError
+
+UNKNOWN_TRAINING = "unknown images"
+
+
+@dataclass(frozen=True)
+class BackboneFacts:
+    """What a pretrained net is, as JSON has it.
+
+    Attributes
+    ----------
+    net : str
+        What was given as `net`; "module" for a `torch.nn.Module`.
+    size : int or None
+        Side in pixels of the images that it reads; None: any.
+    mean, std : tuple of float
+        What is subtracted from pixels in [0, 1], channel by channel, and what they are divided by.
+    feature_size : int
+        Length of its features.
+    pooling : {"none", "pooler", "first", "mean"}
+        What of its output are the features: all of it, the output named `pooler_output`, the first token, or the
+        mean over the map.
+    trained_on : str
+        The images that it was trained on, as far as is known.
+    architecture : dict
+        What the net is built from, without weights.
+    weights : str
+        SHA-256 of its weights: two backbones with the same give the same features.
+    """
+
+    net: str
+    size: int | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    feature_size: int
+    pooling: str = "none"
+    trained_on: str = UNKNOWN_TRAINING
+    architecture: dict[str, Any] = field(default_factory=dict)
+    weights: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the facts as JSON has them."""
+        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> Self:
+        """Return the facts that `to_dict` gave."""
+        return cls(**{**facts, "mean": tuple(facts["mean"]), "std": tuple(facts["std"])})
+
+
+class Backbone(Encoder):
+    """A pretrained net that maps normalized images of any size to features.
+
+    Images of another size than the net's own are resized (bicubic, antialiased). While it is trained, its batch
+    normalization goes on using the statistics that it was pretrained with: those of a few labels are noise.
+
+    Parameters
+    ----------
+    body : nn.Module
+        Maps images (batch, 3, height, width) to features (batch, feature_size), a map (batch, channels, height,
+        width), or an output of Hugging Face transformers.
+    facts : BackboneFacts
+        Its preprocessing and what it was trained on.
+
+    Examples
+    --------
+    >>> body = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU())
+    >>> facts = BackboneFacts("module", 8, (0.5,) * 3, (0.5,) * 3, feature_size=5, pooling="mean")
+    >>> Backbone(body, facts)(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 5])
+    """
+
+    def __init__(self, body: nn.Module, facts: BackboneFacts) -> None:
+        super().__init__()
+        self.body = body
+        self.facts = facts
+        self.feature_size = facts.feature_size
+        self.map_shape = (facts.feature_size,)
+
+    def feature_map(self, inputs: Tensor) -> Tensor:
+        """Return the features, (batch, feature_size): a backbone shows no map."""
+        size = self.facts.size
+        if size is not None and tuple(inputs.shape[2:]) != (size, size):
+            inputs = F.interpolate(inputs, (size, size), mode="bicubic", antialias=True, align_corners=False)
+        return pooled(self.body(inputs), self.facts.pooling)
+
+    def pool(self, feature_map: Tensor) -> Tensor:
+        """Return the features as they are."""
+        return feature_map
+
+    def train(self, mode: bool = True) -> Self:
+        """Go into training mode, but for batch normalization."""
+        super().train(mode)
+        for module in self.body.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+
+class PretrainedClassifier(Classifier):
+    """A backbone with a head, whose normalization is the backbone's own.
+
+    Parameters
+    ----------
+    encoder : Backbone
+    head : nn.Module
+        Maps features to one logit a class.
+    """
+
+    def __init__(self, encoder: Backbone, head: nn.Module) -> None:
+        super().__init__(encoder, head, len(encoder.facts.mean))
+        self.mean.copy_(torch.tensor(encoder.facts.mean))
+        self.std.copy_(torch.tensor(encoder.facts.std))
+
+    def start(self, inputs: Tensor) -> None:
+        """Keep the normalization that the backbone was trained with."""
+        del inputs
+
+
+def pooled(output: Any, pooling: str) -> Tensor:
+    """Return features from what a net gave, as `BackboneFacts.pooling` says."""
+    if not isinstance(output, Tensor):
+        output = output.pooler_output if pooling == "pooler" else output.last_hidden_state
+    assert isinstance(output, Tensor)
+    if pooling == "first":
+        return output[:, 0]
+    if pooling == "mean":
+        return output.mean((2, 3))
+    return output.flatten(1)
+
+
+def pooling_of(output: Any, net: str, *, trained_pooler: bool = True) -> str:
+    """Return how features are made of what a net gave for one image.
+
+    Parameters
+    ----------
+    output : Tensor or output of transformers
+    net : str
+        Name for messages.
+    trained_pooler : bool
+        Whether weights of a pooler, if there is one, came with the net.
+
+    Raises
+    ------
+    InputError
+        If it is no features, no map and no tokens.
+
+    Examples
+    --------
+    >>> pooling_of(torch.zeros(1, 7, 2, 2), "mine")
+    'mean'
+    """
+    if not isinstance(output, Tensor):
+        if trained_pooler and isinstance(getattr(output, "pooler_output", None), Tensor):
+            return "pooler"
+        output = getattr(output, "last_hidden_state", None)
+    if isinstance(output, Tensor) and output.ndim in (2, 3, 4) and len(output) == 1:
+        return {2: "none", 3: "first", 4: "mean"}[output.ndim]
+    shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    raise InputError(f"{net} gives {shape} for one image; expected features (1, n) or a map (1, n, height, width)")
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Return the SHA-256 of a module's weights and buffers, by name.
+
+    Examples
+    --------
+    >>> fingerprint(nn.Linear(2, 2)) == fingerprint(nn.Linear(2, 2))
+    False
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def layer_rates(nets: nn.Module, *, share: float, decay: float) -> dict[str, float]:
+    """Return the learning rates of the layers of all backbones in `nets`, as multiples of the head's.
+
+    A backbone's longest list of blocks is its depth: the last block and what follows it get `share`, each block
+    before `decay` times that of the next, and what comes before the first block as if it were one more.
+
+    Parameters
+    ----------
+    nets : nn.Module
+        What is trained; nothing is returned for nets without a backbone.
+    share : float
+        Of the head's rate, > 0.
+    decay : float
+        In (0, 1].
+
+    Returns
+    -------
+    dict of str to float
+        Beginnings of parameter names, more special ones first.
+
+    References
+    ----------
+    Clark et al., "ELECTRA", 2020, and Bao et al., "BEiT", 2022, for rates that fall layer by layer.
+
+    Examples
+    --------
+    >>> body = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.Conv2d(4, 4, 1)))
+    >>> facts = BackboneFacts("module", None, (0.0,) * 3, (1.0,) * 3, feature_size=4, pooling="mean")
+    >>> layer_rates(Backbone(body, facts), share=0.1, decay=0.5)
+    {'body.0.': 0.05, 'body.1.': 0.1, 'body.': 0.025}
+    """
+    rates: dict[str, float] = {}
+    for name, module in nets.named_modules():
+        if not isinstance(module, Backbone):
+            continue
+        prefix = f"{name}." if name else ""
+        place, depth = _blocks(module.body)
+        blocks = f"{prefix}body.{place}." if place else f"{prefix}body."
+        for number in range(depth):
+            rates[f"{blocks}{number}."] = share * decay ** (depth - 1 - number)
+        for after in _after(module.body, place):
+            rates[f"{prefix}body.{after}"] = share
+        rates[f"{prefix}body."] = share * decay**depth
+    return rates
+
+
+def _lists(body: nn.Module) -> Iterator[tuple[str, int]]:
+    for name, module in body.named_modules():
+        if isinstance(module, nn.ModuleList | nn.Sequential):
+            yield name, len(module)
+
+
+def _blocks(body: nn.Module) -> tuple[str, int]:
+    """Return the name of the longest list of modules, the outermost of equally long ones, and its length."""
+    return max(_lists(body), key=lambda found: found[1], default=("", 0))
+
+
+def _after(body: nn.Module, place: str) -> list[str]:
+    """Return the parameters that come after the list of blocks, in the order in which the net names them."""
+    names = [name for name, _ in body.named_parameters()]
+    inside = [number for number, name in enumerate(names) if place and name.startswith(f"{place}.")]
+    return names[inside[-1] + 1 :] if inside else []

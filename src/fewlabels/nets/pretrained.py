@@ -1,0 +1,317 @@
+"""Pretrained backbones: from Hugging Face transformers, from timm, from a Python file, or as a module."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import importlib.util
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fewlabels.nets.backbone import UNKNOWN_TRAINING, Backbone, BackboneFacts, fingerprint, pooled, pooling_of
+from fewlabels.nets.provenance import trained_on
+from fewlabels.storage.errors import InputError
+
+KINDS = {
+    "hf": "hf:NAME_OR_FOLDER, a vision model of Hugging Face transformers",
+    "timm": "timm:NAME, a model of timm",
+    "python": "python:FILE_OR_MODULE:FUNCTION, what a function of your own returns, a torch.nn.Module",
+}
+MODULE = "module"
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_PROBE = 64
+
+
+def is_backbone(net: Any) -> bool:
+    """Say whether `net` names a pretrained backbone, or is one.
+
+    Examples
+    --------
+    >>> is_backbone("hf:facebook/dinov2-small"), is_backbone(nn.Flatten()), is_backbone("fast")
+    (True, True, False)
+    """
+    if isinstance(net, nn.Module | BackboneFacts):
+        return True
+    return isinstance(net, str) and net.partition(":")[0] in KINDS and ":" in net
+
+
+def load_backbone(net: Any) -> Backbone:
+    """Return a backbone with its pretrained weights.
+
+    Parameters
+    ----------
+    net : str or nn.Module
+        See `KINDS`. A module is copied; its attributes `image_size`, `image_mean`, `image_std` (of pixels in [0, 1])
+        and `trained_on` are taken where it has them, else it is given pixels in [0, 1] of any size.
+
+    Raises
+    ------
+    InputError
+        If it cannot be found or read, or is no net that maps images to features.
+
+    Examples
+    --------
+    >>> load_backbone(nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU())).feature_size
+    5
+    """
+    if isinstance(net, nn.Module):
+        return _from_module(net, MODULE)
+    kind, _, name = str(net).partition(":")
+    if not is_backbone(net) or not name:
+        raise InputError(f"{net!r} is no backbone; give {'; '.join(KINDS.values())}; or in Python a torch.nn.Module")
+    if kind == "python":
+        return _from_module(_own_module(net, name), net)
+    return _from_timm(net, name) if kind == "timm" else _from_transformers(net, name)
+
+
+def open_backbone(facts: BackboneFacts) -> Backbone:
+    """Return the backbone that facts were recorded of, from where it was taken then.
+
+    Raises
+    ------
+    InputError
+        If it is not there any more, is a module or the reader's own code, or has other weights now.
+    """
+    if facts.net.partition(":")[0] in (MODULE, "python"):
+        raise InputError(
+            f"the backbone is {_of_its_own(facts)}, which is not loaded unasked; give it as net "
+            "(in Python: load(folder, net=module), on the command line: --net)"
+        )
+    found = load_backbone(facts.net)
+    check_same(facts, found.facts)
+    return found
+
+
+def check_same(recorded: BackboneFacts, found: BackboneFacts) -> None:
+    """Refuse a backbone whose weights are others than those recorded.
+
+    Raises
+    ------
+    InputError
+        If they are.
+    """
+    if recorded.weights != found.weights:
+        raise InputError(
+            f"the weights of {found.net} are not those that the features were made with ({recorded.net}); "
+            "give the backbone as it was, or embed and fit anew"
+        )
+
+
+def empty_backbone(facts: BackboneFacts) -> Backbone:
+    """Return a backbone whose weights are still to be read.
+
+    Raises
+    ------
+    InputError
+        If it was a module of its own, whose layers no file tells.
+    """
+    kind = facts.architecture.get("kind")
+    if kind == "hf":
+        transformers = _transformers()
+        config = transformers.AutoConfig.for_model(**facts.architecture["config"])
+        return Backbone(_vision_part(transformers.AutoModel.from_config(config)), facts)
+    if kind == "timm":
+        body = _timm().create_model(facts.architecture["name"], pretrained=False, num_classes=0)
+        return Backbone(body, facts)
+    raise InputError(
+        f"the model was fitted with {_of_its_own(facts)}; give it as net (in Python: load(folder, net=module), "
+        "on the command line: --net)"
+    )
+
+
+def _of_its_own(facts: BackboneFacts) -> str:
+    return "a torch.nn.Module of your own" if facts.net == MODULE else f"your own code ({facts.net})"
+
+
+def _from_transformers(net: str, name: str) -> Backbone:
+    transformers = _transformers()
+    folder = Path(name)
+    if folder.is_dir() and not (folder / "config.json").exists():
+        raise InputError(f"{name} is no folder of a transformers model: config.json is missing")
+    if not folder.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
+        raise InputError(f"there is no folder {name!r}")
+    with _quiet(transformers):
+        try:
+            body, report = transformers.AutoModel.from_pretrained(
+                name, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"{net} cannot be loaded: {_first_line(error)} (a model of transformers with weights as safetensors "
+                "is needed; a hub name needs a network the first time)"
+            ) from error
+        settings = _preprocessing(transformers, name)
+    whole, body = body, _vision_part(body)
+    missing = {key for key in report["missing_keys"] if body is whole or key.startswith("vision_model.")}
+    pooler = {key for key in missing if "pooler" in key}
+    if missing - pooler:
+        raise InputError(f"{net} lacks weights, {sorted(missing - pooler)[0]} and {len(missing) - 1} others")
+    size = _side(settings, body.config)
+    facts = BackboneFacts(
+        net=net,
+        size=size,
+        mean=tuple(settings.get("image_mean") or _IMAGENET_MEAN),
+        std=tuple(settings.get("image_std") or _IMAGENET_STD),
+        feature_size=0,
+        trained_on=_recorded_training(body.config) or trained_on(name),
+        architecture={"kind": "hf", "config": _plain_config(whole.config)},
+    )
+    return _measured(body, facts, trained_pooler=not pooler)
+
+
+def _recorded_training(config: Any) -> str | None:
+    """Return what a local model's own description says that it was trained on, if it does."""
+    found = getattr(config, "trained_on", None)
+    return str(found) if found else None
+
+
+def _vision_part(model: nn.Module) -> nn.Module:
+    """Return what reads images of a model that reads images and text."""
+    part = getattr(model, "vision_model", None)
+    return part if isinstance(part, nn.Module) else model
+
+
+def _preprocessing(transformers: Any, name: str) -> dict[str, Any]:
+    # The processor itself would import torchvision; its description is all that is needed.
+    try:
+        found: dict[str, Any] = transformers.ImageProcessingMixin.get_image_processor_dict(name)[0]
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def _side(settings: dict[str, Any], config: Any) -> int | None:
+    for found in (settings.get("crop_size"), settings.get("size"), getattr(config, "image_size", None)):
+        if isinstance(found, dict):
+            found = found.get("height") or found.get("shortest_edge")
+        if isinstance(found, list | tuple):
+            found = found[0]
+        if found:
+            return int(found)
+    return None
+
+
+def _plain_config(config: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
+    return {key: value for key, value in found.items() if key not in ("dtype", "_name_or_path")}
+
+
+def _from_timm(net: str, name: str) -> Backbone:
+    timm = _timm()
+    try:
+        body = timm.create_model(name, pretrained=True, num_classes=0)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise InputError(f"{net} cannot be loaded: {_first_line(error)}") from error
+    wanted = timm.data.resolve_model_data_config(body)
+    facts = BackboneFacts(
+        net=net,
+        size=int(wanted["input_size"][1]),
+        mean=tuple(wanted["mean"]),
+        std=tuple(wanted["std"]),
+        feature_size=0,
+        trained_on=trained_on(f"timm:{name}.{getattr(body, 'pretrained_cfg', {}).get('tag', '')}"),
+        architecture={"kind": "timm", "name": name},
+    )
+    return _measured(body, facts)
+
+
+def _from_module(module: nn.Module, net: str) -> Backbone:
+    if isinstance(module, Backbone):
+        return copy.deepcopy(module)
+    size = getattr(module, "image_size", None)
+    facts = BackboneFacts(
+        net=net,
+        size=None if size is None else int(size),
+        mean=tuple(float(value) for value in getattr(module, "image_mean", (0.0,) * 3)),
+        std=tuple(float(value) for value in getattr(module, "image_std", (1.0,) * 3)),
+        feature_size=0,
+        trained_on=str(getattr(module, "trained_on", UNKNOWN_TRAINING)),
+        architecture={"kind": MODULE},
+    )
+    return _measured(copy.deepcopy(module), facts)
+
+
+def _measured(body: nn.Module, facts: BackboneFacts, *, trained_pooler: bool = True) -> Backbone:
+    """Return a backbone with what one image tells of its features."""
+    body.eval()
+    side = facts.size or _PROBE
+    device = next((parameter.device for parameter in body.parameters()), torch.device("cpu"))
+    try:
+        with torch.inference_mode():
+            output = body(torch.zeros(1, len(facts.mean), side, side, device=device))
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise InputError(f"{facts.net} does not read images of {side}x{side} pixels: {_first_line(error)}") from error
+    pooling = pooling_of(output, facts.net, trained_pooler=trained_pooler)
+    size = int(pooled(output, pooling).shape[1])
+    return Backbone(body, replace(facts, pooling=pooling, feature_size=size, weights=fingerprint(body)))
+
+
+def _own_module(net: str, name: str) -> nn.Module:
+    place, _, function = name.rpartition(":")
+    if not place or not function:
+        raise InputError(f"{net!r} names no function; give {KINDS['python']}")
+    try:
+        if place.endswith(".py"):
+            spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+            assert spec is not None
+            assert spec.loader is not None
+            code = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(code)
+        else:
+            code = importlib.import_module(place)
+        made = getattr(code, function)()
+    except (ImportError, OSError, AttributeError) as error:
+        raise InputError(f"{net} cannot be loaded: {_first_line(error)}") from error
+    if not isinstance(made, nn.Module):
+        raise InputError(f"{net} returned {type(made).__name__}; expected a torch.nn.Module")
+    return made
+
+
+def _transformers() -> Any:
+    try:
+        return importlib.import_module("transformers")
+    except ImportError as error:
+        raise InputError(
+            f"Hugging Face transformers is needed for this net and cannot be imported ({_first_line(error)}); "
+            "pip install 'fewlabels[pretrained]'"
+        ) from error
+
+
+def _timm() -> Any:
+    try:
+        timm = importlib.import_module("timm")
+        importlib.import_module("timm.data")
+    except ModuleNotFoundError as error:
+        raise InputError(f"timm is needed for this net and is not installed ({error}); pip install timm") from error
+    except (ImportError, RuntimeError) as error:
+        raise InputError(
+            f"timm cannot be imported here: {_first_line(error)}; it imports torchvision, whose build has to match "
+            "that of torch: install both from the same index, or take the net from transformers (hf:NAME)"
+        ) from error
+    return timm
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Show no progress bars and advice of transformers while weights are read."""
+    logging = transformers.utils.logging
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

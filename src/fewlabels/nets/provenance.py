@@ -1,0 +1,74 @@
+"""What known backbones were trained on, and whether a data set's images may have been among that."""
+
+from __future__ import annotations
+
+import re
+
+from fewlabels.nets.backbone import UNKNOWN_TRAINING
+
+# By name, the first that is found in it; what the model's own page or paper says.
+_TRAINED_ON = (
+    (r"dinov3", "LVD-1689M, web images chosen for likeness to curated sets, ImageNet among them"),
+    (r"dinov2", "LVD-142M, web images chosen for likeness to curated sets, with ImageNet itself"),
+    (r"laion", "LAION, web images with captions"),
+    (r"siglip|webli", "WebLI, web images with captions"),
+    (r"clip|openai", "400 million web images with captions"),
+    (r"in2[12]k", "ImageNet-21k"),
+    (
+        r"dino-vit|dino_|vit-mae|\.mae|efficientnet|resnet|convnext|mobilenet|in1k|imagenet|deit|swin|beit|regnet|vit-",
+        "",
+    ),
+)
+_IMAGENET = "ImageNet"
+# Data sets whose images were taken from ImageNet.
+_FROM_IMAGENET = re.compile(r"stl-?10|tiny-?imagenet|imagenette|imagewoof|mini-?imagenet|imagenet", re.IGNORECASE)
+
+
+def trained_on(name: str) -> str:
+    """Return what a backbone was trained on, by its name, or that this is unknown.
+
+    Examples
+    --------
+    >>> trained_on("timm:resnet18.a1_in1k"), trained_on("hf:my-own-folder")
+    ('ImageNet', 'unknown images')
+    """
+    for pattern, images in _TRAINED_ON:
+        if re.search(pattern, name.lower()):
+            return images or _IMAGENET
+    return UNKNOWN_TRAINING
+
+
+def leak_warning(images: str, data_set: str) -> str | None:
+    """Return a warning where a data set's test images may be among those that a backbone was trained on.
+
+    Parameters
+    ----------
+    images : str
+        What the backbone was trained on.
+    data_set : str
+        Name of the data set.
+
+    Examples
+    --------
+    >>> leak_warning("ImageNet", "stl10")
+    'the backbone was trained on ImageNet, and the images of stl10 come from ImageNet: it has seen them, or others \
+just like them, so accuracies are higher than on images that are new to it'
+    >>> leak_warning("ImageNet", "clothing") is None
+    True
+    """
+    if images == UNKNOWN_TRAINING:
+        return (
+            f"what the backbone was trained on is unknown: if the test images of {data_set} were among that, "
+            "accuracies are higher than on images that are new to it"
+        )
+    if not _FROM_IMAGENET.search(data_set):
+        return None
+    if _IMAGENET in images:
+        return (
+            f"the backbone was trained on {images}, and the images of {data_set} come from ImageNet: it has seen "
+            "them, or others just like them, so accuracies are higher than on images that are new to it"
+        )
+    return (
+        f"the backbone was trained on {images}, and the images of {data_set} come from the web by way of ImageNet: it "
+        "may have seen them"
+    )

@@ -1,0 +1,207 @@
+"""Features in folders and in fits: written once, gone on with after a stop, learned from, saved, and used on images."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import fewlabels
+from fewlabels import InputError, load_dataset, make_method
+from fewlabels.data import FeatureRows
+from fewlabels.data import features as feature_files
+from fewlabels.methods import embed
+from fewlabels.methods.embedding import feature_chunks, features_of, warn_of_leak
+from fewlabels.methods.findings import findings
+from fewlabels.nets import load_backbone
+from small_backbones import Colors, tiny_dinov2
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def arrays(color_images):
+    """A source of color images: labels, a pool, a test part."""
+    X, y = color_images
+    return {"train": (X[:24], y[:24]), "unlabeled": X[24:32], "test": (X[32:], y[32:])}
+
+
+def test_a_folder_of_features_is_the_source_that_its_images_were(arrays, tmp_path):
+    written = embed(arrays, Colors(), tmp_path / "features", cache_dir=tmp_path)
+    images = load_dataset(arrays, labels_per_class=3, random_state=5)
+    data = load_dataset(written.folder, labels_per_class=3, random_state=5)
+    assert (written.images, data.is_features, data.labeled.shape) == (40, True, (6, 12))
+    assert np.array_equal(data.labels, images.labels)
+    assert np.array_equal(data.test_labels, images.test_labels)
+    assert np.array_equal(data.diagnostics.pool_labels, images.diagnostics.pool_labels)
+    backbone = load_backbone(Colors())
+    for own, other in ((data.labeled, images.labeled), (data.pool, images.pool), (data.test, images.test)):
+        assert np.allclose(own[:], features_of(backbone, other, CPU), atol=1e-5)
+    assert isinstance(data.pool.array, np.memmap)
+    assert data.summary()["features"] == 12
+
+
+def test_a_stopped_embedding_goes_on_where_it_was(arrays, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_files, "_NOTED", 1)
+    monkeypatch.setattr("fewlabels.methods.embedding._MOST", 4)
+    whole = embed(arrays, Colors(), tmp_path / "whole", views=2, cache_dir=tmp_path)
+    seen = []
+
+    def stopped(self, images):
+        seen.append(len(images))
+        if sum(seen) > 40:  # two views of each
+            raise KeyboardInterrupt
+        return self.blocks(images)
+
+    monkeypatch.setattr(Colors, "forward", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        embed(arrays, Colors(), tmp_path / "parts", views=2, cache_dir=tmp_path)
+    with pytest.raises(InputError, match="not finished"):
+        load_dataset(tmp_path / "parts")
+    done = json.loads((tmp_path / "parts" / "progress.json").read_text())["done"]
+    assert 0 < done < 40
+    seen.clear()
+    monkeypatch.setattr(Colors, "forward", lambda self, images: seen.append(len(images)) or self.blocks(images))
+    again = embed(arrays, Colors(), tmp_path / "parts", views=2, cache_dir=tmp_path)
+    assert sum(seen) == 1 + 2 * (40 - done), "one image to measure by, and what was missing"
+    assert np.array_equal(np.load(whole.folder / "features.npy"), np.load(again.folder / "features.npy"))
+    assert embed(arrays, Colors(), tmp_path / "parts", views=2, cache_dir=tmp_path).was_there
+
+
+def test_features_of_another_net_are_replaced_only_when_asked(arrays, tmp_path):
+    embed(arrays, Colors(), tmp_path / "features", cache_dir=tmp_path)
+    with pytest.raises(InputError, match="another net"):
+        embed(arrays, Colors(seed=1), tmp_path / "features", cache_dir=tmp_path)
+    embed(arrays, Colors(seed=1), tmp_path / "features", overwrite=True, cache_dir=tmp_path)
+    facts = load_dataset(tmp_path / "features").backbone
+    assert facts["weights"] == load_backbone(Colors(seed=1)).facts.weights
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("mine")
+    with pytest.raises(InputError, match="other files"):
+        embed(arrays, Colors(), tmp_path / "full", cache_dir=tmp_path)
+
+
+def test_a_damaged_folder_is_told(arrays, tmp_path):
+    embed(arrays, Colors(), tmp_path / "features", cache_dir=tmp_path)
+    (tmp_path / "features" / "features.npy").write_bytes(b"junk")
+    with pytest.raises(InputError, match="damaged"):
+        load_dataset(tmp_path / "features")
+
+
+def test_the_first_view_is_the_image_and_the_others_repeat(color_images):
+    X, _ = color_images
+    backbone = load_backbone(Colors())
+    several = features_of(backbone, X, CPU, views=3, seed=4)
+    assert np.allclose(several[:, :12], features_of(backbone, X, CPU))
+    assert not np.allclose(several[:, 12:24], several[:, :12])
+    assert np.array_equal(several, features_of(backbone, X, CPU, views=3, seed=4))
+    later = np.concatenate(list(feature_chunks(backbone, X, CPU, first=0, views=3, seed=4)))
+    assert np.array_equal(several, later)
+
+
+def test_features_that_are_not_finite_are_refused(color_images):
+    net = Colors()
+    with torch.no_grad():
+        net.blocks[0][0].weight.fill_(float("nan"))
+    with pytest.raises(InputError, match="NaN or infinity"):
+        features_of(load_backbone(net), color_images[0], CPU)
+
+
+@pytest.mark.parametrize("name", ["linear-probe", "ensemble-labels", "self-training", "fix-match", "kmeans-features"])
+def test_a_frozen_net_is_the_same_as_its_features(name, color_images, tmp_path):
+    X, y = color_images
+    backbone = load_backbone(Colors())
+    features = features_of(backbone, X, CPU)
+    settings = {"steps": 5, "random_state": 0}
+    if name == "kmeans-features":
+        settings |= {"centroids": 8, "patches": 100}
+    whole = make_method(name, net=Colors(), **settings).fit(X[:20], y[:20], unlabeled=X[20:])
+    apart = make_method(name, **settings)
+    apart.fit(FeatureRows(features, np.arange(20)), y[:20], unlabeled=FeatureRows(features, np.arange(20, 40)))
+    assert np.allclose(whole.predict_proba(X), apart.predict_proba(FeatureRows(features)), atol=1e-5)
+    assert torch.equal(whole.backbone_.body.blocks[0][0].weight, Colors().blocks[0][0].weight)
+    assert whole.sample_shape_ == (16, 16, 3)
+    assert whole.backbone_facts_.trained_on == "ImageNet"
+
+
+def test_several_stored_views_are_learned_from_and_the_plain_one_predicts(color_images):
+    X, y = color_images
+    method = make_method("supervised", net=Colors(), feature_views=3, view="weak", steps=30, random_state=0)
+    method.fit(X, y)
+    one = make_method("supervised", net=Colors(), view="weak", steps=30, random_state=0).fit(X, y)
+    assert method.network_.mean.shape == one.network_.mean.shape == (12,)
+    assert not torch.equal(method.network_.head.weight, one.network_.head.weight)
+    assert method.score(X, y) > 0.9
+
+
+def test_training_on_moves_the_net_slowly_from_where_it_was(color_images):
+    X, y = color_images
+    method = make_method("supervised", net=Colors(), freeze=False, steps=4, random_state=0).fit(X, y)
+    assert method.settings_["optimizer"] == "adam"
+    before = Colors().blocks[0][0].weight
+    after = method.network_.encoder.body.blocks[0][0].weight
+    moved = (after - before).abs().max()
+    assert 0 < moved < 4 * 1e-3 * 0.1 * 0.75 * 1.05, "four steps of Adam at the rate of the first of two blocks"
+
+
+@pytest.mark.parametrize("settings", [{}, {"freeze": False}])
+def test_a_model_with_a_net_from_a_folder_needs_the_folder_no_more(settings, color_images, tmp_path):
+    X, y = color_images
+    net = tiny_dinov2(tmp_path / "dino")
+    method = make_method("supervised", net=net, steps=3, random_state=0, **settings).fit(X, y)
+    method.save(tmp_path / "model")
+    (tmp_path / "dino").rename(tmp_path / "gone")
+    loaded = fewlabels.load(tmp_path / "model")
+    assert np.array_equal(loaded.predict_proba(X), method.predict_proba(X))
+    assert loaded.get_params()["net"] == net
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert f"**Pretrained net**: {net}" in card
+    assert "**It was trained on**: unknown images" in card
+
+
+@pytest.mark.parametrize("settings", [{}, {"freeze": False}])
+def test_a_model_with_a_module_is_loaded_with_the_module(settings, color_images, tmp_path):
+    X, y = color_images
+    method = make_method("supervised", net=Colors(), steps=3, random_state=0, **settings).fit(X, y)
+    method.save(tmp_path / "model")
+    with pytest.raises(InputError, match="Module of your own"):
+        fewlabels.load(tmp_path / "model")
+    loaded = fewlabels.load(tmp_path / "model", net=Colors())
+    assert np.allclose(loaded.predict_proba(X), method.predict_proba(X), atol=1e-6)
+    if not settings:
+        with pytest.raises(InputError, match="not those"):
+            fewlabels.load(tmp_path / "model", net=Colors(seed=3))
+
+
+def test_a_model_of_features_classifies_images_with_the_net_that_made_them(color_images, arrays, tmp_path):
+    net = tiny_dinov2(tmp_path / "dino")
+    data = load_dataset(embed(arrays, net, tmp_path / "features", cache_dir=tmp_path).folder)
+    method = make_method("linear-probe").fit(data.labeled, data.labels, unlabeled=data.pool)
+    method.save(tmp_path / "model")
+    assert (tmp_path / "model" / "model.safetensors").stat().st_size < 20_000, "the net's weights are not copied"
+    loaded = fewlabels.load(tmp_path / "model")
+    images = load_dataset(arrays, image_size=28).test
+    assert np.allclose(loaded.predict_proba(images), method.predict_proba(data.test), atol=1e-4)
+    tiny_dinov2(tmp_path / "dino", seed=1)
+    with pytest.raises(InputError, match="not those"):
+        fewlabels.load(tmp_path / "model").predict(images)
+
+
+def test_features_of_another_length_are_refused(color_images):
+    X, y = color_images
+    features = features_of(load_backbone(Colors()), X, CPU)
+    method = make_method("linear-probe").fit(FeatureRows(features), y)
+    with pytest.raises(InputError, match="expected 12"):
+        method.predict(FeatureRows(features[:, :5].copy()))
+
+
+def test_a_leak_is_noted_in_the_card(color_images, tmp_path):
+    X, y = color_images
+    method = make_method("linear-probe", net=Colors()).fit(X, y)
+    data = load_dataset((X, y))
+    object.__setattr__(data, "name", "stl10")
+    assert "has seen them" in warn_of_leak(method, data)
+    method.save(tmp_path / "model")
+    assert "**Warning**: the backbone was trained on ImageNet" in (tmp_path / "model" / "README.md").read_text()
+    loaded = fewlabels.load(tmp_path / "model", net=Colors())
+    assert any("has seen them" in sentence for sentence in findings(loaded))

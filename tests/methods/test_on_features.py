@@ -1,0 +1,194 @@
+"""Methods on features: the probe and its penalty, prototypes by hand, the mean opinion, and views of vectors."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
+
+from fewlabels import InputError, make_method
+from fewlabels.data import FeatureRows
+from fewlabels.methods.linear import PENALTIES, choose_penalty, fit_linear
+from fewlabels.methods.prototypes import class_sums, left_out_logits, unit
+from fewlabels.methods.rungs import RUNGS, check_rungs, possible_rungs
+from fewlabels.views import VectorViews
+
+
+@pytest.fixture(scope="module")
+def clusters():
+    """Features of five classes, and their labels."""
+    draws = np.random.default_rng(0)
+    truth = draws.integers(5, size=600)
+    centers = draws.standard_normal((5, 40))
+    values = centers[truth] + 1.9 * draws.standard_normal((600, 40))
+    return values.astype(np.float32), truth
+
+
+def fitted(name, clusters, **settings):
+    values, truth = clusters
+    labeled = np.concatenate([np.flatnonzero(truth == label)[:6] for label in range(5)])
+    pool = np.setdiff1d(np.arange(400), labeled)
+    method = make_method(name, random_state=0, **settings)
+    method.fit(FeatureRows(values, labeled), truth[labeled], unlabeled=FeatureRows(values, pool))
+    return method, method.score(FeatureRows(values, np.arange(400, 600)), truth[400:])
+
+
+def test_the_regression_is_scikit_learns_also_where_it_takes_the_short_way():
+    draws = np.random.default_rng(0)
+    features, labels = draws.standard_normal((12, 30)), np.arange(12) % 3
+    weights, bias = fit_linear(features, labels, 3, 0.5)
+    own = LogisticRegression(C=1 / (12 * 30 * 0.5 / 1000), max_iter=2000, tol=1e-8).fit(features, labels)
+    assert np.allclose(softmax(features @ weights.T + bias, 1), own.predict_proba(features), atol=1e-3)
+
+
+def test_two_classes_and_missing_ones_get_logits_for_all():
+    draws = np.random.default_rng(0)
+    features, labels = draws.standard_normal((10, 4)), np.array([1, 3] * 5)
+    weights, bias = fit_linear(features, labels, 4, 0.1)
+    probabilities = softmax(features @ weights.T + bias, 1)
+    own = LogisticRegression(C=1 / (10 * 4 * 0.1 / 1000), max_iter=1000, tol=1e-8).fit(features, labels)
+    assert np.allclose(probabilities[:, [1, 3]], own.predict_proba(features), atol=1e-3)
+    assert probabilities[:, [0, 2]].max() < 1e-9
+
+
+def test_the_penalty_is_strong_where_features_say_little():
+    draws = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    clear = np.sign(labels - 0.5)[:, None] * np.ones((60, 50)) + 0.1 * draws.standard_normal((60, 50))
+    nothing = draws.standard_normal((60, 50))
+    weak, folds = choose_penalty(clear, labels, 2, seed=0)
+    strong, _ = choose_penalty(nothing, labels, 2, seed=0)
+    assert weak in PENALTIES
+    assert strong >= 0.3
+    assert weak < strong
+    assert (folds.argmax(1) == labels).all()
+
+
+def test_with_one_label_a_class_a_penalty_is_assumed():
+    assert choose_penalty(np.eye(3), np.arange(3), 3, seed=0)[1] is None
+    values = np.eye(6, dtype=np.float32)
+    method = make_method("linear-probe").fit(values[:3], [0, 1, 2], unlabeled=values[3:])
+    assert list(method.predict(values[:3])) == [0, 1, 2]
+
+
+def test_the_probe_is_calibrated_on_its_folds(clusters):
+    method, _ = fitted("linear-probe", clusters, validation_fraction=0.0)
+    values, truth = clusters
+    proba = method.predict_proba(FeatureRows(values, np.arange(400, 600)))
+    sure, right = proba.max(1).mean(), (proba.argmax(1) == truth[400:]).mean()
+    assert abs(sure - right) < 0.1
+    assert method.penalty_ in PENALTIES
+    assert fitted("linear-probe", clusters, penalty=0.7)[0].penalty_ == 0.7
+
+
+def test_prototypes_by_hand():
+    features = unit(np.array([[1.0, 0], [1, 1], [0, 1], [0, 2]]))
+    labels = np.array([0, 0, 1, 1])
+    sums = class_sums(features, labels, 2)
+    assert np.allclose(sums, [features[0] + features[1], [0, 2]])
+    logits = left_out_logits(features, labels, sums)
+    assert logits[0, 0] == pytest.approx(10 * features[0] @ features[1]), "without the sample itself"
+    assert logits[0, 1] == pytest.approx(0)
+    assert logits[2, 1] == pytest.approx(10)
+
+
+def test_the_pool_moves_prototypes_by_its_weight(clusters):
+    still, _ = fitted("prototypes", clusters, rounds=0)
+    weightless, _ = fitted("prototypes", clusters, rounds=2, pool_weight=0.0)
+    moved, _ = fitted("prototypes", clusters, rounds=2, pool_weight=1.0)
+    assert torch.allclose(still.network_.head.weight, weightless.network_.head.weight)
+    assert not torch.allclose(still.network_.head.weight, moved.network_.head.weight)
+
+
+def test_what_the_pool_brings_on_features(clusters):
+    _, probe = fitted("linear-probe", clusters)
+    _, ensemble = fitted("ensemble-labels", clusters)
+    assert probe > 0.5
+    assert ensemble > probe + 0.02
+
+
+def test_the_ensembles_labels_are_those_of_the_mean_opinion(clusters, monkeypatch):
+    from fewlabels.methods.ensemble_labels import EnsembleLabels
+
+    seen, original = [], EnsembleLabels._opinions
+
+    def kept(self, *arguments):
+        found = original(self, *arguments)
+        seen.append(found[0])
+        return found
+
+    monkeypatch.setattr(EnsembleLabels, "_opinions", kept)
+    method, _ = fitted("ensemble-labels", clusters, top_share=0.5)
+    (opinions,) = seen
+    assert len(opinions) == 3
+    assert all(np.allclose(opinion.sum(1), 1) for opinion in opinions)
+    mean = np.mean(opinions, axis=0)
+    pseudo = method.round_pseudo_labels_[0]
+    taken = pseudo >= 0
+    assert np.array_equal(pseudo[taken], mean.argmax(1)[taken])
+    for label in range(5):
+        own = mean.argmax(1) == label
+        assert taken[own].sum() == round(0.5 * own.sum())
+        if 0 < taken[own].sum() < own.sum():
+            assert mean.max(1)[own & taken].min() >= mean.max(1)[own & ~taken].max()
+
+
+def test_on_images_the_net_is_one_of_the_teachers(few_labels):
+    X, y, test, truth = few_labels
+    method = make_method("ensemble-labels", steps=60, random_state=0).fit(X, y)
+    assert method.score(test, truth) > 0.6
+    assert method.rounds_[0]["pool_share"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("linear-probe", {"penalty": 0}, "penalty=0"),
+        ("prototypes", {"pool_weight": -1}, "pool_weight=-1"),
+        ("ensemble-labels", {"student_penalty": 0}, "student_penalty=0"),
+        ("ensemble-labels", {"alpha": 1.0}, "alpha=1.0"),
+        ("supervised", {"feature_dropout": 1.0}, "feature_dropout=1.0"),
+        ("supervised", {"feature_views": 0}, "feature_views=0"),
+        ("supervised", {"layer_decay": 0}, "layer_decay=0"),
+        ("supervised", {"net": "hf:x"}, "reads images, and these are vectors"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused(name, settings, message):
+    with pytest.raises(InputError, match=message):
+        make_method(name, **settings).fit(np.eye(4), [0, 1, 0, 1])
+
+
+def test_views_draw_one_of_the_stored_ones():
+    stored = torch.arange(12.0).view(2, 6)
+    views = VectorViews(torch.Generator().manual_seed(0), scale=torch.ones(2), noise=0.0, views=3)
+    assert torch.equal(views.plain(stored), stored[:, :2])
+    drawn = torch.stack([views.weak(stored) for _ in range(60)])
+    for row in (0, 1):
+        expected = {tuple(pair.tolist()) for pair in stored[row].view(3, 2)}
+        assert {tuple(pair.tolist()) for pair in drawn[:, row]} == expected
+
+
+def test_strong_views_drop_to_the_mean_and_mix():
+    generator = torch.Generator().manual_seed(0)
+    center = torch.tensor([5.0, 6.0])
+    dropped = VectorViews(generator, scale=torch.ones(2), noise=0.0, center=center, dropout=0.5)
+    found = dropped.strong(torch.zeros(400, 2))
+    assert set(found.unique().tolist()) == {0.0, 5.0, 6.0}
+    assert (found != 0).float().mean() == pytest.approx(0.5, abs=0.1)
+    mixed = VectorViews(generator, scale=torch.ones(1), noise=0.0, mixup=0.4).strong(torch.tensor([[0.0], [1.0]] * 200))
+    assert mixed[::2].max() <= 0.4
+    assert mixed[1::2].min() >= 0.6
+    assert mixed[::2].max() > 0.3
+    assert torch.equal(mixed, mixed.clamp(0, 1))
+
+
+def test_which_rungs_are_possible():
+    assert [name for name, against in possible_rungs(net="hf:x").items() if not against] == list(RUNGS)
+    assert [name for name, against in possible_rungs().items() if not against] == ["scratch"]
+    assert "no images" in possible_rungs(is_features=True)["scratch"]
+    assert [rung.name for rung in check_rungs(["scratch", "probe"], net="hf:x")] == ["probe", "scratch"]
+    assert [rung.name for rung in check_rungs("all", is_features=True)] == ["probe", "features"]
+    with pytest.raises(InputError, match="did you mean 'finetune'"):
+        check_rungs(["fine-tune"], net="hf:x")
+    with pytest.raises(InputError, match="no pretrained net is given"):
+        check_rungs(["probe"])

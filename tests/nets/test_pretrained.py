@@ -1,0 +1,233 @@
+"""Pretrained nets: what is read from where, preprocessing, features, rates of layers, and what each was trained on."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fewlabels import InputError
+from fewlabels.nets import build_classifier, build_decoder
+from fewlabels.nets.backbone import Backbone, BackboneFacts, fingerprint, layer_rates, pooling_of
+from fewlabels.nets.pretrained import empty_backbone, is_backbone, load_backbone, open_backbone
+from fewlabels.nets.provenance import leak_warning, trained_on
+from fewlabels.training.recipe import Recipe
+from small_backbones import Colors, tiny_dinov2
+
+
+@pytest.fixture
+def dino(tmp_path):
+    return tiny_dinov2(tmp_path / "dino")
+
+
+def test_a_local_folder_of_transformers_gives_its_own_features(dino, tmp_path):
+    from transformers import AutoModel
+
+    own = AutoModel.from_pretrained(tmp_path / "dino").eval()
+    backbone = load_backbone(dino).eval()
+    images = torch.rand(3, 3, 28, 28)
+    with torch.inference_mode():
+        expected = own(pixel_values=images).pooler_output
+        assert torch.equal(backbone(images), expected)
+        assert backbone(torch.rand(3, 3, 40, 40)).shape == expected.shape
+    assert (backbone.facts.size, backbone.feature_size, backbone.facts.pooling) == (28, 24, "pooler")
+
+
+def test_the_models_own_preprocessing_is_read_without_its_processor(dino, tmp_path):
+    settings = {
+        "image_processor_type": "BitImageProcessor",
+        "crop_size": {"height": 42, "width": 42},
+        "size": {"shortest_edge": 48},
+        "image_mean": [0.1, 0.2, 0.3],
+        "image_std": [0.4, 0.5, 0.6],
+    }
+    (tmp_path / "dino" / "preprocessor_config.json").write_text(json.dumps(settings))
+    facts = load_backbone(dino).facts
+    assert (facts.size, facts.mean, facts.std) == (42, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    classifier = build_classifier(dino, (50, 50, 3), 4)
+    assert torch.allclose(classifier.mean, torch.tensor([0.1, 0.2, 0.3]))
+    classifier.start(torch.rand(5, 3, 50, 50))
+    assert torch.allclose(classifier.std, torch.tensor([0.4, 0.5, 0.6])), "the data must not replace it"
+
+
+def test_weights_that_are_pickled_are_refused(dino, tmp_path):
+    from safetensors.torch import load_file
+
+    weights = tmp_path / "dino" / "model.safetensors"
+    torch.save(load_file(weights), tmp_path / "dino" / "pytorch_model.bin")
+    weights.unlink()
+    with pytest.raises(InputError, match="safetensors"):
+        load_backbone(dino)
+
+
+def test_a_model_that_lacks_weights_is_refused_but_for_a_pooler(tmp_path):
+    from safetensors.torch import load_file, save_file
+    from transformers import ViTConfig, ViTModel
+
+    config = ViTConfig(hidden_size=24, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14)
+    ViTModel(config, add_pooling_layer=False).save_pretrained(tmp_path / "vit")
+    backbone = load_backbone(f"hf:{tmp_path / 'vit'}")
+    assert backbone.facts.pooling == "first", "a pooler with random weights must not be used"
+    weights = load_file(tmp_path / "vit" / "model.safetensors")
+    lost = next(name for name in weights if "attention" in name)
+    save_file({name: value for name, value in weights.items() if name != lost}, tmp_path / "vit" / "model.safetensors")
+    with pytest.raises(InputError, match="lacks weights"):
+        load_backbone(f"hf:{tmp_path / 'vit'}")
+
+
+def test_of_a_model_of_images_and_text_the_images_part_is_taken(tmp_path):
+    from transformers import CLIPConfig, CLIPModel
+
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = CLIPConfig(
+        text_config={**small, "vocab_size": 20, "bos_token_id": 0, "eos_token_id": 1},
+        vision_config={**small, "image_size": 28, "patch_size": 14},
+        projection_dim=8,
+    )
+    CLIPModel(config).save_pretrained(tmp_path / "clip")
+    backbone = load_backbone(f"hf:{tmp_path / 'clip'}")
+    assert (backbone.facts.size, backbone.feature_size) == (28, 16)
+    again = empty_backbone(BackboneFacts.from_dict(json.loads(json.dumps(backbone.facts.to_dict()))))
+    again.load_state_dict(backbone.state_dict())
+    images = torch.rand(2, 3, 28, 28)
+    assert torch.equal(again.eval()(images), backbone.eval()(images))
+
+
+def test_facts_survive_json_and_the_weights_are_checked(dino):
+    backbone = load_backbone(dino)
+    facts = BackboneFacts.from_dict(json.loads(json.dumps(backbone.facts.to_dict())))
+    assert facts == backbone.facts
+    assert fingerprint(open_backbone(facts).body) == facts.weights
+    tiny_dinov2(dino.removeprefix("hf:"), seed=1)
+    with pytest.raises(InputError, match="are not those that the features were made with"):
+        open_backbone(facts)
+
+
+def test_a_module_tells_its_preprocessing_and_is_copied():
+    module = Colors()
+    backbone = load_backbone(module)
+    facts = backbone.facts
+    assert (facts.size, facts.mean, facts.trained_on) == (16, (0.5,) * 3, "ImageNet")
+    assert (backbone.feature_size, facts.pooling) == (12, "mean")
+    with torch.no_grad():
+        backbone.body.blocks[0][0].weight.zero_()
+    assert module.blocks[0][0].weight.abs().sum() > 0
+
+
+def test_gray_images_are_read_as_gray_colors():
+    classifier = build_classifier(Colors(), (16, 16, 1), 3).eval()
+    gray = torch.rand(2, 1, 16, 16)
+    assert torch.allclose(classifier(gray), classifier(gray.expand(-1, 3, -1, -1)), atol=1e-6)
+
+
+def test_a_function_of_a_file_gives_a_backbone_but_is_never_run_for_recorded_facts(tmp_path):
+    marker = tmp_path / "ran"
+    code = (
+        f"from pathlib import Path\nfrom small_backbones import Colors\nPath({str(marker)!r}).touch()\nmake = Colors\n"
+    )
+    (tmp_path / "mine.py").write_text(f"{code}make = Colors\n")
+    backbone = load_backbone(f"python:{tmp_path / 'mine.py'}:make")
+    assert backbone.feature_size == 12
+    marker.unlink()
+    with pytest.raises(InputError, match="not loaded unasked"):
+        open_backbone(backbone.facts)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        ("hf:/no/such/folder", "there is no folder"),
+        ("hf:", "is no backbone"),
+        ("python:nowhere", "names no function"),
+        ("python:no.such.module:make", "cannot be loaded"),
+        ("python:os:getcwd", "expected a torch.nn.Module"),
+        (nn.Flatten(0), "expected features"),
+        (nn.Linear(3, 3), "does not read images"),
+    ],
+)
+def test_what_is_no_backbone_is_refused_with_the_reason(net, message):
+    with pytest.raises(InputError, match=message):
+        load_backbone(net)
+
+
+def test_a_timm_that_cannot_be_imported_says_what_to_do(tmp_path):
+    """As it is where torchvision's build does not match torch's."""
+    package = tmp_path / "timm"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    code = "from fewlabels.nets import load_backbone; load_backbone('timm:resnet18')"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": f"{tmp_path}:{':'.join(sys.path)}"},
+        capture_output=True,
+        text=True,
+    )
+    last = found.stderr.strip().splitlines()[-1]
+    assert "torchvision::nms does not exist" in last
+    assert "hf:NAME" in last
+    assert "InputError" in last
+
+
+def test_nothing_of_ours_imports_torchvision(dino):
+    code = f"import sys; from fewlabels.nets import load_backbone; load_backbone({dino!r})"
+    code += "; sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
+
+
+def test_rates_fall_block_by_block_and_every_parameter_has_one(dino):
+    classifier = build_classifier(dino, (28, 28, 3), 4)
+    rates = layer_rates(classifier, share=0.1, decay=0.5)
+    groups = Recipe(optimizer="adam", learning_rate=1.0).optimizers(classifier, rates)[0].param_groups
+    names = [name for name, parameter in classifier.named_parameters() if parameter.requires_grad]
+    found = dict(zip(names, (group["lr"] for group in groups), strict=True))
+    assert found["head.weight"] == 1.0
+    assert found["encoder.body.layernorm.weight"] == pytest.approx(0.1)
+    blocks = [found[f"encoder.body.encoder.layer.{number}.norm1.weight"] for number in range(3)]
+    assert blocks == pytest.approx([0.025, 0.05, 0.1])
+    assert found["encoder.body.embeddings.cls_token"] == pytest.approx(0.0125)
+
+
+def test_batch_statistics_stay_those_of_the_pretraining():
+    backbone = load_backbone(Colors()).train()
+    before = backbone.body.blocks[0][1].running_mean.clone()
+    backbone(torch.rand(8, 3, 16, 16))
+    assert torch.equal(backbone.body.blocks[0][1].running_mean, before)
+    assert backbone.body.blocks[0].training
+
+
+def test_a_backbone_has_no_decoder():
+    encoder = load_backbone(Colors())
+    with pytest.raises(InputError, match="without an autoencoder"):
+        build_decoder(Colors(), encoder, (16, 16, 3))
+
+
+def test_tokens_maps_and_features_are_told_apart():
+    assert [pooling_of(torch.zeros(1, 4, *more), "x") for more in ((), (3,), (2, 2))] == ["none", "first", "mean"]
+    assert not is_backbone("fast")
+
+
+def test_what_known_nets_were_trained_on():
+    assert "ImageNet" in trained_on("facebook/dinov2-small")
+    assert trained_on("microsoft/resnet-50") == "ImageNet"
+    assert "captions" in trained_on("openai/clip-vit-base-patch32")
+    assert trained_on("/home/me/model") == "unknown images"
+
+
+def test_a_leak_is_warned_of_where_images_come_from_imagenet():
+    assert "has seen them" in leak_warning(trained_on("facebook/dinov2-small"), "stl10")
+    assert "has seen them" in leak_warning("ImageNet", "tiny-imagenet-200")
+    assert "may have seen" in leak_warning(trained_on("openai/clip"), "stl10")
+    assert "unknown" in leak_warning("unknown images", "my-photos")
+    assert leak_warning("ImageNet", "my-photos") is None
+
+
+def test_resizing_is_that_of_the_net(dino):
+    backbone = load_backbone(dino).eval()
+    large = torch.from_numpy(np.random.default_rng(0).random((1, 3, 56, 56), np.float32))
+    small = nn.functional.interpolate(large, (28, 28), mode="bicubic", antialias=True, align_corners=False)
+    assert isinstance(backbone, Backbone)
+    assert torch.allclose(backbone(large), backbone(small), atol=1e-6)
