@@ -16,6 +16,8 @@ from fewlabels.training.batches import Batch
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MOST = 2**31 - 1
+# What PyTorch's allocator says on a CPU, and oneDNN, which computes convolutions there.
+_NO_MEMORY = ("allocate memory", "could not create a primitive", "could not create a memory object")
 
 
 @contextlib.contextmanager
@@ -61,7 +63,7 @@ def ran_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
 def too_large(batch: Batch, step: Callable[[Batch], object]) -> InputError:
