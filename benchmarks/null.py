@@ -1,4 +1,4 @@
-"""How often a verdict says that the pool helped where it did nothing: 1,000 comparisons of methods that are equal.
+"""How often a method is called better than the labels alone where it is not: 1,000 comparisons of equal methods.
 
 Answers are drawn rather than trained: every image has its own difficulty, every draw of labels makes all methods of
 that seed better or worse together, and every training adds its own luck. All methods are equally good on average. The

@@ -126,7 +126,11 @@ def test_the_verdict_on_a_pool_does_not_depend_on_the_order_of_the_methods():
     forth = group(run("supervised", 700), run("uda", 760)).pool_duel("uda")
     back = group(run("uda", 760), run("supervised", 700)).pool_duel("uda")
     assert pool_sentence(forth) == pool_sentence(back)
-    assert pool_sentence(forth).startswith("in this one training the pool helped by 6.0 points (4.5 to 7.5)")
+    assert pool_sentence(forth).startswith("6.0 points better than the labels alone in this one training (4.5 to 7.5)")
+    worse = group(run("supervised", 760), run("uda", 700)).pool_duel("uda")
+    assert pool_sentence(worse).startswith(
+        "6.0 points worse than the labels alone in this one training (4.5 to 7.5), 25%"
+    )
 
 
 def test_without_a_pool_nothing_is_said_of_it():

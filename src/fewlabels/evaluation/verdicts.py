@@ -69,19 +69,23 @@ def pool_sentence(duel: Duel) -> str:
     -------
     str
         "the pool helped by 6.1 points (4.9 to 7.3), 21% fewer errors, p < 0.001", "no difference shown …", or
-        "the pool hurt by …"; with a single seed, that it did so in this one training.
+        "the pool hurt by …". Of a single training each nothing is said of the pool, but "6.1 points better than the
+        labels alone in this one training (4.9 to 7.3) …".
     """
     result = duel.result
     size, p_value = f"{abs(result.difference) * 100:.1f} points", p_text(duel.p_corrected)
     if not duel.is_shown:
         points = f"{result.difference * 100:+.1f} points, {_points(result.low, result.high)}"
         return f"no difference shown ({points}; {p_value})"
-    once = "" if len(result.seed_differences) > 1 else "in this one training "
-    if result.difference > 0:
-        fewer = "" if math.isnan(result.error_reduction) else f", {result.error_reduction:.0%} fewer errors"
-        return f"{once}the pool helped by {size} ({_points(result.low, result.high)}){fewer}, {p_value}"
-    more = "" if math.isnan(result.error_reduction) else f", {-result.error_reduction:.0%} more errors"
-    return f"{once}the pool hurt by {size} ({_points(-result.high, -result.low)}){more}, {p_value}"
+    errors = "" if math.isnan(result.error_reduction) else f", {abs(result.error_reduction):.0%} {{}} errors"
+    interval = _points(result.low, result.high) if result.difference > 0 else _points(-result.high, -result.low)
+    if len(result.seed_differences) == 1:
+        # Of methods that are equal, one training each is often enough luckier than another to be told apart.
+        word = "better" if result.difference > 0 else "worse"
+        found = f"{size} {word} than the labels alone in this one training ({interval})"
+    else:
+        found = f"the pool {'helped' if result.difference > 0 else 'hurt'} by {size} ({interval})"
+    return f"{found}{errors.format('fewer' if result.difference > 0 else 'more')}, {p_value}"
 
 
 def standing_sentences(standing: Standing) -> list[str]:
