@@ -154,11 +154,18 @@ def test_what_is_no_backbone_is_refused_with_the_reason(net, message):
         load_backbone(net)
 
 
-def test_a_timm_that_cannot_be_imported_says_what_to_do(tmp_path):
-    """As it is where torchvision's build does not match torch's."""
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("raise RuntimeError('operator torchvision::nms does not exist')", "torchvision::nms does not exist"),
+        ("import torchvision_of_no_build", "No module named 'torchvision_of_no_build'"),
+    ],
+)
+def test_a_timm_that_cannot_be_imported_says_what_to_do(code, reason, tmp_path):
+    """As it is where torchvision is missing, or its build does not match torch's."""
     package = tmp_path / "timm"
     package.mkdir()
-    (package / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    (package / "__init__.py").write_text(code)
     code = "from fewlabels.nets import load_backbone; load_backbone('timm:resnet18')"
     found = subprocess.run(
         [sys.executable, "-c", code],
@@ -167,7 +174,7 @@ def test_a_timm_that_cannot_be_imported_says_what_to_do(tmp_path):
         text=True,
     )
     last = found.stderr.strip().splitlines()[-1]
-    assert "torchvision::nms does not exist" in last
+    assert reason in last
     assert "hf:NAME" in last
     assert "InputError" in last
 

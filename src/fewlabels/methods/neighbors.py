@@ -33,7 +33,7 @@ class NearestRows:
     of matrices do at the machine's full speed and in memory that does not grow with the square of their number. Of
     more than 20,000 vectors of more than 64 features, three candidates for each neighbor are taken by the distance
     in the 64 leading principal components, and the nearest of these by the distance itself: nearly all are those that
-    a full search finds (see docs/performance.md).
+    a full search finds (benchmarks/spreading.py measures it).
 
     Parameters
     ----------
@@ -57,7 +57,9 @@ class NearestRows:
         if vectors.shape[1] <= _TREE_FEATURES:
             self._tree = NearestNeighbors(n_neighbors=self.neighbors).fit(vectors)
             return
-        self._vectors = torch.from_numpy(np.ascontiguousarray(vectors, np.float32))
+        # Distances are the same from any origin, and products of vectors keep most digits about their mean.
+        self._center = vectors.mean(0, dtype=np.float64).astype(np.float32)
+        self._vectors = torch.from_numpy(np.asarray(vectors, np.float32) - self._center)
         self._axes: Tensor | None = None
         self._short = self._vectors
         if len(vectors) > _SHORTENED_FROM and vectors.shape[1] > _COMPONENTS:
@@ -85,7 +87,9 @@ class NearestRows:
             found: tuple[NDArray[np.float64], NDArray[np.int64]] = self._tree.kneighbors(vectors)
             return found
         own = vectors is None
-        asked = self._vectors if vectors is None else torch.from_numpy(np.ascontiguousarray(vectors, np.float32))
+        asked = self._vectors
+        if vectors is not None:
+            asked = torch.from_numpy(np.asarray(vectors, np.float32) - self._center)
         size = max(1, _CHUNK_NUMBERS // len(self._vectors))
         distances = np.empty((len(asked), self.neighbors))
         rows = np.empty((len(asked), self.neighbors), np.int64)

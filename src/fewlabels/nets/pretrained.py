@@ -288,9 +288,9 @@ def _timm() -> Any:
     try:
         timm = importlib.import_module("timm")
         importlib.import_module("timm.data")
-    except ModuleNotFoundError as error:
-        raise InputError(f"timm is needed for this net and is not installed ({error}); pip install timm") from error
     except (ImportError, RuntimeError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "timm":
+            raise InputError("timm is needed for this net and is not installed; pip install timm") from error
         raise InputError(
             f"timm cannot be imported here: {_first_line(error)}; it imports torchvision, whose build has to match "
             "that of torch: install both from the same index, or take the net from transformers (hf:NAME)"
