@@ -7,6 +7,7 @@ from fewlabels import Auto, load, make_method
 from fewlabels.methods import auto
 from fewlabels.methods.choice import Candidate
 from fewlabels.methods.findings import findings
+from small_backbones import tiny_dinov2
 
 
 def test_the_chosen_method_learns_as_it_would_by_itself(few_labels):
@@ -78,3 +79,27 @@ def test_the_choice_is_told_and_saved(few_labels, tmp_path):
     assert np.array_equal(again.predict_proba(test), method.predict_proba(test))
     card = (tmp_path / "model" / "README.md").read_text()
     assert method.choice_["method"] in card
+
+
+def test_features_of_a_pretrained_net_are_learned_from_as_such(color_images, tmp_path):
+    pytest.importorskip("transformers")
+    X, y = color_images
+    y = y.copy()
+    y[12:] = -1
+    method = Auto(net=tiny_dinov2(tmp_path / "net"), random_state=0).fit(X, y)
+    assert method.choice_["method"] == "ensemble-labels"
+    assert any("pretrained net" in finding for finding in findings(method))
+    again = load(method.save(tmp_path / "model"))
+    assert np.array_equal(again.predict_proba(X), method.predict_proba(X))
+    assert (
+        Auto(net=tiny_dinov2(tmp_path / "net"), random_state=0).fit(X[:12], y[:12]).choice_["method"] == "linear-probe"
+    )
+
+
+def test_on_vectors_trials_are_whole_trainings(digits):
+    images, labels = digits
+    y = labels.copy()
+    y[500:] = -1
+    method = Auto(net="linear", random_state=0).fit(images.reshape(len(images), -1), y)
+    assert set(method.choice_["trials"]) == {"ensemble-labels", "label-spreading", "linear-probe"}
+    assert min(method.choice_["trials"].values()) > 0.8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +108,7 @@ class Auto(SemiSupervisedClassifier):
             pool=len(session.members),
             side=0 if session.is_vectors else min(session.sample_shape[:2]),
             images=self._affordable(session),
+            pretrained=self.net == "linear",
         )
 
     def _affordable(self, session: Session) -> float:
@@ -126,7 +127,8 @@ class Auto(SemiSupervisedClassifier):
         targets = session.labeled.targets.cpu().numpy()
         halves = StratifiedKFold(_HALVES, shuffle=True, random_state=session.next_seed())
         parts = list(halves.split(np.zeros(len(targets)), targets))
-        share = self.trial_share / (len(found) * _HALVES)
+        # On vectors a whole training takes no longer than a look at images.
+        share = 1.0 if session.is_vectors and session.budget is None else self.trial_share / (len(found) * _HALVES)
         session.monitor.stages_before += len(found) * _HALVES
         left = None if session.budget is None else session.decided(session.budget.left)
         trials = {}
@@ -166,6 +168,13 @@ class Auto(SemiSupervisedClassifier):
             return super()._empty_network(sample_shape, classes)
         chosen = self._with_settings(Candidate(self.choice_["method"], self.choice_["settings"], ""))
         return chosen._empty_network(sample_shape, classes)
+
+    def _resolved(self) -> Self:
+        worker = super()._resolved()
+        if hasattr(self, "choice_"):
+            # A model that is read builds the net of what was chosen.
+            worker.choice_ = self.choice_
+        return worker
 
     def _check_settings(self) -> None:
         super()._check_settings()

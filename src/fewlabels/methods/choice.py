@@ -32,6 +32,8 @@ class Situation:
         Shorter side of an image in pixels, 0 for vectors.
     images : float
         Labeled samples, repetitions counted, that the length allows.
+    pretrained : bool
+        Whether the samples are features of a pretrained net.
     """
 
     labels: int
@@ -40,6 +42,7 @@ class Situation:
     pool: int
     side: int
     images: float
+    pretrained: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,13 @@ def candidates(situation: Situation) -> list[Candidate]:
     >>> [found.method for found in candidates(Situation(500, 10, 50, pool=45_000, side=32, images=64_000))]
     ['two-step-autoencoder', 'joint-autoencoder']
     """
+    probe = Candidate("linear-probe", {}, "on features of a pretrained net a linear classifier is hard to beat")
+    if situation.pretrained and 2 * situation.pool < situation.labels:
+        return [probe]
+    if situation.pretrained:
+        why = "on features of a pretrained net the mean of several models' labels for the pool did best with few labels"
+        spread = Candidate("label-spreading", {}, "near features tend to share their class")
+        return [Candidate("ensemble-labels", {}, why), spread, probe]
     if situation.pool == 0:
         return [Candidate("supervised", {}, "there is no pool, so labels are all there is to learn from")]
     if 2 * situation.pool < situation.labels:
