@@ -239,7 +239,7 @@ from pathlib import Path
 import numpy as np
 from fewlabels import load, make_method
 used = int(Path("/proc/self/statm").read_text().split()[0]) * 4096
-resource.setrlimit(resource.RLIMIT_AS, (used + 1_300_000_000, used + 1_300_000_000))
+resource.setrlimit(resource.RLIMIT_AS, (used + 3_000_000_000, used + 3_000_000_000))
 try:
     if sys.argv[1] == "fit":
         images = np.zeros((600, 64, 64, 3), np.uint8)
