@@ -91,9 +91,9 @@ def too_large(batch: Batch, step: Callable[[Batch], object]) -> InputError:
             continue
         fits = int(share * (labeled or pool))
         return InputError(f"{what}; one of {int(share * labeled)} and {int(share * pool)} does: set batch_size={fits}")
+    quarter = max(2, (labeled or pool) // 4)
     return InputError(
-        f"{what}, and nor did smaller ones after it; try again with batch_size={max(2, (labeled or pool) // 4)}, a smaller "
-        "net, or smaller images with image_size"
+        f"{what}, and nor did smaller ones after it; begin again with batch_size={quarter}, or with a smaller net or images"
     )
 
 
