@@ -93,7 +93,7 @@ def too_large(batch: Batch, step: Callable[[Batch], object]) -> InputError:
         return InputError(f"{what}; one of {int(share * labeled)} and {int(share * pool)} does: set batch_size={fits}")
     quarter = max(2, (labeled or pool) // 4)
     return InputError(
-        f"{what}, and nor did smaller ones after it; begin again with batch_size={quarter}, or with a smaller net or images"
+        f"{what}, and nor did smaller ones after it; begin again with batch_size={quarter}, or a smaller net or images"
     )
 
 
