@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -260,10 +261,29 @@ def in_little_memory(*words):
     return found.stdout
 
 
-def test_a_batch_too_large_for_the_memory_is_told_the_size_that_fits():
+def test_a_batch_too_large_for_the_memory_ends_with_a_size_to_try():
     said = in_little_memory("fit")
-    assert "does not fit into memory; one of" in said
-    assert 2 <= int(said.strip().rsplit("=", 1)[1]) <= 2048
+    assert "a step of 4096 labeled and 0 pool samples does not fit into memory" in said
+    assert 2 <= int(said.partition("batch_size=")[2].partition(",")[0]) <= 2048
+
+
+def test_the_size_that_fits_is_found_by_trial():
+    from fewlabels.training.batches import Batch
+    from fewlabels.training.memory import too_large
+
+    def step(batch):
+        if len(batch.labeled) > 20:
+            raise MemoryError
+
+    samples = torch.zeros(100, 1)
+    batch = Batch(samples, torch.zeros(100), None, torch.zeros(200, 1), None, 0.0, torch.arange(100))
+    assert "one of 12 and 25 does: set batch_size=12" in str(too_large(batch, step))
+
+    def broken(batch):
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        too_large(batch, broken)
 
 
 def test_a_model_that_asks_for_a_huge_net_is_refused_before_it_takes_memory(tmp_path):

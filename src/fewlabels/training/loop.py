@@ -121,12 +121,15 @@ def train(
                     group["lr"] = peak * factor
             batch = next(batches)
             batch.progress = done / steps
+            fits = True
             try:
                 losses, agreed = gradients(batch)
             except (RuntimeError, MemoryError) as error:
                 if not ran_out_of_memory(error):
                     raise
-                raise too_large(batch, gradients) from error
+                fits = False
+            if not fits:  # with the error gone, which holds on to all that the step had made
+                raise too_large(batch, gradients)
             if agreed is not None:
                 monitor.add_agreement(agreed)
             unlabeled = 0 if batch.unlabeled is None else batch.pool_passes * len(batch.unlabeled)

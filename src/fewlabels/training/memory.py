@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import gc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -80,8 +81,7 @@ def too_large(batch: Batch, step: Callable[[Batch], object]) -> InputError:
     what = f"a step of {labeled} labeled and {pool} pool samples does not fit into memory"
     share = 0.5
     while share * max(labeled, pool) >= 2:
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        _give_back()
         try:
             step(_part(batch, share))
         except (RuntimeError, MemoryError) as error:
@@ -91,7 +91,20 @@ def too_large(batch: Batch, step: Callable[[Batch], object]) -> InputError:
             continue
         fits = int(share * (labeled or pool))
         return InputError(f"{what}; one of {int(share * labeled)} and {int(share * pool)} does: set batch_size={fits}")
-    return InputError(f"{what}, and neither do 2: choose a smaller net, or smaller images with image_size")
+    quarter = max(2, (labeled or pool) // 4)
+    return InputError(
+        f"{what}, and nor did smaller ones after it; begin again with batch_size={quarter}, or a smaller net or images"
+    )
+
+
+def _give_back() -> None:
+    """Return what was freed to the system, where other parts of PyTorch may ask for it."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    library = _glibc()
+    if library is not None:
+        library.malloc_trim(0)
 
 
 def _part(batch: Batch, share: float) -> Batch:
