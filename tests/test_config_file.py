@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 
@@ -23,6 +24,9 @@ out = "here"
 [compare.set]
 batch_size = 16
 optimizer = "adam"
+
+[compare.choose]
+dropout = [0.0, 0.1]
 """
 
 
@@ -33,13 +37,15 @@ def run(folder, *words):
 
 def test_a_command_takes_what_the_file_says_and_the_command_line_wins(tmp_path):
     (tmp_path / NAME).write_text(TEXT)
-    found = run(tmp_path, "compare", "--labels-per-class", "3", "--methods", "supervised", "--quiet")
+    found = run(tmp_path, "compare", "--labels-per-class", "10", "--methods", "supervised", "--quiet")
     assert found.returncode == 0, found.stderr
     with (tmp_path / "here" / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["method"], row["labels_per_class"], row["gradient_images"]) for row in rows] == [
-        ("supervised", "3", str(2 * 16))
+        ("supervised", "10", str(2 * 16))
     ]
+    tried = json.loads((tmp_path / "here" / "results.json").read_text())["runs"][0]["tried"]
+    assert [row["settings"] for row in tried] == [{"dropout": 0.0}, {"dropout": 0.1}]
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,16 @@ from fewlabels.storage.errors import InputError, nearest
 NAME = "fewlabels.toml"
 # Options of several values, which the command line takes as one comma-separated word.
 _JOINED = ","
+# Options that are given once for each of several names.
+_TABLES = ("set", "choose")
 
 
 def read_config(folder: Path, options: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Any]]:
     r"""Return the defaults of each command that a folder's `fewlabels.toml` gives; none where there is no such file.
 
     Keys are the long options without their dashes. Those at the top go to every command that has such an option, those
-    in a table to the command of its name. `[compare.set]` holds further settings of the methods.
+    in a table to the command of its name. `[compare.set]` holds further settings of the methods, `[compare.choose]`
+    lists of values to choose among.
 
     Parameters
     ----------
@@ -80,11 +83,11 @@ def read_config(folder: Path, options: Mapping[str, Mapping[str, str]]) -> dict[
 def _as_typed(path: Path, key: str, value: Any) -> Any:
     """Return a value as the command line would have it."""
     if isinstance(value, dict):
-        if key != "set":
-            raise InputError(f"{path}: {key} is a table; only [compare.set] and [fit.set] may be one")
+        if key not in _TABLES:
+            raise InputError(f"{path}: {key} is a table; only {' and '.join(_TABLES)} are, as in [compare.set]")
         return [f"{name}={item if isinstance(item, str) else json.dumps(item)}" for name, item in value.items()]
-    if key == "set":
-        raise InputError(f"{path}: set = {value!r} is no table; write [compare.set] with a line for each setting")
+    if key in _TABLES:
+        raise InputError(f"{path}: {key} = {value!r} is no table; write [compare.{key}] with a line for each setting")
     if isinstance(value, list):
         return _JOINED.join(str(item) for item in value)
     if isinstance(value, str | int | float | bool):
