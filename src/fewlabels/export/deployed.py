@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fewlabels.methods import SemiSupervisedClassifier
+from fewlabels.nets.backbone import PretrainedClassifier
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.errors import InputError, nearest
 
@@ -92,7 +93,7 @@ def export_model(
     Raises
     ------
     InputError
-        If the format is unknown or what it needs is not installed.
+        If the format is unknown, what it needs is not installed, or the model has a frozen pretrained net before it.
     """
     target = Path(path)
     chosen = _format(target, format)
@@ -102,6 +103,12 @@ def export_model(
         "sample_shape": json.dumps([int(size) for size in method.sample_shape_]),
         "program": "fewlabels",
     }
+    on_features = hasattr(method, "backbone_facts_") and not isinstance(method.network_, PretrainedClassifier)
+    if on_features and len(method.sample_shape_) == 3:
+        raise InputError(
+            "this model reads features of a frozen pretrained net, which are not exported with it; export a model that "
+            "was trained on the images themselves"
+        )
     module = Deployed(method)
     # Two samples: a batch of one would be taken for a batch of always one.
     kind = torch.uint8 if module.is_image else torch.float32

@@ -365,7 +365,7 @@ def _described(method: SemiSupervisedClassifier, name: str) -> dict[str, Any]:
         "step": kept[name].step,
         "validation_accuracy": _plain(kept[name].validation_accuracy),
         "temperature": kept[name].temperature,
-        "conformal_scores": [round(score, 6) for score in kept[name].conformal_scores.tolist()],
+        "conformal_scores": kept[name].conformal_scores.tolist(),
     }
 
 
