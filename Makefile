@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench results doctor clean
+.PHONY: help demo test check format bench results doctor audit clean
 
 help: ## list the targets
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,11 @@ results: $(VENV)/.installed ## make the figures of docs/results.md (CIFAR10=fold
 
 doctor: $(VENV)/.installed ## reproduce the notebook's four failures, as docs/notebook.md tells
 	$(BIN)/python benchmarks/notebook_doctor.py $(CIFAR10)
+
+audit: $(VENV)/.installed ## look for known weaknesses in the code and in what it depends on; docs/reliability.md answers the lesser ones
+	$(BIN)/python -m pip install --quiet bandit==1.9.4 pip-audit==2.10.1
+	$(BIN)/bandit --quiet --recursive --severity-level high src
+	$(BIN)/pip-audit --no-deps --requirement requirements.txt
 
 clean: ## remove the environment and the runs
 	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from fewlabels.training.batches import Rows
 
@@ -39,7 +40,7 @@ def description(method: SemiSupervisedClassifier, session: Session) -> dict[str,
     return {
         "method": type(method).__name__,
         # As JSON gives it back: a tuple becomes a list there, and an object a text.
-        "settings": json.loads(json.dumps(settings, default=str)),
+        "settings": json.loads(json.dumps(settings, default=_told)),
         "labeled": _hash(session.labeled.samples, session.labeled.targets),
         "held_out": _hash(session.validation.samples, session.validation.targets),
         "pool": _hash_of_some(session.pool),
@@ -57,6 +58,14 @@ def conditions(device: torch.device) -> dict[str, Any]:
     """
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {"torch": str(torch.__version__), "threads": torch.get_num_threads(), "device": name}
+
+
+def _told(value: object) -> str:
+    """Return what a setting is that JSON has not: of a net, its weights."""
+    if isinstance(value, nn.Module):
+        weights = [w.float() if w.is_floating_point() else w for w in value.state_dict().values()]
+        return f"{type(value).__name__} {_hash(*weights)}"
+    return str(value)
 
 
 def _hash(*tensors: torch.Tensor) -> str:
