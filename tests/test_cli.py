@@ -139,6 +139,7 @@ def test_from_photos_to_features_to_classes(run, photos, tmp_path):
     code, output, _ = run("compare", "features", "--methods", "linear-probe,prototypes", "--out", "compared", "-q")
     assert code == 0
     assert "12 features of each image" in Path("compared/report.html").read_text()
+    assert "no images to look at" in Path("compared/config.json").read_text()
     assert "trained on ImageNet" in Path("compared/report.html").read_text()
 
 

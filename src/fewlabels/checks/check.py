@@ -79,10 +79,15 @@ def check_dataset(data: ImageDataset, *, near: bool = True) -> DataCheck:
         )
         if part is not None and len(part.images)
     ]
-    found = [*_missing_classes(parts, data.class_names), *_copies(parts, data.class_names, near=near)]
+    found = list(_missing_classes(parts, data.class_names))
     measured: list[str] = []
-    for one, other in (("labeled", "pool"), ("labeled", "validation"), ("labeled", "test")):
-        found += _shift(parts, one, other, measured)
+    if data.is_features:
+        text = "the source holds features, and no images to look at; check the images that they were made of"
+        found.append(Finding("not-checked", NOTE, text))
+    else:
+        found += _copies(parts, data.class_names, near=near)
+        for one, other in (("labeled", "pool"), ("labeled", "validation"), ("labeled", "test")):
+            found += _shift(parts, one, other, measured)
     order = (LEAK, TRAP, NOTE)
     return DataCheck(
         images={part.name: len(part.images) for part in parts},
