@@ -222,9 +222,13 @@ def compare(
         "embedded": entered.embedded,
     }
     folder = RunFolder(out, first.name, overwrite=overwrite, resume=resume)
-    finished = folder.finished(config) if resume else {}
-    if check and config["check"] is None:
-        config["check"] = check_dataset(first).to_dict()
+    try:
+        finished = folder.finished(config) if resume else {}
+        if check and config["check"] is None:
+            config["check"] = check_dataset(first).to_dict()
+    except BaseException:
+        folder.close()
+        raise
     comparison = Comparison(class_names=first.class_names, config=config, folder=folder.path)
     plan = [(seed, size, who) for seed in seed_list for size in sizes for who in entered.contenders]
     drawn: tuple[Any, ImageDataset] | None = None
