@@ -87,7 +87,7 @@ def test_features_of_a_pretrained_net_are_learned_from_as_such(color_images, tmp
     y = y.copy()
     y[12:] = -1
     method = Auto(net=tiny_dinov2(tmp_path / "net"), random_state=0).fit(X, y)
-    assert method.choice_["method"] == "ensemble-labels"
+    assert method.choice_["method"] == "self-training"
     assert any("pretrained net" in finding for finding in findings(method))
     again = load(method.save(tmp_path / "model"))
     assert np.array_equal(again.predict_proba(X), method.predict_proba(X))
@@ -101,5 +101,5 @@ def test_on_vectors_trials_are_whole_trainings(digits):
     y = labels.copy()
     y[500:] = -1
     method = Auto(net="linear", random_state=0).fit(images.reshape(len(images), -1), y)
-    assert set(method.choice_["trials"]) == {"ensemble-labels", "label-spreading", "linear-probe"}
+    assert set(method.choice_["trials"]) == {"self-training", "ensemble-labels", "linear-probe"}
     assert min(method.choice_["trials"].values()) > 0.8

@@ -78,9 +78,9 @@ def candidates(situation: Situation) -> list[Candidate]:
     if situation.pretrained and 2 * situation.pool < situation.labels:
         return [probe]
     if situation.pretrained:
-        why = "on features of a pretrained net the mean of several models' labels for the pool did best with few labels"
-        spread = Candidate("label-spreading", {}, "near features tend to share their class")
-        return [Candidate("ensemble-labels", {}, why), spread, probe]
+        why = "on features of a pretrained net it did best where all were measured"
+        mean = Candidate("ensemble-labels", {}, "the mean of several models' labels for the pool did about as well")
+        return [Candidate("self-training", {}, why), mean, probe]
     if situation.pool == 0:
         return [Candidate("supervised", {}, "there is no pool, so labels are all there is to learn from")]
     if 2 * situation.pool < situation.labels:
