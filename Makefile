@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench results doctor audit clean
+.PHONY: help demo test check format docs bench results doctor audit clean
 
 help: ## list the targets
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,15 @@ format: $(VENV)/.installed ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/.docs-installed ## build the documentation in site/, which opens from the disk; a warning stops it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+# Apart from the rest, which does without.
+$(VENV)/.docs-installed: requirements-docs.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -r requirements-docs.txt
+	@touch $@
+
 bench: bench-step bench-views bench-pool bench-budget bench-bookkeeping ## measure speed beside this machine's ceilings (half an hour)
 
 bench-%: $(VENV)/.installed ## one group: step, views, pool, budget, bookkeeping; null, conformal; accuracy, peers (ARGS=CIFAR10_FOLDER); spreading, gpu
@@ -52,4 +61,4 @@ audit: $(VENV)/.installed ## look for known weaknesses in the code and in what i
 	$(BIN)/pip-audit --no-deps --requirement requirements.txt
 
 clean: ## remove the environment and the runs
-	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) runs site .mypy_cache .ruff_cache .pytest_cache

@@ -9,18 +9,12 @@ import numpy as np
 import fewlabels
 from fewlabels.methods import registry
 
-HEADER = """
-from dataclasses import dataclass
-from fewlabels.methods.online import OnlineClassifier
-from fewlabels.nets.statistics import frozen_statistics
-"""
-
 
 def test_the_method_of_the_contributing_page_learns_and_is_saved(few_labels, tmp_path, monkeypatch):
     page = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
     (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     place = {"__name__": "contributed"}
-    exec(HEADER + textwrap.dedent(block), place)
+    exec(textwrap.dedent(block), place)
     method = place["EntropyMinimization"]
     monkeypatch.setitem(registry.METHODS, registry.method_name(method), method)
     X, y, test, truth = few_labels
