@@ -1,0 +1,40 @@
+"""`fewlabels` with trainings of a few steps and without a network: what the blocks of the docs run against."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import Any
+
+STEPS = 2
+# In place of any time: a few steps of each stage, and no waiting.
+BUDGET = "1k images"
+
+
+def defaults() -> dict[str, int]:
+    """Return the lengths that `fewlabels.methods.base` takes where nothing is said, and their short stand-ins."""
+    return {"_DEFAULT_STEPS": STEPS, "_DEFAULT_SMALL_STEPS": STEPS}
+
+
+def connect_nowhere(self: socket.socket, address: Any) -> None:
+    """Stand in for `socket.socket.connect`."""
+    raise AssertionError(f"a block of the docs connects to {address}")
+
+
+def main() -> None:
+    """Run the command line: with the arguments of this process, but for the length."""
+    from fewlabels import cli
+    from fewlabels.methods import base
+
+    for name, steps in defaults().items():
+        assert hasattr(base, name)
+        setattr(base, name, steps)
+    socket.socket.connect = connect_nowhere  # type: ignore[method-assign]
+    for place, word in enumerate(sys.argv[:-1]):
+        if word == "--budget":
+            sys.argv[place + 1] = BUDGET
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()
