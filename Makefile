@@ -36,7 +36,7 @@ format: $(VENV)/.installed ## format the code
 
 docs: $(VENV)/.docs-installed ## build the documentation in site/, which opens from the disk; a warning stops it
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
-	@echo "site/index.html"
+	@echo "site/index.html; with a search: $(BIN)/python -m http.server --directory site"
 
 # Apart from the rest, which does without.
 $(VENV)/.docs-installed: requirements-docs.txt $(VENV)/.installed
