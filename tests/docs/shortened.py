@@ -21,6 +21,11 @@ def connect_nowhere(self: socket.socket, address: Any) -> None:
     raise AssertionError(f"a block of the docs connects to {address}")
 
 
+def with_short_budget(words: list[str]) -> list[str]:
+    """Return the words of a command, any budget replaced."""
+    return [BUDGET if before == "--budget" else word for before, word in zip(["", *words[:-1]], words, strict=True)]
+
+
 def main() -> None:
     """Run the command line: with the arguments of this process, but for the length."""
     from fewlabels import cli
@@ -30,9 +35,7 @@ def main() -> None:
         assert hasattr(base, name)
         setattr(base, name, steps)
     socket.socket.connect = connect_nowhere  # type: ignore[method-assign]
-    for place, word in enumerate(sys.argv[:-1]):
-        if word == "--budget":
-            sys.argv[place + 1] = BUDGET
+    sys.argv = with_short_budget(sys.argv)
     cli.main()
 
 

@@ -7,14 +7,19 @@ run in a test has a line `<!-- skip: next "the reason" -->` before it.
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 import unittest
 from pathlib import Path
 
 import pytest
+from shortened import with_short_budget
 from sybil import Document
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
+
+from fewlabels import cli
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -23,10 +28,24 @@ NOT_RUN = {"README.md": 1, "docs/index.md": 1, "docs/notebook.md": 1}
 
 
 def run_in_shell(example):
-    command = ["bash", "-euo", "pipefail", "-c", str(example.parsed)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-    where = f"{example.path}:{example.line}"
-    assert done.returncode == 0, f"{where} ended with code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    """Run each command of a block: `fewlabels` in this process, which has loaded PyTorch already, all else in bash."""
+    for line in str(example.parsed).replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["fewlabels"] and not set(line) & set("|;&<>$`*"):
+            code = run_here(words)
+        else:
+            code = subprocess.run(["bash", "-euo", "pipefail", "-c", line], timeout=600, check=False).returncode
+        assert code == 0, f"{example.path}:{example.line}: {line!r} ended with code {code}"
+
+
+def run_here(words):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", with_short_budget(words))
+        try:
+            cli.main()
+        except SystemExit as end:
+            return end.code
+    return 0
 
 
 def read(path):
@@ -62,6 +81,7 @@ def test_the_blocks_of_a_page_run(path, place_of_a_reader):
         "```python\nraise ValueError\n```",
         "```sh\nfewlabels fit no-such-folder\n```",
         "```sh\nfalse\ntrue\n```",
+        "```sh\nfewlabels fit no-such-folder | cat\n```",
         "1. in a list\n\n    ```python\n    assert False\n    ```",
         "```python\nimport urllib.request\nurllib.request.urlopen('http://127.0.0.1:9')\n```",
     ],
