@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 import unittest
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from fewlabels import cli
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # How many blocks of a page do not run. It is to stay short.
-NOT_RUN = {"README.md": 1, "docs/index.md": 1, "docs/notebook.md": 1}
+NOT_RUN = {"README.md": 1, "docs/index.md": 1, "docs/notebook.md": 1, "docs/pretrained.md": 1}
 
 
 def run_in_shell(example):
@@ -49,7 +50,11 @@ def run_here(words):
 
 
 def read(path):
-    return Document.parse(str(path), SkipParser(), PythonCodeBlockParser(), CodeBlockParser("sh", run_in_shell))
+    shell, toml = (
+        CodeBlockParser("sh", run_in_shell),
+        CodeBlockParser("toml", lambda block: tomllib.loads(block.parsed)),
+    )
+    return Document.parse(str(path), SkipParser(), PythonCodeBlockParser(), shell, toml)
 
 
 def run(path):
@@ -101,7 +106,7 @@ def test_every_block_says_what_it_is_and_every_skip_why():
         text = path.read_text()
         fences = re.findall(r"^ *```(.*)\n", text, re.MULTILINE)
         kinds = {opening.strip() for opening in fences[::2]}
-        assert kinds <= {"python", "sh", "text"}, f"{name_of(path)} has blocks of {kinds}"
+        assert kinds <= {"python", "sh", "text", "toml"}, f"{name_of(path)} has blocks of {kinds}"
         assert set(fences[1::2]) <= {""}, f"{name_of(path)}: a block is not closed"
         reasons = re.findall(r'<!--+ skip: next "[^"]{10,}" -->', text)
         assert len(reasons) == len(re.findall("<!--+ *skip", text.replace('`<!-- skip: next "the reason" -->`', "")))
