@@ -49,11 +49,12 @@ def run_here(words):
     return 0
 
 
+def read_toml(example):
+    tomllib.loads(example.parsed)
+
+
 def read(path):
-    shell, toml = (
-        CodeBlockParser("sh", run_in_shell),
-        CodeBlockParser("toml", lambda block: tomllib.loads(block.parsed)),
-    )
+    shell, toml = CodeBlockParser("sh", run_in_shell), CodeBlockParser("toml", read_toml)
     return Document.parse(str(path), SkipParser(), PythonCodeBlockParser(), shell, toml)
 
 
