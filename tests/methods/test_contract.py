@@ -120,7 +120,7 @@ def test_training_moves_every_trainable_parameter(name, color_images):
     assert still == []
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("kmeans-features", "auto")])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in (*NO_NET, "auto")])
 def test_every_loss_term_reaches_the_encoder(name, color_images):
     """Each named loss on its own has a gradient in the first trainable filters."""
     from fewlabels.training import loop

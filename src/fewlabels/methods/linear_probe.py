@@ -55,7 +55,7 @@ class LinearProbe(SemiSupervisedClassifier):
     >>> y = digits.target.copy()
     >>> y[100:] = -1
     >>> method = LinearProbe(random_state=0).fit(digits.data, y)
-    >>> method.score(digits.data[100:], digits.target[100:]) > 0.85
+    >>> method.score(digits.data[100:], digits.target[100:]) > 0.75
     True
     """
 

@@ -56,7 +56,7 @@ class Prototypes(SemiSupervisedClassifier):
     >>> y = digits.target.copy()
     >>> y[100:] = -1
     >>> method = Prototypes(random_state=0).fit(digits.data, y)
-    >>> method.score(digits.data[100:], digits.target[100:]) > 0.8
+    >>> method.score(digits.data[100:], digits.target[100:]) > 0.7
     True
     """
 
