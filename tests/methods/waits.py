@@ -1,9 +1,14 @@
 """Finds where the host would wait for a device: what reads values back, seen on the CPU."""
 
 import traceback
+from pathlib import Path
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+
+import fewlabels
+
+PACKAGE = str(Path(fewlabels.__file__).parent)
 
 # What asks a device for a number, or for a shape that depends on values.
 READS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "bincount", "unique_dim"}
@@ -43,7 +48,7 @@ class Waits(TorchDispatchMode):
         return noted
 
     def _note(self, name):
-        frames = [frame for frame in traceback.extract_stack() if "/fewlabels/" in frame.filename]
+        frames = [frame for frame in traceback.extract_stack() if frame.filename.startswith(PACKAGE)]
         # What a generator of the host draws is on the host already, also where there is another device.
         if not frames or "self._host" not in frames[-1].line:
             self.found.append(f"{name} in {f'{frames[-1].filename}:{frames[-1].lineno}' if frames else '?'}")
