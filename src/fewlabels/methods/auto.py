@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.choice import Candidate, Situation, candidates
-from fewlabels.methods.guard import right_answers
+from fewlabels.methods.guard import is_worse, right_answers
 from fewlabels.methods.ranges import check_within
 from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import Supervised
@@ -189,9 +189,7 @@ def is_better(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> bool:
     >>> is_better(np.arange(100) < 60, np.arange(100) < 80), is_better(np.arange(100) < 79, np.arange(100) < 80)
     (True, False)
     """
-    difference = second.astype(float) - first.astype(float)
-    error = difference.std() / np.sqrt(len(difference))
-    return bool(difference.mean() > _ERRORS * error and difference.sum() >= 2)
+    return is_worse(second, first, errors=_ERRORS)
 
 
 def _scores(trials: dict[str, NDArray[np.bool_]]) -> str:

@@ -72,10 +72,10 @@ def right_answers(session: Session, network: nn.Module) -> NDArray[np.bool_]:
     return np.asarray(logits.argmax(1) == held_out.targets.cpu().numpy())
 
 
-def is_worse(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> bool:
+def is_worse(before: NDArray[np.bool_], after: NDArray[np.bool_], *, errors: float = 3.0) -> bool:
     """Say whether accuracy on the same samples fell by more than chance explains.
 
-    The paired difference counts when it is more than three standard errors below zero: with the few
+    The paired difference counts when it is more than so many standard errors below zero: with the few
     held-out samples there are, a stricter gate would end most trainings on noise.
 
     Examples
@@ -89,7 +89,7 @@ def is_worse(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> bool:
         return False
     difference = after.astype(float) - before.astype(float)
     error = difference.std() / np.sqrt(len(difference))
-    return bool(difference.mean() < -3 * error and difference.sum() <= -2)
+    return bool(difference.mean() < -errors * error and difference.sum() <= -2)
 
 
 def _loss(network: nn.Module, batch: Batch) -> dict[str, Tensor]:

@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabels.methods.base import SemiSupervisedClassifier
-from fewlabels.methods.linear import choose_penalty, fit_linear, given_features, linear_classifier, set_head
-from fewlabels.methods.prediction import predict_logits
+from fewlabels.methods.linear import calibrate, choose_penalty, fit_linear, given_features, linear_classifier, set_head
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Rows
-from fewlabels.training.calibration import best_temperature
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -82,19 +80,8 @@ class LinearProbe(SemiSupervisedClassifier):
 
     def _finish(self, session: Session, network: Any, classes: NDArray[Any], held_out: NDArray[np.int64]) -> None:
         super()._finish(session, network, classes, held_out)
-        logits: list[NDArray[np.floating]] = []
-        labels: list[NDArray[np.int64]] = []
-        if self._folds is not None:
-            logits.append(self._folds)
-            labels.append(session.labeled.targets.cpu().numpy())
-        if len(session.validation):
-            rows = Rows([session.validation.samples.cpu().numpy()])
-            logits.append(predict_logits(network, rows, session.device, flip=session.flip))
-            labels.append(session.validation.targets.cpu().numpy())
+        calibrate(self, session, network, self._folds)
         del self._folds
-        if logits:
-            self.temperature_ = best_temperature(np.concatenate(logits), np.concatenate(labels))
-            network.temperature.fill_(self.temperature_)
 
     def _check_settings(self) -> None:
         super()._check_settings()

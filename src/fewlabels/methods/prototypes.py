@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from fewlabels.methods.base import SemiSupervisedClassifier
-from fewlabels.methods.linear import given_features, linear_classifier, set_head
-from fewlabels.methods.prediction import predict_logits
+from fewlabels.methods.linear import calibrate, given_features, linear_classifier, set_head
 from fewlabels.methods.ranges import check_not_below_zero, check_whole
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier
@@ -91,15 +90,8 @@ class Prototypes(SemiSupervisedClassifier):
 
     def _finish(self, session: Session, network: Any, classes: NDArray[Any], held_out: NDArray[np.int64]) -> None:
         super()._finish(session, network, classes, held_out)
-        logits: list[NDArray[np.floating]] = [self._left_out]
-        labels = [session.labeled.targets.cpu().numpy()]
+        calibrate(self, session, network, self._left_out)
         del self._left_out
-        if len(session.validation):
-            rows = Rows([session.validation.samples.cpu().numpy()])
-            logits.append(predict_logits(network, rows, session.device, flip=session.flip))
-            labels.append(session.validation.targets.cpu().numpy())
-        self.temperature_ = best_temperature(np.concatenate(logits), np.concatenate(labels))
-        network.temperature.fill_(self.temperature_)
 
     def _check_settings(self) -> None:
         super()._check_settings()
