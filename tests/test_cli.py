@@ -388,7 +388,7 @@ def test_no_figure_of_the_table_is_cut_on_a_screen_of_eighty_columns(sizes, seed
 
     from rich.console import Console
 
-    from fewlabels import cli
+    from fewlabels.cli import compare
 
     rows = [
         {
@@ -407,8 +407,8 @@ def test_no_figure_of_the_table_is_cut_on_a_screen_of_eighty_columns(sizes, seed
         for seed in seeds
     ]
     screen = Console(width=80, record=True, file=io.StringIO())
-    monkeypatch.setattr(cli, "_out", screen)
-    cli._show_comparison(
+    monkeypatch.setattr(compare, "screen", screen)
+    compare._show_comparison(
         SimpleNamespace(config={"source": "photos"}, table=lambda: rows, verdicts=lambda: [], folder=Path("runs"))
     )
     shown = screen.export_text()

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from fewlabels import InputError
-from fewlabels.cli import _options
+from fewlabels.cli.main import _options
 from fewlabels.config_file import NAME, read_config
 
 TEXT = """

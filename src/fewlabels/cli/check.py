@@ -1,0 +1,76 @@
+"""`fewlabels check`: look for leaks and traps."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from fewlabels.cli.app import app, screen
+from fewlabels.cli.options import Fold, ImageSize, Quiet, Source, Strict, TestPerClass
+from fewlabels.cli.shown import show_dataset
+
+
+@app.command()
+def check(
+    source: Source = "digits",
+    labels_per_class: Annotated[
+        int | None, typer.Option(help="Labels of each class to learn from, the rest joins the pool.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the labels drawn.")] = 0,
+    image_size: ImageSize = None,
+    test_per_class: TestPerClass = None,
+    fold: Fold = None,
+    near: Annotated[bool, typer.Option(help="Search for near duplicates as well, which takes longest.")] = True,
+    strict: Strict = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look for leaks and traps in a data set before anything is trained: exit code 1 where there are some.
+
+    Copies and near duplicates between the labeled, validation, test and pool images, copies with different labels,
+    classes without an image, parts that look as if they came from elsewhere or were stretched.
+
+    **Examples**
+
+    `fewlabels check my-photos`
+
+    `fewlabels check my-photos --labels-per-class 20 --json`
+    """
+    from fewlabels.checks import check_dataset
+    from fewlabels.data import load_dataset
+
+    data = load_dataset(
+        source,
+        image_size=image_size,
+        labels_per_class=labels_per_class,
+        test_per_class=test_per_class,
+        random_state=seed,
+        fold=fold,
+        strict=strict,
+        progress=not (quiet or as_json),
+    )
+    found = check_dataset(data, near=near)
+    if as_json:
+        print(json.dumps(found.to_dict()))
+    else:
+        _show_check(found, data)
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def _show_check(found: Any, data: Any) -> None:
+    show_dataset(data)
+    parts = ", ".join(f"{count:,} {name}" for name, count in found.images.items())
+    screen.print(f"{data.source}: {parts} images looked at in {found.seconds:.0f} s", highlight=False)
+    for finding in found.findings:
+        style = {"leak": "bold red", "trap": "yellow"}.get(finding.severity, "dim")
+        screen.print(f"{finding.severity}: ", style=style, end="")
+        screen.print(f"{finding.text}.", highlight=False, markup=False)
+        for pair in finding.examples:
+            screen.print("    " + " = ".join(pair), style="dim", highlight=False, markup=False)
+    for sentence in found.measured:
+        screen.print(f"fine: {sentence}.", style="dim", highlight=False)
+    if not found.problems:
+        screen.print("no leak and no trap found", style="bold", highlight=False)

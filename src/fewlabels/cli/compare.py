@@ -1,0 +1,167 @@
+"""`fewlabels compare`: train several methods and compare them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from fewlabels.cli.app import app, errors, screen
+from fewlabels.cli.options import (
+    Budget,
+    CheckpointEvery,
+    Epochs,
+    Fold,
+    ImageSize,
+    Net,
+    Preset,
+    Quiet,
+    Resume,
+    Set,
+    Source,
+    Steps,
+    Strict,
+    TestPerClass,
+    parse_settings,
+    split,
+    whole,
+)
+from fewlabels.cli.shown import percent
+from fewlabels.storage.visible import visible
+
+
+@app.command()
+def compare(
+    source: Source = "digits",
+    methods: Annotated[
+        str | None, typer.Option(help="Comma-separated names, or all; four when not given (see `fewlabels methods`).")
+    ] = None,
+    rungs: Annotated[
+        str | None,
+        typer.Option(help="Compare rungs of the ladder instead: probe,features,finetune,scratch, or all possible."),
+    ] = None,
+    net: Net = None,
+    labels_per_class: Annotated[
+        str | None,
+        typer.Option(help="Labels of each class to learn from, the rest joins the pool; several: 10,50,500."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Repeat with so many draws of labels and initial weights.", min=1)] = 1,
+    vary: Annotated[
+        str, typer.Option(help="What differs from seed to seed: some of labels,weights,order.")
+    ] = "labels,weights,order",
+    steps: Steps = None,
+    epochs: Epochs = None,
+    budget: Budget = None,
+    image_size: ImageSize = None,
+    preset: Preset = "default",
+    test_per_class: TestPerClass = None,
+    fold: Fold = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for everything of the run; a new one when not given.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")] = False,
+    resume: Resume = False,
+    checkpoint_every: CheckpointEvery = 60.0,
+    strict: Strict = False,
+    settings: Set = None,
+    choose: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=[A,B]", help="Try these values of a setting and take the best on held-out labeled images."
+        ),
+    ] = None,
+    check: Annotated[bool, typer.Option(help="Look for leaks and traps in the data first.")] = True,
+    quiet: Quiet = False,
+) -> None:
+    """Train several methods on the same images and say which is best, and how surely.
+
+    Writes the models, all figures and `report.html` into one folder, and prints the table.
+
+    **Examples**
+
+    `fewlabels compare` — four methods on the embedded digits
+
+    `fewlabels compare my-photos --labels-per-class 20 --seeds 3`
+
+    `fewlabels compare cifar10:cifar-10-python.tar.gz --methods supervised,self-training --budget 2m`
+
+    `fewlabels compare my-photos --rungs probe,finetune,scratch --net hf:facebook/dinov2-small --labels-per-class 10`
+    """
+    from fewlabels.report import compare as run_comparison
+    from fewlabels.training.progress import ProgressBar
+
+    bar = None if quiet else ProgressBar("fewlabels", errors)
+    try:
+        comparison = run_comparison(
+            source,
+            methods=None if methods is None else split(methods),
+            rungs=None if rungs is None else split(rungs),
+            net=net,
+            labels_per_class=None if labels_per_class is None else [whole(n) for n in split(labels_per_class)],
+            seeds=seeds,
+            vary=split(vary),
+            steps=steps,
+            epochs=epochs,
+            budget=budget,
+            image_size=image_size,
+            preset=preset,
+            test_per_class=test_per_class,
+            fold=fold,
+            out=out,
+            overwrite=overwrite,
+            resume=resume,
+            checkpoint_every=checkpoint_every,
+            strict=strict,
+            check=check,
+            settings=parse_settings(settings),
+            choose=parse_settings(choose) or None,
+            observer=bar,
+            progress=not quiet,
+        )
+    finally:
+        if bar is not None:
+            bar.stop()
+    _show_comparison(comparison)
+
+
+def _show_comparison(comparison: Any) -> None:
+    rows = comparison.table()
+    sizes = {row["labels_per_class"] for row in rows}
+    for finding in (comparison.config.get("check") or {}).get("findings", ()):
+        if finding["severity"] != "note":
+            screen.print(f"{finding['severity']}: {finding['text']}.", style="yellow", highlight=False, markup=False)
+    columns: dict[str, list[str]] = {"method": [row["method"] for row in rows]}
+    if len(sizes) > 1:
+        columns["labels"] = ["all" if row["labels_per_class"] is None else str(row["labels_per_class"]) for row in rows]
+    if len({row["seed"] for row in rows}) > 1:
+        columns["seed"] = [str(row["seed"]) for row in rows]
+    for heading, key in (("train", "train_accuracy"), ("valid.", "validation_accuracy"), ("test", "test_accuracy")):
+        columns[heading] = [percent(row[key]) for row in rows]
+    columns["95 %"] = [f"{percent(row['test_low'])}–{percent(row['test_high'])}" for row in rows]
+    columns["seconds"] = [
+        f"{row['fit_seconds']:,.0f}" if row["fit_seconds"] >= 10 else f"{row['fit_seconds']:.1f}" for row in rows
+    ]
+    size = next(iter(sizes))
+    labels = "" if len(sizes) > 1 else ", all labels" if size is None else f", {size} labels per class"
+    table = Table(
+        title=f"{comparison.config['source']}{labels}: accuracy in %",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for heading, cells in columns.items():
+        if heading == "method":
+            table.add_column(heading, overflow="ellipsis")
+            continue
+        # On a narrow screen the names give way: figures are never cut.
+        width = max(map(len, (heading, *cells)))
+        style = "bold" if heading == "test" else ""
+        table.add_column(heading, justify="right", no_wrap=True, min_width=width, style=style)
+    for row_cells in zip(*columns.values(), strict=True):
+        table.add_row(*row_cells)
+    screen.print(table)
+    for sentence in comparison.verdicts():
+        screen.print(visible(sentence), highlight=False, markup=False)
+    screen.print(f"report: {comparison.folder / 'report.html'}", style="bold", highlight=False)

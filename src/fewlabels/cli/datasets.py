@@ -1,0 +1,25 @@
+"""`fewlabels datasets`: list the data sets."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from fewlabels.cli.app import app, screen
+from fewlabels.cli.options import SOURCE_HELP
+
+
+@app.command()
+def datasets() -> None:
+    """List the data sets known by name, and what else SOURCE may be.
+
+    **Example**: `fewlabels datasets`
+    """
+    from fewlabels.data import list_datasets
+
+    table = Table(title="data sets")
+    for heading in ("name", "what", "size", "how to get it"):
+        table.add_column(heading)
+    for known in list_datasets():
+        table.add_row(known.name, known.description, known.size, known.how)
+    screen.print(table)
+    screen.print(f"SOURCE may also be: {SOURCE_HELP[0].lower()}{SOURCE_HELP[1:]}", highlight=False)

@@ -1,0 +1,56 @@
+"""`fewlabels embed`: keep the features of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fewlabels.cli.app import app, errors, screen
+from fewlabels.cli.options import ImageSize, Quiet, Source, Strict
+
+
+@app.command()
+def embed(
+    source: Source = "digits",
+    net: Annotated[str, typer.Option(help="See `fewlabels fit --help`.")] = "hf:facebook/dinov2-small",
+    out: Annotated[Path, typer.Option(help="Folder for the features.")] = Path("features"),
+    views: Annotated[
+        int, typer.Option(help="Views of each image: as it is, and shifted and mirrored ones.", min=1)
+    ] = 1,
+    image_size: ImageSize = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other features in --out.")] = False,
+    strict: Strict = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put all images through a pretrained net once and keep the features: then every method trains in seconds.
+
+    A stopped run goes on where it was. The folder is a SOURCE for the other commands.
+
+    **Examples**
+
+    `fewlabels embed my-photos --net hf:facebook/dinov2-small --out features`
+
+    `fewlabels fit features --method label-spreading --out model`
+    """
+    from fewlabels.methods import embed as embed_images
+
+    written = embed_images(
+        source,
+        net,
+        out,
+        views=views,
+        image_size=image_size,
+        device=device,
+        overwrite=overwrite,
+        strict=strict,
+        progress=not quiet,
+    )
+    there = "were there already" if written.was_there else "are written"
+    screen.print(f"features of {written.images:,} images {there} in {written.folder}", highlight=False)
+    screen.print(f"{written.backbone.net} was trained on {written.backbone.trained_on}", highlight=False)
+    if written.warning:
+        errors.print(f"warning: {written.warning}", style="yellow", highlight=False)
+    screen.print(f"next: fewlabels fit {out} --method ensemble-labels", style="dim", highlight=False)

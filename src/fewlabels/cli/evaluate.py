@@ -1,0 +1,73 @@
+"""`fewlabels evaluate`: measure a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from fewlabels.cli.app import app, screen
+from fewlabels.cli.options import Fold, Quiet, Source, Strict, TestPerClass
+from fewlabels.storage.errors import InputError
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A model folder that `fit` or `compare` wrote.")],
+    source: Source = "digits",
+    test_per_class: TestPerClass = None,
+    fold: Fold = None,
+    net: Annotated[str | None, typer.Option(help="The pretrained net, where it was code of your own.")] = None,
+    strict: Strict = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a saved model on the test images of a source.
+
+    **Examples**
+
+    `fewlabels evaluate model my-photos`
+
+    `fewlabels evaluate model digits --json`
+    """
+    from fewlabels.data import load_dataset
+    from fewlabels.data.features import is_feature_folder
+    from fewlabels.evaluation import evaluate_model
+    from fewlabels.methods import load
+
+    loaded = load(model, net=net)
+    if loaded.image_shape_ is None:
+        raise InputError(f"{model} classifies vectors; evaluate it in Python with its score method")
+    data = load_dataset(
+        source,
+        image_size=None if is_feature_folder(Path(source)) else loaded.image_shape_[0],
+        test_per_class=test_per_class,
+        fold=fold,
+        strict=strict,
+        progress=not (quiet or as_json),
+    )
+    found = evaluate_model(loaded, data)
+    if as_json:
+        print(json.dumps(found))
+        return
+    table = Table(title=f"{model} on the test images of {source}")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    table.add_row(
+        "test accuracy",
+        f"{found['test_accuracy']:.1%}  (95 %: {found['test_low']:.1%} to {found['test_high']:.1%})",
+    )
+    table.add_row("balanced accuracy", f"{found['balanced_accuracy']:.1%}")
+    trust = found["trust"]
+    table.add_row("calibration error", f"{trust['calibration_error']:.1%}")
+    table.add_row("Brier score", f"{trust['brier_score']:.3f}")
+    for sets in trust["sets"]:
+        kept = f"{sets['kept']:.1%} kept, {sets['mean_size']:.2f} classes a set"
+        if sets["held_out"] < sets["needed"]:
+            kept = f"all classes: {sets['held_out']} images were held out, {sets['needed']} needed"
+        table.add_row(f"sets that promise {sets['promised']:.0%}", kept)
+    table.add_row("test images", f"{found['test_images']:,}")
+    screen.print(table)

@@ -1,0 +1,87 @@
+"""From words typed to a command, and from an error to one line and an exit code."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, TextIO
+
+import typer
+
+from fewlabels.cli.app import app, errors
+from fewlabels.config_file import read_config
+from fewlabels.storage.errors import InputError, Interrupted, TrainingWarning
+from fewlabels.storage.visible import visible
+
+# Typer brings Click's exceptions under its own name; this is the one all usage errors derive from.
+_UsageError: Any = typer.BadParameter.__mro__[1]
+_INTERRUPTED = 130
+_STOPPED = "stopped; nothing was written"
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is one line on standard error, never a traceback."""
+    warnings.simplefilter("always", TrainingWarning)
+    warnings.showwarning = _show_warning
+    try:
+        code = app(standalone_mode=False, default_map=read_config(Path(), _options()))
+    except InputError as error:
+        _fail(str(error), 2)
+    except _UsageError as error:
+        _fail(error.format_message(), 2)
+    except Interrupted as stop:
+        _fail(f"{stop}{_to_go_on(stop)}", stop.code)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail(_STOPPED, _INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 1)
+    else:
+        if code == _INTERRUPTED:  # Typer turns Ctrl-C into this code without a word
+            _fail(_STOPPED, _INTERRUPTED)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _to_go_on(stop: Interrupted) -> str:
+    if stop.folder is None:
+        return ""
+    words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
+    if words[:1] == ["compare"] and not any(word.split("=")[0] == "--out" for word in words):
+        words += ["--out", str(stop.folder)]
+    return f"; to go on: {shlex.join(['fewlabels', *words, '--resume'])}"
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    del category, filename, lineno, file, line
+    errors.print(visible(f"warning: {message}"), style="yellow", highlight=False, markup=False)
+
+
+def _options() -> dict[str, dict[str, str]]:
+    """Return for each command its options as typed, without dashes, and what its function calls them."""
+    group: Any = typer.main.get_command(app)
+    return {
+        name: {
+            # An argument such as SOURCE is given by its name.
+            max(parameter.opts, key=len).lstrip("-"): parameter.name
+            for parameter in command.params
+            if parameter.name != "help"
+        }
+        for name, command in group.commands.items()
+    }
+
+
+def _fail(message: str, code: int) -> None:
+    errors.print("error: ", style="red", end="")
+    errors.print(visible(" ".join(message.split())), highlight=False, markup=False)
+    sys.exit(code)

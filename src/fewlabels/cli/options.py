@@ -1,0 +1,87 @@
+"""Options that several commands have, and how what was typed is read."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from fewlabels.storage.errors import InputError
+
+SOURCE_HELP = (
+    "A data set's name (see `fewlabels datasets`), a folder of images (train/CLASS/…, unlabeled/, test/CLASS/…), "
+    "a Parquet file or folder in the Hugging Face layout, or an .npz file."
+)
+Source = Annotated[str, typer.Argument(help=SOURCE_HELP, show_default=True)]
+Steps = Annotated[int | None, typer.Option(help="Optimizer steps of each training.", rich_help_panel="Length (one of)")]
+Epochs = Annotated[
+    float | None,
+    typer.Option(help="Passes over the labeled images instead.", rich_help_panel="Length (one of)"),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        help="Time for each method instead: 90s, 2m, 1h30m; or gradient images: 500k images.",
+        rich_help_panel="Length (one of)",
+    ),
+]
+Preset = Annotated[
+    str,
+    typer.Option(help="`default`, or `notebook`: the nets and training that the project began with, mended."),
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Resize images to this many pixels a side. Without it: their own size up to 64 px, else 32. "
+        "Twice the size is four times the work."
+    ),
+]
+TestPerClass = Annotated[int | None, typer.Option(help="Test on the first so many images of each class.")]
+Fold = Annotated[int | None, typer.Option(help="stl10 only: one of its ten official folds, 0 to 9.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image instead of leaving it out.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Another setting of the method (see `fewlabels methods`)."),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on where the same command was stopped; from the beginning if it was not."),
+]
+CheckpointEvery = Annotated[float, typer.Option(help="Seconds between checkpoints of a training.", min=0)]
+Net = Annotated[
+    str | None,
+    typer.Option(
+        help="A pretrained net: hf:NAME_OR_FOLDER (Hugging Face transformers), timm:NAME, or "
+        "python:FILE_OR_MODULE:FUNCTION."
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, only results and errors.")]
+
+
+def split(text: str) -> list[str]:
+    """Return what stands between the commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def whole(text: str) -> int:
+    """Return a number of labels a class as typed; InputError where it is none."""
+    if not text.isdigit() or int(text) < 1:
+        raise InputError(f"--labels-per-class {text!r} is not a whole number of at least 1; several go as 10,50,500")
+    return int(text)
+
+
+def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
+    """Return the settings that were given as NAME=VALUE, values read as JSON where they are."""
+    settings = {}
+    for pair in pairs or []:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise InputError(f"--set {pair!r} is not NAME=VALUE")
+        words = {"true": True, "false": False, "none": None}
+        try:
+            value = words[text.lower()] if text.lower() in words else json.loads(text)
+        except ValueError:
+            value = text
+        settings[name.strip().replace("-", "_")] = value
+    return settings

@@ -1,0 +1,44 @@
+"""`fewlabels predict`: classify image files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fewlabels.cli.app import app, errors, screen
+from fewlabels.cli.options import Quiet, Strict
+from fewlabels.storage.errors import InputError
+from fewlabels.storage.visible import visible
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A model folder that `fit` or `compare` wrote.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files or folders (searched through).")],
+    out: Annotated[Path | None, typer.Option(help="A .csv or .parquet file; the screen when not given.")] = None,
+    net: Annotated[str | None, typer.Option(help="The pretrained net, where it was code of your own.")] = None,
+    strict: Strict = False,
+    quiet: Quiet = False,
+) -> None:
+    """Classify image files: one row each with file, class and probability.
+
+    **Examples**
+
+    `fewlabels predict model holiday.jpg`
+
+    `fewlabels predict model new-photos/ --out classes.csv`
+    """
+    from fewlabels.export import predict_files, write_predictions
+    from fewlabels.methods import load
+
+    if out is not None and out.suffix.lower() not in (".csv", ".parquet", ".pq"):
+        raise InputError(f"--out {out} is neither .csv nor .parquet")
+    predictions = predict_files(load(model, net=net), images, strict=strict, progress=not quiet)
+    for entry in predictions.skipped:
+        line = visible(f"left out {entry.path}: {entry.reason}")
+        errors.print(line, style="yellow", highlight=False, markup=False)
+    write_predictions(predictions, out)
+    if out is not None:
+        screen.print(f"{len(predictions.paths):,} images classified in {out}", highlight=False)
