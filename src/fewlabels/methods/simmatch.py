@@ -35,7 +35,9 @@ class Embedder(nn.Module):
         super().__init__()
         self.classifier = classifier
         width = classifier.encoder.feature_size
-        self.projection = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, size))
+        # As wide as the features it would cost more than all else on those of a large pretrained net.
+        hidden = min(width, 2 * size)
+        self.projection = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, size))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return class logits, (batch, classes)."""
