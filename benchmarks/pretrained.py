@@ -5,8 +5,8 @@
 FOLDER holds train/CLASS/… and test/CLASS/…; of each draw, the labels that were not drawn are the pool. Every run is
 kept in benchmarks/results/pretrained-PART.json as it ends, and is not done again; `table` prints what is there. The
 backbone is EfficientNet-Lite0 (benchmarks/backbones.py). `confirm` repeats the best at 10 labels and the probe on ten
-draws that nothing was chosen by: one comparison, that needs no correction. A validation/ part is not used: its labels would be
-more than those that are learned from.
+draws that nothing was chosen by: one comparison, that needs no correction. A validation/ part is not used: its labels
+would be more than those that are learned from.
 """
 
 from __future__ import annotations
