@@ -274,3 +274,10 @@ def test_results_are_data_frames_on_request(found):
     assert history.groupby("method")["seconds"].max().gt(0).all()
     with pytest.raises(InputError, match="did you mean 'runs'"):
         found.to_frame("run")
+
+
+def test_methods_are_compared_with_their_settings_for_minutes(tmp_path):
+    comparison = compare("digits", methods=["uda"], steps=2, out=tmp_path / "run", check=False)
+    assert (
+        comparison.runs[0].settings["unlabeled_ratio"] == fewlabels.METHODS["uda"].PRESETS["short"]["unlabeled_ratio"]
+    )

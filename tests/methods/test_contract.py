@@ -345,3 +345,14 @@ def test_presets_fill_in_only_what_is_at_its_default(few_labels):
     assert method.settings_["batch_size"] == 16
     assert method.stage_steps_ == {"classifier": 2}
     assert method.get_params()["net"] == "auto"
+
+
+def test_the_preset_auto_is_the_one_for_minutes_unless_the_training_is_very_long():
+    short = METHODS["fix-match"].PRESETS["short"]
+    for method, expected in (
+        (make_method("fix-match", preset="auto"), short["unlabeled_ratio"]),
+        (make_method("fix-match", preset="auto", steps=2**20), make_method("fix-match").unlabeled_ratio),
+        (make_method("fix-match", preset="auto", unlabeled_ratio=5.0), 5.0),
+    ):
+        assert method._resolved().unlabeled_ratio == expected
+    assert make_method("supervised", preset="auto")._resolved().batch_size == make_method("supervised").batch_size

@@ -56,7 +56,7 @@ def compare(
     epochs: Epochs = None,
     budget: Budget = None,
     image_size: ImageSize = None,
-    preset: Preset = "default",
+    preset: Preset = "auto",
     test_per_class: TestPerClass = None,
     fold: Fold = None,
     out: Annotated[

@@ -44,7 +44,7 @@ def fit(
     epochs: Epochs = None,
     budget: Budget = None,
     image_size: ImageSize = None,
-    preset: Preset = "default",
+    preset: Preset = "auto",
     net: Net = None,
     fold: Fold = None,
     strict: Strict = False,

@@ -28,7 +28,10 @@ Budget = Annotated[
 ]
 Preset = Annotated[
     str,
-    typer.Option(help="`default`, or `notebook`: the nets and training that the project began with, mended."),
+    typer.Option(
+        help="`auto`: a method's settings for minutes, where it has some; `default`: its paper's, for days; "
+        "`notebook`: the nets and training that the project began with, mended."
+    ),
 ]
 ImageSize = Annotated[
     int | None,

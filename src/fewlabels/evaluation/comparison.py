@@ -42,7 +42,7 @@ def compare(
     epochs: float | None = None,
     budget: str | float | None = None,
     image_size: int | None = None,
-    preset: str = "default",
+    preset: str = "auto",
     test_per_class: int | None = None,
     fold: int | None = None,
     out: str | Path | None = None,
@@ -88,8 +88,8 @@ def compare(
         Length of the training, at most one of them; see `SemiSupervisedClassifier`.
     image_size, test_per_class, fold, cache_dir, strict, progress
         See `load_dataset`.
-    preset : {"default", "notebook"}
-        Of every method.
+    preset : {"auto", "default", "short", "notebook"}
+        Of every method, see `SemiSupervisedClassifier`.
     check : bool
         Look for leaks and traps in the first draw of the data before anything is trained, see
         `fewlabels.check_dataset`; what is found stands in `config["check"]` and on top of the report.

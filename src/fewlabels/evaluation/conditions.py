@@ -66,7 +66,7 @@ def repeat_command(arguments: dict[str, Any]) -> str:
     for name in _OPTIONS:
         if arguments.get(name) is not None:
             words += [f"--{name.replace('_', '-')}", str(arguments[name])]
-    if arguments.get("preset", "default") != "default":
+    if arguments.get("preset", "auto") != "auto":
         words += ["--preset", arguments["preset"]]
     for name, value in (arguments.get("settings") or {}).items():
         words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
@@ -82,7 +82,7 @@ def repeat_command(arguments: dict[str, Any]) -> str:
 def _python_call(arguments: dict[str, Any]) -> str:
     source = arguments["source"]
     first = repr(str(source)) if isinstance(source, str | Path) else "data"
-    defaults = {"preset": "default", "strict": False, "check": True, "vary": list(VARIED)}
+    defaults = {"preset": "auto", "strict": False, "check": True, "vary": list(VARIED)}
     named = [
         f"{name}={value!r}"
         for name, value in arguments.items()

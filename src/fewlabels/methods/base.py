@@ -63,6 +63,8 @@ FINE_TUNING: dict[str, Any] = {
 _POOL_SHARE = 0.1
 # Of a budget, for the net to fall back on.
 _GUARD_SHARE = 0.2
+# From here on the papers' own settings are in their element.
+_LONG_STEPS = 100_000
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -71,9 +73,11 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     Parameters
     ----------
-    preset : {"default", "notebook"}
-        "notebook" replaces every field that is at its default by the value that the method's `PRESETS`
-        gives: the original notebook's nets and training.
+    preset : {"default", "auto", "short", "notebook"}
+        All but "default" replace the fields that are at their default by the values that the method's `PRESETS`
+        give. "short": for minutes rather than the days that the papers' settings are made for; "notebook": the
+        original notebook's nets and training; "auto": "short" where the method has it and `steps` are less than
+        100,000, which is what the command line and `compare` take.
     net : str or torch.nn.Module
         A key of `fewlabels.nets.NETS`; or, for images, a pretrained net: "hf:NAME_OR_FOLDER", "timm:NAME",
         "python:FILE_OR_MODULE:FUNCTION", or a module that maps images in [0, 1] to features (see
@@ -608,7 +612,9 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self.pool_belongs_ = session.quality.belongs[: session.given_pool]
 
     def _resolved(self) -> Self:
-        presets = {"default": {}, **self.PRESETS}
+        presets = {"default": {}, "auto": {}, **self.PRESETS}
+        if (self.steps or 0) < _LONG_STEPS:
+            presets["auto"] = self.PRESETS.get("short", {})
         if self.preset not in presets:
             raise InputError(
                 f"unknown preset {self.preset!r}{nearest(str(self.preset), presets)} (known: {', '.join(presets)})"
