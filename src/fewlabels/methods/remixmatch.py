@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -73,6 +73,8 @@ class ReMixMatch(OnlineClassifier):
     view after k of four quarter turns, which a second head on the features has to tell (square images alone). No
     gradient flows through q; r grows linearly over the first `ramp_up` of the steps.
 
+    `preset="short"` is for minutes: a start on the labeled samples alone.
+
     See `OnlineClassifier` for the other parameters and attributes; `unlabeled_weight` is lambda.
 
     Parameters
@@ -106,6 +108,8 @@ class ReMixMatch(OnlineClassifier):
     >>> method.score(images[100:], digits.target[100:]) > 0.8
     True
     """
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": {"warm_start": 0.2}}
 
     unlabeled_ratio: float = 1.0
     unlabeled_weight: float = 1.5
