@@ -16,6 +16,7 @@ from fewlabels.cli.options import (
     Epochs,
     Fold,
     ImageSize,
+    Labels,
     Net,
     Preset,
     Quiet,
@@ -48,6 +49,7 @@ def compare(
         str | None,
         typer.Option(help="Labels of each class to learn from, the rest joins the pool; several: 10,50,500."),
     ] = None,
+    labels: Labels = None,
     seeds: Annotated[int, typer.Option(help="Repeat with so many draws of labels and initial weights.", min=1)] = 1,
     vary: Annotated[
         str, typer.Option(help="What differs from seed to seed: some of labels,weights,order.")
@@ -101,6 +103,7 @@ def compare(
             rungs=None if rungs is None else split(rungs),
             net=net,
             labels_per_class=None if labels_per_class is None else [whole(n) for n in split(labels_per_class)],
+            labels=labels,
             seeds=seeds,
             vary=split(vary),
             steps=steps,

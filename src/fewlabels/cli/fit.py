@@ -15,6 +15,7 @@ from fewlabels.cli.options import (
     Epochs,
     Fold,
     ImageSize,
+    Labels,
     Net,
     Preset,
     Quiet,
@@ -39,6 +40,7 @@ def fit(
     labels_per_class: Annotated[
         int | None, typer.Option(help="Labels of each class to learn from; the rest joins the pool.")
     ] = None,
+    labels: Labels = None,
     seed: Annotated[int, typer.Option(help="Of the labels drawn and the initial weights.")] = 0,
     steps: Steps = None,
     epochs: Epochs = None,
@@ -68,6 +70,7 @@ def fit(
     from fewlabels.data import load_dataset
     from fewlabels.methods import make_method
     from fewlabels.methods.embedding import own_size, warn_of_leak
+    from fewlabels.methods.examples import remember
     from fewlabels.methods.findings import findings
     from fewlabels.training.checkpoint import checkpoint_beside
     from fewlabels.training.recovery import Diverged
@@ -90,6 +93,7 @@ def fit(
         image_size=own_size(source, learner.net) if image_size is None else image_size,
         labels_per_class=labels_per_class,
         random_state=seed,
+        labels=labels,
         fold=fold,
         strict=strict,
         progress=not quiet,
@@ -109,6 +113,7 @@ def fit(
         error.name(data.diagnostics.labeled_names, data.diagnostics.pool_names)
         raise
     warn_of_leak(learner, data)
+    remember(learner, data)
     class_names = [data.class_names[index] for index in learner.classes_]
     learner.save(out, class_names=class_names)
     shutil.rmtree(checkpoint, ignore_errors=True)

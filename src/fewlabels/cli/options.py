@@ -40,6 +40,13 @@ ImageSize = Annotated[
         "Twice the size is four times the work."
     ),
 ]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        help="A CSV file with the columns file and class: labels given by hand, which join those that the source has "
+        "(see `fewlabels label`)."
+    ),
+]
 TestPerClass = Annotated[int | None, typer.Option(help="Test on the first so many images of each class.")]
 Fold = Annotated[int | None, typer.Option(help="stl10 only: one of its ten official folds, 0 to 9.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image instead of leaving it out.")]

@@ -1,16 +1,21 @@
 """Where images come from: every source ends as one `ImageDataset`."""
 
-from fewlabels.data.dataset import Diagnostics, ImageDataset, SkippedImage
+from fewlabels.data.dataset import Diagnostics, ImageDataset, ImageNames, SkippedImage
+from fewlabels.data.labels_file import GivenLabels, LabelsFile, read_labels
 from fewlabels.data.rows import FeatureRows, ImageRows
 from fewlabels.data.sources import KnownDataset, list_datasets, load_dataset
 
 __all__ = [
     "Diagnostics",
     "FeatureRows",
+    "GivenLabels",
     "ImageDataset",
+    "ImageNames",
     "ImageRows",
     "KnownDataset",
+    "LabelsFile",
     "SkippedImage",
     "list_datasets",
     "load_dataset",
+    "read_labels",
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,46 @@ class SkippedImage:
 
     path: str
     reason: str
+
+
+class ImageNames(Sequence[str]):
+    """What to call images, so that the same name finds the same image when the source is read again.
+
+    Files are called as the source calls them; where images are no files, by part and row: `train[17]`.
+
+    Parameters
+    ----------
+    pieces : sequence of (str, ndarray, tuple of str or None)
+        For the images of each part in turn: the part, their rows in it, and the names of these where they are files.
+
+    Examples
+    --------
+    >>> names = ImageNames([("train", np.array([4, 7]), None), ("unlabeled", np.array([0]), ("unlabeled/a.jpg",))])
+    >>> list(names)
+    ['train[4]', 'train[7]', 'unlabeled/a.jpg']
+    """
+
+    def __init__(self, pieces: Sequence[tuple[str, NDArray[np.int64], tuple[str, ...] | None]]) -> None:
+        self.pieces = pieces
+
+    def __len__(self) -> int:
+        return sum(len(rows) for _, rows, _ in self.pieces)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """Return one name or several."""
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        if index < 0:
+            index += len(self)
+        for part, rows, names in self.pieces:
+            if 0 <= index < len(rows):
+                return f"{part}[{rows[index]}]" if names is None else names[index]
+            index -= len(rows)
+        raise IndexError("no image has this number")
 
 
 @dataclass(frozen=True)
@@ -71,6 +112,10 @@ class ImageDataset:
     backbone : dict or None
         What made the features, where `labeled`, `pool` and `test` are features (`FeatureRows`) rather than images: see
         `fewlabels.nets.BackboneFacts`.
+    pool_names : ImageNames or None
+        What to call each pool image, in a labels file above all.
+    origin : dict or None
+        Arguments of `load_dataset` that give the same images again; None for arrays.
     """
 
     name: str
@@ -89,6 +134,8 @@ class ImageDataset:
     content_key: str = ""
     labels_per_class: int | None = None
     backbone: dict[str, Any] | None = None
+    pool_names: ImageNames | None = None
+    origin: dict[str, Any] | None = None
 
     @property
     def is_features(self) -> bool:

@@ -48,6 +48,12 @@ def read_folder(
     return _parts(folder, content, images)
 
 
+def is_source_folder(folder: Path) -> bool:
+    """Say whether a folder has a part to learn from, so that it is more than files."""
+    with os.scandir(folder) as entries:
+        return any(entry.is_dir() and entry.name.lower() in _ALIASES["train"] for entry in entries)
+
+
 def read_known_folder(folder: Path, image_size: int | None, cache: Path, *, strict: bool = False) -> Parts | None:
     """Return what `read_folder` found the last time, or None where the folder is not known or has changed.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ import numpy as np
 
 from fewlabels.data import cifar, stl10
 from fewlabels.data.arrays import read_arrays, read_npz
-from fewlabels.data.dataset import Diagnostics, ImageDataset
+from fewlabels.data.dataset import Diagnostics, ImageDataset, ImageNames
 from fewlabels.data.digits import read_digits
 from fewlabels.data.download import download, verify
 from fewlabels.data.features import is_feature_folder, read_feature_folder
 from fewlabels.data.folder import read_folder, read_known_folder
+from fewlabels.data.given import find_labels
 from fewlabels.data.parquet import read_parquet
 from fewlabels.data.parts import Part, Parts
 from fewlabels.data.rows import ImageRows
@@ -56,6 +57,7 @@ def load_dataset(
     labels_per_class: int | None = None,
     test_per_class: int | None = None,
     random_state: int = 0,
+    labels: str | Path | Mapping[str, str] | None = None,
     fold: int | None = None,
     strict: bool = False,
     cache_dir: str | Path | None = None,
@@ -81,6 +83,11 @@ def load_dataset(
         Keep the first so many test images of each class.
     random_state : int
         0 takes the first labels of each class in file order, another number draws at random.
+    labels : str, Path or mapping, optional
+        Labels given by hand: a CSV file with the columns `file` and `class` (`fewlabels.data.read_labels`), or the
+        class of each image by its name. These images join the labeled ones. A file is called by its path in the
+        source's folder, or by one from the labels file's own folder on; other images as `ImageDataset.pool_names` calls
+        them.
     fold : int, optional
         STL-10's official draw, 0 to 9.
     strict : bool
@@ -117,12 +124,25 @@ def load_dataset(
             if parts.class_names
             else f"{source} has no labeled images; label a few of each class"
         )
+    is_place = isinstance(source, str | Path)
+    origin = {
+        "source": str(source),
+        "image_size": image_size,
+        "labels_per_class": labels_per_class,
+        "test_per_class": test_per_class,
+        "random_state": random_state,
+        "labels": str(labels) if isinstance(labels, str | Path) else labels and dict(labels),
+        "fold": fold,
+        "strict": strict,
+    }
     return _split(
         parts,
-        str(source) if isinstance(source, str | Path) else parts.name,
+        str(source) if is_place else parts.name,
         labels_per_class,
         test_per_class,
         random_state,
+        labels,
+        origin if is_place else None,
     )
 
 
@@ -227,16 +247,27 @@ def _is_cifar(place: Path, name: str) -> bool:
 
 
 def _split(
-    parts: Parts, source: str, labels_per_class: int | None, test_per_class: int | None, random_state: int
+    parts: Parts,
+    source: str,
+    labels_per_class: int | None,
+    test_per_class: int | None,
+    random_state: int,
+    labels: Any,
+    origin: dict[str, Any] | None,
 ) -> ImageDataset:
     train, test, notes = parts.train, parts.test, list(parts.notes)
+    train_rows = np.arange(len(train.labels))
+    held_out = np.empty(0, np.int64)
     if test is None or not (test.labels >= 0).any():
-        rows = hold_out_test(train.labels, _TEST_SHARE)
-        if not len(rows):
+        held_out = hold_out_test(train.labels, _TEST_SHARE)
+        if not len(held_out):
             raise InputError(f"{source} has no test part and too few labeled images to hold one out")
-        test = train.take(rows)
-        train = train.take(np.setdiff1d(np.arange(len(train.labels)), rows))
-        notes.append(f"there is no test part, so {len(rows):,} labeled images ({_TEST_SHARE:.0%}) were held out for it")
+        test = train.take(held_out)
+        train_rows = np.setdiff1d(train_rows, held_out)
+        train = train.take(train_rows)
+        notes.append(
+            f"there is no test part, so {len(held_out):,} labeled images ({_TEST_SHARE:.0%}) were held out for it"
+        )
     test = test.take(np.flatnonzero(test.labels >= 0))
     if test_per_class is not None:
         test = test.take(first_of_each_class(test.labels, test_per_class))
@@ -249,12 +280,31 @@ def _split(
         labeled_rows = np.flatnonzero(train.labels >= 0)
     else:
         labeled_rows = draw_labeled(train.labels, per_class, parts.class_names, random_state)
+    extra = parts.unlabeled
+    extra_rows = np.empty(0, np.int64)
+    if labels is not None:
+        given = find_labels(parts, labels, source)
+        notes += given.notes
+        if (given.train[held_out] >= 0).any():
+            raise InputError(f"{labels} gives a class to images that were held out of {source} to test with")
+        by_hand = given.train[train_rows]
+        train = replace(train, labels=np.where(by_hand >= 0, by_hand, train.labels))
+        labeled_rows = np.union1d(labeled_rows, np.flatnonzero(by_hand >= 0))
+        extra_rows = np.flatnonzero(given.unlabeled >= 0)
+        if extra is not None:
+            extra = replace(extra, labels=np.where(given.unlabeled >= 0, given.unlabeled, extra.labels))
     labeled = train.take(labeled_rows)
+    pool_rows = np.setdiff1d(np.arange(len(train.labels)), labeled_rows)
+    pool = train.take(pool_rows)
+    pieces = [("train", train_rows[pool_rows], pool.names)]
+    if extra is not None:
+        labeled = _joined(labeled, extra.take(extra_rows))
+        rest = np.setdiff1d(np.arange(len(extra.labels)), extra_rows)
+        extra = extra.take(rest)
+        pieces.append(("unlabeled", rest, extra.names))
     found = np.unique(labeled.labels)
     if len(found) < 2:
         raise InputError(f"{source} has labels of fewer than 2 classes; a classifier needs at least 2 classes")
-    pool = train.take(np.setdiff1d(np.arange(len(train.labels)), labeled_rows))
-    extra = parts.unlabeled
     return ImageDataset(
         name=parts.name,
         source=source,
@@ -277,11 +327,20 @@ def _split(
         content_key=parts.content_key,
         labels_per_class=None if parts.labeled_rows is not None else per_class,
         backbone=parts.backbone,
+        pool_names=ImageNames(pieces),
+        origin=origin,
     )
+
+
+def _joined(part: Part, other: Part) -> Part:
+    if not len(other.labels):
+        return part
+    names = None if part.names is None else part.names + (other.names or ())
+    return Part(part.images.joined(other.images), np.concatenate([part.labels, other.labels]), names)
 
 
 def _pool(rest: Part, unlabeled: Part | None) -> ImageRows:
     """Return the images whose labels were not drawn, and those that have none."""
-    if unlabeled is None:
+    if unlabeled is None or not len(unlabeled.labels):
         return rest.images
     return rest.images.joined(unlabeled.images) if len(rest.labels) else unlabeled.images

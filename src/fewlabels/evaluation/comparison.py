@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from fewlabels.evaluation.records import Comparison
 from fewlabels.evaluation.run_folder import RunFolder, check_out, name_of
 from fewlabels.methods import BASIC_METHODS, METHODS, SemiSupervisedClassifier, make_method, method_name
 from fewlabels.methods.embedding import warn_of_leak
+from fewlabels.methods.examples import remember
 from fewlabels.methods.rungs import RUNGS
 from fewlabels.storage.errors import InputError, Interrupted, nearest
 from fewlabels.training.checkpoint import EVERY
@@ -36,6 +37,7 @@ def compare(
     rungs: Sequence[str] | str | None = None,
     net: Any = None,
     labels_per_class: int | Sequence[int] | None = None,
+    labels: str | Path | None = None,
     seeds: int | Sequence[int] = 1,
     vary: Sequence[str] | str = VARIED,
     steps: int | None = None,
@@ -79,6 +81,8 @@ def compare(
         features, which are made once and kept in the cache folder.
     labels_per_class : int or sequence of int, optional
         Labels of each class to learn from; several numbers are compared one by one.
+    labels : str or Path, optional
+        A CSV file of labels given by hand, which every run learns from as well; see `load_dataset`.
     seeds : int or sequence of int
         How many draws of labels and initial weights (an int: seeds 0, 1, …), or which.
     vary : sequence of str
@@ -158,21 +162,28 @@ def compare(
     def draw(who: Contender, size: int | None, seed: int, *, progress: bool = False) -> ImageDataset:
         if isinstance(who.source, ImageDataset):
             return who.source
-        return load_dataset(
+        data = load_dataset(
             who.source,
             image_size=who.image_size,
             labels_per_class=size,
             test_per_class=test_per_class,
             random_state=seed,
+            labels=labels,
             fold=fold,
             strict=strict,
             cache_dir=cache_dir,
             progress=progress,
         )
+        # Of features that were made here, the images are what there is to go back to.
+        return data if data.origin is None else replace(data, origin={**data.origin, "source": str(source)})
 
     if isinstance(source, ImageDataset):
         _refuse_draws(
-            image_size=image_size, labels_per_class=labels_per_class, test_per_class=test_per_class, fold=fold
+            image_size=image_size,
+            labels_per_class=labels_per_class,
+            labels=labels,
+            test_per_class=test_per_class,
+            fold=fold,
         )
     entered = enter(
         source,
@@ -195,6 +206,7 @@ def compare(
         "rungs": entered.rungs or None,
         "net": net if net is None or isinstance(net, str) else "module",
         "labels_per_class": None if sizes == [None] else sizes,
+        **({} if labels is None else {"labels": str(labels)}),
         "seeds": seed_list,
         "vary": varied,
         "steps": steps,
@@ -251,20 +263,20 @@ def compare(
                 data = drawn[1]
                 if not np.array_equal(data.test_labels, first.test_labels):
                     raise InputError(f"{name} does not see the same test images as the others; embed the source anew")
-                labels = data.labels_per_class
-                if (before := finished.get(name_of(name, labels, seed))) is not None:
+                per_class = data.labels_per_class
+                if (before := finished.get(name_of(name, per_class, seed))) is not None:
                     comparison.runs.append(before)
                     continue
-                config["data"][_draw_name(labels, states["random_state"])] = data.summary()
+                config["data"][_draw_name(per_class, states["random_state"])] = data.summary()
                 facts = {
                     "method": name,
-                    "labels_per_class": labels,
+                    "labels_per_class": per_class,
                     "seed": seed,
                     "run": number,
                     "runs": len(plan),
                 }
                 folder.begin(config)
-                saved = folder.checkpoint(name_of(name, labels, seed))
+                saved = folder.checkpoint(name_of(name, per_class, seed))
                 tell = _told(folder, config, facts, observer)
                 candidates = combinations(who.method, options)
 
@@ -285,7 +297,8 @@ def compare(
 
                 method, tried = best_of(candidates, fit)
                 warn_of_leak(method, data)
-                run = measure(name, method, data, labels_per_class=labels, seed=seed, tried=tried)
+                remember(method, data)
+                run = measure(name, method, data, labels_per_class=per_class, seed=seed, tried=tried)
                 config["settings"][name] = run.settings
                 folder.add_run(comparison, run, method)
         conclude()

@@ -6,7 +6,6 @@ import csv
 import io
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import Progress
 
 from fewlabels.data import SkippedImage
-from fewlabels.data.listing import Listing
-from fewlabels.data.workers import decode_all
+from fewlabels.data.files import files_in, image_chunks
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.errors import InputError
-
-_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -73,45 +67,15 @@ def predict_files(
     shape = model.image_shape_
     if shape is None:
         raise InputError("this model classifies vectors, not image files; use its predict method in Python")
-    for path in paths:
-        if not path.exists():
-            raise InputError(f"there is no file or folder {str(path)!r}")
-    files = [
-        file
-        for path in paths
-        for file in ([Path(found.path) for found in Listing().files_below(path)] if path.is_dir() else [path])
-    ]
-    if not files:
-        raise InputError(f"{', '.join(map(str, paths))} holds no files")
-    height, width, channels = shape
-
-    def read(file: Path) -> NDArray[np.uint8] | str:
-        return decode_all([file], size=(height, width), gray=channels == 1)[0]
-
     names = getattr(model, "class_names_", [str(name) for name in model.classes_])
     kept: list[str] = []
     probabilities: list[NDArray[np.float64]] = []
     skipped: list[SkippedImage] = []
-    with ThreadPoolExecutor() as threads, Progress(console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task("classifying", total=len(files))
-        for start in range(0, len(files), _CHUNK):
-            chunk = files[start : start + _CHUNK]
-            read_images = list(threads.map(read, chunk))
-            good = [image for image in read_images if not isinstance(image, str)]
-            for file, result in zip(chunk, read_images, strict=True):
-                if isinstance(result, str):
-                    if strict:
-                        raise InputError(f"{file}: {result}")
-                    skipped.append(SkippedImage(str(file), result))
-                else:
-                    kept.append(str(file))
-            if good:
-                probabilities.append(model.predict_proba(np.stack(good)))
-            bar.advance(task, len(chunk))
-    if not kept:
-        raise InputError(
-            f"none of {len(files)} files is a readable image; the first, {skipped[0].path}: {skipped[0].reason}"
-        )
+    for chunk in image_chunks(files_in(paths), shape, strict=strict, progress=progress):
+        kept += chunk.paths
+        skipped += chunk.skipped
+        if len(chunk.images):
+            probabilities.append(model.predict_proba(chunk.images))
     table = np.concatenate(probabilities)
     return Predictions(tuple(kept), tuple(names[index] for index in table.argmax(1)), table.max(1), tuple(skipped))
 

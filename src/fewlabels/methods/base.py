@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from fewlabels.data.rows import FeatureRows
 from fewlabels.methods.embedding import features_of
+from fewlabels.methods.examples import forget
 from fewlabels.methods.identity import conditions, description
 from fewlabels.methods.prediction import output_chunks, predict_logits
 from fewlabels.methods.ranges import check_above_zero, check_not_below_zero, check_whole, check_within
@@ -219,6 +220,10 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         What learned from its features, a key of `NETS`.
     backbone_ : Backbone
         With a pretrained net that is frozen: the net.
+    examples_ : Examples
+        In models of `fewlabels fit` and of comparisons: see `fewlabels.methods.examples`.
+    source_ : dict
+        In such models: arguments of `load_dataset` for what they were fitted on.
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
@@ -357,6 +362,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         return self
 
     def _fit(self, worker: Self, given: _Given, observer: Observer | None, checkpoints: Checkpoints | None) -> None:
+        forget(self)
         samples, targets, more, values = given.samples, given.targets, given.more, given.validation
         images = len(samples.shape) > 2
         shape = tuple(samples.shape[1:]) if images else (self.n_features_in_,)

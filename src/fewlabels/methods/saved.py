@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
+from fewlabels.methods import examples
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.findings import findings
 from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
@@ -32,7 +33,7 @@ from fewlabels.training.kept import copied_state
 # 1: no checksum of the weights. 2: `weights_sha256`.
 FORMAT_VERSION = 2
 _LARGEST_CONFIG = 64 << 20
-_WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
+_WEIGHTS, _CONFIG, _CARD, _EXAMPLES = "model.safetensors", "config.json", "README.md", "examples.safetensors"
 # What a saved model keeps of what was learned, next to the weights; all of it plain JSON.
 _RECORDS = (
     "gradient_images_",
@@ -54,6 +55,7 @@ _RECORDS = (
     "penalty_",
     "backbone_warning_",
     "features_net_",
+    "source_",
 )
 
 
@@ -81,6 +83,8 @@ def save_model(method: SemiSupervisedClassifier, folder: Path, class_names: list
         for name, kept in method.kept_weights_.items()
         if (described := _described(method, name))["file"] != _WEIGHTS
     }
+    remembered = getattr(method, "examples_", None)
+    packed = None if remembered is None else examples.pack(remembered)
     checksums = {file: hashlib.sha256(content).hexdigest() for file, content in others.items()}
     config = {
         "format_version": FORMAT_VERSION,
@@ -95,6 +99,7 @@ def save_model(method: SemiSupervisedClassifier, folder: Path, class_names: list
         "records": {name: _plain(getattr(method, name)) for name in _RECORDS if hasattr(method, name)},
         "weight_sets": {name: _described(method, name) for name in method.kept_weights_},
         "other_weights_sha256": checksums,
+        **({} if packed is None else {"examples_sha256": hashlib.sha256(packed).hexdigest()}),
     }
     if hasattr(method, "feature_names_in_"):
         config["feature_names"] = [str(name) for name in method.feature_names_in_]
@@ -102,6 +107,8 @@ def save_model(method: SemiSupervisedClassifier, folder: Path, class_names: list
         write_bytes(temporary / _WEIGHTS, weights)
         for file, content in others.items():
             write_bytes(temporary / file, content)
+        if packed is not None:
+            write_bytes(temporary / _EXAMPLES, packed)
         write_json(temporary / _CONFIG, config)
         write_text(temporary / _CARD, model_card(method, config))
     return folder
@@ -178,13 +185,15 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
         for name, part in parts.items():
             _fill(part, {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")})
         _read_weight_sets(method, folder, config, parts["network"])
+        for name, part in parts.items():
+            setattr(method, f"{name}_", part.eval())
+        if "examples_sha256" in config:
+            method.examples_ = examples.unpack(folder / _EXAMPLES, method, config["examples_sha256"])
     except InputError:
         raise
     except Exception as error:  # what somebody else wrote may be wrong in any way
         reason = str(error).splitlines()[0] if str(error) else repr(error)
         raise InputError(f"{folder} is damaged and cannot be loaded: {reason}") from error
-    for name, part in parts.items():
-        setattr(method, f"{name}_", part.eval())
     return method if weights is None else method.with_weights(weights)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor
 
+from fewlabels.methods.examples import with_embeddings
 from fewlabels.methods.prediction import predict_logits
 from fewlabels.nets import Classifier
 from fewlabels.nets.output import OutputLinear
@@ -96,6 +97,8 @@ def use_weights(method: _Method, name: str) -> _Method:
     other = copy.copy(method)
     other.network_ = copy.deepcopy(method.network_)
     _take(other, other.network_, name)
+    if hasattr(other, "examples_"):
+        other.examples_ = with_embeddings(other, other.examples_)
     return other
 
 

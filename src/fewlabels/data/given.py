@@ -1,0 +1,101 @@
+"""Which images of a source a labels file is about."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewlabels.data.dataset import ImageNames
+from fewlabels.data.labels_file import GivenLabels, read_labels
+from fewlabels.data.parts import Part, Parts
+from fewlabels.storage.errors import InputError, nearest
+
+
+@dataclass(frozen=True)
+class FoundLabels:
+    """Labels that were given to images of a source's two parts to learn from.
+
+    Attributes
+    ----------
+    train, unlabeled : ndarray of shape (n,)
+        Class of each image of the part, -1 where none was given.
+    notes : tuple of str
+        What a user should know.
+    """
+
+    train: NDArray[np.int64]
+    unlabeled: NDArray[np.int64]
+    notes: tuple[str, ...]
+
+
+def find_labels(parts: Parts, labels: str | Path | Mapping[str, str], source: Any) -> FoundLabels:
+    """Return the classes that a labels file, or a mapping, gives the images of a source.
+
+    An image is called as `ImageDataset.pool_names` calls it: a file by its path in the source's folder. A file may
+    also be given by an absolute path, or by one that starts from the folder of the labels file.
+
+    Raises
+    ------
+    InputError
+        If a class is none of the source's, an image is one to test or validate with, or no image is of the source.
+    """
+    if isinstance(labels, Mapping):
+        given = GivenLabels(Path(), {str(file): str(name) for file, name in labels.items()})
+        what, base = "labels", None
+    else:
+        given = read_labels(labels)
+        what, base = str(labels), Path(labels).parent
+    position = {name: index for index, name in enumerate(parts.class_names)}
+    for file, name in given.classes.items():
+        if name not in position:
+            raise InputError(
+                f"{what} gives {file!r} the class {name!r}{nearest(name, position)}; the classes of {source} are "
+                f"{', '.join(parts.class_names)}"
+            )
+    places = {name: (part, row) for part in ("train", "unlabeled") for row, name in _names(parts, part)}
+    never = {name: part for part in ("test", "validation") for _, name in _names(parts, part)}
+    root = os.path.realpath(source) if isinstance(source, str | Path) and Path(source).is_dir() else None
+    found = {
+        part: np.full(0 if piece is None else len(piece.labels), -1, np.int64)
+        for part, piece in (("train", parts.train), ("unlabeled", parts.unlabeled))
+    }
+    missing: list[str] = []
+    for file, name in given.classes.items():
+        known = file
+        if known not in places and known not in never:
+            known = _within(file, root, base)
+        if known in never:
+            raise InputError(f"{what} gives a class to {file!r}, which is one of the {never[known]} images of {source}")
+        if known not in places:
+            missing.append(file)
+            continue
+        part, row = places[known]
+        found[part][row] = position[name]
+    if missing and len(missing) == len(given.classes):
+        raise InputError(
+            f"none of the {len(missing):,} images of {what} is in {source}; the first, {missing[0]!r}, is neither a "
+            "file below it nor called as `fewlabels label` calls its images"
+        )
+    notes = list(given.notes)
+    if missing:
+        notes.append(f"left out {len(missing):,} labels of images that are not in {source}, the first: {missing[0]}")
+    return FoundLabels(found["train"], found["unlabeled"], tuple(notes))
+
+
+def _names(parts: Parts, name: str) -> Any:
+    piece: Part | None = getattr(parts, name)
+    return [] if piece is None else enumerate(ImageNames([(name, np.arange(len(piece.labels)), piece.names)]))
+
+
+def _within(file: str, root: str | None, base: Path | None) -> str:
+    """Return the path of a file from the source's folder on, where it is below that."""
+    if root is None:
+        return file
+    place = os.path.realpath(file if base is None else base / file)
+    return os.path.relpath(place, root) if place.startswith(root + os.sep) else file

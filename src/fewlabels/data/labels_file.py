@@ -1,0 +1,222 @@
+"""Labels that a person has given to images of a source: a CSV file that is only ever added to."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from fewlabels.storage.atomic import located
+from fewlabels.storage.errors import InputError
+
+COLUMNS = ("file", "class")
+_LARGEST = 64 << 20
+
+
+@dataclass(frozen=True)
+class GivenLabels:
+    """What a labels file says.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    classes : dict of str to str
+        The class of each image, by the image's name. Of several lines the last counts; one with an empty class takes
+        the label back.
+    notes : tuple of str
+        What was left out.
+    """
+
+    path: Path
+    classes: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+
+def read_labels(path: str | Path) -> GivenLabels:
+    r"""Read a CSV file with the columns `file` and `class`; others are not looked at.
+
+    A last line without an end, as a process leaves it that is killed or a machine that loses power while writing, is
+    left out and noted.
+
+    Parameters
+    ----------
+    path : str or Path
+        UTF-8, with a heading.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is no CSV file with these columns.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "labels.csv"
+    ...     written = path.write_text("file,class\na.jpg,cat\nb.jpg,dog\na.jpg,dog\nc.j")
+    ...     found = read_labels(path)
+    >>> found.classes
+    {'a.jpg': 'dog', 'b.jpg': 'dog'}
+    >>> len(found.notes)
+    1
+    """
+    place = Path(path)
+    if not place.is_file():
+        raise InputError(f"there is no labels file {str(path)!r}; expected a CSV file with the columns file and class")
+    if place.stat().st_size > _LARGEST:
+        raise InputError(f"{path} is larger than {_LARGEST >> 20} MB, too large for a labels file")
+    content = place.read_bytes()
+    end = _end_of_last_line(content)
+    notes: tuple[str, ...] = ()
+    if end < len(content):
+        notes = (f"the last line of {path} was not finished and is left out (if it is whole, end it with a newline)",)
+    text = content[:end].decode("utf-8-sig", "surrogateescape")
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise InputError(f"{path} is no CSV file with the columns file and class: {error}") from error
+    heading = rows[0] if rows else []
+    missing = [column for column in COLUMNS if column not in heading]
+    if missing:
+        has = f"the columns {', '.join(heading)[:80]}" if heading else "no heading"
+        raise InputError(f"{path} has {has}; expected file and class")
+    file, label = (heading.index(column) for column in COLUMNS)
+    classes: dict[str, str] = {}
+    for number, row in enumerate(rows[1:], 2):
+        if not row:
+            continue
+        if len(row) <= max(file, label):
+            raise InputError(f"row {number} of {path} has {len(row)} columns; the heading has {len(heading)}")
+        classes.pop(row[file], None)
+        if row[label].strip():
+            classes[row[file]] = row[label].strip()
+    return GivenLabels(place, classes, notes)
+
+
+class LabelsFile:
+    """Adds labels to a file, each on the disk before `append` returns.
+
+    A process that is killed loses none of them: the line that it was writing is the only one that may be half there,
+    and is taken away when the file is opened the next time.
+
+    Parameters
+    ----------
+    path : str or Path
+        Is made where it is missing.
+
+    Raises
+    ------
+    InputError
+        If the file has other columns than `file` and `class`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with LabelsFile(Path(folder) / "labels.csv") as labels:
+    ...         labels.append("unlabeled/1.jpg", "cat")
+    ...     read_labels(Path(folder) / "labels.csv").classes
+    {'unlabeled/1.jpg': 'cat'}
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Every line in one call, at the end of the file wherever that is by then.
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+            self._handle: int | None = os.open(self.path, flags, 0o666)
+        except OSError as error:
+            raise located(error, self.path) from error
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, file: str, class_name: str) -> None:
+        """Add a label, and return when it is on the disk.
+
+        Parameters
+        ----------
+        file : str
+            The image, as `PoolDescription.names` or the source names it.
+        class_name : str
+            Its class; an empty one takes the label back.
+
+        Raises
+        ------
+        OSError
+            If there is no room for it; the file is left as it was.
+        """
+        self._write((file, class_name))
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _begin(self) -> None:
+        assert self._handle is not None
+        content = self.path.read_bytes()
+        end = _end_of_last_line(content)
+        if end < len(content):
+            os.ftruncate(self._handle, end)
+        if end == 0:
+            self._write(COLUMNS)
+            if sys.platform != "win32":
+                # The new name is on the disk only when its folder is.
+                folder = os.open(self.path.parent, os.O_RDONLY)
+                try:
+                    os.fsync(folder)
+                finally:
+                    os.close(folder)
+            return
+        heading = next(csv.reader(io.StringIO(content[:end].decode("utf-8-sig", "surrogateescape"), newline="")), [])
+        if tuple(heading) != COLUMNS:
+            raise InputError(
+                f"{self.path} has the columns {', '.join(heading)[:80]}; labels are added to a file with the columns "
+                "file and class alone"
+            )
+
+    def _write(self, row: tuple[str, ...]) -> None:
+        if self._handle is None:
+            raise ValueError(f"{self.path} is closed")
+        text = io.StringIO()
+        # A lone carriage return would end the line for whoever reads it, and is not quoted by itself.
+        risky = any("\r" in value for value in row)
+        csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if risky else csv.QUOTE_MINIMAL).writerow(row)
+        line = text.getvalue().encode("utf-8", "surrogateescape")
+        before = os.fstat(self._handle).st_size
+        try:
+            if os.write(self._handle, line) < len(line):
+                os.ftruncate(self._handle, before)
+                raise OSError(28, os.strerror(28))
+            os.fsync(self._handle)
+        except OSError as error:
+            raise located(error, self.path, len(line)) from error
+
+
+def _end_of_last_line(content: bytes) -> int:
+    """Return where the last finished line ends; within quotes, a newline is part of a name and ends none."""
+    letters = np.frombuffer(content, np.uint8)
+    within = np.bitwise_xor.accumulate((letters == ord('"')).view(np.uint8))
+    ends = np.flatnonzero((letters == ord("\n")) & (within == 0))
+    return int(ends[-1]) + 1 if len(ends) else 0

@@ -1,0 +1,341 @@
+"""A pool as a model sees it, and which of its images to label next."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from fewlabels.data import ImageDataset, SkippedImage
+from fewlabels.data.features import is_feature_folder
+from fewlabels.data.files import files_in, image_chunks
+from fewlabels.data.folder import is_source_folder
+from fewlabels.labeling.inside import InDistribution
+from fewlabels.labeling.ranking import DEFAULT_COUNT, rank_for_labeling
+from fewlabels.methods import SemiSupervisedClassifier
+from fewlabels.methods.examples import Examples, load_source, probabilities_and_embeddings
+from fewlabels.storage.atomic import write_bytes
+from fewlabels.storage.errors import InputError
+
+COLUMNS = ("file", "class", "guess", "probability", "in_distribution", "rank")
+TABLE_SUFFIXES = (".csv", ".parquet", ".pq")
+_CHUNK = 2048
+
+
+@dataclass(frozen=True)
+class PoolDescription:
+    """A pool as a model sees it.
+
+    Attributes
+    ----------
+    names : sequence of str, of length n
+        What to call each image in a labels file: as the source calls it, or the path of the file as it was given.
+    class_names : tuple of str
+        Of the columns of `class_probabilities`.
+    class_probabilities : ndarray of float32, shape (n, n_classes)
+        Calibrated.
+    in_distribution : ndarray of float64, shape (n,)
+        From 0 to 1, see `InDistribution`; NaN where the model has no examples.
+    order : ndarray of int64, shape (n,)
+        Rows of the pool, that whose label would help most first; see `rank_for_labeling`.
+    strategy : str
+        By which they are ordered.
+    data : ImageDataset or None
+        Where the pool is that of a source: the source, whose `pool` has the images in the order of `names`.
+    skipped : tuple of SkippedImage
+        Files left out.
+    notes : tuple of str
+        What a user should know.
+    """
+
+    names: Sequence[str]
+    class_names: tuple[str, ...]
+    class_probabilities: NDArray[np.float32]
+    in_distribution: NDArray[np.float64]
+    order: NDArray[np.int64]
+    strategy: str
+    data: ImageDataset | None = None
+    skipped: tuple[SkippedImage, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def guesses(self) -> list[str]:
+        """The most probable class of each image."""
+        return [self.class_names[index] for index in self.class_probabilities.argmax(1)]
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """The probability of the most probable class, (n,)."""
+        return np.asarray(self.class_probabilities.max(1))
+
+    @property
+    def ranks(self) -> NDArray[np.int64]:
+        """The place of each image in the order, from 1, (n,)."""
+        found = np.empty(len(self.order), np.int64)
+        found[self.order] = np.arange(1, len(self.order) + 1)
+        return found
+
+    def path(self, row: int) -> Path | None:
+        """Return the file of an image, or None where it is none."""
+        place = Path(self.names[row])
+        if self.data is not None:
+            place = Path(self.data.source) / place
+        return place if place.is_file() else None
+
+    def names_in(self, folder: str | Path) -> list[str]:
+        """Return what to call the images in a labels file that lies in a folder.
+
+        Files that are no part of a source go by their path from there.
+        """
+        if self.data is not None:
+            return list(self.names)
+        start = os.path.realpath(folder)
+        # A path on another drive has none from here.
+        apart = [os.path.splitdrive(os.path.realpath(name))[0] != os.path.splitdrive(start)[0] for name in self.names]
+        return [
+            os.path.realpath(name) if far else os.path.relpath(os.path.realpath(name), start)
+            for name, far in zip(self.names, apart, strict=True)
+        ]
+
+    def rows(self, names: Sequence[str] | None = None, count: int | None = None) -> list[dict[str, Any]]:
+        """Return one dict an image, keys as `COLUMNS`, best first; the class is empty, for a person to fill in."""
+        called = self.names if names is None else names
+        shown = self.order if count is None else self.order[:count]
+        best = self.class_probabilities[shown].argmax(1)
+        return [
+            {
+                "file": called[row],
+                "class": "",
+                "guess": self.class_names[guess],
+                "probability": float(self.class_probabilities[row, guess]),
+                "in_distribution": float(self.in_distribution[row]),
+                "rank": place,
+            }
+            for place, (row, guess) in enumerate(zip(shown.tolist(), best.tolist(), strict=True), 1)
+        ]
+
+    def to_frame(self) -> Any:
+        """Return the pool as a pandas DataFrame, best first."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows(), columns=list(COLUMNS))
+
+    def write(self, path: str | Path) -> Path:
+        """Write the pool, best first, to a `.csv` or `.parquet` file, whole or not at all.
+
+        Its column `class` is empty: filled in for some images, the CSV file is a labels file.
+
+        Raises
+        ------
+        InputError
+            If the file is to be of another kind.
+        """
+        place = Path(path)
+        check_table(place)
+        rows = self.rows(self.names_in(place.parent))
+        content = io.BytesIO()
+        if place.suffix.lower() == ".csv":
+            text = io.StringIO()
+            writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            for row in rows:
+                score = row["in_distribution"]
+                shown = {"probability": f"{row['probability']:.4f}", "in_distribution": f"{score:.4f}"}
+                writer.writerow({**row, **shown, **({} if score == score else {"in_distribution": ""})})
+            content.write(text.getvalue().encode("utf-8", "surrogateescape"))
+        else:
+            pq.write_table(pa.table({name: [row[name] for row in rows] for name in COLUMNS}), content)
+        write_bytes(place, content.getvalue())
+        return place
+
+
+def describe_pool(
+    model: SemiSupervisedClassifier,
+    pool: Any = None,
+    *,
+    strategy: str = "uncertain-diverse",
+    count: int = DEFAULT_COUNT,
+    random_state: int = 0,
+    labels: Any = None,
+    strict: bool = False,
+    progress: bool = False,
+    **options: Any,
+) -> PoolDescription:
+    """Classify a pool, say of each image whether it is of the kind that the model knows, and what to label next.
+
+    Parameters
+    ----------
+    model : SemiSupervisedClassifier
+        Usually from `fewlabels.load`; models of `fewlabels fit` and of comparisons know the images they learned from.
+    pool : str, Path, sequence of Path or ImageDataset, optional
+        Image files and folders of such; or a source as `load_dataset` takes it, whose pool is meant: what is in
+        `unlabeled/`, and labeled images whose labels were not drawn. Of the source that the model was fitted on, the
+        same were drawn. That source, when not given.
+    strategy, count, random_state
+        See `rank_for_labeling`.
+    labels : str, Path or mapping, optional
+        Labels given by hand, see `load_dataset`; these images are left out of the pool, and regarded as labeled. When
+        not given, those that the model was fitted with.
+    strict : bool
+        Refuse unreadable images rather than leave them out.
+    progress : bool
+        Show a progress bar.
+    **options
+        More arguments for `load_dataset`, such as `cache_dir`.
+
+    Returns
+    -------
+    PoolDescription
+
+    Raises
+    ------
+    InputError
+        If the pool is empty, cannot be read, or does not fit the model.
+
+    Examples
+    --------
+    >>> import fewlabels
+    >>> from fewlabels.methods.examples import remember
+    >>> data = fewlabels.load_dataset("digits", labels_per_class=2)
+    >>> model = fewlabels.Supervised(steps=20, random_state=0).fit(data.labeled, data.labels)
+    >>> remember(model, data)
+    >>> found = describe_pool(model, data)
+    >>> len(found), sorted(found.rows(count=1)[0])
+    (1180, ['class', 'file', 'guess', 'in_distribution', 'probability', 'rank'])
+    """
+    data: ImageDataset | None = None
+    skipped: list[SkippedImage] = []
+    names: list[str] | Sequence[str] = []
+    if isinstance(pool, ImageDataset):
+        data = pool
+    elif _is_source(model, pool):
+        data = _source(model, pool, labels=labels, strict=strict, progress=progress, **options)
+    elif labels is not None:
+        raise InputError("labels go with the pool of a source, not with image files; give the source as pool")
+    if data is not None:
+        names = [f"pool[{row}]" for row in range(len(data.pool))] if data.pool_names is None else data.pool_names
+        chunks = _rows_of(data, progress)
+        skipped = list(data.skipped)
+    else:
+        chunks = _files(model, pool, names := [], skipped, strict, progress)
+    found = [probabilities_and_embeddings(model, images) for images in chunks]
+    if not found:
+        raise InputError(f"the pool of {getattr(data, 'source', pool)} is empty: there is nothing to label")
+    probabilities = np.concatenate([one for one, _ in found])
+    embeddings = np.concatenate([one for _, one in found])
+    del found
+    examples: Examples | None = getattr(model, "examples_", None)
+    notes = list(() if data is None else data.notes)
+    inside = np.full(len(probabilities), np.nan)
+    known = np.empty((0, embeddings.shape[1]), np.float32)
+    if examples is None:
+        notes.append(
+            "the model does not keep the images it learned from, so that nothing is said of how like them the pool is; "
+            "fit it again with this version"
+        )
+    else:
+        inside = InDistribution(examples).scores(embeddings)
+        known = examples.embeddings
+    if data is not None and (labels is not None or examples is None):
+        more = [probabilities_and_embeddings(model, images)[1] for images in _labeled(data)]
+        known = np.concatenate([known, *more])
+    order = rank_for_labeling(
+        probabilities, embeddings, known, strategy=strategy, random_state=random_state, count=count
+    )
+    return PoolDescription(
+        names=names,
+        class_names=tuple(getattr(model, "class_names_", [str(name) for name in model.classes_])),
+        class_probabilities=probabilities.astype(np.float32),
+        in_distribution=inside,
+        order=order,
+        strategy=strategy,
+        data=data,
+        skipped=tuple(skipped),
+        notes=tuple(notes),
+    )
+
+
+def check_table(path: Path) -> None:
+    """Refuse a file that a table cannot be written to."""
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise InputError(f"{path} is neither .csv nor .parquet")
+
+
+def _is_source(model: SemiSupervisedClassifier, pool: Any) -> bool:
+    if pool is None:
+        return True
+    if not isinstance(pool, str | Path):
+        return False
+    place = Path(pool)
+    if not place.exists() or _is_own(model, pool):
+        return True
+    if place.is_file():
+        return place.suffix.lower() in (".npz", ".parquet", ".pq") or ".tar" in place.name
+    return is_source_folder(place) or is_feature_folder(place) or any(place.rglob("*.parquet"))
+
+
+def _is_own(model: SemiSupervisedClassifier, pool: Any) -> bool:
+    own = getattr(model, "source_", {}).get("source")
+    return own is not None and (str(pool) == own or os.path.realpath(pool) == os.path.realpath(own))
+
+
+def _source(model: SemiSupervisedClassifier, pool: Any, **options: Any) -> ImageDataset:
+    """Read a source as it was for the fit, where the model was fitted on it."""
+    given = {name: value for name, value in options.items() if value is not None}
+    place = getattr(model, "source_", {}).get("source") if pool is None else str(pool)
+    size = None
+    if model.image_shape_ is not None and place is not None and not is_feature_folder(Path(place)):
+        size = model.image_shape_[0]
+    if pool is None or _is_own(model, pool):
+        return load_source(model, **({} if pool is None else {"source": pool}), image_size=size, **given)
+    from fewlabels.data import load_dataset
+
+    return load_dataset(pool, image_size=size, **given)
+
+
+def _rows_of(data: ImageDataset, progress: bool) -> Iterator[Any]:
+    with Progress(console=Console(stderr=True), disable=not progress) as bar:
+        task = bar.add_task("looking at the pool", total=len(data.pool))
+        for start in range(0, len(data.pool), _CHUNK):
+            chunk = np.arange(start, min(start + _CHUNK, len(data.pool)))
+            yield data.pool.take(chunk)
+            bar.advance(task, len(chunk))
+
+
+def _labeled(data: ImageDataset) -> Iterator[Any]:
+    for start in range(0, len(data.labeled), _CHUNK):
+        yield data.labeled.take(np.arange(start, min(start + _CHUNK, len(data.labeled))))
+
+
+def _files(
+    model: SemiSupervisedClassifier,
+    pool: Any,
+    names: list[str],
+    skipped: list[SkippedImage],
+    strict: bool,
+    progress: bool,
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield images of files, and put down what they are called and which were left out."""
+    shape = model.image_shape_
+    if shape is None:
+        raise InputError("this model classifies vectors, not image files; give the source of its features")
+    files = files_in([Path(pool)] if isinstance(pool, str | Path) else [Path(path) for path in pool])
+    for chunk in image_chunks(files, shape, strict=strict, progress=progress):
+        names += chunk.paths
+        skipped += chunk.skipped
+        if len(chunk.images):
+            yield chunk.images

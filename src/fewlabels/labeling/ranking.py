@@ -1,0 +1,230 @@
+"""In which order to label a pool, so that few labels help most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.utils import check_random_state
+from torch import Tensor
+
+from fewlabels.storage.errors import InputError, nearest
+
+DEFAULT_COUNT = 500
+# Chosen among so many images, and so that they stand for so many: the table of how near each is to each is held in
+# memory, 64 MB of it, whatever the size of the pool.
+_CANDIDATES = 4000
+_REFERENCES = 4000
+# What brings less than this share of all that can be brought brings nothing but rounding.
+_NOTHING = 1e-6
+# Rows of the embeddings that are worked on at once.
+_BLOCK = 8192
+
+
+def rank_for_labeling(
+    probabilities: Any,
+    embeddings: Any,
+    labeled_embeddings: Any = None,
+    *,
+    strategy: str = "uncertain-diverse",
+    random_state: int = 0,
+    count: int = DEFAULT_COUNT,
+) -> NDArray[np.int64]:
+    """Return a pool's rows, that whose label would help most first.
+
+    Strategies:
+
+    - `uncertain-diverse`: images that stand for many of which the model is unsure. Each step takes the image that
+      brings the sum over the pool of (how unsure the model is of an image) times (how near that is to one with a
+      label) up most. So what is labeled already, or chosen before, is not chosen twice, what is like nothing else
+      stands for nothing, and a group of unsure images is asked about by its middle.
+    - `diverse`: the same, all images counting alike.
+    - `margin`: those first for which the two most probable classes are nearest.
+    - `entropy`: those first whose probabilities have the highest entropy.
+    - `random`: in random order, the bar that the others must clear.
+
+    Parameters
+    ----------
+    probabilities : array-like of shape (n, n_classes)
+        Of the pool's images, rows that sum to 1.
+    embeddings : array-like of shape (n, features)
+        Of the pool's images.
+    labeled_embeddings : array-like of shape (m, features), optional
+        Of the images that have a label.
+    strategy : str
+        A key of `STRATEGIES`.
+    random_state : int
+        Of the random order, and of the few thousand images that are looked at in a large pool.
+    count : int
+        So many are chosen one by one, each with regard to those before; the others follow, the least sure first.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Every row once.
+
+    Raises
+    ------
+    InputError
+        If the strategy is unknown, or the arrays do not fit together or hold NaN.
+
+    References
+    ----------
+    Wei, Iyer & Bilmes, "Submodularity in data subset selection and active learning", 2015 (facility location, with a
+    regard to uncertainty). Hacohen, Dekel & Weinshall, "Active learning on a budget: opposite strategies suit high and
+    low budgets", 2022. Scheffer, Decomain & Wrobel, "Active hidden Markov models for information extraction", 2001
+    (margin).
+
+    Examples
+    --------
+    Two images that are alike, one that the model is sure of, and one that is unlike the others:
+
+    >>> probabilities = [[0.5, 0.5], [0.5, 0.5], [0.99, 0.01], [0.6, 0.4]]
+    >>> embeddings = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]]
+    >>> rank_for_labeling(probabilities, embeddings, [[0.0, 2.0]]).tolist()
+    [0, 3, 2, 1]
+    >>> rank_for_labeling(probabilities, embeddings, strategy="margin").tolist()
+    [0, 1, 3, 2]
+    """
+    if strategy not in STRATEGIES:
+        raise InputError(
+            f"unknown strategy {strategy!r}{nearest(str(strategy), STRATEGIES)} (known: {', '.join(STRATEGIES)})"
+        )
+    table, places = np.asarray(probabilities, np.float64), np.asarray(embeddings, np.float32)
+    if table.ndim != 2 or places.ndim != 2 or len(table) != len(places) or not len(table):
+        raise InputError(
+            f"probabilities of shape {table.shape} and embeddings of shape {places.shape}; expected (n, classes) and "
+            "(n, features), n at least 1"
+        )
+    known = np.empty((0, places.shape[1]), np.float32)
+    if labeled_embeddings is not None:
+        known = np.asarray(labeled_embeddings, np.float32)
+    if known.ndim != 2 or known.shape[1] != places.shape[1]:
+        raise InputError(f"labeled_embeddings of shape {known.shape}; expected (m, {places.shape[1]})")
+    if not all(np.isfinite(values).all() for values in (table, places, known)):
+        raise InputError("probabilities or embeddings hold NaN or infinity")
+    if count < 1:
+        raise InputError(f"count={count} is not at least 1")
+    return STRATEGIES[strategy](table, places, known, count, check_random_state(random_state))
+
+
+def margin_uncertainty(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how near the two most probable classes of each image are, from 0 (sure) to 1 (the same)."""
+    two = np.partition(probabilities, -2, axis=1)[:, -2:]
+    return np.asarray(1 - (two[:, 1] - two[:, 0]))
+
+
+def _by_margin(
+    probabilities: NDArray[np.float64], _: Any, __: Any, count: int, draws: np.random.RandomState
+) -> NDArray[np.int64]:
+    return np.argsort(-margin_uncertainty(probabilities), kind="stable")
+
+
+def _by_entropy(
+    probabilities: NDArray[np.float64], _: Any, __: Any, count: int, draws: np.random.RandomState
+) -> NDArray[np.int64]:
+    logs = np.log(np.clip(probabilities, 1e-300, None))
+    return np.argsort((probabilities * logs).sum(1), kind="stable")
+
+
+def _at_random(
+    probabilities: NDArray[np.float64], _: Any, __: Any, count: int, draws: np.random.RandomState
+) -> NDArray[np.int64]:
+    return draws.permutation(len(probabilities))
+
+
+def _uncertain_diverse(
+    probabilities: NDArray[np.float64],
+    embeddings: NDArray[np.float32],
+    labeled: NDArray[np.float32],
+    count: int,
+    draws: np.random.RandomState,
+) -> NDArray[np.int64]:
+    return _cover(
+        margin_uncertainty(probabilities), margin_uncertainty(probabilities), embeddings, labeled, count, draws
+    )
+
+
+def _diverse(
+    probabilities: NDArray[np.float64],
+    embeddings: NDArray[np.float32],
+    labeled: NDArray[np.float32],
+    count: int,
+    draws: np.random.RandomState,
+) -> NDArray[np.int64]:
+    unsure = margin_uncertainty(probabilities)
+    return _cover(np.ones(len(unsure)), unsure, embeddings, labeled, count, draws)
+
+
+STRATEGIES: dict[str, Callable[..., NDArray[np.int64]]] = {
+    "uncertain-diverse": _uncertain_diverse,
+    "diverse": _diverse,
+    "margin": _by_margin,
+    "entropy": _by_entropy,
+    "random": _at_random,
+}
+
+
+def _cover(
+    weights: NDArray[np.float64],
+    unsure: NDArray[np.float64],
+    embeddings: NDArray[np.float32],
+    labeled: NDArray[np.float32],
+    count: int,
+    draws: np.random.RandomState,
+) -> NDArray[np.int64]:
+    """Return first what a greedy facility location chooses, then all others, the least sure first."""
+    rows = np.arange(len(embeddings))
+    candidates = _drawn(rows, _CANDIDATES, draws)
+    references = _drawn(rows, _REFERENCES, draws)
+    center = embeddings[references].mean(0, dtype=np.float64).astype(np.float32)
+    standing = _directions(embeddings[references], center)
+    asked = _directions(embeddings[candidates], center)
+    # How near each candidate is to each reference: the cosine about the pool's mean, or 0.
+    nearness = (asked @ standing.T).clamp_(min=0)
+    covered = torch.zeros(len(references))
+    for start in range(0, len(labeled), _BLOCK):
+        block = _directions(labeled[start : start + _BLOCK], center)
+        covered = torch.maximum(covered, (block @ standing.T).amax(0))
+    weight = torch.from_numpy(weights[references].astype(np.float32))
+    chosen = candidates[_greedy(nearness, weight, covered, min(count, len(candidates)))]
+    others = np.setdiff1d(rows, chosen)
+    return np.concatenate([chosen, others[np.argsort(-unsure[others], kind="stable")]])
+
+
+def _greedy(nearness: Tensor, weight: Tensor, covered: Tensor, count: int) -> NDArray[np.int64]:
+    """Choose one by one what raises the weighted sum of the nearest most.
+
+    What an image would add only shrinks as others are chosen, so that an old figure is a bound: only those are
+    computed anew whose bound is above the best that is known (Minoux, 1978).
+    """
+    bounds = torch.empty(len(nearness))
+    for start in range(0, len(nearness), _BLOCK):
+        bounds[start : start + _BLOCK] = (nearness[start : start + _BLOCK] - covered).clamp_(min=0) @ weight
+    enough = float(weight.sum())
+    chosen: list[int] = []
+    for _ in range(count):
+        fresh = torch.zeros(len(bounds), dtype=torch.bool)
+        while True:
+            best = int(bounds.argmax())
+            if fresh[best]:
+                break
+            bounds[best] = (nearness[best] - covered).clamp_(min=0) @ weight
+            fresh[best] = True
+        if bounds[best] <= _NOTHING * enough:
+            break  # every image has one like it that is labeled or chosen
+        chosen.append(best)
+        covered = torch.maximum(covered, nearness[best])
+        bounds[best] = -1
+    return np.array(chosen, np.int64)
+
+
+def _directions(embeddings: NDArray[np.float32], center: NDArray[np.float32]) -> Tensor:
+    return torch.nn.functional.normalize(torch.from_numpy(embeddings - center), dim=1)
+
+
+def _drawn(rows: NDArray[np.int64], most: int, draws: np.random.RandomState) -> NDArray[np.int64]:
+    return rows if len(rows) <= most else np.sort(draws.choice(rows, most, replace=False))

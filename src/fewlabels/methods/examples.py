@@ -1,0 +1,225 @@
+"""What a model learned from, kept with it: some labeled images, where they lie among its features, and the source."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save
+from scipy.special import softmax
+
+from fewlabels.data import FeatureRows, ImageDataset, load_dataset
+from fewlabels.methods.prediction import predict_logits
+from fewlabels.storage.errors import InputError
+
+if TYPE_CHECKING:
+    from fewlabels.methods.base import SemiSupervisedClassifier
+
+# Labeled images that a model keeps: so many, and so many bytes of them.
+MOST = 2000
+MOST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labeled samples of a fitted model.
+
+    At most 2,000, and at most 64 MB of them: where there are more, equally many of each class as far as a class has
+    them, of those trained on and of those held out.
+
+    Attributes
+    ----------
+    samples : ndarray
+        uint8 images of the size that the model reads, (n, height, width, channels), or float32 vectors, (n, features).
+    labels : ndarray of int64, shape (n,)
+        Index into the model's `classes_`.
+    embeddings : ndarray of float32, shape (n, features)
+        What `transform` gives for the samples.
+    held_out : ndarray of bool, shape (n,)
+        Whether the model was measured and calibrated with the sample rather than trained on it.
+    """
+
+    samples: NDArray[Any]
+    labels: NDArray[np.int64]
+    embeddings: NDArray[np.float32]
+    held_out: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def remember(method: SemiSupervisedClassifier, data: ImageDataset) -> None:
+    """Keep in a fitted method the labeled images of the data that it was fitted on, and where they came from.
+
+    `save` then writes them beside the weights, and `fewlabels.load` reads them again: `examples_`, and `source_`, the
+    arguments of `load_dataset` that give the same data (none where they were arrays).
+
+    Parameters
+    ----------
+    method : SemiSupervisedClassifier
+        Fitted on `data.labeled` and `data.labels`.
+    data : ImageDataset
+        Images, or features.
+
+    Examples
+    --------
+    >>> from fewlabels import Supervised, load_dataset
+    >>> data = load_dataset("digits", labels_per_class=3)
+    >>> method = Supervised(steps=2, random_state=0).fit(data.labeled, data.labels)
+    >>> remember(method, data)
+    >>> method.examples_.samples.shape, method.examples_.embeddings.dtype, method.source_["source"]
+    ((30, 8, 8, 1), dtype('float32'), 'digits')
+    """
+    images, labels = data.labeled, data.labels
+    held_out = np.zeros(len(labels), bool)
+    held_out[method.validation_rows_] = True
+    if data.validation is not None and data.validation_labels is not None:
+        known = np.flatnonzero(np.isin(data.validation_labels, method.classes_))
+        images = images.joined(data.validation.take(known))
+        labels = np.concatenate([labels, data.validation_labels[known]])
+        held_out = np.concatenate([held_out, np.ones(len(known), bool)])
+    labels = np.searchsorted(method.classes_, labels)
+    bytes_each = int(np.prod(images.shape[1:])) * images.dtype.itemsize
+    kept = evenly_drawn(2 * labels + held_out, max(1, min(MOST, MOST_BYTES // bytes_each)))
+    chosen = images.take(kept)
+    samples = chosen.plain() if isinstance(chosen, FeatureRows) else chosen[:]
+    _, embeddings = probabilities_and_embeddings(method, samples)
+    kept_with: Any = method
+    kept_with.examples_ = Examples(samples, labels[kept], embeddings, held_out[kept])
+    if data.origin is not None:
+        kept_with.source_ = dict(data.origin)
+
+
+def forget(method: SemiSupervisedClassifier) -> None:
+    """Undo `remember`: what a method kept of one training says nothing about the next."""
+    for name in ("examples_", "source_"):
+        if hasattr(method, name):
+            delattr(method, name)
+
+
+def evenly_drawn(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Return sorted rows, at most so many: the first of each class, then the second of each, and so on.
+
+    Examples
+    --------
+    >>> evenly_drawn(np.array([0, 0, 0, 0, 1, 2, 2]), 5)
+    array([0, 1, 4, 5, 6])
+    """
+    turn = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        turn[rows] = np.arange(len(rows))
+    return np.sort(np.argsort(turn, kind="stable")[:most])
+
+
+def probabilities_and_embeddings(
+    method: SemiSupervisedClassifier, X: Any
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Return what `predict_proba` and `transform` give; images go through a frozen pretrained net once for both.
+
+    Parameters
+    ----------
+    method : SemiSupervisedClassifier
+        Fitted.
+    X : array-like
+        Samples, as in training.
+
+    Returns
+    -------
+    probabilities : ndarray of float64, shape (n, n_classes)
+    embeddings : ndarray of float32, shape (n, features)
+    """
+    rows, device = method._read_for_prediction(X), method._device()
+    logits = predict_logits(method.network_, rows, device, flip=method.mirrors_)
+    features = predict_logits(method.network_, rows, device, features=True)
+    return softmax(logits.astype(np.float64) / method.temperature_, axis=1), features.astype(np.float32)
+
+
+def with_embeddings(method: SemiSupervisedClassifier, examples: Examples) -> Examples:
+    """Return examples as a method sees them now, which has other weights than when they were kept."""
+    return replace(examples, embeddings=probabilities_and_embeddings(method, examples.samples)[1])
+
+
+def load_source(method: SemiSupervisedClassifier, **changes: Any) -> ImageDataset:
+    """Read the data again that a model was fitted on.
+
+    Parameters
+    ----------
+    method : SemiSupervisedClassifier
+        Usually from `fewlabels.load`.
+    **changes
+        Other arguments for `load_dataset` than those of the fit, `source` among them.
+
+    Raises
+    ------
+    InputError
+        If the model does not say where its data came from, or they are not there any more.
+
+    Examples
+    --------
+    >>> from fewlabels import Supervised, load_dataset
+    >>> data = load_dataset("digits", labels_per_class=3)
+    >>> method = Supervised(steps=2, random_state=0).fit(data.labeled, data.labels)
+    >>> remember(method, data)
+    >>> load_source(method).fingerprint == data.fingerprint
+    True
+    """
+    known = getattr(method, "source_", None)
+    if known is None and "source" not in changes:
+        raise InputError("the model does not say what it was fitted on; give the source")
+    given = {**({} if known is None else known), **changes}
+    try:
+        return load_dataset(given.pop("source"), **given)
+    except InputError as error:
+        if "source" in changes or Path(known["source"]).exists():  # type: ignore[index]
+            raise
+        raise InputError(f"{error}; the model was fitted on it: run this where it is, or give the source") from error
+
+
+def pack(examples: Examples) -> bytes:
+    """Return the content of `examples.safetensors`."""
+    return save(
+        {
+            "samples": np.ascontiguousarray(examples.samples),
+            "labels": examples.labels,
+            "embeddings": np.ascontiguousarray(examples.embeddings),
+            "held_out": examples.held_out,
+        }
+    )
+
+
+def unpack(path: Path, method: SemiSupervisedClassifier, checksum: str) -> Examples:
+    """Read `examples.safetensors`; nothing is executed, and no memory taken for what does not fit the model.
+
+    Raises
+    ------
+    InputError
+        If its sizes are not those of the model's samples and features, or it is not what was saved.
+    """
+    shapes, kinds = dict[str, tuple[int, ...]](), dict[str, str]()
+    with safe_open(path, "np") as file:
+        for name in file.keys():  # noqa: SIM118
+            part = file.get_slice(name)
+            shapes[name], kinds[name] = tuple(part.get_shape()), str(part.get_dtype())
+        count = shapes.get("labels", (0,))[0]
+        shape = method.sample_shape_ if len(shapes.get("samples", ())) == 2 else method.image_shape_
+        wanted = {
+            "samples": ((count, *(shape or ())), "F32" if shape is not None and len(shape) == 1 else "U8"),
+            "labels": ((count,), "I64"),
+            "embeddings": ((count, method._n_features_out), "F32"),
+            "held_out": ((count,), "BOOL"),
+        }
+        if {name: (shapes[name], kinds[name]) for name in shapes} != wanted or not 0 < count <= MOST:
+            raise InputError(f"{path} does not fit the model: it has {shapes}, expected up to {MOST:,} samples {shape}")
+        with path.open("rb") as content:
+            if hashlib.file_digest(content, "sha256").hexdigest() != checksum:
+                raise InputError(f"{path} is not what was saved; take the model again from where it came")
+        found = Examples(**{name: file.get_tensor(name) for name in wanted})
+    if found.labels.min() < 0 or found.labels.max() >= len(method.classes_):
+        raise InputError(f"{path} does not fit the model: labels are not from 0 to {len(method.classes_) - 1}")
+    return found
