@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
-from fewlabels.methods.findings import findings
+from fewlabels.methods.card import card_facts, checksum, model_card
 from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
 from fewlabels.methods.weight_sets import WeightSet
 from fewlabels.nets import BackboneFacts, build_decoder, load_backbone
@@ -26,13 +26,13 @@ from fewlabels.nets.backbone import PretrainedClassifier
 from fewlabels.nets.pretrained import MODULE, check_same, empty_backbone
 from fewlabels.storage.atomic import atomic_folder, write_bytes, write_json, write_text
 from fewlabels.storage.errors import InputError
-from fewlabels.storage.visible import visible
 from fewlabels.training.kept import copied_state
 
 # 1: no checksum of the weights. 2: `weights_sha256`.
 FORMAT_VERSION = 2
 _LARGEST_CONFIG = 64 << 20
 _WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
+_OTHER_WEIGHTS = re.compile(r"weights-[a-z0-9-]{1,40}\.safetensors")
 # What a saved model keeps of what was learned, next to the weights; all of it plain JSON.
 _RECORDS = (
     "gradient_images_",
@@ -42,6 +42,8 @@ _RECORDS = (
     "validation_accuracy_",
     "temperature_",
     "n_validation_",
+    "n_labeled_",
+    "n_pool_",
     "used_weights_",
     "mirrors_",
     "n_features_in_",
@@ -57,8 +59,16 @@ _RECORDS = (
 )
 
 
-def save_model(method: SemiSupervisedClassifier, folder: Path, class_names: list[str] | None = None) -> Path:
-    """Write a fitted method to a folder; see `SemiSupervisedClassifier.save`."""
+def save_model(
+    method: SemiSupervisedClassifier,
+    folder: Path,
+    class_names: list[str] | None = None,
+    measured: list[dict[str, Any]] | None = None,
+) -> Path:
+    """Write a fitted method to a folder; see `SemiSupervisedClassifier.save`.
+
+    `measured` is what its card tells of test images, see `fewlabels.methods.card.measurement`.
+    """
     from sklearn.utils.validation import check_is_fitted
 
     from fewlabels.methods.registry import method_name
@@ -95,15 +105,19 @@ def save_model(method: SemiSupervisedClassifier, folder: Path, class_names: list
         "records": {name: _plain(getattr(method, name)) for name in _RECORDS if hasattr(method, name)},
         "weight_sets": {name: _described(method, name) for name in method.kept_weights_},
         "other_weights_sha256": checksums,
+        "measured": measured or [],
+        "card": card_facts(method, names),
     }
     if hasattr(method, "feature_names_in_"):
         config["feature_names"] = [str(name) for name in method.feature_names_in_]
+    card = model_card(config)
+    config["card"]["sha256"] = checksum(card)
     with atomic_folder(folder) as temporary:
         write_bytes(temporary / _WEIGHTS, weights)
         for file, content in others.items():
             write_bytes(temporary / file, content)
         write_json(temporary / _CONFIG, config)
-        write_text(temporary / _CARD, model_card(method, config))
+        write_text(temporary / _CARD, card)
     return folder
 
 
@@ -135,25 +149,8 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
     from fewlabels.methods.registry import make_method
 
     folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"there is no model folder at {folder}")
-    for name in (_CONFIG, _WEIGHTS):
-        if not (folder / name).is_file():
-            raise InputError(f"{folder} is no complete model folder: {name} is missing")
-    try:
-        if (folder / _CONFIG).stat().st_size > _LARGEST_CONFIG:
-            raise InputError(f"{folder / _CONFIG} is too large for a model's description")
-        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-        version = config["format_version"]
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{folder / _CONFIG} is not a fewlabels model's description: {error!r}") from error
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise InputError(
-            f"{folder} was written by a newer fewlabels (model format {version}, this one reads up to "
-            f"{FORMAT_VERSION}); upgrade fewlabels to read it"
-        )
+    config = read_description(folder)
+    version = config["format_version"]
     try:
         method = make_method(config["method"], **config["parameters"])
         method.sample_shape_ = tuple(int(n) for n in config["sample_shape"])
@@ -186,6 +183,95 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
     for name, part in parts.items():
         setattr(method, f"{name}_", part.eval())
     return method if weights is None else method.with_weights(weights)
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Return what `config.json` of a model folder holds; nothing in it is trusted yet but its version.
+
+    Raises
+    ------
+    InputError
+        If there is no complete model folder, or one that a newer version wrote.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no model folder at {folder}")
+    for name in (_CONFIG, _WEIGHTS):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder} is no complete model folder: {name} is missing")
+    try:
+        if (folder / _CONFIG).stat().st_size > _LARGEST_CONFIG:
+            raise InputError(f"{folder / _CONFIG} is too large for a model's description")
+        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        version = config["format_version"]
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{folder / _CONFIG} is not a fewlabels model's description: {error!r}") from error
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise InputError(
+            f"{folder} was written by a newer fewlabels (model format {version}, this one reads up to "
+            f"{FORMAT_VERSION}); upgrade fewlabels to read it"
+        )
+    return dict(config)
+
+
+def model_files(folder: Path) -> list[str]:
+    """Return the names of the files that make a model: description, card and weights, each checked to be what it was.
+
+    Raises
+    ------
+    InputError
+        If one is missing, is not what was saved, or has no name that a model's file has.
+    """
+    config = read_description(folder)
+    checksums = weight_files(config, folder)
+    for file, expected in checksums.items():
+        if not (folder / file).is_file():
+            raise InputError(f"{folder} is no complete model folder: {file} is missing")
+        if expected is not None:
+            _check_weights(folder / file, expected)
+    return [_CONFIG, *([_CARD] if (folder / _CARD).is_file() else []), *checksums]
+
+
+def weight_files(config: dict[str, Any], place: object) -> dict[str, str | None]:
+    """Return the files of weights that a description names, with their checksums; models of format 1 have none."""
+    others = config.get("other_weights_sha256", {})
+    if not isinstance(others, dict) or not all(
+        isinstance(file, str) and _OTHER_WEIGHTS.fullmatch(file) for file in others
+    ):
+        raise InputError(f"{place} is not a fewlabels model: its description names files that none has")
+    own = config.get("weights_sha256")
+    return {_WEIGHTS: None if own is None else str(own), **{file: str(found) for file, found in others.items()}}
+
+
+def add_measurement(folder: Path, found: dict[str, Any]) -> bool:
+    """Write a measurement into a model's description and card, in place of an earlier one on the same data.
+
+    Parameters
+    ----------
+    folder : Path
+        Of a model.
+    found : dict
+        As `fewlabels.methods.card.measurement` returns it.
+
+    Returns
+    -------
+    bool
+        False where the card was left as it is, since a person has changed it.
+    """
+    config = read_description(folder)
+    known = config.get("card", {}).get("sha256")
+    written = (folder / _CARD).read_text(encoding="utf-8") if (folder / _CARD).is_file() else ""
+    if "card" not in config:
+        config["card"] = card_facts(load(folder), config["class_names"])
+    config["measured"] = [one for one in config.get("measured", []) if one["data"] != found["data"]] + [found]
+    ours = not written or (known is not None and checksum(written) == known)
+    card = model_card(config)
+    config["card"]["sha256"] = checksum(card) if ours else known
+    write_json(folder / _CONFIG, config)
+    if ours:
+        write_text(folder / _CARD, card)
+    return ours
 
 
 def _empty_parts(
@@ -273,73 +359,6 @@ def _with_backbone(
         method.backbone_ = given
     beside = partial(empty_backbone, facts) if given is None else lambda: given
     return partial(_empty_parts, settings, method, (facts.feature_size,), beside if place == "beside" else None)
-
-
-def model_card(method: SemiSupervisedClassifier, config: dict[str, Any]) -> str:
-    """Return the model card: what the model is, how it was made, how well it does, how to use it."""
-    shape = " x ".join(str(n) for n in config["sample_shape"])
-    accuracy = config["records"].get("validation_accuracy_")
-    measured = "not measured (no images held out)" if accuracy is None else f"{accuracy:.1%}"
-    steps = ", ".join(f"{stage}: {n:,}" for stage, n in config["records"]["stage_steps_"].items())
-    settings = "\n".join(f"| {key} | {value} |" for key, value in config["records"]["settings_"].items())
-    names = ", ".join(_in_markdown(name) for name in config["class_names"])
-    summary = (type(method).__doc__ or "").strip().splitlines()[0]
-    found = "".join(
-        f"- {finding[0].upper()}{finding[1:]}\n"
-        for finding in findings(method, [_in_markdown(name) for name in config["class_names"]])
-    )
-    return f"""---
-library_name: fewlabels
-pipeline_tag: image-classification
----
-
-# {config["method"]} classifier
-
-{summary}
-
-- **Reads**: samples of {shape} (height x width x channels; one number: vectors)
-- **Classes** ({len(config["class_names"])}): {names}
-- **Accuracy on held-out labeled samples**: {measured}
-- **Trained with**: {config["records"]["gradient_images_"]:,} gradient samples ({steps} steps)
-{found}{_backbone_lines(config)}
-```python
-import fewlabels
-
-model = fewlabels.load("path/to/this/folder")
-model.predict(images)  # uint8, (n, height, width, channels)
-```
-
-The held-out samples come from the same source as the training samples: on images from elsewhere expect less.
-
-| setting | value |
-|---|---|
-{settings}
-"""
-
-
-def _in_markdown(name: str) -> str:
-    """Return a name as Markdown shows it: neither markup nor HTML."""
-    return re.sub(r"([\\`*_{}\[\]<>()#|!])", r"\\\1", visible(name))
-
-
-def _backbone_lines(config: dict[str, Any]) -> str:
-    """Return what a model card says of the pretrained net, and of what that has seen."""
-    if "backbone" not in config:
-        return ""
-    facts = BackboneFacts.from_dict(config["backbone"])
-    used = {
-        "network": "trained further here; its weights are in this folder",
-        "beside": "left as it is; its weights are in this folder",
-        "reference": "left as it is; it is taken from where it was when images are to be classified",
-    }[config["backbone_place"]]
-    warning = config["records"].get("backbone_warning_")
-    return (
-        f"- **Pretrained net**: {facts.net}, {used}\n"
-        f"- **It was trained on**: {facts.trained_on}\n"
-        + (f"- **Warning**: {warning}\n" if warning else "")
-        + "- Images that it was trained on say little about images that are new to it: test images should not be "
-        "among them.\n"
-    )
 
 
 def _tensors(method: SemiSupervisedClassifier) -> dict[str, torch.Tensor]:
