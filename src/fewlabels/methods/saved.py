@@ -26,12 +26,15 @@ from fewlabels.nets.backbone import PretrainedClassifier
 from fewlabels.nets.pretrained import MODULE, check_same, empty_backbone
 from fewlabels.storage.atomic import atomic_folder, write_bytes, write_json, write_text
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.hub import HubAddress, is_hub_address
 from fewlabels.training.kept import copied_state
 
 # 1: no checksum of the weights. 2: `weights_sha256`.
 FORMAT_VERSION = 2
 _LARGEST_CONFIG = 64 << 20
-_WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+# Labeled images that a model may keep; they stay on this machine unless they are asked for.
+EXAMPLES = "examples.safetensors"
 _OTHER_WEIGHTS = re.compile(r"weights-[a-z0-9-]{1,40}\.safetensors")
 # What a saved model keeps of what was learned, next to the weights; all of it plain JSON.
 _RECORDS = (
@@ -76,7 +79,7 @@ def save_model(
     check_is_fitted(method)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give the name of a folder to save the model in")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / _CONFIG).exists():
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).exists():
         raise InputError(f"{folder} holds other files and no model; give a new or empty folder")
     classes = method.classes_
     names = [str(name) for name in (classes if class_names is None else class_names)]
@@ -89,7 +92,7 @@ def save_model(
     others = {
         described["file"]: save({key: value.cpu().contiguous() for key, value in kept.state.items()})
         for name, kept in method.kept_weights_.items()
-        if (described := _described(method, name))["file"] != _WEIGHTS
+        if (described := _described(method, name))["file"] != WEIGHTS
     }
     checksums = {file: hashlib.sha256(content).hexdigest() for file, content in others.items()}
     config = {
@@ -113,11 +116,11 @@ def save_model(
     card = model_card(config)
     config["card"]["sha256"] = checksum(card)
     with atomic_folder(folder) as temporary:
-        write_bytes(temporary / _WEIGHTS, weights)
+        write_bytes(temporary / WEIGHTS, weights)
         for file, content in others.items():
             write_bytes(temporary / file, content)
-        write_json(temporary / _CONFIG, config)
-        write_text(temporary / _CARD, card)
+        write_json(temporary / CONFIG, config)
+        write_text(temporary / CARD, card)
     return folder
 
 
@@ -127,7 +130,8 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
     Parameters
     ----------
     folder : str or Path
-        Holds `model.safetensors` and `config.json`.
+        Holds `model.safetensors` and `config.json`; or "hub:OWNER/NAME", with `@REVISION` or without, on the Hugging
+        Face Hub.
     weights : str, optional
         Other weights that were kept: "last", "best-on-validation" or "average"; those that the model was saved
         with, when not given.
@@ -148,6 +152,11 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
     """
     from fewlabels.methods.registry import make_method
 
+    if is_hub_address(folder):
+        from fewlabels.methods.published import fetch_model
+
+        # A path of Windows has turned the slash.
+        folder = fetch_model(HubAddress.parse(str(folder).replace("\\", "/")))
     folder = Path(folder)
     config = read_description(folder)
     version = config["format_version"]
@@ -167,10 +176,10 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
         if "backbone" in config:
             facts = method.backbone_facts_ = BackboneFacts.from_dict(config["backbone"])
             build = _with_backbone(method, settings, facts, config["backbone_place"], net)
-        _check_sizes(folder / _WEIGHTS, build)
-        tensors = load_file(folder / _WEIGHTS)
+        _check_sizes(folder / WEIGHTS, build)
+        tensors = load_file(folder / WEIGHTS)
         if version >= 2:
-            _check_weights(folder / _WEIGHTS, config["weights_sha256"])
+            _check_weights(folder / WEIGHTS, config["weights_sha256"])
         parts = build()
         for name, part in parts.items():
             _fill(part, {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")})
@@ -195,21 +204,26 @@ def read_description(folder: Path) -> dict[str, Any]:
     """
     if not folder.is_dir():
         raise InputError(f"there is no model folder at {folder}")
-    for name in (_CONFIG, _WEIGHTS):
+    for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise InputError(f"{folder} is no complete model folder: {name} is missing")
+    return parse_description(folder / CONFIG)
+
+
+def parse_description(path: Path) -> dict[str, Any]:
+    """Return what a file of the name `config.json` holds, if it describes a model that this version reads."""
     try:
-        if (folder / _CONFIG).stat().st_size > _LARGEST_CONFIG:
-            raise InputError(f"{folder / _CONFIG} is too large for a model's description")
-        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        if path.stat().st_size > _LARGEST_CONFIG:
+            raise InputError(f"{path} is too large for a model's description")
+        config = json.loads(path.read_text(encoding="utf-8"))
         version = config["format_version"]
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{folder / _CONFIG} is not a fewlabels model's description: {error!r}") from error
+        raise InputError(f"{path} is not a fewlabels model's description: {error!r}") from error
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise InputError(
-            f"{folder} was written by a newer fewlabels (model format {version}, this one reads up to "
+            f"{path.parent} was written by a newer fewlabels (model format {version}, this one reads up to "
             f"{FORMAT_VERSION}); upgrade fewlabels to read it"
         )
     return dict(config)
@@ -230,7 +244,7 @@ def model_files(folder: Path) -> list[str]:
             raise InputError(f"{folder} is no complete model folder: {file} is missing")
         if expected is not None:
             _check_weights(folder / file, expected)
-    return [_CONFIG, *([_CARD] if (folder / _CARD).is_file() else []), *checksums]
+    return [CONFIG, *([CARD] if (folder / CARD).is_file() else []), *checksums]
 
 
 def weight_files(config: dict[str, Any], place: object) -> dict[str, str | None]:
@@ -241,7 +255,7 @@ def weight_files(config: dict[str, Any], place: object) -> dict[str, str | None]
     ):
         raise InputError(f"{place} is not a fewlabels model: its description names files that none has")
     own = config.get("weights_sha256")
-    return {_WEIGHTS: None if own is None else str(own), **{file: str(found) for file, found in others.items()}}
+    return {WEIGHTS: None if own is None else str(own), **{file: str(found) for file, found in others.items()}}
 
 
 def add_measurement(folder: Path, found: dict[str, Any]) -> bool:
@@ -261,16 +275,16 @@ def add_measurement(folder: Path, found: dict[str, Any]) -> bool:
     """
     config = read_description(folder)
     known = config.get("card", {}).get("sha256")
-    written = (folder / _CARD).read_text(encoding="utf-8") if (folder / _CARD).is_file() else ""
+    written = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else ""
     if "card" not in config:
         config["card"] = card_facts(load(folder), config["class_names"])
     config["measured"] = [one for one in config.get("measured", []) if one["data"] != found["data"]] + [found]
     ours = not written or (known is not None and checksum(written) == known)
     card = model_card(config)
     config["card"]["sha256"] = checksum(card) if ours else known
-    write_json(folder / _CONFIG, config)
+    write_json(folder / CONFIG, config)
     if ours:
-        write_text(folder / _CARD, card)
+        write_text(folder / CARD, card)
     return ours
 
 
@@ -378,7 +392,7 @@ def _described(method: SemiSupervisedClassifier, name: str) -> dict[str, Any]:
     """Return what a model's description says of one of its sets of weights, and in which file it is."""
     kept = method.kept_weights_
     twins = [other for other in kept if kept[other] is kept[name]]
-    file = _WEIGHTS if method.used_weights_ in twins else f"weights-{twins[0]}.safetensors"
+    file = WEIGHTS if method.used_weights_ in twins else f"weights-{twins[0]}.safetensors"
     return {
         "file": file,
         "step": kept[name].step,
@@ -399,7 +413,7 @@ def _read_weight_sets(
         file = Path(one["file"]).name
         if file not in by_file:
             state = own
-            if file != _WEIGHTS:
+            if file != WEIGHTS:
                 _check_weights(folder / file, config["other_weights_sha256"][file])
                 state = load_file(folder / file)
                 if {key: value.shape for key, value in state.items()} != {key: v.shape for key, v in own.items()}:
