@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         load,
         make_method,
     )
+    from fewlabels.methods.published import pull, push
     from fewlabels.report import compare
     from fewlabels.storage.errors import InputError, Interrupted, TrainingWarning
 
@@ -92,6 +93,8 @@ _HOMES = {
     "TwoStepAutoencoder": "methods",
     "load": "methods",
     "make_method": "methods",
+    "pull": "methods.published",
+    "push": "methods.published",
     "InputError": "storage.errors",
     "Interrupted": "storage.errors",
     "TrainingWarning": "storage.errors",
@@ -137,6 +140,8 @@ __all__ = [
     "load",
     "load_dataset",
     "make_method",
+    "pull",
+    "push",
 ]
 
 

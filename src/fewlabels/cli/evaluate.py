@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from fewlabels.cli.app import app, screen
+from fewlabels.cli.app import app, errors, screen
 from fewlabels.cli.options import Fold, Quiet, Source, Strict, TestPerClass
 from fewlabels.storage.errors import InputError
 
@@ -22,6 +22,9 @@ def evaluate(
     fold: Fold = None,
     net: Annotated[str | None, typer.Option(help="The pretrained net, where it was code of your own.")] = None,
     strict: Strict = False,
+    card: Annotated[
+        bool, typer.Option("--card", help="Write what was measured into the model's card and description.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -32,11 +35,15 @@ def evaluate(
     `fewlabels evaluate model my-photos`
 
     `fewlabels evaluate model digits --json`
+
+    `fewlabels evaluate model my-photos --card` — the card tells it from now on
     """
     from fewlabels.data import load_dataset
     from fewlabels.data.features import is_feature_folder
     from fewlabels.evaluation import evaluate_model
     from fewlabels.methods import load
+    from fewlabels.methods.card import measurement
+    from fewlabels.methods.saved import add_measurement
 
     loaded = load(model, net=net)
     if loaded.image_shape_ is None:
@@ -50,6 +57,13 @@ def evaluate(
         progress=not (quiet or as_json),
     )
     found = evaluate_model(loaded, data)
+    if card and not add_measurement(model, measurement(data.name, found)):
+        errors.print(
+            f"{model}/README.md was changed by hand and stays as it is; config.json holds the figures",
+            style="yellow",
+            highlight=False,
+            markup=False,
+        )
     if as_json:
         print(json.dumps(found))
         return

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from fewlabels.cli.app import app, screen
+from fewlabels.storage.errors import InputError
+from fewlabels.storage.hub import is_hub_address
 
 
 @app.command()
@@ -29,6 +31,8 @@ def export(
     from fewlabels.export.deployed import FORMATS, export_model
     from fewlabels.methods import load
 
+    if out is None and is_hub_address(model):
+        raise InputError(f"give --out: there is no place beside {model} to write to")
     target = model.with_name(model.name + FORMATS.get(format, "")) if out is None else out
     written = export_model(load(model), target, format=format)
     screen.print(f"{written}: {written.stat().st_size / 1e6:,.1f} MB", highlight=False)

@@ -66,6 +66,9 @@ Net = Annotated[
         "python:FILE_OR_MODULE:FUNCTION."
     ),
 ]
+Revision = Annotated[
+    str | None, typer.Option(help="Of the model on the Hub: a branch, tag or commit; the main branch when not given.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, only results and errors.")]
 
 

@@ -15,7 +15,7 @@ from fewlabels.storage.visible import visible
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="A model folder that `fit` or `compare` wrote.")],
+    model: Annotated[Path, typer.Argument(help="A model folder that `fit` or `compare` wrote, or hub:OWNER/NAME.")],
     images: Annotated[list[Path], typer.Argument(help="Image files or folders (searched through).")],
     out: Annotated[Path | None, typer.Option(help="A .csv or .parquet file; the screen when not given.")] = None,
     net: Annotated[str | None, typer.Option(help="The pretrained net, where it was code of your own.")] = None,

@@ -17,6 +17,8 @@ from fewlabels.evaluation.records import Comparison, plain
 from fewlabels.evaluation.run import Run
 from fewlabels.evaluation.run_record import read_record, write_record
 from fewlabels.methods import SemiSupervisedClassifier
+from fewlabels.methods.card import measurement
+from fewlabels.methods.saved import save_model
 from fewlabels.storage.atomic import located, remove_leftovers, write_bytes, write_json, write_text
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.lock import FolderLock
@@ -65,6 +67,7 @@ class RunFolder:
 
     def __init__(self, out: str | Path | None, name: str, *, overwrite: bool = False, resume: bool = False) -> None:
         self.path = _new_folder(name) if out is None else Path(out)
+        self.data_name = name
         self._began = False
         self._resume = resume
         self._made: list[Path] = []
@@ -163,7 +166,9 @@ class RunFolder:
         """Write a run's model and predictions, join it to the comparison's runs and write all results."""
         self.begin(comparison.config)
         names = [comparison.class_names[int(index)] for index in method.classes_]
-        method.save(self.path / "models" / run_name(run), class_names=names)
+        found = {**vars(run), "test_images": len(run.test_labels), "trust": run.trust.to_dict() if run.trust else {}}
+        measured = [measurement(self.data_name, found)]
+        save_model(method, self.path / "models" / run_name(run), names, measured)
         packed = io.BytesIO()
         np.savez_compressed(packed, probabilities=run.test_probabilities.astype(np.float32), labels=run.test_labels)
         write_bytes(self.path / "predictions" / f"{run_name(run)}.npz", packed.getvalue())

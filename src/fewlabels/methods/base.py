@@ -188,6 +188,10 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         Accuracy on them, NaN if there are none.
     n_validation_ : int
         Number of samples held out, or given as `validation`.
+    n_labeled_ : int
+        Number of labeled samples that it learned from.
+    n_pool_ : int
+        Number of unlabeled samples that it was given.
     temperature_ : float
         What the logits are divided by, found on the held-out samples.
     conformal_scores_ : ndarray of shape (n_validation,)
@@ -710,6 +714,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             self.settings_["net"] = self.backbone_facts_.net
         self.validation_rows_ = held_out
         self.n_validation_ = len(session.validation)
+        self.n_labeled_ = len(session.labeled)
+        self.n_pool_ = session.given_pool
         finish_weights(self, session, network)
 
     def _fill_gaps(self, samples: Any, indices: NDArray[np.int64]) -> NDArray[Any]:

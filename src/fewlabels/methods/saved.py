@@ -19,7 +19,7 @@ from torch import nn
 
 from fewlabels.methods import examples
 from fewlabels.methods.base import SemiSupervisedClassifier
-from fewlabels.methods.findings import findings
+from fewlabels.methods.card import card_facts, checksum, model_card
 from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
 from fewlabels.methods.weight_sets import WeightSet
 from fewlabels.nets import BackboneFacts, build_decoder, load_backbone
@@ -27,13 +27,16 @@ from fewlabels.nets.backbone import PretrainedClassifier
 from fewlabels.nets.pretrained import MODULE, check_same, empty_backbone
 from fewlabels.storage.atomic import atomic_folder, write_bytes, write_json, write_text
 from fewlabels.storage.errors import InputError
-from fewlabels.storage.visible import visible
+from fewlabels.storage.hub import HubAddress, is_hub_address
 from fewlabels.training.kept import copied_state
 
 # 1: no checksum of the weights. 2: `weights_sha256`.
 FORMAT_VERSION = 2
 _LARGEST_CONFIG = 64 << 20
-_WEIGHTS, _CONFIG, _CARD, _EXAMPLES = "model.safetensors", "config.json", "README.md", "examples.safetensors"
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+# Labeled images that a model may keep; they stay on this machine unless they are asked for.
+EXAMPLES = "examples.safetensors"
+_OTHER_WEIGHTS = re.compile(r"weights-[a-z0-9-]{1,40}\.safetensors")
 # What a saved model keeps of what was learned, next to the weights; all of it plain JSON.
 _RECORDS = (
     "gradient_images_",
@@ -43,6 +46,8 @@ _RECORDS = (
     "validation_accuracy_",
     "temperature_",
     "n_validation_",
+    "n_labeled_",
+    "n_pool_",
     "used_weights_",
     "mirrors_",
     "n_features_in_",
@@ -59,8 +64,16 @@ _RECORDS = (
 )
 
 
-def save_model(method: SemiSupervisedClassifier, folder: Path, class_names: list[str] | None = None) -> Path:
-    """Write a fitted method to a folder; see `SemiSupervisedClassifier.save`."""
+def save_model(
+    method: SemiSupervisedClassifier,
+    folder: Path,
+    class_names: list[str] | None = None,
+    measured: list[dict[str, Any]] | None = None,
+) -> Path:
+    """Write a fitted method to a folder; see `SemiSupervisedClassifier.save`.
+
+    `measured` is what its card tells of test images, see `fewlabels.methods.card.measurement`.
+    """
     from sklearn.utils.validation import check_is_fitted
 
     from fewlabels.methods.registry import method_name
@@ -68,7 +81,7 @@ def save_model(method: SemiSupervisedClassifier, folder: Path, class_names: list
     check_is_fitted(method)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give the name of a folder to save the model in")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / _CONFIG).exists():
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).exists():
         raise InputError(f"{folder} holds other files and no model; give a new or empty folder")
     classes = method.classes_
     names = [str(name) for name in (classes if class_names is None else class_names)]
@@ -81,7 +94,7 @@ def save_model(method: SemiSupervisedClassifier, folder: Path, class_names: list
     others = {
         described["file"]: save({key: value.cpu().contiguous() for key, value in kept.state.items()})
         for name, kept in method.kept_weights_.items()
-        if (described := _described(method, name))["file"] != _WEIGHTS
+        if (described := _described(method, name))["file"] != WEIGHTS
     }
     remembered = getattr(method, "examples_", None)
     packed = None if remembered is None else examples.pack(remembered)
@@ -100,17 +113,21 @@ def save_model(method: SemiSupervisedClassifier, folder: Path, class_names: list
         "weight_sets": {name: _described(method, name) for name in method.kept_weights_},
         "other_weights_sha256": checksums,
         **({} if packed is None else {"examples_sha256": hashlib.sha256(packed).hexdigest()}),
+        "measured": measured or [],
+        "card": card_facts(method, names),
     }
     if hasattr(method, "feature_names_in_"):
         config["feature_names"] = [str(name) for name in method.feature_names_in_]
+    card = model_card(config)
+    config["card"]["sha256"] = checksum(card)
     with atomic_folder(folder) as temporary:
-        write_bytes(temporary / _WEIGHTS, weights)
+        write_bytes(temporary / WEIGHTS, weights)
         for file, content in others.items():
             write_bytes(temporary / file, content)
         if packed is not None:
-            write_bytes(temporary / _EXAMPLES, packed)
-        write_json(temporary / _CONFIG, config)
-        write_text(temporary / _CARD, model_card(method, config))
+            write_bytes(temporary / EXAMPLES, packed)
+        write_json(temporary / CONFIG, config)
+        write_text(temporary / CARD, card)
     return folder
 
 
@@ -120,7 +137,8 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
     Parameters
     ----------
     folder : str or Path
-        Holds `model.safetensors` and `config.json`.
+        Holds `model.safetensors` and `config.json`; or "hub:OWNER/NAME", with `@REVISION` or without, on the Hugging
+        Face Hub.
     weights : str, optional
         Other weights that were kept: "last", "best-on-validation" or "average"; those that the model was saved
         with, when not given.
@@ -141,26 +159,14 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
     """
     from fewlabels.methods.registry import make_method
 
+    if is_hub_address(folder):
+        from fewlabels.methods.published import fetch_model
+
+        # A path of Windows has turned the slash.
+        folder = fetch_model(HubAddress.parse(str(folder).replace("\\", "/")))
     folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"there is no model folder at {folder}")
-    for name in (_CONFIG, _WEIGHTS):
-        if not (folder / name).is_file():
-            raise InputError(f"{folder} is no complete model folder: {name} is missing")
-    try:
-        if (folder / _CONFIG).stat().st_size > _LARGEST_CONFIG:
-            raise InputError(f"{folder / _CONFIG} is too large for a model's description")
-        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-        version = config["format_version"]
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{folder / _CONFIG} is not a fewlabels model's description: {error!r}") from error
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise InputError(
-            f"{folder} was written by a newer fewlabels (model format {version}, this one reads up to "
-            f"{FORMAT_VERSION}); upgrade fewlabels to read it"
-        )
+    config = read_description(folder)
+    version = config["format_version"]
     try:
         method = make_method(config["method"], **config["parameters"])
         method.sample_shape_ = tuple(int(n) for n in config["sample_shape"])
@@ -177,10 +183,10 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
         if "backbone" in config:
             facts = method.backbone_facts_ = BackboneFacts.from_dict(config["backbone"])
             build = _with_backbone(method, settings, facts, config["backbone_place"], net)
-        _check_sizes(folder / _WEIGHTS, build)
-        tensors = load_file(folder / _WEIGHTS)
+        _check_sizes(folder / WEIGHTS, build)
+        tensors = load_file(folder / WEIGHTS)
         if version >= 2:
-            _check_weights(folder / _WEIGHTS, config["weights_sha256"])
+            _check_weights(folder / WEIGHTS, config["weights_sha256"])
         parts = build()
         for name, part in parts.items():
             _fill(part, {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")})
@@ -188,13 +194,107 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
         for name, part in parts.items():
             setattr(method, f"{name}_", part.eval())
         if "examples_sha256" in config:
-            method.examples_ = examples.unpack(folder / _EXAMPLES, method, config["examples_sha256"])
+            method.examples_ = examples.unpack(folder / EXAMPLES, method, config["examples_sha256"])
     except InputError:
         raise
     except Exception as error:  # what somebody else wrote may be wrong in any way
         reason = str(error).splitlines()[0] if str(error) else repr(error)
         raise InputError(f"{folder} is damaged and cannot be loaded: {reason}") from error
     return method if weights is None else method.with_weights(weights)
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Return what `config.json` of a model folder holds; nothing in it is trusted yet but its version.
+
+    Raises
+    ------
+    InputError
+        If there is no complete model folder, or one that a newer version wrote.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no model folder at {folder}")
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder} is no complete model folder: {name} is missing")
+    return parse_description(folder / CONFIG)
+
+
+def parse_description(path: Path) -> dict[str, Any]:
+    """Return what a file of the name `config.json` holds, if it describes a model that this version reads."""
+    try:
+        if path.stat().st_size > _LARGEST_CONFIG:
+            raise InputError(f"{path} is too large for a model's description")
+        config = json.loads(path.read_text(encoding="utf-8"))
+        version = config["format_version"]
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{path} is not a fewlabels model's description: {error!r}") from error
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise InputError(
+            f"{path.parent} was written by a newer fewlabels (model format {version}, this one reads up to "
+            f"{FORMAT_VERSION}); upgrade fewlabels to read it"
+        )
+    return dict(config)
+
+
+def model_files(folder: Path) -> list[str]:
+    """Return the names of the files that make a model: description, card and weights, each checked to be what it was.
+
+    Raises
+    ------
+    InputError
+        If one is missing, is not what was saved, or has no name that a model's file has.
+    """
+    config = read_description(folder)
+    checksums = weight_files(config, folder)
+    for file, expected in checksums.items():
+        if not (folder / file).is_file():
+            raise InputError(f"{folder} is no complete model folder: {file} is missing")
+        if expected is not None:
+            _check_weights(folder / file, expected)
+    return [CONFIG, *([CARD] if (folder / CARD).is_file() else []), *checksums]
+
+
+def weight_files(config: dict[str, Any], place: object) -> dict[str, str | None]:
+    """Return the files of weights that a description names, with their checksums; models of format 1 have none."""
+    others = config.get("other_weights_sha256", {})
+    if not isinstance(others, dict) or not all(
+        isinstance(file, str) and _OTHER_WEIGHTS.fullmatch(file) for file in others
+    ):
+        raise InputError(f"{place} is not a fewlabels model: its description names files that none has")
+    own = config.get("weights_sha256")
+    return {WEIGHTS: None if own is None else str(own), **{file: str(found) for file, found in others.items()}}
+
+
+def add_measurement(folder: Path, found: dict[str, Any]) -> bool:
+    """Write a measurement into a model's description and card, in place of an earlier one on the same data.
+
+    Parameters
+    ----------
+    folder : Path
+        Of a model.
+    found : dict
+        As `fewlabels.methods.card.measurement` returns it.
+
+    Returns
+    -------
+    bool
+        False where the card was left as it is, since a person has changed it.
+    """
+    config = read_description(folder)
+    known = config.get("card", {}).get("sha256")
+    written = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else ""
+    if "card" not in config:
+        config["card"] = card_facts(load(folder), config["class_names"])
+    config["measured"] = [one for one in config.get("measured", []) if one["data"] != found["data"]] + [found]
+    ours = not written or (known is not None and checksum(written) == known)
+    card = model_card(config)
+    config["card"]["sha256"] = checksum(card) if ours else known
+    write_json(folder / CONFIG, config)
+    if ours:
+        write_text(folder / CARD, card)
+    return ours
 
 
 def _empty_parts(
@@ -284,73 +384,6 @@ def _with_backbone(
     return partial(_empty_parts, settings, method, (facts.feature_size,), beside if place == "beside" else None)
 
 
-def model_card(method: SemiSupervisedClassifier, config: dict[str, Any]) -> str:
-    """Return the model card: what the model is, how it was made, how well it does, how to use it."""
-    shape = " x ".join(str(n) for n in config["sample_shape"])
-    accuracy = config["records"].get("validation_accuracy_")
-    measured = "not measured (no images held out)" if accuracy is None else f"{accuracy:.1%}"
-    steps = ", ".join(f"{stage}: {n:,}" for stage, n in config["records"]["stage_steps_"].items())
-    settings = "\n".join(f"| {key} | {value} |" for key, value in config["records"]["settings_"].items())
-    names = ", ".join(_in_markdown(name) for name in config["class_names"])
-    summary = (type(method).__doc__ or "").strip().splitlines()[0]
-    found = "".join(
-        f"- {finding[0].upper()}{finding[1:]}\n"
-        for finding in findings(method, [_in_markdown(name) for name in config["class_names"]])
-    )
-    return f"""---
-library_name: fewlabels
-pipeline_tag: image-classification
----
-
-# {config["method"]} classifier
-
-{summary}
-
-- **Reads**: samples of {shape} (height x width x channels; one number: vectors)
-- **Classes** ({len(config["class_names"])}): {names}
-- **Accuracy on held-out labeled samples**: {measured}
-- **Trained with**: {config["records"]["gradient_images_"]:,} gradient samples ({steps} steps)
-{found}{_backbone_lines(config)}
-```python
-import fewlabels
-
-model = fewlabels.load("path/to/this/folder")
-model.predict(images)  # uint8, (n, height, width, channels)
-```
-
-The held-out samples come from the same source as the training samples: on images from elsewhere expect less.
-
-| setting | value |
-|---|---|
-{settings}
-"""
-
-
-def _in_markdown(name: str) -> str:
-    """Return a name as Markdown shows it: neither markup nor HTML."""
-    return re.sub(r"([\\`*_{}\[\]<>()#|!])", r"\\\1", visible(name))
-
-
-def _backbone_lines(config: dict[str, Any]) -> str:
-    """Return what a model card says of the pretrained net, and of what that has seen."""
-    if "backbone" not in config:
-        return ""
-    facts = BackboneFacts.from_dict(config["backbone"])
-    used = {
-        "network": "trained further here; its weights are in this folder",
-        "beside": "left as it is; its weights are in this folder",
-        "reference": "left as it is; it is taken from where it was when images are to be classified",
-    }[config["backbone_place"]]
-    warning = config["records"].get("backbone_warning_")
-    return (
-        f"- **Pretrained net**: {facts.net}, {used}\n"
-        f"- **It was trained on**: {facts.trained_on}\n"
-        + (f"- **Warning**: {warning}\n" if warning else "")
-        + "- Images that it was trained on say little about images that are new to it: test images should not be "
-        "among them.\n"
-    )
-
-
 def _tensors(method: SemiSupervisedClassifier) -> dict[str, torch.Tensor]:
     parts: dict[str, nn.Module] = {"network": method.network_}
     if hasattr(method, "backbone_") and len(method.sample_shape_) == 3:
@@ -368,7 +401,7 @@ def _described(method: SemiSupervisedClassifier, name: str) -> dict[str, Any]:
     """Return what a model's description says of one of its sets of weights, and in which file it is."""
     kept = method.kept_weights_
     twins = [other for other in kept if kept[other] is kept[name]]
-    file = _WEIGHTS if method.used_weights_ in twins else f"weights-{twins[0]}.safetensors"
+    file = WEIGHTS if method.used_weights_ in twins else f"weights-{twins[0]}.safetensors"
     return {
         "file": file,
         "step": kept[name].step,
@@ -389,7 +422,7 @@ def _read_weight_sets(
         file = Path(one["file"]).name
         if file not in by_file:
             state = own
-            if file != _WEIGHTS:
+            if file != WEIGHTS:
                 _check_weights(folder / file, config["other_weights_sha256"][file])
                 state = load_file(folder / file)
                 if {key: value.shape for key, value in state.items()} != {key: v.shape for key, v in own.items()}:

@@ -1,0 +1,35 @@
+"""`fewlabels pull`: fetch a model from the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fewlabels.cli.app import app, screen
+from fewlabels.cli.options import Quiet, Revision
+
+
+@app.command()
+def pull(
+    name: Annotated[str, typer.Argument(help="OWNER/NAME on the Hub.")],
+    out: Annotated[Path | None, typer.Option(help="The folder to write; NAME when not given.")] = None,
+    revision: Revision = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch a model from the Hugging Face Hub, checked as `load` checks it.
+
+    Other commands take `hub:OWNER/NAME` in place of a model folder and keep it in the Hub's cache.
+
+    **Examples**
+
+    `fewlabels pull jane/birds --out model`
+
+    `fewlabels predict hub:jane/birds new-photos/`
+    """
+    from fewlabels.methods.published import pull as pull_model
+
+    folder = pull_model(name, out, revision=revision, progress=not quiet)
+    screen.print(f"model in {folder}", highlight=False, markup=False)
+    screen.print(f"next: fewlabels predict {folder} IMAGES", style="dim", highlight=False, markup=False)

@@ -1,0 +1,39 @@
+"""`fewlabels push`: put a model on the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fewlabels.cli.app import app, screen
+from fewlabels.cli.options import Quiet, Revision
+
+
+@app.command()
+def push(
+    model: Annotated[Path, typer.Argument(help="A model folder that `fit` or `compare` wrote.")],
+    name: Annotated[str, typer.Argument(help="OWNER/NAME on the Hub; made where it is missing.")],
+    private: Annotated[bool, typer.Option("--private", help="Only the owner sees it.")] = False,
+    revision: Revision = None,
+    with_examples: Annotated[
+        bool,
+        typer.Option("--with-examples", help="Also push the labeled images that the model keeps; they stay otherwise."),
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put a model on the Hugging Face Hub: weights, description and card, in one commit.
+
+    **Examples**
+
+    `fewlabels push model jane/birds --private`
+
+    `fewlabels push model jane/birds --revision v2`
+    """
+    from fewlabels.methods.published import push as push_model
+
+    commit = push_model(
+        model, name, private=private, revision=revision, with_examples=with_examples, progress=not quiet
+    )
+    screen.print(f"{model} is on the Hub: {commit}", highlight=False, markup=False)

@@ -1,0 +1,235 @@
+"""The model card: what a saved model is, how well it does, what it is for, and where it ends."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewlabels.methods.findings import findings
+from fewlabels.nets import BackboneFacts
+from fewlabels.storage.visible import visible
+from fewlabels.training.intervals import wilson_interval
+
+if TYPE_CHECKING:
+    from fewlabels.methods.base import SemiSupervisedClassifier
+
+# A place in the card that names where the model is; `fewlabels push` puts its address on the Hub there.
+PLACE = "path/to/this/folder"
+# Names by which pretrained nets are models on the Hub too.
+_ON_THE_HUB = re.compile(r"(?:hf:([A-Za-z0-9][\w-]*(?:\.[\w-]+)*/[\w-]+(?:\.[\w-]+)*)|timm:([\w-]+\.[\w-]+))")
+
+
+def card_facts(method: SemiSupervisedClassifier, class_names: list[str]) -> dict[str, Any]:
+    """Return what the card tells and the model's description does not hold otherwise, as JSON has it.
+
+    Parameters
+    ----------
+    method : SemiSupervisedClassifier
+        Fitted.
+    class_names : list of str
+        Of its classes.
+
+    Examples
+    --------
+    >>> from fewlabels import Supervised
+    >>> fitted = Supervised(steps=2, random_state=0).fit([[0.0], [0.1], [1.0], [0.9]], [0, 0, 1, 1])
+    >>> card_facts(fitted, ["low", "high"])["summary"]
+    'A classifier learned from the labeled samples alone.'
+    """
+    return {
+        "summary": (type(method).__doc__ or "").strip().splitlines()[0],
+        "findings": findings(method, [_in_markdown(name) for name in class_names]),
+    }
+
+
+def model_card(config: dict[str, Any]) -> str:
+    """Return the text of a card, Markdown with the metadata that the Hugging Face Hub reads.
+
+    Parameters
+    ----------
+    config : dict
+        A model's description, as `config.json` holds it; what it says of measurements stands in the card, and
+        nothing else: what was not measured is said to be so.
+    """
+    facts, records = config["card"], config["records"]
+    names = ", ".join(_in_markdown(name) for name in config["class_names"])
+    steps = ", ".join(f"{stage}: {n:,}" for stage, n in records["stage_steps_"].items())
+    found = "".join(f"- {line[0].upper()}{line[1:]}\n" for line in facts["findings"])
+    settings = "\n".join(f"| {key} | {value} |" for key, value in records["settings_"].items())
+    return f"""{_metadata(config)}
+# {config["method"]} classifier
+
+{facts["summary"]}
+
+- **Reads**: {_shape(config)}
+- **Classes** ({len(config["class_names"])}): {names}
+- **Learned from**: {_learned_from(records)}
+- **Trained with**: {records["gradient_images_"]:,} gradient samples ({steps} steps)
+{found}{_backbone_lines(config)}
+## Measured
+
+{_measured(config)}
+
+## Intended use
+
+Put images (or feature vectors) like those it learned from into one of its {len(config["class_names"])} classes, \
+with a probability and, by `predict_set`, a set of classes that holds the true one as often as asked for: to sort, \
+to search, to propose labels that a person looks at.
+
+## Limits
+
+- Every sample gets one of these classes, also one that belongs to none of them.
+- The figures above hold for samples from where those they were measured on came from. On images from elsewhere, \
+from another camera or another time, expect less, and measure before you rely on it.
+- It learned from few labels: what is rare among them, it knows little of. No part of a population was looked at \
+apart unless a figure above says so; do not decide about people by it.
+- Images are resized to the size that it reads; what cannot be seen at that size, it cannot tell apart.
+
+## Use
+
+```python
+import fewlabels
+
+model = fewlabels.load("{PLACE}")
+model.predict(images)  # uint8, (n, height, width, channels)
+```
+
+Loading runs no code of the folder: weights are safetensors, all else is JSON.
+
+## Settings
+
+| setting | value |
+|---|---|
+{settings}
+"""
+
+
+def checksum(card: str) -> str:
+    """Return what a description keeps of the card that was written, to see whether a person has changed it."""
+    return hashlib.sha256(card.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def measurement(data: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Return what a model's description keeps of a measurement on test images.
+
+    Parameters
+    ----------
+    data : str
+        Name of the data set.
+    found : dict
+        As `fewlabels.evaluation.evaluate_model` returns it.
+    """
+    return {
+        "data": data,
+        "test_images": int(found["test_images"]),
+        "test_accuracy": float(found["test_accuracy"]),
+        "test_low": float(found["test_low"]),
+        "test_high": float(found["test_high"]),
+        "balanced_accuracy": float(found["balanced_accuracy"]),
+        "calibration_error": float(found["trust"]["calibration_error"]),
+    }
+
+
+def _metadata(config: dict[str, Any]) -> str:
+    """Return the card's head: YAML, its values written as JSON, which YAML reads too."""
+    lines = [
+        "library_name: fewlabels",
+        "pipeline_tag: image-classification",
+        f"tags: {json.dumps(['fewlabels', 'semi-supervised-learning', 'pytorch', config['method']])}",
+    ]
+    measured = config.get("measured", [])
+    if base := _base_model(config):
+        lines.append(f"base_model: {json.dumps(base)}")
+    if measured:
+        lines += ["metrics: [accuracy]", "model-index:", f"- name: {config['method']}", "  results:"]
+    for one in measured:
+        data = json.dumps(visible(one["data"]), ensure_ascii=False)
+        interval = f"{one['test_low']:.4f} to {one['test_high']:.4f}"
+        lines += [
+            "  - task: {type: image-classification, name: Image Classification}",
+            f"    dataset: {{type: {data}, name: {data}, split: test}}",
+            "    metrics:",
+            f"    - {{type: accuracy, value: {one['test_accuracy']!r}, "
+            f'name: "Accuracy on {one["test_images"]} test images (95 % interval {interval})"}}',
+        ]
+    return "\n".join(["---", *lines, "---", ""])
+
+
+def _base_model(config: dict[str, Any]) -> str | None:
+    """Return the name that a pretrained net has on the Hub, where it has one."""
+    net = BackboneFacts.from_dict(config["backbone"]).net if "backbone" in config else ""
+    found = _ON_THE_HUB.fullmatch(net)
+    if found is None or Path(net.partition(":")[2]).exists():
+        return None
+    return found[1] or f"timm/{found[2]}"
+
+
+def _shape(config: dict[str, Any]) -> str:
+    shape = config["sample_shape"]
+    if len(shape) == 1:
+        return f"vectors of {shape[0]:,} numbers"
+    height, width, channels = shape
+    return (
+        f"images of {height} x {width} pixels (height x width), {'color' if channels == 3 else f'{channels} channel'}"
+    )
+
+
+def _learned_from(records: dict[str, Any]) -> str:
+    if "n_labeled_" not in records:
+        return "labeled and unlabeled samples; how many was not kept"
+    held_out = f"; {records['n_validation_']:,} more labeled ones were held out" if records["n_validation_"] else ""
+    return f"{records['n_labeled_']:,} labeled and {records['n_pool_']:,} unlabeled samples{held_out}"
+
+
+def _measured(config: dict[str, Any]) -> str:
+    records = config["records"]
+    rows = ["| what | on | value | 95 % interval |", "|---|---|---|---|"]
+    accuracy, held_out = records.get("validation_accuracy_"), records.get("n_validation_") or 0
+    if accuracy is None or not held_out:
+        rows.append("| accuracy | held-out labeled samples | not measured: none were held out | |")
+    else:
+        low, high = wilson_interval(round(accuracy * held_out), held_out)
+        rows.append(f"| accuracy | {held_out:,} held-out labeled samples | {accuracy:.1%} | {low:.1%} to {high:.1%} |")
+    for one in config.get("measured", []):
+        place = f"{one['test_images']:,} test images of {_in_markdown(one['data'])}"
+        rows += [
+            f"| accuracy | {place} | {one['test_accuracy']:.1%} | {one['test_low']:.1%} to {one['test_high']:.1%} |",
+            f"| balanced accuracy | {place} | {one['balanced_accuracy']:.1%} | |",
+            f"| calibration error | {place} | {one['calibration_error']:.1%} | |",
+        ]
+    if not config.get("measured"):
+        rows.append("| accuracy | test images | not measured | |")
+    note = (
+        "The held-out samples come from where the training samples came from, and the probabilities were calibrated "
+        "on them. Test images are classified after all training. Of several models that were compared on the same "
+        "test images, the figure of the best is a little too good."
+    )
+    return "\n".join([*rows, "", note])
+
+
+def _in_markdown(name: str) -> str:
+    """Return a name as Markdown shows it: neither markup nor HTML."""
+    return re.sub(r"([\\`*_{}\[\]<>()#|!])", r"\\\1", visible(name))
+
+
+def _backbone_lines(config: dict[str, Any]) -> str:
+    """Return what the card says of the pretrained net, and of what that has seen."""
+    if "backbone" not in config:
+        return ""
+    facts = BackboneFacts.from_dict(config["backbone"])
+    used = {
+        "network": "trained further here; its weights are in this folder",
+        "beside": "left as it is; its weights are in this folder",
+        "reference": "left as it is; it is taken from where it was when images are to be classified",
+    }[config["backbone_place"]]
+    warning = config["records"].get("backbone_warning_")
+    return (
+        f"- **Pretrained net**: {facts.net}, {used}\n"
+        f"- **It was trained on**: {facts.trained_on}\n"
+        + (f"- **Warning**: {warning}\n" if warning else "")
+        + "- Images that it was trained on say little about images that are new to it: test images should not be "
+        "among them.\n"
+    )

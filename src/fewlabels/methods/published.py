@@ -1,0 +1,191 @@
+"""Models on the Hugging Face Hub: what leaves this machine, and what is looked at before it is let in."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from pathlib import Path
+
+from fewlabels.methods.card import PLACE
+from fewlabels.methods.saved import (
+    CARD,
+    CONFIG,
+    EXAMPLES,
+    load,
+    model_files,
+    parse_description,
+    read_description,
+    weight_files,
+)
+from fewlabels.nets.pretrained import MODULE
+from fewlabels.storage.atomic import atomic_folder
+from fewlabels.storage.errors import InputError
+from fewlabels.storage.hub import HubAddress, download_file, forget_file, hub_api, progress_bars, upload_files
+
+# Of a model that was there before: all that `push` writes, and nothing that a person has put beside.
+_REPLACED = re.compile(r"model\.safetensors|weights-[a-z0-9-]+\.safetensors|examples\.safetensors")
+
+
+def push(
+    model: str | Path,
+    name: str,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    with_examples: bool = False,
+    progress: bool = False,
+) -> str:
+    """Put a saved model on the Hugging Face Hub.
+
+    Only the model's own files go: weights (safetensors), description (JSON) and card, each checked first. The labeled
+    images that a model folder may keep stay here unless asked for. All arrive in one commit, or nothing is seen of
+    them; what has arrived of a push that was cut off is not sent again.
+
+    Parameters
+    ----------
+    model : str or Path
+        Folder that `save`, `fewlabels fit` or `fewlabels compare` wrote.
+    name : str
+        OWNER/NAME, with `@REVISION` or without. Is made where it is missing.
+    private : bool
+        Only the owner sees it.
+    revision : str, optional
+        A branch; the main one when not given.
+    with_examples : bool
+        Also push `examples.safetensors`, the labeled images that the model keeps.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    str
+        Address of the commit.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no whole model, the name is none, there is no token or no network, or the Hub refuses.
+
+    Examples
+    --------
+    >>> push("no-such-folder", "jane/birds")
+    Traceback (most recent call last):
+    fewlabels.storage.errors.InputError: there is no model folder at no-such-folder
+    """
+    hub_api()
+    folder = Path(model)
+    address = HubAddress.parse(name, revision)
+    files: dict[str, Path | bytes] = {file: folder / file for file in model_files(folder) if file != EXAMPLES}
+    if with_examples:
+        if not (folder / EXAMPLES).is_file():
+            raise InputError(f"{folder} keeps no labeled images ({EXAMPLES}); push it without --with-examples")
+        files[EXAMPLES] = folder / EXAMPLES
+    if CARD in files:
+        files[CARD] = _card_for(folder, address)
+    method = read_description(folder)["method"]
+    with progress_bars(progress):
+        return upload_files(
+            address, files, replaced=_REPLACED, private=private, message=f"Push a {method} classifier with fewlabels"
+        )
+
+
+def pull(name: str, out: str | Path | None = None, *, revision: str | None = None, progress: bool = False) -> Path:
+    """Fetch a model from the Hugging Face Hub into a folder.
+
+    Nothing but a model's own files is fetched, and the folder is made when all of them are what they were when they
+    were saved and the model can be loaded. A download that was cut off is continued.
+
+    Parameters
+    ----------
+    name : str
+        OWNER/NAME, with `@REVISION` or without.
+    out : str or Path, optional
+        The folder to write; NAME in the working folder when not given.
+    revision : str, optional
+        A branch, tag or commit; the main branch when not given.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, no network, the folder holds something already, or what came is no whole model of
+        this library.
+
+    Examples
+    --------
+    >>> pull("birds")
+    Traceback (most recent call last):
+    fewlabels.storage.errors.InputError: 'birds' is no name of a model on the Hub; expected OWNER/NAME, of letters, \
+digits, -, _ and ., such as jane/birds
+    """
+    hub_api()
+    address = HubAddress.parse(name, revision)
+    target = Path(address.name.partition("/")[2]) if out is None else Path(out)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target} is there already; give another folder with --out")
+    with progress_bars(progress):
+        found = fetch_model(address)
+    config = read_description(found)
+    net = config.get("parameters", {}).get("net")
+    # Code of its own is never run unasked; whoever has it gives it to `load`.
+    if not (net == MODULE or str(net).startswith("python:")):
+        load(found)
+    with atomic_folder(target) as temporary:
+        for file in [*model_files(found), EXAMPLES]:
+            if (found / file).is_file():
+                shutil.copyfile(found / file, temporary / file)
+    return target
+
+
+def fetch_model(address: HubAddress) -> Path:
+    """Return a folder in the Hub's cache with the files of a model, their checksums looked at.
+
+    Raises
+    ------
+    InputError
+        As `pull` does. What came wrong is taken out of the cache.
+    """
+    try:
+        config = download_file(address, CONFIG)
+    except FileNotFoundError as error:
+        raise InputError(f"{address} is not a fewlabels model: it has no {CONFIG}") from error
+    folder = config.parent
+    commit = HubAddress(address.name, folder.name)
+    try:
+        files = list(weight_files(parse_description(config), address))
+        for file in files:
+            download_file(commit, file)
+    except FileNotFoundError as error:
+        raise InputError(f"{address} is no complete fewlabels model: {error}") from error
+    except InputError as error:
+        raise InputError(str(error).replace(str(config), f"{CONFIG} of {address}")) from error
+    for file in (CARD, EXAMPLES):
+        with contextlib.suppress(FileNotFoundError):
+            download_file(commit, file)
+    try:
+        model_files(folder)
+    except InputError as error:
+        for file in [CONFIG, *files]:
+            forget_file(folder / file)
+        raise InputError(f"what came from {address} is damaged: {str(error).removeprefix(str(folder))}") from error
+    return folder
+
+
+def _card_for(folder: Path, address: HubAddress) -> bytes:
+    """Return the card with the model's address on the Hub, its metadata read as the Hub reads it."""
+    from huggingface_hub import ModelCard
+
+    text = (folder / CARD).read_text(encoding="utf-8", errors="replace").replace(f'"{PLACE}"', f'"{address}"')
+    try:
+        ModelCard(text)
+    except Exception as error:  # a YAML reader's, or the Hub's own
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"the head of {folder / CARD} is not what the Hub reads: {reason}") from error
+    return text.encode()
