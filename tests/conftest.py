@@ -5,6 +5,10 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from browser import chromium, new_tab
+
+__all__ = ["chromium", "new_tab"]
+
 
 @pytest.fixture(autouse=True)
 def _one_thread():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from fewlabels.methods.rungs import RUNGS
 from fewlabels.storage.errors import InputError, Interrupted, nearest
 from fewlabels.training.checkpoint import EVERY
 from fewlabels.training.device import choose_device
+from fewlabels.training.energy import EnergyMeter
 from fewlabels.training.monitor import Event, Observer
 from fewlabels.training.recovery import Diverged
 from fewlabels.training.stopping import StopSignals
@@ -279,6 +281,7 @@ def compare(
                 saved = folder.checkpoint(name_of(name, per_class, seed))
                 tell = _told(folder, config, facts, observer)
                 candidates = combinations(who.method, options)
+                spent: dict[int, float] = {}
 
                 def fit(
                     which: int,
@@ -289,16 +292,24 @@ def compare(
                     tell: Observer = tell,
                     saved: Path = saved,
                     several: bool = len(candidates) > 1,
+                    spent: dict[int, float] = spent,
                 ) -> SemiSupervisedClassifier:
                     method = who.make(**states, **given, **{**_own(who.method, extra), **values})
                     place = saved.with_name(f"{saved.name}-{which}") if several else saved
-                    _fit(method, data, tell, place, checkpoint_every)
+                    # Of a training that goes on, the part before is not known.
+                    whole = not place.exists()
+                    with EnergyMeter() as meter:
+                        _fit(method, data, tell, place, checkpoint_every)
+                    spent[which] = meter.joules if whole else math.nan
                     return method
 
                 method, tried = best_of(candidates, fit)
                 warn_of_leak(method, data)
                 remember(method, data)
-                run = measure(name, method, data, labels_per_class=per_class, seed=seed, tried=tried)
+                used = next((which for which, row in enumerate(tried) if row["used"]), 0)
+                run = measure(
+                    name, method, data, labels_per_class=per_class, seed=seed, tried=tried, energy_joules=spent[used]
+                )
                 config["settings"][name] = run.settings
                 folder.add_run(comparison, run, method)
         conclude()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fewlabels.data import ImageDataset
+from fewlabels.evaluation.feature_sample import sample_features
 from fewlabels.evaluation.intervals import wilson_interval
 from fewlabels.evaluation.metrics import (
     accuracy,
@@ -15,13 +17,14 @@ from fewlabels.evaluation.metrics import (
     class_probabilities,
     pseudo_label_quality,
 )
+from fewlabels.evaluation.pool_sample import sample_pool
 from fewlabels.evaluation.run import Mistake, Reconstructions, Run
 from fewlabels.evaluation.trust import measure_trust
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.choices import choices
 from fewlabels.methods.findings import findings
 
-_SHOWN_MISTAKES = 12
+_SHOWN_MISTAKES = 24
 _SHOWN_RECONSTRUCTIONS = 10
 
 
@@ -33,10 +36,12 @@ def measure(
     labels_per_class: int | None,
     seed: int,
     tried: list[dict[str, Any]] | None = None,
+    energy_joules: float = math.nan,
 ) -> Run:
     """Return the record of a method that was fitted on the data's labeled and pool images.
 
-    `tried` are the hyper-parameters that this one was chosen among, see `fewlabels.evaluation.choosing.best_of`.
+    `tried` are the hyper-parameters that this one was chosen among, see `fewlabels.evaluation.choosing.best_of`;
+    `energy_joules` is what its training took.
 
     The test images are looked at here, after all training, and nowhere before.
     """
@@ -73,6 +78,9 @@ def measure(
         findings=findings(method, [data.class_names[column] for column in columns]),
         mistakes=_mistakes(probabilities, data),
         reconstructions=_reconstructions(method, data),
+        pool_sample=sample_pool(method, data, columns),
+        feature_sample=sample_features(method, data, guesses),
+        energy_joules=energy_joules,
     )
 
 

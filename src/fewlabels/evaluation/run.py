@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fewlabels.evaluation.feature_sample import FeatureSample
+from fewlabels.evaluation.pool_sample import PoolSample
 from fewlabels.evaluation.trust import Trust
 
 
@@ -101,6 +103,12 @@ class Run:
         Those of highest confidence first.
     reconstructions : Reconstructions or None
         Of autoencoders.
+    pool_sample : PoolSample or None
+        What the model says of some pool images; None where there is no pool.
+    feature_sample : FeatureSample or None
+        The net's features of some test and pool images.
+    energy_joules : float
+        Energy of the machine while it trained; NaN where the platform does not tell.
     """
 
     method: str
@@ -129,6 +137,9 @@ class Run:
     findings: list[str] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
     reconstructions: Reconstructions | None = None
+    pool_sample: PoolSample | None = None
+    feature_sample: FeatureSample | None = None
+    energy_joules: float = math.nan
 
     @property
     def guesses(self) -> NDArray[np.int64]:
@@ -169,6 +180,7 @@ class Run:
         """Return the row and all that fits in JSON beside it; images and probabilities are left out."""
         return self.row() | {
             "balanced_accuracy": self.balanced_accuracy,
+            "energy_joules": self.energy_joules,
             "reconstruction_error": None if self.reconstructions is None else self.reconstructions.error,
             "stage_steps": self.stage_steps,
             "rounds": self.rounds,

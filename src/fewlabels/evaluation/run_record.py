@@ -12,16 +12,20 @@ from typing import Any
 
 import numpy as np
 
+from fewlabels.evaluation.feature_sample import FeatureSample
+from fewlabels.evaluation.pool_sample import PoolSample
 from fewlabels.evaluation.records import plain
 from fewlabels.evaluation.run import Mistake, Reconstructions, Run
 from fewlabels.evaluation.trust import Trust
 from fewlabels.storage.atomic import write_bytes, write_json
 
-_APART = ("mistakes", "reconstructions")
+# Records whose arrays stand in the `.npz` as "<field>.<name>", their other values in the `.json`.
+_SAMPLES: dict[str, Any] = {"pool_sample": PoolSample, "feature_sample": FeatureSample}
+_APART = ("mistakes", "reconstructions", *_SAMPLES)
 
 
-def write_record(folder: Path, name: str, run: Run) -> None:
-    """Write a run as `NAME.npz` and `NAME.json`; the latter comes last, and says that all is there."""
+def write_record(folder: Path, stem: str, run: Run) -> None:
+    """Write a run as `STEM.npz` and `STEM.json`; the latter comes last, and says that all is there."""
     arrays: dict[str, Any] = {}
     values: dict[str, Any] = {}
     for field in fields(run):
@@ -39,10 +43,13 @@ def write_record(folder: Path, name: str, run: Run) -> None:
     if run.reconstructions is not None:
         values["reconstructions"] = run.reconstructions.error
         arrays["originals"], arrays["reconstructed"] = run.reconstructions.originals, run.reconstructions.reconstructed
+    for name in _SAMPLES:
+        values[name], own = _taken_apart(getattr(run, name))
+        arrays |= {f"{name}.{part}": value for part, value in own.items()}
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)
-    write_bytes(folder / f"{name}.npz", packed.getvalue())
-    write_json(folder / f"{name}.json", values)
+    write_bytes(folder / f"{stem}.npz", packed.getvalue())
+    write_json(folder / f"{stem}.json", values)
 
 
 def read_record(path: Path) -> Run | None:
@@ -71,6 +78,10 @@ def read_record(path: Path) -> Run | None:
         if error is not None:
             originals, reconstructed = arrays.pop("originals"), arrays.pop("reconstructed")
             values["reconstructions"] = Reconstructions(originals, reconstructed, error)
+        for name, kind in _SAMPLES.items():
+            if values.get(name) is not None:
+                own = {part: arrays.pop(part) for part in list(arrays) if part.startswith(f"{name}.")}
+                values[name] = kind(**values[name], **{part.partition(".")[2]: own[part] for part in own})
         if values.get("trust") is not None:
             values["trust"] = Trust.from_dict(values["trust"])
         for row in values.get("weights", ()):
@@ -82,3 +93,12 @@ def read_record(path: Path) -> Run | None:
         return Run(**values, **arrays)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
+
+
+def _taken_apart(sample: Any) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Return a record's plain values, None where there is none, and its arrays."""
+    if sample is None:
+        return None, {}
+    values = {field.name: getattr(sample, field.name) for field in fields(sample)}
+    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    return {name: plain(value) for name, value in values.items() if name not in arrays}, arrays

@@ -1,0 +1,32 @@
+"""`fewlabels report`: the page of a comparison, anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fewlabels.cli.app import app, screen
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A folder that `compare` wrote.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; `report.html` in the folder when not given.")
+    ] = None,
+) -> None:
+    """Write the report of a comparison anew, from what its folder keeps; nothing is trained.
+
+    **Examples**
+
+    `fewlabels report runs/photos`
+
+    `fewlabels report runs/photos --out photos.html`
+    """
+    from fewlabels.evaluation import read_comparison
+    from fewlabels.report import write_report
+
+    written = write_report(read_comparison(folder), folder / "report.html" if out is None else out)
+    screen.print(f"report: {written}", style="bold", highlight=False)
