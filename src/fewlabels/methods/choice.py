@@ -79,8 +79,9 @@ def candidates(situation: Situation) -> list[Candidate]:
         return [probe]
     if situation.pretrained:
         why = (
-            "on features of a pretrained net it was among the best where all were measured; training the net further for a while "
-            "cost a hundred times as much and brought nothing there (compare --rungs features,finetune tells here)"
+            "on features of a pretrained net it was among the best where all were measured; training the net further "
+            "for a while cost a hundred times as much and brought nothing there (compare --rungs features,finetune "
+            "tells here)"
         )
         mean = Candidate("ensemble-labels", {}, "the mean of several models' labels for the pool did about as well")
         return [Candidate("self-training", {}, why), mean, probe]
