@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from browser import chromium, new_tab
@@ -44,3 +45,23 @@ def color_images():
     images[labels == 0, :, :, 0] += 120
     images[labels == 1, :, :, 2] += 120
     return images.astype(np.uint8), labels
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of red and blue photos, ten labeled of each, six in the pool."""
+    generator = np.random.default_rng(0)
+    for part, count in (
+        ("train/red", 10),
+        ("train/blue", 10),
+        ("unlabeled", 6),
+        ("test/red", 4),
+        ("test/blue", 4),
+    ):
+        place = tmp_path / "photos" / part
+        place.mkdir(parents=True)
+        for index in range(count):
+            pixels = generator.integers(0, 100, (16, 16, 3))
+            pixels[..., 2 if "blue" in part else 0] += 150
+            Image.fromarray(pixels.astype(np.uint8)).save(place / f"{index}.png")
+    return tmp_path / "photos"

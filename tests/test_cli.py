@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 import fewlabels
 from fewlabels import METHODS
@@ -35,26 +34,6 @@ def run(capsys, monkeypatch, tmp_path):
         return stop.value.code, captured.out, captured.err
 
     return call
-
-
-@pytest.fixture
-def photos(tmp_path):
-    """A folder of red and blue photos, ten labeled of each, six in the pool."""
-    generator = np.random.default_rng(0)
-    for part, count in (
-        ("train/red", 10),
-        ("train/blue", 10),
-        ("unlabeled", 6),
-        ("test/red", 4),
-        ("test/blue", 4),
-    ):
-        place = tmp_path / "photos" / part
-        place.mkdir(parents=True)
-        for index in range(count):
-            pixels = generator.integers(0, 100, (16, 16, 3))
-            pixels[..., 2 if "blue" in part else 0] += 150
-            Image.fromarray(pixels.astype(np.uint8)).save(place / f"{index}.png")
-    return tmp_path / "photos"
 
 
 def test_compare_leaves_everything_of_the_run_in_one_folder(run, tmp_path):

@@ -5,6 +5,7 @@ from fewlabels.cli import compare
 from fewlabels.cli import report
 from fewlabels.cli import check
 from fewlabels.cli import fit
+from fewlabels.cli import label
 from fewlabels.cli import embed
 from fewlabels.cli import predict
 from fewlabels.cli import evaluate

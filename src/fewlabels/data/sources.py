@@ -286,7 +286,8 @@ def _split(
         given = find_labels(parts, labels, source)
         notes += given.notes
         if (given.train[held_out] >= 0).any():
-            raise InputError(f"{labels} gives a class to images that were held out of {source} to test with")
+            called = labels if isinstance(labels, str | Path) else "labels"
+            raise InputError(f"{called} gives a class to images that were held out of {source} to test with")
         by_hand = given.train[train_rows]
         train = replace(train, labels=np.where(by_hand >= 0, by_hand, train.labels))
         labeled_rows = np.union1d(labeled_rows, np.flatnonzero(by_hand >= 0))

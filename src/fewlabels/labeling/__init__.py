@@ -1,7 +1,15 @@
 """What to label next: a pool looked at by a model, and in which order its labels would help."""
 
-from fewlabels.labeling.description import PoolDescription, describe_pool
+from fewlabels.labeling.description import PoolDescription, check_table, describe_pool
 from fewlabels.labeling.inside import InDistribution
-from fewlabels.labeling.ranking import STRATEGIES, rank_for_labeling
+from fewlabels.labeling.ranking import STRATEGIES, check_strategy, rank_for_labeling
 
-__all__ = ["STRATEGIES", "InDistribution", "PoolDescription", "describe_pool", "rank_for_labeling"]
+__all__ = [
+    "STRATEGIES",
+    "InDistribution",
+    "PoolDescription",
+    "check_strategy",
+    "check_table",
+    "describe_pool",
+    "rank_for_labeling",
+]

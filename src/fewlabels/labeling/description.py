@@ -22,14 +22,22 @@ from fewlabels.data.features import is_feature_folder
 from fewlabels.data.files import files_in, image_chunks
 from fewlabels.data.folder import is_source_folder
 from fewlabels.labeling.inside import InDistribution
-from fewlabels.labeling.ranking import DEFAULT_COUNT, rank_for_labeling
+from fewlabels.labeling.ranking import DEFAULT_COUNT, DEFAULT_STRATEGY, check_strategy, rank_for_labeling
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.examples import Examples, load_source, probabilities_and_embeddings
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.errors import InputError
 
 COLUMNS = ("file", "class", "guess", "probability", "in_distribution", "rank")
+_MEASURED = ("probability", "in_distribution")
+_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in COLUMNS[:3]]
+    + [(name, pa.float64()) for name in _MEASURED]
+    + [("rank", pa.int64())]
+)
 TABLE_SUFFIXES = (".csv", ".parquet", ".pq")
+# A score below says that an image is unlike all but so many of the labeled ones.
+UNLIKE = 0.05
 _CHUNK = 2048
 
 
@@ -112,7 +120,15 @@ class PoolDescription:
         ]
 
     def rows(self, names: Sequence[str] | None = None, count: int | None = None) -> list[dict[str, Any]]:
-        """Return one dict an image, keys as `COLUMNS`, best first; the class is empty, for a person to fill in."""
+        """Return one dict an image, keys as `COLUMNS`, best first; the class is empty, for a person to fill in.
+
+        Parameters
+        ----------
+        names : sequence of str, optional
+            What to call the images; `names` when not given.
+        count : int, optional
+            Only the first so many.
+        """
         called = self.names if names is None else names
         shown = self.order if count is None else self.order[:count]
         best = self.class_probabilities[shown].argmax(1)
@@ -122,11 +138,24 @@ class PoolDescription:
                 "class": "",
                 "guess": self.class_names[guess],
                 "probability": float(self.class_probabilities[row, guess]),
-                "in_distribution": float(self.in_distribution[row]),
+                "in_distribution": None if np.isnan(self.in_distribution[row]) else float(self.in_distribution[row]),
                 "rank": place,
             }
             for place, (row, guess) in enumerate(zip(shown.tolist(), best.tolist(), strict=True), 1)
         ]
+
+    def summary(self, count: int = 20) -> dict[str, Any]:
+        """Return the facts of the pool, and its first rows as `next`, as plain values."""
+        known = not np.isnan(self.in_distribution).any()
+        return {
+            "images": len(self),
+            "skipped": len(self.skipped),
+            "notes": list(self.notes),
+            "strategy": self.strategy,
+            "classes": list(self.class_names),
+            "unlike_the_labeled": int((self.in_distribution < UNLIKE).sum()) if known else None,
+            "next": self.rows(count=count),
+        }
 
     def to_frame(self) -> Any:
         """Return the pool as a pandas DataFrame, best first."""
@@ -153,12 +182,13 @@ class PoolDescription:
             writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
             writer.writeheader()
             for row in rows:
-                score = row["in_distribution"]
-                shown = {"probability": f"{row['probability']:.4f}", "in_distribution": f"{score:.4f}"}
-                writer.writerow({**row, **shown, **({} if score == score else {"in_distribution": ""})})
+                shown = {name: "" if row[name] is None else f"{row[name]:.4f}" for name in _MEASURED}
+                writer.writerow({**row, **shown})
             content.write(text.getvalue().encode("utf-8", "surrogateescape"))
         else:
-            pq.write_table(pa.table({name: [row[name] for row in rows] for name in COLUMNS}), content)
+            pq.write_table(
+                pa.table({name: [_as_text(row[name]) for row in rows] for name in COLUMNS}, schema=_SCHEMA), content
+            )
         write_bytes(place, content.getvalue())
         return place
 
@@ -167,7 +197,7 @@ def describe_pool(
     model: SemiSupervisedClassifier,
     pool: Any = None,
     *,
-    strategy: str = "uncertain-diverse",
+    strategy: str = DEFAULT_STRATEGY,
     count: int = DEFAULT_COUNT,
     random_state: int = 0,
     labels: Any = None,
@@ -217,6 +247,7 @@ def describe_pool(
     >>> len(found), sorted(found.rows(count=1)[0])
     (1180, ['class', 'file', 'guess', 'in_distribution', 'probability', 'rank'])
     """
+    check_strategy(strategy)
     data: ImageDataset | None = None
     skipped: list[SkippedImage] = []
     names: list[str] | Sequence[str] = []
@@ -273,6 +304,13 @@ def check_table(path: Path) -> None:
     """Refuse a file that a table cannot be written to."""
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise InputError(f"{path} is neither .csv nor .parquet")
+
+
+def _as_text(value: Any) -> Any:
+    """Return a value that Parquet can hold: bytes of a file's name that are no text are written out."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return value
 
 
 def _is_source(model: SemiSupervisedClassifier, pool: Any) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fewlabels.storage.errors import InputError, nearest
 
+DEFAULT_STRATEGY = "uncertain-diverse"
 DEFAULT_COUNT = 500
 # Chosen among so many images, and so that they stand for so many: the table of how near each is to each is held in
 # memory, 64 MB of it, whatever the size of the pool.
@@ -29,7 +30,7 @@ def rank_for_labeling(
     embeddings: Any,
     labeled_embeddings: Any = None,
     *,
-    strategy: str = "uncertain-diverse",
+    strategy: str = DEFAULT_STRATEGY,
     random_state: int = 0,
     count: int = DEFAULT_COUNT,
 ) -> NDArray[np.int64]:
@@ -89,10 +90,7 @@ def rank_for_labeling(
     >>> rank_for_labeling(probabilities, embeddings, strategy="margin").tolist()
     [0, 1, 3, 2]
     """
-    if strategy not in STRATEGIES:
-        raise InputError(
-            f"unknown strategy {strategy!r}{nearest(str(strategy), STRATEGIES)} (known: {', '.join(STRATEGIES)})"
-        )
+    check_strategy(strategy)
     table, places = np.asarray(probabilities, np.float64), np.asarray(embeddings, np.float32)
     if table.ndim != 2 or places.ndim != 2 or len(table) != len(places) or not len(table):
         raise InputError(
@@ -109,6 +107,14 @@ def rank_for_labeling(
     if count < 1:
         raise InputError(f"count={count} is not at least 1")
     return STRATEGIES[strategy](table, places, known, count, check_random_state(random_state))
+
+
+def check_strategy(strategy: str) -> None:
+    """Refuse a strategy that is not known."""
+    if strategy not in STRATEGIES:
+        raise InputError(
+            f"unknown strategy {strategy!r}{nearest(str(strategy), STRATEGIES)} (known: {', '.join(STRATEGIES)})"
+        )
 
 
 def margin_uncertainty(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

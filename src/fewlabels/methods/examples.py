@@ -14,7 +14,7 @@ from safetensors.numpy import save
 from scipy.special import softmax
 
 from fewlabels.data import FeatureRows, ImageDataset, load_dataset
-from fewlabels.methods.prediction import predict_logits
+from fewlabels.methods.prediction import logits_and_features
 from fewlabels.storage.errors import InputError
 
 if TYPE_CHECKING:
@@ -135,8 +135,7 @@ def probabilities_and_embeddings(
     embeddings : ndarray of float32, shape (n, features)
     """
     rows, device = method._read_for_prediction(X), method._device()
-    logits = predict_logits(method.network_, rows, device, flip=method.mirrors_)
-    features = predict_logits(method.network_, rows, device, features=True)
+    logits, features = logits_and_features(method.network_, rows, device, flip=method.mirrors_)
     return softmax(logits.astype(np.float64) / method.temperature_, axis=1), features.astype(np.float32)
 
 

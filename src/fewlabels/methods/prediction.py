@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fewlabels.nets import Classifier
 from fewlabels.training.batches import Rows
@@ -50,13 +51,9 @@ def output_chunks(
     ndarray of shape (chunk, classes) or (chunk, feature_size)
         In the classifier's own type.
     """
-    classifier.eval()
     ask = classifier.features if features else classifier
-    plain = ImageViews(torch.Generator(device)).plain
-    dtype, length = classifier.mean.dtype, classifier.mean.numel()
-    for chunk in rows.chunks(_chunk_size(rows), device):
-        # Stored vectors may hold several views: the first is of the image as it is.
-        inputs = plain(chunk) if chunk.ndim == 4 else chunk[:, :length].to(dtype)
+    dtype = classifier.mean.dtype
+    for inputs in _inputs(classifier, rows, device):
         with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
             output = ask(inputs).to(dtype)
             if flip:
@@ -86,6 +83,36 @@ def predict_logits(
         done += len(chunk)
     assert found is not None
     return found
+
+
+def logits_and_features(
+    classifier: Classifier, rows: Rows, device: torch.device, *, flip: bool = False
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Return what `predict_logits` gives, and its `features`, from one way through the encoder for both.
+
+    See `output_chunks` for the parameters.
+    """
+    logits: list[NDArray[np.floating]] = []
+    features: list[NDArray[np.floating]] = []
+    for inputs in _inputs(classifier, rows, device):
+        with torch.inference_mode():
+            found = classifier.feature_map(inputs)
+            features.append(classifier.encoder.pool(found).cpu().numpy())
+            output = classifier.classify_map(found)
+            if flip:
+                output = (output + classifier(inputs.flip(3))) / 2
+        logits.append(output.cpu().numpy())
+    return np.concatenate(logits), np.concatenate(features)
+
+
+def _inputs(classifier: Classifier, rows: Rows, device: torch.device) -> Iterator[Tensor]:
+    """Yield some rows at a time as the classifier, in evaluation mode, reads them."""
+    classifier.eval()
+    plain = ImageViews(torch.Generator(device)).plain
+    dtype, length = classifier.mean.dtype, classifier.mean.numel()
+    for chunk in rows.chunks(_chunk_size(rows), device):
+        # Stored vectors may hold several views: the first is of the image as it is.
+        yield plain(chunk) if chunk.ndim == 4 else chunk[:, :length].to(dtype)
 
 
 def _chunk_size(rows: Rows) -> int:

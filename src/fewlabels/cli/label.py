@@ -1,0 +1,128 @@
+"""`fewlabels label`: what to label next."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from fewlabels.cli.app import app, errors, screen
+from fewlabels.cli.options import Labels, Quiet, Strict
+from fewlabels.storage.visible import visible
+
+
+@app.command()
+def label(
+    model: Annotated[Path, typer.Argument(help="A model folder that `fit` or `compare` wrote.")],
+    pool: Annotated[
+        str | None,
+        typer.Argument(
+            help="Image files in a folder, or a SOURCE, whose pool is meant; the source that the model learned from "
+            "when not given.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="A .csv or .parquet file for the whole pool, best first.")] = None,
+    show: Annotated[int, typer.Option(help="Print the first so many.", min=0)] = 20,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            help="uncertain-diverse (when not given), diverse, margin, entropy, or random, the bar for the others."
+        ),
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            help="So many are chosen with regard to those before, 500 when not given; then come the least sure.", min=1
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of random choices.", min=0)] = 0,
+    labels: Labels = None,
+    net: Annotated[str | None, typer.Option(help="The pretrained net, where it was code of your own.")] = None,
+    strict: Strict = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say which images of a pool to label next: those whose labels would help most.
+
+    Each image gets its most probable class, the calibrated probability of that, and a score from 0 to 1 of how much
+    like the labeled images it is: below 0.05 it is unlike 19 of 20 of them, and may belong to no class.
+
+    Fill in the column `class` of the first rows of the CSV file, and give it to `fewlabels fit SOURCE --labels`.
+
+    **Examples**
+
+    `fewlabels label model my-photos --out to-label.csv` — the pool of the source
+
+    `fewlabels label model new-photos/ --show 50` — a folder of files
+
+    `fewlabels label model --labels labels.csv --json` — after some labels, without fitting anew
+    """
+    from fewlabels.labeling import check_strategy, check_table, describe_pool
+    from fewlabels.methods import load
+
+    given: dict[str, Any] = {
+        name: value for name, value in (("strategy", strategy), ("count", count)) if value is not None
+    }
+    if strategy is not None:
+        check_strategy(strategy)
+    if out is not None:
+        check_table(out)
+    found = describe_pool(
+        load(model, net=net),
+        pool,
+        **given,
+        random_state=seed,
+        labels=labels,
+        strict=strict,
+        progress=not (quiet or as_json),
+    )
+    if out is not None:
+        found.write(out)
+    if as_json:
+        print(json.dumps(found.summary(show) | {"out": None if out is None else str(out)}, allow_nan=False))
+        return
+    for note in found.notes:
+        errors.print(visible(f"note: {note}"), style="dim", highlight=False, markup=False)
+    for entry in found.skipped:
+        line = visible(f"left out {entry.path}: {entry.reason}")
+        errors.print(line, style="yellow", highlight=False, markup=False)
+    _show(found, show)
+    if out is not None:
+        screen.print(f"{len(found):,} images, best first, in {out}", highlight=False)
+
+
+def _show(found: Any, count: int) -> None:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("file", overflow="fold")
+    table.add_column("guess")
+    table.add_column("probability", justify="right", no_wrap=True)
+    table.add_column("like the labeled", justify="right", no_wrap=True)
+    for row in found.rows(count=count):
+        score = row["in_distribution"]
+        table.add_row(
+            str(row["rank"]),
+            _plain(row["file"]),
+            _plain(row["guess"]),
+            f"{row['probability']:.1%}",
+            "" if score is None else f"{score:.2f}",
+        )
+    if count:
+        screen.print(table)
+    unlike = found.summary(0)["unlike_the_labeled"]
+    if unlike is not None:
+        screen.print(
+            f"{unlike:,} of {len(found):,} images are unlike 19 of 20 labeled ones (5 % would be by chance)",
+            highlight=False,
+        )
+
+
+def _plain(name: str) -> str:
+    from rich.markup import escape
+
+    return escape(visible(name))

@@ -1,0 +1,169 @@
+"""Labels given by hand: what is said to be on the disk is there, whatever happens after."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fewlabels import InputError, load_dataset
+from fewlabels.data import LabelsFile, read_labels
+
+AWKWARD = ["a b.jpg", 'say "cheese".jpg', "two\nlines.jpg", "comma, dot.jpg", "back\rspace.jpg", "猫.jpg", "\udcff.jpg"]
+
+
+def test_any_name_of_a_file_comes_back_as_it_was(tmp_path):
+    with LabelsFile(tmp_path / "labels.csv") as labels:
+        for name in AWKWARD:
+            labels.append(name, f"class of {name}")
+    assert read_labels(tmp_path / "labels.csv").classes == {name: f"class of {name}" for name in AWKWARD}
+
+
+def test_a_later_line_wins_and_an_empty_class_takes_back(tmp_path):
+    path = tmp_path / "labels.csv"
+    for file, name in (("a", "cat"), ("b", "dog"), ("a", "dog"), ("b", "")):
+        with LabelsFile(path) as labels:
+            labels.append(file, name)
+    assert read_labels(path).classes == {"a": "dog"}
+    assert path.read_text() == "file,class\na,cat\nb,dog\na,dog\nb,\n"
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_wherever_a_line_is_cut_off_those_before_are_kept_and_it_can_be_added_to(tmp_path, name):
+    path = tmp_path / "labels.csv"
+    with LabelsFile(path) as labels:
+        labels.append("first", "cat")
+        whole = path.read_bytes()
+        labels.append(name, "dog")
+    full = path.read_bytes()
+    for end in range(len(whole) + 1, len(full)):
+        path.write_bytes(full[:end])
+        found = read_labels(path)
+        assert found.classes == {"first": "cat"}
+        assert "not finished" in found.notes[0]
+        with LabelsFile(path) as labels:
+            labels.append("next", "dog")
+        assert read_labels(path).classes == {"first": "cat", "next": "dog"}
+        assert not read_labels(path).notes
+
+
+KILLED = """
+import sys
+from fewlabels.data import LabelsFile
+with LabelsFile(sys.argv[1]) as labels:
+    for number in range(10**6):
+        labels.append(f"image {number}\\n.jpg", "cat")
+        print(number, flush=True)
+"""
+
+
+def test_a_killed_process_loses_no_label_that_it_has_confirmed(tmp_path):
+    path = tmp_path / "labels.csv"
+    command = [sys.executable, "-c", KILLED, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        confirmed = [int(process.stdout.readline()) for _ in range(25)]
+        process.send_signal(signal.SIGKILL)
+        confirmed += [int(line) for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+    kept = read_labels(path).classes
+    assert {f"image {number}\n.jpg" for number in confirmed} <= set(kept)
+    assert len(kept) <= len(confirmed) + 1
+
+
+def test_each_label_is_flushed_to_the_disk_before_it_is_confirmed(tmp_path, monkeypatch):
+    synced = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (sync(handle), synced.append(os.fstat(handle).st_size)))
+    with LabelsFile(tmp_path / "labels.csv") as labels:
+        labels.append("a.jpg", "cat")
+        assert synced[-1] == len("file,class\na.jpg,cat\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "no heading"),
+        ("name,label\n", "the columns name, label; expected file and class"),
+        ("file,class\na.jpg\n", "row 2 .* has 1 columns"),
+        ('file,class\n"a"b,c\n', "is no CSV file"),
+    ],
+)
+def test_what_is_no_labels_file_is_told(tmp_path, content, message):
+    (tmp_path / "labels.csv").write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_labels(tmp_path / "labels.csv")
+
+
+def test_labels_are_not_added_to_a_file_with_other_columns(tmp_path):
+    (tmp_path / "labels.csv").write_text("file,class,guess\n")
+    with pytest.raises(InputError, match="file and class alone"):
+        LabelsFile(tmp_path / "labels.csv")
+    assert (tmp_path / "labels.csv").read_text() == "file,class,guess\n"
+
+
+def test_a_spreadsheets_file_is_read(tmp_path):
+    (tmp_path / "labels.csv").write_bytes("rank,file,class\r\n1,a.jpg,cat\r\n2,b.jpg,\r\n".encode("utf-8-sig"))
+    assert read_labels(tmp_path / "labels.csv").classes == {"a.jpg": "cat"}
+
+
+def test_labeled_pool_images_join_the_labeled_ones():
+    before = load_dataset("digits", labels_per_class=2)
+    rows = [3, 500, 1000]
+    truth = before.diagnostics.pool_labels[rows]
+    given = {before.pool_names[row]: before.class_names[label] for row, label in zip(rows, truth, strict=True)}
+    after = load_dataset("digits", labels_per_class=2, labels=given)
+    assert len(after.labeled) == 23
+    assert len(after.pool) == len(before.pool) - 3
+    for row, label in zip(rows, truth, strict=True):
+        same = (after.labeled[:] == before.pool[row]).all((1, 2, 3))
+        assert label in after.labels[same]
+    assert np.array_equal(after.test[:], before.test[:])
+    assert after.fingerprint != before.fingerprint
+    assert not set(given) & set(after.pool_names)
+
+
+def test_a_given_label_wins_over_the_sources_own():
+    before = load_dataset("digits", labels_per_class=2)
+    after = load_dataset("digits", labels_per_class=2, labels={"train[0]": "7"})
+    changed = np.flatnonzero(before.labels != after.labels)
+    assert len(changed) == 1
+    assert after.labels[changed] == 7
+
+
+def test_files_are_found_by_the_sources_name_from_the_labels_file_and_absolute(photos, tmp_path):
+    names = load_dataset(photos, cache_dir=tmp_path / "cache").pool_names
+    assert set(names) == {f"unlabeled/{number}.png" for number in range(6)}
+    (tmp_path / "notes").mkdir()
+    path = tmp_path / "notes" / "labels.csv"
+    path.write_text(
+        f"file,class\nunlabeled/0.png,red\n../photos/unlabeled/1.png,blue\n{photos}/unlabeled/2.png,red\ngone.png,red\n"
+    )
+    data = load_dataset(photos, cache_dir=tmp_path / "cache", labels=path)
+    assert set(data.pool_names) == {f"unlabeled/{number}.png" for number in (3, 4, 5)}
+    assert data.diagnostics.labeled_names[-3:] == ("unlabeled/0.png", "unlabeled/1.png", "unlabeled/2.png")
+    assert [data.class_names[label] for label in data.labels[-3:]] == ["red", "blue", "red"]
+    assert any("left out 1 labels" in note and "gone.png" in note for note in data.notes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"unlabeled/0.png": "rde"}, "'rde'; did you mean 'red'"),
+        ({"test/red/0.png": "red"}, "is one of the test images"),
+        ({"nowhere.png": "red"}, "none of the 1 images"),
+    ],
+)
+def test_labels_that_cannot_be_are_told(photos, tmp_path, labels, message):
+    with pytest.raises(InputError, match=message):
+        load_dataset(photos, cache_dir=tmp_path / "cache", labels=labels)
+
+
+def test_an_image_held_out_to_test_with_cannot_be_labeled(color_images):
+    before = load_dataset(color_images, labels_per_class=4)
+    assert any("held out" in note for note in before.notes)
+    held_out = set(range(40)) - {int(name[6:-1]) for name in before.pool_names}
+    drawn = load_dataset(color_images, labels_per_class=4, labels={before.pool_names[0]: "1"})
+    assert len(drawn.labeled) == 9
+    with pytest.raises(InputError, match="held out of arrays to test with"):
+        load_dataset(color_images, labels_per_class=4, labels={f"train[{row}]": "1" for row in held_out})

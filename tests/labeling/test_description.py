@@ -1,0 +1,149 @@
+"""A pool as a model sees it: from a source, from files, from features."""
+
+import csv
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import fewlabels
+from fewlabels import InputError, Supervised, embed, load_dataset
+from fewlabels.data import LabelsFile, read_labels
+from fewlabels.labeling import describe_pool
+from fewlabels.methods.examples import remember
+
+
+@pytest.fixture
+def of_photos(photos, tmp_path, monkeypatch):
+    """A model of the photos, saved and read again."""
+    monkeypatch.setenv("FEWLABELS_CACHE", str(tmp_path / "cache"))
+    data = load_dataset(photos, labels_per_class=4)
+    method = Supervised(steps=20, random_state=0).fit(data.labeled, data.labels)
+    remember(method, data)
+    method.save(tmp_path / "model", class_names=list(data.class_names))
+    return fewlabels.load(tmp_path / "model")
+
+
+def test_the_pool_of_its_source_is_that_of_the_fit(of_photos, photos):
+    found = describe_pool(of_photos)
+    assert len(found) == 18
+    assert set(found.names) == {
+        *(f"unlabeled/{number}.png" for number in range(6)),
+        *(f"train/{color}/{number}.png" for color in ("red", "blue") for number in range(4, 10)),
+    }
+    assert np.array_equal(found.order, describe_pool(of_photos, photos).order)
+    assert all(found.path(row) == photos / name for row, name in enumerate(found.names))
+
+
+def test_what_it_says_of_an_image_is_what_the_model_says(of_photos):
+    found = describe_pool(of_photos)
+    expected = of_photos.predict_proba(found.data.pool)
+    assert np.allclose(found.class_probabilities, expected, atol=1e-6)
+    assert found.guesses == [of_photos.class_names_[index] for index in expected.argmax(1)]
+    assert np.allclose(found.probabilities, expected.max(1), atol=1e-6)
+    assert sorted(found.ranks) == list(range(1, 19))
+    assert found.ranks[found.order[0]] == 1
+
+
+def test_a_folder_of_files_is_read_as_files(of_photos, photos, tmp_path):
+    (photos / "unlabeled" / "notes.txt").write_text("no image")
+    found = describe_pool(of_photos, photos / "unlabeled")
+    assert [path.path for path in found.skipped] == [str(photos / "unlabeled" / "notes.txt")]
+    assert list(found.names) == [str(photos / "unlabeled" / f"{number}.png") for number in range(6)]
+    assert found.path(0) == photos / "unlabeled" / "0.png"
+    assert found.names_in(tmp_path)[0] == "photos/unlabeled/0.png"
+    of_source = describe_pool(of_photos)
+    same = [list(of_source.names).index(f"unlabeled/{number}.png") for number in range(6)]
+    assert np.allclose(found.class_probabilities, of_source.class_probabilities[same], atol=1e-6)
+    with pytest.raises(InputError, match=r"notes\.txt"):
+        describe_pool(of_photos, photos / "unlabeled", strict=True)
+
+
+def test_a_far_off_cluster_in_the_pool_scores_low(of_photos, photos, tmp_path):
+    from PIL import Image
+
+    generator = np.random.default_rng(3)
+    strange = tmp_path / "strange"
+    strange.mkdir()
+    for number in range(8):
+        stripes = np.zeros((16, 16, 3)) + 255 * (np.arange(16) % 2)[:, None, None] * [0, 1, 0]
+        pixels = np.clip(stripes + generator.integers(-20, 20, (16, 16, 3)), 0, 255)
+        Image.fromarray(pixels.astype(np.uint8)).save(strange / f"{number}.png")
+    alike = describe_pool(of_photos).in_distribution
+    other = describe_pool(of_photos, strange).in_distribution
+    assert other.max() < alike.min()
+    assert other.max() < 0.15  # of eight labeled images, the farthest has a score of a ninth
+
+
+def test_labels_given_since_leave_the_pool_and_count_as_labeled(of_photos, tmp_path):
+    before = describe_pool(of_photos)
+    first = before.names[before.order[0]]
+    with LabelsFile(tmp_path / "labels.csv") as labels:
+        labels.append(first, "red")
+    after = describe_pool(of_photos, labels=tmp_path / "labels.csv")
+    assert set(before.names) - set(after.names) == {first}
+    assert len(after.data.labeled) == 9
+
+
+def test_the_table_that_is_filled_in_is_a_labels_file(of_photos, photos, tmp_path):
+    out = tmp_path / "elsewhere" / "wanted.csv"
+    for pool in (None, photos / "unlabeled"):
+        describe_pool(of_photos, pool).write(out)
+        with out.open() as file:
+            rows = list(csv.DictReader(file))
+        assert [int(row["rank"]) for row in rows] == list(range(1, len(rows) + 1))
+        rows[0]["class"] = "blue"
+        with out.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+        assert len(read_labels(out).classes) == 1
+        assert len(load_dataset(photos, labels_per_class=4, labels=out).labeled) == 9
+
+
+def test_csv_parquet_and_frame_say_the_same(of_photos, tmp_path):
+    found = describe_pool(of_photos)
+    frame = found.to_frame()
+    columns = ["file", "class", "guess", "probability", "in_distribution", "rank"]
+    assert list(frame) == columns
+    stored = pq.read_table(found.write(tmp_path / "pool.parquet")).to_pandas()
+    pd.testing.assert_frame_equal(stored, frame, check_dtype=False)
+    text = pd.read_csv(found.write(tmp_path / "pool.csv"), keep_default_na=False)
+    assert text["file"].tolist() == frame["file"].tolist()
+    assert np.allclose(text["in_distribution"], frame["in_distribution"], atol=1e-4)
+    with pytest.raises(InputError, match=r"neither \.csv nor \.parquet"):
+        found.write(tmp_path / "pool.txt")
+
+
+def test_a_model_of_features_describes_the_images_they_came_from(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEWLABELS_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 5, stride=3), torch.nn.ReLU())
+    embed(photos, net, tmp_path / "features", image_size=16)
+    data = load_dataset(tmp_path / "features", labels_per_class=4)
+    method = fewlabels.LinearProbe(random_state=0).fit(data.labeled, data.labels)
+    remember(method, data)
+    assert method.examples_.samples.shape == (8, 6)
+    of_features = describe_pool(method)
+    assert set(of_features.names) == set(load_dataset(photos, labels_per_class=4).pool_names)
+    method.save(tmp_path / "model")
+    assert np.array_equal(describe_pool(fewlabels.load(tmp_path / "model")).order, of_features.order)
+
+
+def test_a_model_without_examples_still_ranks_and_says_what_is_missing(few_labels):
+    X, y, *_ = few_labels
+    method = Supervised(steps=2, random_state=0).fit(X, y)
+    found = describe_pool(method, "digits")
+    assert np.isnan(found.in_distribution).all()
+    assert found.rows(count=1)[0]["in_distribution"] is None
+    assert "fit it again" in found.notes[-1]
+    with pytest.raises(InputError, match="does not say what it was fitted on"):
+        describe_pool(method)
+
+
+def test_a_source_that_is_gone_says_so(of_photos, photos):
+    photos.rename(photos.with_name("moved"))
+    with pytest.raises(InputError, match="the model was fitted on it"):
+        describe_pool(of_photos)
