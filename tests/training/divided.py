@@ -36,17 +36,16 @@ def in_double_precision() -> None:
     Session.train = lambda session, nets, loss, **settings: train(session, nets.double(), loss, **settings)
 
 
-def fitted(name: str, **more):
+def fitted(name: str):
     digits = load_digits()
     images, labels = (digits.images[:150] * 15.9).astype(np.uint8), digits.target[:150].copy()
     labels[60:] = -1
     method = make_method(name, batch_size=8, random_state=0, device="cpu", optimizer="sgd", learning_rate=0.01)
-    chosen = {"steps": STEPS, **SETTINGS.get(name, {}), **more}
+    chosen = {"steps": STEPS, **SETTINGS.get(name, {})}
     if hasattr(method, "unlabeled_ratio"):
         chosen.setdefault("unlabeled_ratio", 1.0)
-    return method.set_params(**{key: value for key, value in chosen.items() if hasattr(method, key)}).fit(
-        images, labels
-    )
+    method.set_params(**{key: value for key, value in chosen.items() if hasattr(method, key)})
+    return method.fit(images, labels)
 
 
 def main(folder: Path, names: list[str]) -> None:

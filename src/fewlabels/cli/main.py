@@ -70,6 +70,8 @@ def _among_several(launch: Launch) -> None:
 def _to_go_on(stop: Interrupted) -> str:
     if stop.folder is None:
         return ""
+    if Launch.read().is_one_of_several:
+        return "; to go on, give the same command with --resume"
     words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
     if words[:1] == ["compare"] and not any(word.split("=")[0] == "--out" for word in words):
         words += ["--out", str(stop.folder)]
