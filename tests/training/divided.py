@@ -61,6 +61,9 @@ def main(folder: Path, names: list[str]) -> None:
             rank = 0 if processes is None else processes.rank
             np.savez(folder / f"{name}-{rank}.npz", **found)
             print(name, flush=True)
+    # Who trains alone pays nothing for what several need.
+    loaded = "fewlabels.training.synchronized" in sys.modules
+    assert loaded == (processes is not None)
 
 
 if __name__ == "__main__":

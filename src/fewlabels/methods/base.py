@@ -7,7 +7,7 @@ import json
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -48,8 +48,9 @@ from fewlabels.training.monitor import Monitor, Observer
 from fewlabels.training.processes import Processes, current
 from fewlabels.training.progress import ProgressBar
 from fewlabels.training.recipe import Recipe, choose_precision
-from fewlabels.training.shared_checkpoints import SharedCheckpoints
-from fewlabels.training.shares import SharedRows
+
+if TYPE_CHECKING:
+    from fewlabels.training.shares import SharedRows
 
 # What the default recipe was chosen for: 64,000 gradient images of 32 px, under a minute on two cores.
 _DEFAULT_STEPS = 500
@@ -359,8 +360,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             X if isinstance(X, FeatureRows) else None,
         )
         processes = current()
-        shared = None if processes is None else SharedRows(processes)
-        checkpoints = _open(checkpoint, checkpoint_every, processes)
+        shared = None if processes is None else _shared_rows(processes)
+        checkpoints = None if checkpoint is None else _open(checkpoint, checkpoint_every, processes)
         with contextlib.nullcontext() if checkpoints is None else checkpoints.stoppable():
             try:
                 self._fit(worker, given, observer, checkpoints, shared)
@@ -827,12 +828,18 @@ class _Given:
     features: FeatureRows | None
 
 
-def _open(folder: str | Path | None, every: float, processes: Processes | None) -> Checkpoints | None:
-    if folder is None:
-        return None
+def _open(folder: str | Path, every: float, processes: Processes | None) -> Checkpoints:
     if processes is None:
         return Checkpoints(folder, every=every)
+    from fewlabels.training.shared_checkpoints import SharedCheckpoints
+
     return SharedCheckpoints(folder, processes, every=every)
+
+
+def _shared_rows(processes: Processes) -> SharedRows:
+    from fewlabels.training.shares import SharedRows
+
+    return SharedRows(processes)
 
 
 def _drawn_seed(random_state: Any) -> int:

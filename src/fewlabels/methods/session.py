@@ -28,7 +28,6 @@ from fewlabels.training.monitor import Monitor
 from fewlabels.training.processes import Processes
 from fewlabels.training.recipe import Recipe
 from fewlabels.training.recovery import Diverged
-from fewlabels.training.shares import SharedRows
 from fewlabels.training.snapshot import capture, restore
 from fewlabels.training.watch import GUESSED
 from fewlabels.views import ImageViews, VectorViews, Views
@@ -38,6 +37,7 @@ from fewlabels.views.vectors import first_view
 if TYPE_CHECKING:
     from fewlabels.methods.base import SemiSupervisedClassifier
     from fewlabels.methods.pool_quality import PoolQuality
+    from fewlabels.training.shares import SharedRows
 
 _SAMPLE = 2000
 # Looks on the way cost time that training could use: a curve needs no more than these.
