@@ -14,7 +14,7 @@ from fewlabels.storage.errors import TrainingWarning
 from fewlabels.training.processes import joined
 
 STEPS = 50
-# What each needs to be quick, beside what all are given.
+# Beside what all are given: what each needs to be quick.
 SETTINGS = {
     "sim-clr": {"pretraining_batch": 16, "pretraining_rate": 0.01},
     "vicreg": {"pretraining_batch": 16, "pretraining_rate": 0.01},
@@ -26,6 +26,17 @@ SETTINGS = {
     "ensemble-labels": {"rounds": 1, "student_steps": 1.0},
     "kmeans-features": {"centroids": 16, "patch": 3, "patches": 1000},
     "auto": {"trial_share": 0.0},
+    # Within 50 steps their thresholds, averages and banks are to have changed what counts.
+    "supervised": {"ema_decay": 0.9},
+    "pseudo-label": {"threshold": 0.5},
+    "pi-model": {"guard": True},
+    "re-mix-match": {"mean_decay": 0.9},
+    "uda": {"threshold": 0.5, "teacher_decay": 0.9},
+    "fix-match": {"threshold": 0.5, "align_guesses": True},
+    "flex-match": {"threshold": 0.4},
+    "free-match": {"mean_decay": 0.9},
+    "soft-match": {"mean_decay": 0.9},
+    "sim-match": {"threshold": 0.5, "mean_decay": 0.9},
 }
 
 
