@@ -46,14 +46,17 @@ class Processes:
 
     Raises
     ------
-    RuntimeError
-        If there is no process group.
+    InputError
+        If the process group sends between GPUs alone: what is decided is decided on the hosts.
     """
 
     def __init__(self) -> None:
-        import torch.distributed
-
         self._group = torch.distributed
+        if self._group.get_backend() == self._group.Backend.NCCL:
+            raise InputError(
+                "the process group was made for GPUs alone; make it by "
+                "torch.distributed.init_process_group('cpu:gloo,cuda:nccl')"
+            )
         self.rank, self.count = self._group.get_rank(), self._group.get_world_size()
         # Without a launcher all are taken to be on one host.
         self._local_rank = Launch.read({"LOCAL_RANK": str(self.rank), **os.environ}).local_rank

@@ -42,7 +42,7 @@ class SharedCheckpoints(Checkpoints):
         self.folder, self.signals = Path(folder), StopSignals()
         self.training, self._decisions = found["training"], list(found["decisions"])
         self._number = self._asked = 0
-        self._waiting = []
+        self._waiting, self._newest = [], None
 
     def describe(self, training: dict[str, Any], conditions: dict[str, Any]) -> None:
         """Say what is trained; a folder that holds another training is refused, in all processes."""
