@@ -27,6 +27,7 @@ from fewlabels.cli.options import (
     parse_settings,
 )
 from fewlabels.cli.shown import show_dataset
+from fewlabels.storage.launch import Launch
 from fewlabels.storage.visible import visible
 
 
@@ -66,6 +67,8 @@ def fit(
     `fewlabels fit digits --method supervised --steps 200 --set label_smoothing=0 --out model`
 
     `fewlabels fit my-photos --method ensemble-labels --net hf:facebook/dinov2-small --out model`
+
+    `torchrun --nproc-per-node=2 -m fewlabels fit my-photos --resume` — two processes share the work
     """
     from fewlabels.data import load_dataset
     from fewlabels.methods import make_method
@@ -73,6 +76,7 @@ def fit(
     from fewlabels.methods.examples import remember
     from fewlabels.methods.findings import findings
     from fewlabels.training.checkpoint import checkpoint_beside
+    from fewlabels.training.processes import by_turns, first, joined
     from fewlabels.training.recovery import Diverged
 
     learner = make_method(
@@ -87,36 +91,46 @@ def fit(
         **parse_settings(settings),
     )
     learner.check_settings()
-    checkpoint = checkpoint_beside(out, resume=resume)
-    data = load_dataset(
-        source,
-        image_size=own_size(source, learner.net) if image_size is None else image_size,
-        labels_per_class=labels_per_class,
-        random_state=seed,
-        labels=labels,
-        fold=fold,
-        strict=strict,
-        progress=not quiet,
-    )
-    show_dataset(data)
-    validation = None if data.validation is None else (data.validation, data.validation_labels)
-    try:
-        learner.fit(
-            data.labeled,
-            data.labels,
-            unlabeled=data.pool,
-            validation=validation,
-            checkpoint=checkpoint,
-            checkpoint_every=checkpoint_every,
+    with joined() as processes:
+        speaks = processes is None or processes.is_first
+        checkpoint = Path(
+            first(processes, lambda: str(checkpoint_beside(out, resume=resume or Launch.read().restarts > 0)))
         )
-    except Diverged as error:
-        error.name(data.diagnostics.labeled_names, data.diagnostics.pool_names)
-        raise
-    warn_of_leak(learner, data)
-    remember(learner, data)
-    class_names = [data.class_names[index] for index in learner.classes_]
-    learner.save(out, class_names=class_names)
-    shutil.rmtree(checkpoint, ignore_errors=True)
+        data = by_turns(
+            processes,
+            lambda: load_dataset(
+                source,
+                image_size=own_size(source, learner.net) if image_size is None else image_size,
+                labels_per_class=labels_per_class,
+                random_state=seed,
+                labels=labels,
+                fold=fold,
+                strict=strict,
+                progress=speaks and not quiet,
+            ),
+        )
+        if speaks:
+            show_dataset(data)
+        validation = None if data.validation is None else (data.validation, data.validation_labels)
+        try:
+            learner.fit(
+                data.labeled,
+                data.labels,
+                unlabeled=data.pool,
+                validation=validation,
+                checkpoint=checkpoint,
+                checkpoint_every=checkpoint_every,
+            )
+        except Diverged as error:
+            error.name(data.diagnostics.labeled_names, data.diagnostics.pool_names)
+            raise
+        if not speaks:
+            return
+        warn_of_leak(learner, data)
+        remember(learner, data)
+        class_names = [data.class_names[index] for index in learner.classes_]
+        learner.save(out, class_names=class_names)
+        shutil.rmtree(checkpoint, ignore_errors=True)
     for finding in findings(learner, class_names):
         screen.print(visible(finding), highlight=False, markup=False)
     accuracy = learner.validation_accuracy_

@@ -10,9 +10,10 @@ from typing import Any, TextIO
 
 import typer
 
-from fewlabels.cli.app import app, errors
+from fewlabels.cli.app import app, errors, screen
 from fewlabels.config_file import read_config
-from fewlabels.storage.errors import InputError, Interrupted, TrainingWarning
+from fewlabels.storage.errors import InputError, Interrupted, ToldError, TrainingWarning
+from fewlabels.storage.launch import Launch
 from fewlabels.storage.visible import visible
 
 # Typer brings Click's exceptions under its own name; this is the one all usage errors derive from.
@@ -26,12 +27,17 @@ def main() -> None:
     warnings.simplefilter("always", TrainingWarning)
     warnings.showwarning = _show_warning
     try:
+        _among_several(Launch.read())
         code = app(standalone_mode=False, default_map=read_config(Path(), _options()))
+    except ToldError:
+        sys.exit(2)
     except InputError as error:
         _fail(str(error), 2)
     except _UsageError as error:
         _fail(error.format_message(), 2)
     except Interrupted as stop:
+        if Launch.read().rank > 0:
+            sys.exit(stop.code)
         _fail(f"{stop}{_to_go_on(stop)}", stop.code)
     except (KeyboardInterrupt, typer.Abort):
         _fail(_STOPPED, _INTERRUPTED)
@@ -46,9 +52,26 @@ def main() -> None:
         sys.exit(code if isinstance(code, int) else 0)
 
 
+def _among_several(launch: Launch) -> None:
+    """Let the first of several processes speak alone, except of errors, and refuse what several cannot divide."""
+    if not launch.is_one_of_several:
+        return
+    if launch.rank > 0:
+        screen.quiet = True
+        warnings.simplefilter("ignore")
+        errors.quiet = sys.argv[1:2] != ["fit"]
+    if sys.argv[1:2] != ["fit"]:
+        raise InputError(
+            f"fewlabels {shlex.join(sys.argv[1:2])} runs in one process, and {launch.count} were started; leave "
+            "torchrun or accelerate launch out: fit alone is divided among several"
+        )
+
+
 def _to_go_on(stop: Interrupted) -> str:
     if stop.folder is None:
         return ""
+    if Launch.read().is_one_of_several:
+        return "; to go on, give the same command with --resume"
     words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
     if words[:1] == ["compare"] and not any(word.split("=")[0] == "--out" for word in words):
         words += ["--out", str(stop.folder)]
@@ -82,6 +105,8 @@ def _options() -> dict[str, dict[str, str]]:
 
 
 def _fail(message: str, code: int) -> None:
+    launch = Launch.read()
+    who = f"process {launch.rank}: " if launch.rank > 0 else ""
     errors.print("error: ", style="red", end="")
-    errors.print(visible(" ".join(message.split())), highlight=False, markup=False)
+    errors.print(visible(" ".join((who + message).split())), highlight=False, markup=False)
     sys.exit(code)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -44,8 +45,12 @@ from fewlabels.training.device import choose_device, deterministic_algorithms
 from fewlabels.training.kept import AVERAGE, BEST, LAST
 from fewlabels.training.memory import ran_out_of_memory, reused_memory
 from fewlabels.training.monitor import Monitor, Observer
+from fewlabels.training.processes import Processes, current
 from fewlabels.training.progress import ProgressBar
 from fewlabels.training.recipe import Recipe, choose_precision
+
+if TYPE_CHECKING:
+    from fewlabels.training.shares import SharedRows
 
 # What the default recipe was chosen for: 64,000 gradient images of 32 px, under a minute on two cores.
 _DEFAULT_STEPS = 500
@@ -354,18 +359,30 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             None if validation is None else validation[1],
             X if isinstance(X, FeatureRows) else None,
         )
-        checkpoints = None if checkpoint is None else Checkpoints(checkpoint, every=checkpoint_every)
+        processes = current()
+        shared = None if processes is None else _shared_rows(processes)
+        checkpoints = None if checkpoint is None else _open(checkpoint, checkpoint_every, processes)
         with contextlib.nullcontext() if checkpoints is None else checkpoints.stoppable():
             try:
-                self._fit(worker, given, observer, checkpoints)
+                self._fit(worker, given, observer, checkpoints, shared)
             except (RuntimeError, MemoryError) as error:
                 if not ran_out_of_memory(error):
                     raise
                 reason = (str(error) or "no more is given").splitlines()[0]
                 raise InputError(f"memory ran out ({reason}); choose a smaller net, image_size or pool") from error
+            finally:
+                if shared is not None:
+                    shared.release()
         return self
 
-    def _fit(self, worker: Self, given: _Given, observer: Observer | None, checkpoints: Checkpoints | None) -> None:
+    def _fit(
+        self,
+        worker: Self,
+        given: _Given,
+        observer: Observer | None,
+        checkpoints: Checkpoints | None,
+        shared: SharedRows | None,
+    ) -> None:
         forget(self)
         samples, targets, more, values = given.samples, given.targets, given.more, given.validation
         images = len(samples.shape) > 2
@@ -373,18 +390,23 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         stored_views = 1 if given.features is None else given.features.views
         seed = self._seed(checkpoints)
         device = choose_device(worker.device)
+        processes = None if shared is None else shared.processes
+        if processes is not None:
+            # Where nothing fixes it, each has drawn another.
+            seed, device = processes.told(seed), processes.device(device)
         frozen = images and worker.freeze and is_backbone(worker.net)
         if frozen:
             stored_views = int(worker.feature_views)
-            samples, more, values = worker._embedded([samples, more, values], device, seed)
+            samples, more, values = worker._embedded([samples, more, values], device, seed, shared)
             images = False
         if (frozen or given.features is not None) and worker.net == "auto":
             worker.net = "linear"
         pool = [samples[np.flatnonzero(targets.indices < 0)]] if (targets.indices < 0).any() else []
         if more is not None:
             pool.append(more)
-        monitor = Monitor(observer)
-        bar = ProgressBar(type(self).__name__) if self.verbose else None
+        speaks = processes is None or processes.is_first
+        monitor = Monitor(observer if speaks else None)
+        bar = ProgressBar(type(self).__name__) if self.verbose and speaks else None
         if bar is not None:
             monitor.observer = bar.joined(observer)
         labeled = targets.labeled
@@ -416,9 +438,13 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             checkpoints=checkpoints,
             weights_seed=None if self.weights_seed is None else _drawn_seed(self.weights_seed),
             order_seed=None if self.order_seed is None else _drawn_seed(self.order_seed),
+            shared=shared,
         )
-        if checkpoints is not None:
-            checkpoints.describe(description(self, session), conditions(device))
+        described = None if checkpoints is None and processes is None else description(self, session)
+        if processes is not None:
+            processes.agreed(json.dumps(described, sort_keys=True))
+        if checkpoints is not None and described is not None:
+            checkpoints.describe(described, conditions(device, 1 if processes is None else processes.count))
         # Layers draw their initial weights from the global generator; the caller's is left as it was.
         rng = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
         with reused_memory(), rng, deterministic_algorithms(worker.deterministic), bar or _Quiet():
@@ -726,9 +752,11 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             filled[missing] = self._guesses(rows, flip=False)
         return self.classes_[filled]
 
-    def _embedded(self, parts: list[Any], device: torch.device, seed: int) -> list[Any]:
+    def _embedded(self, parts: list[Any], device: torch.device, seed: int, shared: SharedRows | None) -> list[Any]:
         """Return the features of images, and learn from now on from these as from vectors."""
         self.backbone_ = load_backbone(self.net).to(device)
+        if shared is not None:
+            shared.divide(self.backbone_)
         self.backbone_facts_ = self.backbone_.facts
         self.net = "auto"
         views = int(self.feature_views)
@@ -798,6 +826,20 @@ class _Given:
     validation: Any
     validation_labels: Any
     features: FeatureRows | None
+
+
+def _open(folder: str | Path, every: float, processes: Processes | None) -> Checkpoints:
+    if processes is None:
+        return Checkpoints(folder, every=every)
+    from fewlabels.training.shared_checkpoints import SharedCheckpoints
+
+    return SharedCheckpoints(folder, processes, every=every)
+
+
+def _shared_rows(processes: Processes) -> SharedRows:
+    from fewlabels.training.shares import SharedRows
+
+    return SharedRows(processes)
 
 
 def _drawn_seed(random_state: Any) -> int:

@@ -48,7 +48,7 @@ def description(method: SemiSupervisedClassifier, session: Session) -> dict[str,
     }
 
 
-def conditions(device: torch.device) -> dict[str, Any]:
+def conditions(device: torch.device, processes: int = 1) -> dict[str, Any]:
     """Return what a training's last bits depend on beside its description.
 
     Examples
@@ -57,7 +57,8 @@ def conditions(device: torch.device) -> dict[str, Any]:
     'cpu'
     """
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return {"torch": str(torch.__version__), "threads": torch.get_num_threads(), "device": name}
+    found = {"torch": str(torch.__version__), "threads": torch.get_num_threads(), "device": name}
+    return found | {"processes": processes}
 
 
 def _told(value: object) -> str:

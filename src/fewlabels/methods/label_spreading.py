@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -117,9 +116,9 @@ class LabelSpreading(SelfTraining):
         size = session.sample_shape[0] if session.is_vectors else network.encoder.feature_size
         points = np.random.default_rng(0).standard_normal((rows, size), np.float32)
         search = NearestRows(points, int(self.neighbors))
-        began = time.perf_counter()
+        began = session.clock()
         search.kneighbors(points[:_TIMED])
-        neighbors = (time.perf_counter() - began) * (len(session.labeled) + len(session.pool)) / min(_TIMED, rows)
+        neighbors = (session.clock() - began) * (len(session.labeled) + len(session.pool)) / min(_TIMED, rows)
         return super()._seconds_to_label(session, network) + _AND_SPREAD * neighbors
 
     def _pool_features(self, session: Session, network: Classifier) -> Iterator[tuple[slice, NDArray[np.floating]]]:

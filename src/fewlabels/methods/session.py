@@ -25,6 +25,7 @@ from fewlabels.training.device import has_room
 from fewlabels.training.kept import LAST, KeptWeights, kept_state
 from fewlabels.training.loop import EVALUATIONS, Loss, train
 from fewlabels.training.monitor import Monitor
+from fewlabels.training.processes import Processes
 from fewlabels.training.recipe import Recipe
 from fewlabels.training.recovery import Diverged
 from fewlabels.training.snapshot import capture, restore
@@ -36,6 +37,7 @@ from fewlabels.views.vectors import first_view
 if TYPE_CHECKING:
     from fewlabels.methods.base import SemiSupervisedClassifier
     from fewlabels.methods.pool_quality import PoolQuality
+    from fewlabels.training.shares import SharedRows
 
 _SAMPLE = 2000
 # Looks on the way cost time that training could use: a curve needs no more than these.
@@ -104,6 +106,8 @@ class Session:
         Where the training is saved, and continued from.
     stored_views : int
         Views of an image that each stored vector holds, one after the other.
+    shared : SharedRows, optional
+        Divides the work of nets among several processes.
 
     Attributes
     ----------
@@ -135,8 +139,10 @@ class Session:
         weights_seed: int | None = None,
         order_seed: int | None = None,
         stored_views: int = 1,
+        shared: SharedRows | None = None,
     ) -> None:
         self.method = method
+        self.shared = shared
         self.labeled, self.validation, self.pool = labeled, validation, pool
         self.classes, self.seed, self.recipe = classes, seed, recipe
         self.device, self.monitor = device, monitor
@@ -146,7 +152,7 @@ class Session:
             self.sample_shape = (self.sample_shape[0] // stored_views,)
         self.budget: Budget | None = None
         if method.budget is not None:
-            self.budget = read_budget(method.budget, lambda: monitor.gradient_images)
+            self.budget = read_budget(method.budget, lambda: monitor.gradient_images, self.clock)
         # That of the whole fit, also in a part that has a budget of its own.
         self._whole_budget = self.budget
         self.given_pool = len(pool) if given_pool is None else given_pool
@@ -165,6 +171,14 @@ class Session:
         self._sample = self.everything.sample(_SAMPLE, device)
         if has_room(device, pool.nbytes()):
             pool.keep_on(device)
+
+    @property
+    def _processes(self) -> Processes | None:
+        return None if self.shared is None else self.shared.processes
+
+    def clock(self) -> float:
+        """Return the time in seconds, the same in all processes."""
+        return time.perf_counter() if self._processes is None else self._processes.clock()
 
     @property
     def everything(self) -> Rows:
@@ -270,6 +284,8 @@ class Session:
         if not self.is_vectors:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.start(network)
+        if self.shared is not None:
+            self.shared.divide(network)
         return network
 
     def start(self, network: Classifier) -> None:
@@ -363,6 +379,8 @@ class Session:
             Called after each step, when the weights have moved.
         """
         batches = self.batches if batches is None else batches
+        if self.shared is not None:
+            self.shared.divide(nets)
         self._stage_kept = {}
         checkpoint = self._next_stage(f"{self.stage}: {stage}" if self.stage else stage)
         if checkpoint is not None and (ended := checkpoint.replay(nets)) is not None:
@@ -400,6 +418,7 @@ class Session:
                 state={"method": self.method, "random": self._random},
                 checkpoint=checkpoint,
                 keep=keep,
+                processes=self._processes,
                 **settings,
             )
         except Diverged as error:
@@ -417,7 +436,9 @@ class Session:
 
     def decided(self, compute: Callable[[], float]) -> float:
         """Return what was measured, the same again when a training is continued: whatever depends on time goes here."""
-        return compute() if self.checkpoints is None else self.checkpoints.decided(compute)
+        if self.checkpoints is not None:
+            return self.checkpoints.decided(compute)
+        return compute() if self._processes is None else float(self._processes.told(compute()))
 
     def take_average(self, network: nn.Module, average: WeightAverage) -> None:
         """Give a net the weights of its average, and keep its own as the last ones."""
@@ -457,6 +478,7 @@ class Session:
                 rate_factors=rate_factors,
                 after_step=after_step,
                 agreement=self.method.guard,
+                processes=self._processes,
             )
             return monitor.gradient_images
 
@@ -513,16 +535,16 @@ class Session:
             return 0.0
         some = Rows([rows.sample(_TIMED, torch.device("cpu")).numpy()])
         for _ in range(2):  # the first time allocates
-            began = time.perf_counter()
+            began = self.clock()
             predict_logits(classifier, some, self.device, flip=flip, precision=precision)
-            elapsed = time.perf_counter() - began
+            elapsed = self.clock() - began
         return elapsed * len(rows) / len(some)
 
     def _seconds_to_look(self, classifier: Classifier) -> float:
         for _ in range(2):  # the first time chooses kernels and allocates
-            began = time.perf_counter()
+            began = self.clock()
             self.accuracies(classifier)
-            elapsed = time.perf_counter() - began
+            elapsed = self.clock() - began
         return elapsed
 
     def logits(self, classifier: Classifier, rows: Rows, *, flip: bool | None = None) -> NDArray[np.floating]:

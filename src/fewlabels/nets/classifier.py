@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -15,8 +17,12 @@ class Encoder(nn.Module):
         Shape of one image's feature map: (channels, height, width), or (features,) for vectors.
     feature_size : int
         Length of the features that the head reads.
+    row_by_row : tuple of str
+        Names of methods that treat each row of a batch by itself, but for batch normalization: several processes may
+        divide the rows among them.
     """
 
+    row_by_row: ClassVar[tuple[str, ...]] = ("forward", "feature_map")
     map_shape: tuple[int, ...]
     feature_size: int
 
@@ -102,4 +108,5 @@ class Classifier(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits, (batch, classes)."""
-        return self.classify_map(self.feature_map(inputs))
+        logits: Tensor = self.head(self.features(inputs))
+        return logits

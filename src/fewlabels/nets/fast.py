@@ -7,6 +7,8 @@ stages with max-pooling before batch normalization, GELU, and global max-pooling
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -113,6 +115,8 @@ class MapDecoder(nn.Module):
     width : int
         Channels of the last hidden map.
     """
+
+    row_by_row: ClassVar[tuple[str, ...]] = ("forward",)
 
     def __init__(self, map_shape: tuple[int, ...], channels: int, size: tuple[int, int], width: int = 32) -> None:
         super().__init__()

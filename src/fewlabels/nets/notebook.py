@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -69,6 +71,8 @@ class NotebookDecoder(nn.Module):
         Keep the notebook's ReLU on the last layer, for showing what it does. A unit of it that is
         negative for every image gets no gradient and stays at zero for good.
     """
+
+    row_by_row: ClassVar[tuple[str, ...]] = ("forward",)
 
     def __init__(
         self, map_shape: tuple[int, ...], channels: int, size: tuple[int, int], *, dying: bool = False

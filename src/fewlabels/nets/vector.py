@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -79,6 +81,8 @@ class VectorDecoder(nn.Module):
     width : int
         Units of the hidden layer.
     """
+
+    row_by_row: ClassVar[tuple[str, ...]] = ("forward",)
 
     def __init__(self, code: int, features: int, width: int = 128) -> None:
         super().__init__()

@@ -14,6 +14,10 @@ class InputError(ValueError):
     """
 
 
+class ToldError(InputError):
+    """What another process could not use, and has told this one: it is shown there."""
+
+
 class TrainingWarning(UserWarning):
     """A training went on, but its result may be poor; the message says what to change."""
 

@@ -51,22 +51,25 @@ class TimeBudget(Budget):
     ----------
     seconds : float
         Above 0.
+    clock : callable
+        Returns the time in seconds.
     """
 
     moves = ("remaining", "_reserved")
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
         self.remaining = seconds
         self._reserved = 0.0
 
     @property
     def remaining(self) -> float:
         """Seconds until the end; a training that is continued has those that were left when it was stopped."""
-        return self._deadline - time.perf_counter()
+        return self._deadline - self._clock()
 
     @remaining.setter
     def remaining(self, seconds: float) -> None:
-        self._deadline = time.perf_counter() + seconds
+        self._deadline = self._clock() + seconds
 
     def left(self) -> float:
         """Return the seconds that training may still take."""
@@ -74,14 +77,14 @@ class TimeBudget(Budget):
 
     def part(self, cost: float) -> TimeBudget:
         """Return a budget of so many seconds."""
-        return TimeBudget(cost)
+        return TimeBudget(cost, self._clock)
 
     def cost_of_step(self, run_steps: RunSteps) -> float:
         """Return a step's seconds, measured on a few: a small part of the time that is left."""
         ends: list[float] = []
 
         def note() -> None:
-            ends.append(time.perf_counter())
+            ends.append(self._clock())
 
         available = self.left()
         run_steps(2, note)  # the first steps allocate and choose kernels
@@ -169,7 +172,9 @@ def parse_images(budget: str | float) -> float | None:
     return images if images > 0 else None
 
 
-def read_budget(budget: str | float, spent: Callable[[], int] = lambda: 0) -> Budget:
+def read_budget(
+    budget: str | float, spent: Callable[[], int] = lambda: 0, clock: Callable[[], float] = time.perf_counter
+) -> Budget:
     """Return a budget that begins now.
 
     Parameters
@@ -178,6 +183,8 @@ def read_budget(budget: str | float, spent: Callable[[], int] = lambda: 0) -> Bu
         A time, "90s", "5m", "1h30m" or a number of seconds; or gradient images, "500k images".
     spent : callable
         Returns how many gradient images were taken so far.
+    clock : callable
+        Returns the time in seconds.
 
     Raises
     ------
@@ -186,7 +193,7 @@ def read_budget(budget: str | float, spent: Callable[[], int] = lambda: 0) -> Bu
     """
     seconds, images = parse_seconds(budget), parse_images(budget)
     if seconds is not None:
-        return TimeBudget(seconds)
+        return TimeBudget(seconds, clock)
     if images is not None:
         return ImageBudget(images, spent)
     raise InputError(

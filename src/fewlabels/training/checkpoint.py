@@ -202,6 +202,11 @@ class Checkpoints:
         """Say whether it is time for the next checkpoint."""
         return time.perf_counter() >= self._due
 
+    def wanted(self) -> tuple[bool, bool]:
+        """Say whether the training is to stop, and whether a checkpoint is to be written."""
+        stop = self.signals.number is not None
+        return stop, stop or self.is_due()
+
     def write(self, path: Path, header: dict[str, Any], snapshot: Snapshot) -> bool:
         """Write what waits and a checkpoint, and say whether that went well; a full disk does not end a training."""
         began = time.perf_counter()
@@ -356,8 +361,10 @@ class Stage:
 
     def after_step(self, done: int, moving: dict[str, Any]) -> None:
         """Save if that is due, or if the training is to stop, which raises `Interrupted`."""
-        stopped = self.signals.number is not None
-        if done == self._steps or not (stopped or self._checkpoints.is_due()):
+        if done == self._steps:
+            return
+        stopped, due = self._checkpoints.wanted()
+        if not due:
             return
         path = self._checkpoints.folder / f"at-{self.number:03}-{done:09}.safetensors"
         header = {"stage": self.number, "step": done, "steps": self._steps}
@@ -371,7 +378,7 @@ class Stage:
         """Keep what nets and run are now; stops here if that was asked for."""
         header = {"stage": self.number, "steps": self._steps}
         self._checkpoints.keep(self.number, header, capture({"run": self._run, "nets": nets}))
-        if self.signals.number is not None:
+        if self._checkpoints.wanted()[0]:
             saved = self._checkpoints.flush()
             raise self._checkpoints.interrupted(f"stopped at the end of {self.name}", saved=saved)
 

@@ -15,6 +15,7 @@ from fewlabels.training.checkpoint import Stage
 from fewlabels.training.kept import KeptWeights
 from fewlabels.training.memory import ran_out_of_memory, too_large
 from fewlabels.training.monitor import Monitor
+from fewlabels.training.processes import Processes
 from fewlabels.training.recipe import Recipe
 from fewlabels.training.recovery import Recovery
 
@@ -41,6 +42,7 @@ def train(
     state: dict[str, Any] | None = None,
     checkpoint: Stage | None = None,
     keep: KeptWeights | None = None,
+    processes: Processes | None = None,
 ) -> None:
     """Train `nets` in place.
 
@@ -75,6 +77,8 @@ def train(
         Where the training is saved, and continued from.
     keep : KeptWeights, optional
         Is told of the last weights, before an average replaces them, and of every look at accuracies.
+    processes : Processes, optional
+        That train the same nets on the same batches, each its share of the rows.
 
     Raises
     ------
@@ -85,6 +89,8 @@ def train(
     Interrupted
         If the training is to stop, and `checkpoint` has saved it.
     """
+    if processes is not None:
+        processes.same_weights(nets)
     optimizers = recipe.optimizers(nets, rate_factors or {})
     peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
     average = WeightAverage(nets, recipe.ema_decay) if recipe.ema_decay > 0 else None
@@ -101,8 +107,10 @@ def train(
         with torch.autocast(device.type, recipe.precision, enabled=recipe.precision != torch.float32):
             losses = loss(batch)
         if agreement and len(losses) > 1 and LABELED in losses:
-            return losses, backward_where_agreed(nets, losses)
+            return losses, backward_where_agreed(nets, losses, processes)
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        if processes is not None:
+            processes.average([p.grad for p in nets.parameters() if p.grad is not None])
         return losses, None
 
     resumed = 0 if checkpoint is None else checkpoint.resume({**moving, "recovery": recovery}, steps)
@@ -129,7 +137,7 @@ def train(
                     raise
                 fits = False
             if not fits:  # with the error gone, which holds on to all that the step had made
-                raise too_large(batch, gradients)
+                raise too_large(batch, None if processes else gradients)
             if agreed is not None:
                 monitor.add_agreement(agreed)
             unlabeled = 0 if batch.unlabeled is None else batch.pool_passes * len(batch.unlabeled)
@@ -163,7 +171,7 @@ def train(
             checkpoint.finish(nets)
 
 
-def backward_where_agreed(nets: nn.Module, losses: dict[str, Tensor]) -> Tensor:
+def backward_where_agreed(nets: nn.Module, losses: dict[str, Tensor], processes: Processes | None = None) -> Tensor:
     """Give parameters the gradient of the labeled loss, and of the others where their sum does not point against it.
 
     Parameters
@@ -172,6 +180,8 @@ def backward_where_agreed(nets: nn.Module, losses: dict[str, Tensor]) -> Tensor:
         Whose trainable parameters get gradients.
     losses : dict of str to Tensor
         With `LABELED` among them.
+    processes : Processes, optional
+        Over which gradients are averaged before they are compared.
 
     Returns
     -------
@@ -190,6 +200,8 @@ def backward_where_agreed(nets: nn.Module, losses: dict[str, Tensor]) -> Tensor:
     others = torch.stack([value for name, value in losses.items() if name != LABELED]).sum()
     labeled = torch.autograd.grad(losses[LABELED], parameters, retain_graph=True, allow_unused=True)
     pool = torch.autograd.grad(others, parameters, allow_unused=True)
+    if processes is not None:
+        processes.average([gradient for gradient in (*labeled, *pool) if gradient is not None])
     both = [(a, b) for a, b in zip(labeled, pool, strict=True) if a is not None and b is not None]
     inner = torch.stack([(a.float() * b.float()).sum() for a, b in both]).sum() if both else torch.zeros(())
     agreed = (inner >= 0).to(others.dtype)

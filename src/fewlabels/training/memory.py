@@ -67,20 +67,20 @@ def ran_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
-def too_large(batch: Batch, step: Callable[[Batch], object]) -> InputError:
+def too_large(batch: Batch, step: Callable[[Batch], object] | None) -> InputError:
     """Return the error that says by trial which part of a batch would fit into memory.
 
     Parameters
     ----------
     batch : Batch
         Does not fit.
-    step : callable
-        Does with a batch what needs the memory.
+    step : callable or None
+        Does with a batch what needs the memory; None where no trial can be made.
     """
     labeled, pool = len(batch.labeled), 0 if batch.unlabeled is None else len(batch.unlabeled)
     what = f"a step of {labeled} labeled and {pool} pool samples does not fit into memory"
     share = 0.5
-    while share * max(labeled, pool) >= 2:
+    while step is not None and share * max(labeled, pool) >= 2:
         _give_back()
         try:
             step(_part(batch, share))
@@ -92,6 +92,8 @@ def too_large(batch: Batch, step: Callable[[Batch], object]) -> InputError:
         fits = int(share * (labeled or pool))
         return InputError(f"{what}; one of {int(share * labeled)} and {int(share * pool)} does: set batch_size={fits}")
     quarter = max(2, (labeled or pool) // 4)
+    if step is None:
+        return InputError(f"{what} of one of the processes; begin again with batch_size={quarter}, or more processes")
     return InputError(
         f"{what}, and nor did smaller ones after it; begin again with batch_size={quarter}, or a smaller net or images"
     )

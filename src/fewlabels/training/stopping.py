@@ -55,11 +55,11 @@ class StopSignals:
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
         """Let what is done here come to its end."""
-        self._deferring = True
+        before, self._deferring = self._deferring, True
         try:
             yield
         finally:
-            self._deferring = False
+            self._deferring = before
 
     @property
     def exit_code(self) -> int:
