@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from browser import chromium, new_tab
+from fewlabels.cli import main
 
 __all__ = ["chromium", "new_tab"]
 
@@ -65,3 +68,20 @@ def photos(tmp_path):
             pixels[..., 2 if "blue" in part else 0] += 150
             Image.fromarray(pixels.astype(np.uint8)).save(place / f"{index}.png")
     return tmp_path / "photos"
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    """Run the command line in this process, in a folder of its own; return exit code, output, errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEWLABELS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["fewlabels", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return call

@@ -14,26 +14,8 @@ import pytest
 
 import fewlabels
 from fewlabels import METHODS
-from fewlabels.cli import main
 from fewlabels.methods import BASIC_METHODS
 from small_backbones import tiny_dinov2
-
-
-@pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
-    """Run the command line in this process, in a folder of its own; return exit code, output, errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FEWLABELS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["fewlabels", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return call
 
 
 def test_compare_leaves_everything_of_the_run_in_one_folder(run, tmp_path):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fewlabels.checks import check_dataset
     from fewlabels.data import ImageDataset, list_datasets, load_dataset
+    from fewlabels.labeling import describe_pool, rank_for_labeling
     from fewlabels.methods import (
         METHODS,
         UDA,
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "describe_pool": "labeling",
+    "rank_for_labeling": "labeling",
     "ImageDataset": "data",
     "list_datasets": "data",
     "load_dataset": "data",
@@ -135,6 +138,7 @@ __all__ = [
     "VICReg",
     "check_dataset",
     "compare",
+    "describe_pool",
     "embed",
     "list_datasets",
     "load",
@@ -142,6 +146,7 @@ __all__ = [
     "make_method",
     "pull",
     "push",
+    "rank_for_labeling",
 ]
 
 
