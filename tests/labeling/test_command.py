@@ -107,7 +107,7 @@ def test_names_that_would_do_something_on_a_screen_are_shown(run, fitted):
         (("model", "--out", "pool.txt"), "neither .csv nor .parquet"),
         (("model", "photos/unlabeled", "--labels", "x.csv"), "give the source as pool"),
         (("model", "--labels", "none.csv"), "there is no labels file 'none.csv'"),
-        (("model", "--show", "-1"), "-1"),
+        (("model", "--show", "-1"), "'--show': Input should be greater than or equal to 0"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_code_2(run, fitted, words, message):

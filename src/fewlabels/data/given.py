@@ -34,7 +34,14 @@ class FoundLabels:
     notes: tuple[str, ...]
 
 
-def find_labels(parts: Parts, labels: str | Path | Mapping[str, str], source: Any) -> FoundLabels:
+def read_given(labels: str | Path | Mapping[str, str]) -> GivenLabels:
+    """Return the labels of a file, or of a mapping from names of images to classes."""
+    if isinstance(labels, Mapping):
+        return GivenLabels(None, {str(file): str(name) for file, name in labels.items()})
+    return read_labels(labels)
+
+
+def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
     """Return the classes that a labels file, or a mapping, gives the images of a source.
 
     An image is called as `ImageDataset.pool_names` calls it: a file by its path in the source's folder. A file may
@@ -45,12 +52,8 @@ def find_labels(parts: Parts, labels: str | Path | Mapping[str, str], source: An
     InputError
         If a class is none of the source's, an image is one to test or validate with, or no image is of the source.
     """
-    if isinstance(labels, Mapping):
-        given = GivenLabels(Path(), {str(file): str(name) for file, name in labels.items()})
-        what, base = "labels", None
-    else:
-        given = read_labels(labels)
-        what, base = str(labels), Path(labels).parent
+    what = given.called
+    base = None if given.path is None else given.path.parent
     position = {name: index for index, name in enumerate(parts.class_names)}
     for file, name in given.classes.items():
         if name not in position:

@@ -26,8 +26,8 @@ class GivenLabels:
 
     Attributes
     ----------
-    path : Path
-        The file.
+    path : Path or None
+        The file, where the labels are from one.
     classes : dict of str to str
         The class of each image, by the image's name. Of several lines the last counts; one with an empty class takes
         the label back.
@@ -35,9 +35,14 @@ class GivenLabels:
         What was left out.
     """
 
-    path: Path
+    path: Path | None
     classes: dict[str, str]
     notes: tuple[str, ...] = ()
+
+    @property
+    def called(self) -> str:
+        """What to call them in a message."""
+        return "labels" if self.path is None else str(self.path)
 
 
 def read_labels(path: str | Path) -> GivenLabels:

@@ -16,7 +16,8 @@ from fewlabels.data.digits import read_digits
 from fewlabels.data.download import download, verify
 from fewlabels.data.features import is_feature_folder, read_feature_folder
 from fewlabels.data.folder import read_folder, read_known_folder
-from fewlabels.data.given import find_labels
+from fewlabels.data.given import find_labels, read_given
+from fewlabels.data.labels_file import GivenLabels
 from fewlabels.data.parquet import read_parquet
 from fewlabels.data.parts import Part, Parts
 from fewlabels.data.rows import ImageRows
@@ -117,6 +118,8 @@ def load_dataset(
     if image_size is not None and (image_size != int(image_size) or not 4 <= image_size <= 1024):
         raise InputError(f"image_size={image_size} is not a whole number of 4 to 1024 pixels")
     cache = cache_folder(cache_dir)
+    # What is wrong with them is told now, not after an hour of decoding.
+    given = None if labels is None else read_given(labels)
     parts = read_parts(source, image_size, cache, fold=fold, strict=strict, url=url, progress=progress)
     if len(parts.class_names) < 2:
         raise InputError(
@@ -141,7 +144,7 @@ def load_dataset(
         labels_per_class,
         test_per_class,
         random_state,
-        labels,
+        given,
         origin if is_place else None,
     )
 
@@ -252,7 +255,7 @@ def _split(
     labels_per_class: int | None,
     test_per_class: int | None,
     random_state: int,
-    labels: Any,
+    labels: GivenLabels | None,
     origin: dict[str, Any] | None,
 ) -> ImageDataset:
     train, test, notes = parts.train, parts.test, list(parts.notes)
@@ -283,17 +286,16 @@ def _split(
     extra = parts.unlabeled
     extra_rows = np.empty(0, np.int64)
     if labels is not None:
-        given = find_labels(parts, labels, source)
-        notes += given.notes
-        if (given.train[held_out] >= 0).any():
-            called = labels if isinstance(labels, str | Path) else "labels"
-            raise InputError(f"{called} gives a class to images that were held out of {source} to test with")
-        by_hand = given.train[train_rows]
+        found_labels = find_labels(parts, labels, source)
+        notes += found_labels.notes
+        if (found_labels.train[held_out] >= 0).any():
+            raise InputError(f"{labels.called} gives a class to images that were held out of {source} to test with")
+        by_hand = found_labels.train[train_rows]
         train = replace(train, labels=np.where(by_hand >= 0, by_hand, train.labels))
         labeled_rows = np.union1d(labeled_rows, np.flatnonzero(by_hand >= 0))
-        extra_rows = np.flatnonzero(given.unlabeled >= 0)
+        extra_rows = np.flatnonzero(found_labels.unlabeled >= 0)
         if extra is not None:
-            extra = replace(extra, labels=np.where(given.unlabeled >= 0, given.unlabeled, extra.labels))
+            extra = replace(extra, labels=np.where(found_labels.unlabeled >= 0, found_labels.unlabeled, extra.labels))
     labeled = train.take(labeled_rows)
     pool_rows = np.setdiff1d(np.arange(len(train.labels)), labeled_rows)
     pool = train.take(pool_rows)
