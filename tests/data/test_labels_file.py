@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -69,6 +70,38 @@ def test_a_killed_process_loses_no_label_that_it_has_confirmed(tmp_path):
     kept = read_labels(path).classes
     assert {f"image {number}\n.jpg" for number in confirmed} <= set(kept)
     assert len(kept) <= len(confirmed) + 1
+
+
+FULL = """
+import resource, signal, sys
+from fewlabels.data import LabelsFile
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (60, 60))
+with LabelsFile(sys.argv[1]) as labels:
+    for number in range(100):
+        try:
+            labels.append(f"image {number}.jpg", "cat")
+        except OSError as error:
+            sys.exit(f"{number} {error}")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit of a file's size")
+def test_a_label_for_which_there_is_no_room_is_told_and_leaves_nothing(tmp_path):
+    path = tmp_path / "labels.csv"
+    done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    number, _, message = done.stderr.partition(" ")
+    assert "labels.csv" in message
+    assert path.read_text().endswith("\n")
+    assert len(read_labels(path).classes) == int(number) > 0
+
+
+def test_many_threads_add_to_one_file_without_mixing_lines(tmp_path):
+    with LabelsFile(tmp_path / "labels.csv") as labels, ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda number: labels.append(f"{number}\n.jpg", "cat"), range(200)))
+    found = read_labels(tmp_path / "labels.csv")
+    assert set(found.classes) == {f"{number}\n.jpg" for number in range(200)}
 
 
 def test_each_label_is_flushed_to_the_disk_before_it_is_confirmed(tmp_path, monkeypatch):

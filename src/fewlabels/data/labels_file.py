@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -69,7 +71,7 @@ def read_labels(path: str | Path) -> GivenLabels:
     ...     written = path.write_text("file,class\na.jpg,cat\nb.jpg,dog\na.jpg,dog\nc.j")
     ...     found = read_labels(path)
     >>> found.classes
-    {'a.jpg': 'dog', 'b.jpg': 'dog'}
+    {'b.jpg': 'dog', 'a.jpg': 'dog'}
     >>> len(found.notes)
     1
     """
@@ -112,6 +114,8 @@ class LabelsFile:
     A process that is killed loses none of them: the line that it was writing is the only one that may be half there,
     and is taken away when the file is opened the next time.
 
+    Several threads may add to one file.
+
     Parameters
     ----------
     path : str or Path
@@ -134,6 +138,7 @@ class LabelsFile:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._one_at_a_time = threading.Lock()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Every line in one call, at the end of the file wherever that is by then.
@@ -209,14 +214,15 @@ class LabelsFile:
         risky = any("\r" in value for value in row)
         csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if risky else csv.QUOTE_MINIMAL).writerow(row)
         line = text.getvalue().encode("utf-8", "surrogateescape")
-        before = os.fstat(self._handle).st_size
-        try:
-            if os.write(self._handle, line) < len(line):
+        with self._one_at_a_time:
+            before = os.fstat(self._handle).st_size
+            try:
+                if os.write(self._handle, line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(self._handle)
+            except OSError as error:
                 os.ftruncate(self._handle, before)
-                raise OSError(28, os.strerror(28))
-            os.fsync(self._handle)
-        except OSError as error:
-            raise located(error, self.path, len(line)) from error
+                raise located(error, self.path, len(line)) from error
 
 
 def _end_of_last_line(content: bytes) -> int:
