@@ -48,7 +48,6 @@ class SharedCheckpoints(Checkpoints):
         """Say what is trained; a folder that holds another training is refused, in all processes."""
         described = super().describe
         self._processes.first(lambda: described(training, conditions))
-        self.training = training
 
     def decided(self, compute: Callable[[], float]) -> float:
         """Return what a measurement came to, the same number in all processes."""
