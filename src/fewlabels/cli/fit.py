@@ -17,6 +17,8 @@ from fewlabels.cli.options import (
     ImageSize,
     Labels,
     Net,
+    Pool,
+    PoolLimit,
     Preset,
     Quiet,
     Resume,
@@ -49,6 +51,8 @@ def fit(
     preset: Preset = "auto",
     net: Net = None,
     fold: Fold = None,
+    pool: Pool = None,
+    pool_limit: PoolLimit = "2GB",
     strict: Strict = False,
     settings: Set = None,
     resume: Resume = False,
@@ -96,6 +100,8 @@ def fit(
         labels=labels,
         fold=fold,
         strict=strict,
+        pool=pool,
+        pool_limit=pool_limit,
         progress=not quiet,
     )
     show_dataset(data)
