@@ -272,6 +272,7 @@ def test_a_data_set_takes_a_pool_in_shards_without_reading_it(photos, tmp_path):
     assert (data.diagnostics.pool_labels == -1).all()
     first, key = data.pool, data.fingerprint
     assert first.blocks.decoded == 0
+    assert data.pool_names[41].endswith("pool/1.tar::part/00001.png")
     assert "160 pool images in 4 files" in data.notes[-1]
     assert load(photos, tmp_path).fingerprint == key
     write_tar(str(tmp_path / "pool" / "9.tar"), [as_png(image) for image in pool[:3]])

@@ -30,7 +30,7 @@ class ImageNames(Sequence[str]):
 
     Parameters
     ----------
-    pieces : sequence of (str, ndarray, tuple of str or None)
+    pieces : sequence of (str, ndarray, sequence of str or None)
         For the images of each part in turn: the part, their rows in it, and the names of these where they are files.
 
     Examples
@@ -40,7 +40,7 @@ class ImageNames(Sequence[str]):
     ['train[4]', 'train[7]', 'unlabeled/a.jpg']
     """
 
-    def __init__(self, pieces: Sequence[tuple[str, NDArray[np.int64], tuple[str, ...] | None]]) -> None:
+    def __init__(self, pieces: Sequence[tuple[str, NDArray[np.int64], Sequence[str] | None]]) -> None:
         self.pieces = pieces
 
     def __len__(self) -> int:

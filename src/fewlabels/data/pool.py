@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-from fewlabels.data.dataset import UNKNOWN, ImageDataset
+from fewlabels.data.dataset import UNKNOWN, ImageDataset, ImageNames
 from fewlabels.data.shards import Shards
 from fewlabels.data.streamed import StreamedRows
 from fewlabels.storage.errors import InputError
@@ -79,9 +80,31 @@ def with_pool(
     unknown = np.broadcast_to(np.int64(UNKNOWN), len(more))
     own = data.diagnostics.pool_labels
     labels = np.concatenate([own, unknown]) if len(own) else unknown
+    pieces = [] if data.pool_names is None else list(data.pool_names.pieces)
+    names = ImageNames([*pieces, ("pool", unknown, _Names(more))])
     return replace(
         data,
         pool=data.pool.joined(more) if len(data.pool) else more,
+        pool_names=names,
         diagnostics=replace(data.diagnostics, pool_labels=labels, pool_names=None),
         notes=(*data.notes, f"{len(more):,} pool images in {len(shards.files):,} files are read as they are needed"),
     )
+
+
+class _Names(Sequence[str]):
+    """What the images of a streamed pool are called, one at a time."""
+
+    def __init__(self, rows: StreamedRows) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self._rows.name(row) for row in range(*index.indices(len(self)))]
+        return self._rows.name(index)
