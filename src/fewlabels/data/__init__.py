@@ -4,6 +4,7 @@ from fewlabels.data.dataset import Diagnostics, ImageDataset, ImageNames, Skippe
 from fewlabels.data.labels_file import GivenLabels, LabelsFile, read_labels
 from fewlabels.data.rows import FeatureRows, ImageRows
 from fewlabels.data.sources import KnownDataset, list_datasets, load_dataset
+from fewlabels.data.streamed import StreamedRows
 
 __all__ = [
     "Diagnostics",
@@ -15,6 +16,7 @@ __all__ = [
     "KnownDataset",
     "LabelsFile",
     "SkippedImage",
+    "StreamedRows",
     "list_datasets",
     "load_dataset",
     "read_labels",

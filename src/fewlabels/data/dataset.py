@@ -30,7 +30,7 @@ class ImageNames(Sequence[str]):
 
     Parameters
     ----------
-    pieces : sequence of (str, ndarray, tuple of str or None)
+    pieces : sequence of (str, ndarray, sequence of str or None)
         For the images of each part in turn: the part, their rows in it, and the names of these where they are files.
 
     Examples
@@ -40,7 +40,7 @@ class ImageNames(Sequence[str]):
     ['train[4]', 'train[7]', 'unlabeled/a.jpg']
     """
 
-    def __init__(self, pieces: Sequence[tuple[str, NDArray[np.int64], tuple[str, ...] | None]]) -> None:
+    def __init__(self, pieces: Sequence[tuple[str, NDArray[np.int64], Sequence[str] | None]]) -> None:
         self.pieces = pieces
 
     def __len__(self) -> int:
@@ -156,10 +156,12 @@ class ImageDataset:
     def fingerprint(self) -> str:
         """SHA-256 over the images' content and the split: equal for equal experiments."""
         digest = hashlib.sha256(self.content_key.encode())
-        for rows in (self.labeled, self.pool, self.test, self.validation):
-            if rows is None:
-                continue
+        wholes = (self.labeled, self.pool, self.test, self.validation)
+        for rows in [part for whole in wholes for part in _parts(whole)]:
             digest.update(repr(rows.shape).encode())
+            if (key := rows.content_key) is not None:
+                digest.update(key.encode())
+                continue
             chosen = np.arange(len(rows)) if rows.rows is None else rows.rows
             digest.update(np.ascontiguousarray(chosen).tobytes())
             if not self.content_key:
@@ -187,3 +189,11 @@ class ImageDataset:
             "notes": list(self.notes),
             "fingerprint": self.fingerprint,
         }
+
+
+def _parts(rows: ImageRows | None) -> list[ImageRows]:
+    """Return rows as they are, or the parts of stacked ones where the content of some is known unread."""
+    if rows is None:
+        return []
+    parts = list(getattr(rows, "parts", []))
+    return parts if rows.rows is None and any(part.content_key is not None for part in parts) else [rows]

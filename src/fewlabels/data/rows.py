@@ -29,6 +29,9 @@ class ImageRows:
         self.array = array
         self.rows = None if rows is None else np.asarray(rows, np.int64)
 
+    # Names the content where it is known without being read, which a pool that does not fit is not to be for that.
+    content_key: str | None = None
+
     def __len__(self) -> int:
         return len(self.array) if self.rows is None else len(self.rows)
 

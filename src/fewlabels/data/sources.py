@@ -20,6 +20,7 @@ from fewlabels.data.given import find_labels, read_given
 from fewlabels.data.labels_file import GivenLabels
 from fewlabels.data.parquet import read_parquet
 from fewlabels.data.parts import Part, Parts
+from fewlabels.data.pool import DEFAULT_LIMIT, with_pool
 from fewlabels.data.rows import ImageRows
 from fewlabels.data.split import draw_labeled, first_of_each_class, hold_out_test
 from fewlabels.storage.cache_folder import cache_folder
@@ -63,6 +64,8 @@ def load_dataset(
     strict: bool = False,
     cache_dir: str | Path | None = None,
     url: str | None = None,
+    pool: str | Path | None = None,
+    pool_limit: int | str = DEFAULT_LIMIT,
     progress: bool = False,
 ) -> ImageDataset:
     """Read images from anywhere and split them into labeled, pool and test.
@@ -97,6 +100,12 @@ def load_dataset(
         Where decoded images and downloads are kept; `$FEWLABELS_CACHE` or the platform's cache folder.
     url : str, optional
         Download a named data set from here (a mirror).
+    pool : str or Path, optional
+        More pool images, which may be more than fit memory or disk: Parquet files or WebDataset archives (a file, a
+        folder, a pattern with `*`), here or at an address that fsspec knows (`s3://bucket/pool/*.tar`). They are read
+        as they are needed; see `fewlabels.data.StreamedRows`.
+    pool_limit : int or str
+        What decoded images of that pool may take on the disk: bytes, or text such as "2GB".
     progress : bool
         Show progress bars.
 
@@ -137,8 +146,9 @@ def load_dataset(
         "labels": str(labels) if isinstance(labels, str | Path) else labels and dict(labels),
         "fold": fold,
         "strict": strict,
+        **({} if pool is None else {"pool": str(pool), "pool_limit": pool_limit}),
     }
-    return _split(
+    data = _split(
         parts,
         str(source) if is_place else parts.name,
         labels_per_class,
@@ -147,6 +157,7 @@ def load_dataset(
         given,
         origin if is_place else None,
     )
+    return data if pool is None else with_pool(data, str(pool), pool_limit, cache, strict=strict)
 
 
 def read_parts(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from fewlabels.methods.card import PLACE
 from fewlabels.methods.saved import (
@@ -39,7 +41,8 @@ def push(
     """Put a saved model on the Hugging Face Hub.
 
     Only the model's own files go: weights (safetensors), description (JSON) and card, each checked first. The labeled
-    images that a model folder may keep stay here unless asked for. All arrive in one commit, or nothing is seen of
+    images that a model folder may keep stay here unless asked for, and where on this machine its data lie is taken out
+    of the description. All arrive in one commit, or nothing is seen of
     them; what has arrived of a push that was cut off is not sent again.
 
     Parameters
@@ -76,14 +79,16 @@ def push(
     hub_api()
     folder = Path(model)
     address = HubAddress.parse(name, revision)
-    files: dict[str, Path | bytes] = {file: folder / file for file in model_files(folder) if file != EXAMPLES}
-    if with_examples:
-        if not (folder / EXAMPLES).is_file():
-            raise InputError(f"{folder} keeps no labeled images ({EXAMPLES}); push it without --with-examples")
-        files[EXAMPLES] = folder / EXAMPLES
+    files: dict[str, Path | bytes] = {file: folder / file for file in model_files(folder)}
+    if with_examples and EXAMPLES not in files:
+        raise InputError(f"{folder} keeps no labeled images ({EXAMPLES}); push it without --with-examples")
+    if not with_examples:
+        files.pop(EXAMPLES, None)
+    config = _public_description(folder, with_examples)
+    files[CONFIG] = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
     if CARD in files:
         files[CARD] = _card_for(folder, address)
-    method = read_description(folder)["method"]
+    method = config["method"]
     with progress_bars(progress):
         return upload_files(
             address, files, replaced=_REPLACED, private=private, message=f"Push a {method} classifier with fewlabels"
@@ -138,9 +143,8 @@ digits, -, _ and ., such as jane/birds
     if not (net == MODULE or str(net).startswith("python:")):
         load(found)
     with atomic_folder(target) as temporary:
-        for file in [*model_files(found), EXAMPLES]:
-            if (found / file).is_file():
-                shutil.copyfile(found / file, temporary / file)
+        for file in model_files(found):
+            shutil.copyfile(found / file, temporary / file)
     return target
 
 
@@ -159,16 +163,16 @@ def fetch_model(address: HubAddress) -> Path:
     folder = config.parent
     commit = HubAddress(address.name, folder.name)
     try:
-        files = list(weight_files(parse_description(config), address))
+        described = parse_description(config)
+        files = [*weight_files(described, address), *([EXAMPLES] if "examples_sha256" in described else [])]
         for file in files:
             download_file(commit, file)
     except FileNotFoundError as error:
         raise InputError(f"{address} is no complete fewlabels model: {error}") from error
     except InputError as error:
         raise InputError(str(error).replace(str(config), f"{CONFIG} of {address}")) from error
-    for file in (CARD, EXAMPLES):
-        with contextlib.suppress(FileNotFoundError):
-            download_file(commit, file)
+    with contextlib.suppress(FileNotFoundError):
+        download_file(commit, CARD)
     try:
         model_files(folder)
     except InputError as error:
@@ -176,6 +180,15 @@ def fetch_model(address: HubAddress) -> Path:
             forget_file(folder / file)
         raise InputError(f"what came from {address} is damaged: {str(error).removeprefix(str(folder))}") from error
     return folder
+
+
+def _public_description(folder: Path, with_examples: bool) -> dict[str, Any]:
+    """Return a model's description for others: without where its data lie here, and without files that stay here."""
+    config = read_description(folder)
+    config["records"] = {name: value for name, value in config["records"].items() if name != "source_"}
+    if not with_examples:
+        config.pop("examples_sha256", None)
+    return config
 
 
 def _card_for(folder: Path, address: HubAddress) -> bytes:

@@ -248,12 +248,19 @@ def model_files(folder: Path) -> list[str]:
     """
     config = read_description(folder)
     checksums = weight_files(config, folder)
+    if (known := config.get("examples_sha256")) is not None:
+        checksums[EXAMPLES] = str(known)
     for file, expected in checksums.items():
         if not (folder / file).is_file():
             raise InputError(f"{folder} is no complete model folder: {file} is missing")
         if expected is not None:
             _check_weights(folder / file, expected)
     return [CONFIG, *([CARD] if (folder / CARD).is_file() else []), *checksums]
+
+
+def keeps_examples(folder: Path) -> bool:
+    """Return whether a model folder keeps labeled images that the model learned from."""
+    return (folder / EXAMPLES).is_file()
 
 
 def weight_files(config: dict[str, Any], place: object) -> dict[str, str | None]:

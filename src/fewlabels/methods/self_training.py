@@ -20,7 +20,7 @@ from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import Supervised, labeled_loss
 from fewlabels.nets import Classifier
 from fewlabels.storage.errors import InputError
-from fewlabels.training.batches import Batch, Batches, Rows, ShuffledRows
+from fewlabels.training.batches import Batch, Batches, Rows, ShuffledRows, pool_order
 from fewlabels.training.calibration import best_temperature
 
 
@@ -257,6 +257,9 @@ class SelfTraining(SemiSupervisedClassifier):
         """Return batches of labeled and pseudo-labeled samples, without end."""
         order, views = np.random.default_rng(session.next_seed()), session.new_views()
         chosen = self._members(session, pseudo_labels, probabilities.max(1))
+        streamed = session.pool.windows is not None
+        if streamed:
+            chosen = np.sort(chosen)
         count = len(session.labeled)
         both = Rows([session.labeled.samples.cpu().numpy(), session.pool])
         labels = session.labeled.targets.cpu().numpy()
@@ -265,17 +268,20 @@ class SelfTraining(SemiSupervisedClassifier):
         targets = np.concatenate([given, guessed.astype(np.float32)])
         weights = self._sample_weights(labels, pseudo_labels, probabilities)
         if self.labeled_share is None:
-            orders = [ShuffledRows(count + len(chosen), self.batch_size, order)]
             members = np.concatenate([np.arange(count), count + chosen])
+            orders = [pool_order(both, members, self.batch_size, order)]
         else:
             size = min(max(1, round(self.labeled_share * self.batch_size)), self.batch_size - 1)
-            orders = [ShuffledRows(count, size, order), ShuffledRows(len(chosen), self.batch_size - size, order)]
+            pool_rows = pool_order(session.pool, chosen, self.batch_size - size, order)
+            orders = [ShuffledRows(count, size, order), pool_rows]
 
         def make() -> Batch:
             if self.labeled_share is None:
-                rows = members[next(orders[0])]
+                drawn = next(orders[0])
+                rows = drawn if streamed else members[drawn]
             else:
-                rows = np.concatenate([next(orders[0]), count + chosen[next(orders[1])]])
+                own, drawn = next(orders[0]), next(orders[1])
+                rows = np.concatenate([own, count + (drawn if streamed else chosen[drawn])])
             return Batch(
                 labeled=both.take(rows, session.device),
                 targets=torch.from_numpy(targets[rows]).to(session.device),

@@ -18,7 +18,7 @@ from fewlabels.methods.prediction import predict_logits
 from fewlabels.nets import Classifier, build_classifier
 from fewlabels.nets.backbone import layer_rates
 from fewlabels.training.average import WeightAverage
-from fewlabels.training.batches import Batch, Batches, Rows, ShuffledRows
+from fewlabels.training.batches import Batch, Batches, Rows, ShuffledRows, pool_order
 from fewlabels.training.budget import Budget, read_budget
 from fewlabels.training.checkpoint import Checkpoints, GlobalRandom, Stage
 from fewlabels.training.device import has_room
@@ -308,18 +308,23 @@ class Session:
         pool : Rows, optional
             What they are drawn from; the members of the session's pool when not given.
         """
-        members = self.members if pool is None else np.arange(len(pool))
         source = self.pool if pool is None else pool
+        streamed = source.windows is not None
+        some = pool is None and self.quality is not None
+        # A list of all rows of a pool that does not fit would not fit either.
+        members = self.members if some else np.empty(0, np.int64) if streamed else np.arange(len(source))
         labeled_size = self.method.batch_size if labeled_size is None else labeled_size
         order = np.random.default_rng(self.next_seed())
         views = self.new_views()
         rows = ShuffledRows(len(self.labeled), labeled_size, order)
-        draws_pool = unlabeled_size > 0 and len(members) > 0
-        pool_rows = ShuffledRows(max(len(members), 1), unlabeled_size, order)
+        draws_pool = unlabeled_size > 0 and (len(members) > 0 or (streamed and not some))
+        pool_rows = pool_order(source, members if some or not streamed else None, unlabeled_size, order)
 
         def make() -> Batch:
             chosen = torch.from_numpy(next(rows)).to(self.device)
-            unlabeled_rows = members[next(pool_rows)] if draws_pool else None
+            unlabeled_rows = next(pool_rows) if draws_pool else None
+            if unlabeled_rows is not None and not streamed:
+                unlabeled_rows = members[unlabeled_rows]
             return Batch(
                 labeled=self.labeled.samples[chosen],
                 targets=self.labeled.targets[chosen],

@@ -12,9 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fewlabels.data.rows import StackedRows
+from fewlabels.data.streamed import StreamedRows
 from fewlabels.views import Views
 
 _READ_AHEAD = 64 << 20  # bytes
+# Blocks of a streamed pool that a sample of it is taken from.
+_SPREAD = 8
 
 
 @dataclass
@@ -67,12 +71,22 @@ class Rows:
 
     def __init__(self, sources: Sequence[Any]) -> None:
         flat = [part for source in sources for part in (source.sources if isinstance(source, Rows) else [source])]
-        self.sources: list[Any] = [source for source in flat if len(source)]
+        self.sources: list[Any] = [part for source in flat for part in _apart(source) if len(part)]
         self.starts = np.cumsum([0] + [len(source) for source in self.sources])
         self._resident: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.starts[-1])
+
+    @property
+    def windows(self) -> list[NDArray[np.int64]] | None:
+        """Where some rows are read in blocks: of each source its blocks' first rows and their end; None elsewhere."""
+        if not any(_is_streamed(source) for source in self.sources):
+            return None
+        return [
+            start + (source.starts if _is_streamed(source) else np.array([0, len(source)]))
+            for source, start in zip(self.sources, self.starts[:-1], strict=True)
+        ]
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -95,8 +109,9 @@ class Rows:
         return torch.from_numpy(np.ascontiguousarray(values)).to(device)
 
     def keep_on(self, device: torch.device) -> None:
-        """Copy all rows to a device once, so that batches are drawn there."""
-        self._resident = self.take(np.arange(len(self)), device) if len(self) else None
+        """Copy all rows to a device once, so that batches are drawn there; not those that are read in blocks."""
+        if len(self) and self.windows is None:
+            self._resident = self.take(np.arange(len(self)), device)
 
     def nbytes(self) -> int:
         """Return how much memory all rows take as they are stored."""
@@ -119,9 +134,34 @@ class Rows:
             _release(source)
 
     def sample(self, count: int, device: torch.device) -> Tensor:
-        """Return up to `count` rows spread evenly over all."""
+        """Return up to `count` rows spread evenly over all; of rows that are read in blocks, over a few blocks."""
         rows = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64))
+        if (windows := self.windows) is not None:
+            rows = _spread(windows, count)
         return self.take(rows, device)
+
+
+def _is_streamed(source: Any) -> bool:
+    return isinstance(source, StreamedRows) and source.rows is None
+
+
+def _apart(source: Any) -> list[Any]:
+    """Return the parts of stacked rows that are read in blocks, which they would hide."""
+    parts = source.parts if isinstance(source, StackedRows) and source.rows is None else []
+    return list(parts) if any(map(_is_streamed, parts)) else [source]
+
+
+def _spread(windows: list[NDArray[np.int64]], count: int) -> NDArray[np.int64]:
+    """Return rows of a few blocks of each source, as many of each source as its share."""
+    total = int(windows[-1][-1] - windows[0][0])
+    chosen = []
+    for starts in windows:
+        blocks = np.unique(np.linspace(0, len(starts) - 2, min(_SPREAD, len(starts) - 1)).astype(np.int64))
+        wanted = max(1, round(count * int(starts[-1] - starts[0]) / total / len(blocks)))
+        for block in blocks:
+            rows = int(starts[block + 1] - starts[block])
+            chosen.append(starts[block] + np.linspace(0, rows - 1, min(wanted, rows)).astype(np.int64))
+    return np.unique(np.concatenate(chosen))[: max(count, 1)]
 
 
 def _release(source: Any) -> None:
@@ -157,7 +197,7 @@ class ShuffledRows:
     [0, 0, 1, 1, 2, 2]
     """
 
-    moves = ("_waiting",)
+    moves: tuple[str, ...] = ("_waiting",)
 
     def __init__(self, count: int, batch_size: int, generator: np.random.Generator) -> None:
         self._count, self._batch_size, self._generator = count, batch_size, generator
@@ -171,6 +211,90 @@ class ShuffledRows:
             self._waiting = np.concatenate([self._waiting, self._generator.permutation(self._count)])
         batch, self._waiting = self._waiting[: self._batch_size], self._waiting[self._batch_size :]
         return batch
+
+
+class WindowedRows(ShuffledRows):
+    """Row numbers forever, for rows that are read in blocks: each once in every pass, shuffled in windows of blocks.
+
+    The blocks come in a new random order in each pass; those of a window are near each other in time, and their rows
+    are in a random order. What is kept of the order is as small as a window.
+
+    Parameters
+    ----------
+    windows : list of ndarray of int
+        See `Rows.windows`.
+    blocks : int
+        How many blocks a window has, at least 1.
+    batch_size : int
+        Rows in a batch; may be 0.
+    generator : numpy.random.Generator
+        Draws the orders.
+    members : ndarray of int, optional
+        The rows to draw from, sorted; all when not given.
+
+    Examples
+    --------
+    >>> rows = WindowedRows([np.array([0, 3, 6, 9])], 1, 3, np.random.default_rng(0))
+    >>> found = [next(rows) for _ in range(3)]
+    >>> [len(set(batch // 3)) for batch in found], sorted(np.concatenate(found).tolist())
+    ([1, 1, 1], [0, 1, 2, 3, 4, 5, 6, 7, 8])
+    """
+
+    moves = ("_waiting", "_left")
+
+    def __init__(
+        self,
+        windows: list[NDArray[np.int64]],
+        blocks: int,
+        batch_size: int,
+        generator: np.random.Generator,
+        members: NDArray[np.int64] | None = None,
+    ) -> None:
+        super().__init__(int(windows[-1][-1]), batch_size, generator)
+        self._begins = np.concatenate([starts[:-1] for starts in windows])
+        self._ends = np.concatenate([starts[1:] for starts in windows])
+        self._blocks, self._members = blocks, members
+        self._left = np.empty(0, np.int64)
+
+    def __next__(self) -> NDArray[np.int64]:
+        while len(self._waiting) < self._batch_size:
+            if not len(self._left):
+                self._left = self._generator.permutation(len(self._begins))
+            now, self._left = self._left[: self._blocks], self._left[self._blocks :]
+            rows = np.concatenate([self._rows(block) for block in now])
+            self._waiting = np.concatenate([self._waiting, self._generator.permutation(rows)])
+        batch, self._waiting = self._waiting[: self._batch_size], self._waiting[self._batch_size :]
+        return batch
+
+    def _rows(self, block: int) -> NDArray[np.int64]:
+        begin, end = int(self._begins[block]), int(self._ends[block])
+        if self._members is None:
+            return np.arange(begin, end)
+        first, last = np.searchsorted(self._members, [begin, end])
+        return self._members[first:last]
+
+
+def pool_order(
+    rows: Rows, members: NDArray[np.int64] | None, batch_size: int, generator: np.random.Generator
+) -> ShuffledRows:
+    """Return the order in which batches of a pool come; its numbers are rows where `members` are not given.
+
+    Parameters
+    ----------
+    rows : Rows
+        The pool.
+    members : ndarray of int or None
+        Rows to draw from, sorted. Where the pool is not read in blocks, the order counts through them.
+    batch_size : int
+        Rows in a batch; may be 0.
+    generator : numpy.random.Generator
+        Draws the order.
+    """
+    windows = rows.windows
+    if windows is None:
+        return ShuffledRows(max(len(rows) if members is None else len(members), 1), batch_size, generator)
+    blocks = min(source.window for source in rows.sources if _is_streamed(source))
+    return WindowedRows(windows, blocks, batch_size, generator, members)
 
 
 class Batches:

@@ -1,0 +1,263 @@
+"""A pool as it lies in storage: Parquet files or WebDataset archives, on a disk or behind an address, by blocks."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import posixpath
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fewlabels.data.decode import natural_key
+from fewlabels.storage.atomic import write_json
+from fewlabels.storage.errors import InputError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+# What is read, decoded and kept at a time: few enough to shuffle well, enough to be worth a request.
+BLOCK_ROWS = 1024
+BLOCK_BYTES = 64 << 20
+_FORMAT_VERSION = 1
+_BATCH = 64
+_ENDINGS = (".parquet", ".tar")
+_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".avif")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some images that lie together in one file.
+
+    Attributes
+    ----------
+    file : int
+        Number of the file among the pool's.
+    count : int
+        Images in it.
+    first : int
+        Row of its first image in the file.
+    groups : tuple of int
+        Row groups of a Parquet file.
+    members : tuple of (str, int, int)
+        Name, offset and size of the images of an archive.
+    """
+
+    file: int
+    count: int
+    first: int
+    groups: tuple[int, ...] = ()
+    members: tuple[tuple[str, int, int], ...] = ()
+
+
+class Shards:
+    """The files of a pool and the blocks that they are read in.
+
+    Parameters
+    ----------
+    url : str
+        A file, a folder or a pattern with `*`: a path, or an address that fsspec knows (`s3://bucket/pool/*.tar`,
+        `memory://pool`). Parquet files have images in a column `image` (bytes, or a struct with bytes), archives have
+        one image a sample, not compressed as a whole.
+    cache : Path
+        Folder in which the indexes of archives are kept.
+    options : dict, optional
+        For the file system, as fsspec takes them.
+
+    Attributes
+    ----------
+    files : list of str
+        Paths within the file system, in natural order.
+    blocks : list of Block
+        In the order of the rows.
+    key : str
+        Names files, sizes and versions: the same pool has the same.
+
+    Raises
+    ------
+    InputError
+        If there are no such files, or one cannot be read.
+
+    Examples
+    --------
+    >>> import fsspec, io, tarfile
+    >>> with fsspec.open("memory://doctest/a.tar", "wb") as file, tarfile.open(fileobj=file, mode="w") as archive:
+    ...     member = tarfile.TarInfo("0001.jpg")
+    ...     member.size = 3
+    ...     archive.addfile(member, io.BytesIO(b"abc"))
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as cache:
+    ...     shards = Shards("memory://doctest/*.tar", Path(cache))
+    ...     print(len(shards.blocks), list(shards.read(0)), shards.name(0, 0))
+    1 [b'abc'] memory:///doctest/a.tar::0001.jpg
+    """
+
+    def __init__(self, url: str, cache: Path, options: dict[str, Any] | None = None) -> None:
+        self.url, self._options = url, options or {}
+        with self._reached(url):
+            self._system, place = _file_system(url, self._options)
+            self.files = _find(self._system, place)
+            facts = [self._system.info(path) for path in self.files]
+        if not self.files:
+            raise InputError(f"{url} holds no {' or '.join('*' + ending for ending in _ENDINGS)} files")
+        versions = [_version(path, info) for path, info in zip(self.files, facts, strict=True)]
+        self.key = _hash([_FORMAT_VERSION, BLOCK_ROWS, versions])
+        self.blocks: list[Block] = []
+        for number, path in enumerate(self.files):
+            with self._reached(path):
+                if path.endswith(".parquet"):
+                    self.blocks += _parquet_blocks(self._open_parquet(path), number)
+                else:
+                    memo = cache / "shards" / "indexes" / f"{_hash([_FORMAT_VERSION, versions[number]])}.json"
+                    self.blocks += _archive_blocks(self._index(path, memo), number)
+        if not self.blocks:
+            raise InputError(f"{url}: there is no image in its {len(self.files)} files")
+
+    def read(self, number: int) -> Iterator[bytes]:
+        """Yield the encoded images of a block, a few of them in memory at a time."""
+        block = self.blocks[number]
+        path = self.files[block.file]
+        with self._reached(path):
+            if block.members:
+                first, last = block.members[0], block.members[-1]
+                content = self._system.cat_file(path, start=first[1], end=last[1] + last[2])
+                for _, offset, size in block.members:
+                    yield content[offset - first[1] :][:size]
+                return
+            file = self._open_parquet(path)
+            column = _image_column(file, path)
+            for batch in file.iter_batches(batch_size=_BATCH, row_groups=list(block.groups), columns=[column]):
+                values = batch.column("image")
+                for content in values.field("bytes") if pa.types.is_struct(values.type) else values:
+                    yield content.as_py() or b""
+
+    def name(self, number: int, row: int) -> str:
+        """Return what the image in a row of a block is called."""
+        block = self.blocks[number]
+        path = str(self._system.unstrip_protocol(self.files[block.file]))
+        if block.members:
+            return f"{path}::{block.members[row][0]}"
+        return f"{path} row {block.first + row}"
+
+    @contextlib.contextmanager
+    def _reached(self, place: str) -> Iterator[None]:
+        """Turn what goes wrong with a file system into one line."""
+        try:
+            yield
+        except InputError:
+            raise
+        except ImportError as error:
+            raise InputError(f"{self.url} needs another package: {error}") from error
+        except FileNotFoundError as error:
+            raise InputError(f"there is nothing at {place}") from error
+        except (pa.ArrowException, tarfile.TarError) as error:
+            raise InputError(f"{place} is damaged, or no file of its kind: {_first_line(error)}") from error
+        except Exception as error:  # each file system has errors of its own
+            raise InputError(f"{place} cannot be read: {_first_line(error)}") from error
+
+    def _open_parquet(self, path: str) -> pq.ParquetFile:
+        file = pq.ParquetFile(self._system.open(path, "rb"))
+        _image_column(file, path)
+        return file
+
+    def _index(self, path: str, memo: Path) -> list[tuple[str, int, int]]:
+        """Return the images of an archive: the first of each sample; what was found is kept."""
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            kept = json.loads(memo.read_text(encoding="utf-8"))["members"]
+            return [(str(name), int(offset), int(size)) for name, offset, size in kept]
+        members: list[tuple[str, int, int]] = []
+        seen: set[str] = set()
+        # Without ":", tarfile would unpack what is compressed, of which no part can be read by itself.
+        with self._system.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            for member in archive:
+                folder, base = posixpath.split(member.name)
+                sample = posixpath.join(folder, base.partition(".")[0])
+                if member.isfile() and base.lower().endswith(_IMAGES) and sample not in seen:
+                    seen.add(sample)
+                    members.append((member.name, member.offset_data, member.size))
+        write_json(memo, {"members": members})
+        return members
+
+
+def _file_system(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
+    from fsspec.core import url_to_fs
+
+    try:
+        system, place = url_to_fs(url, **options)
+    except ValueError as error:
+        raise InputError(f"{url}: {_first_line(error)}; a path, or an address such as s3://bucket/folder") from error
+    return system, str(place)
+
+
+def _find(system: AbstractFileSystem, place: str) -> list[str]:
+    if "*" in place:
+        found = system.glob(place)
+    elif system.isdir(place):
+        found = system.find(place)
+    else:
+        system.info(place)  # raises where there is nothing
+        if not place.endswith(_ENDINGS):
+            raise InputError(f"{place} is no {' and no '.join('*' + ending for ending in _ENDINGS)} file")
+        found = [place]
+    return sorted((str(path) for path in found if str(path).endswith(_ENDINGS)), key=natural_key)
+
+
+def _version(path: str, info: dict[str, Any]) -> list[Any]:
+    """Return what changes when a file does: what its file system says of it, without where it lies."""
+    told = next(
+        (str(info[name]) for name in ("ETag", "etag", "mtime", "LastModified", "created") if info.get(name)), ""
+    )
+    return [posixpath.basename(path), info.get("size"), told]
+
+
+def _parquet_blocks(file: pq.ParquetFile, number: int) -> list[Block]:
+    blocks: list[Block] = []
+    groups: list[int] = []
+    first = rows = size = 0
+    for index in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(index)
+        if groups and (rows + group.num_rows > BLOCK_ROWS or size + group.total_byte_size > BLOCK_BYTES):
+            blocks.append(Block(number, rows, first, tuple(groups)))
+            first, rows, size, groups = first + rows, 0, 0, []
+        groups.append(index)
+        rows, size = rows + group.num_rows, size + group.total_byte_size
+    return [*blocks, Block(number, rows, first, tuple(groups))] if rows else blocks
+
+
+def _archive_blocks(members: list[tuple[str, int, int]], number: int) -> list[Block]:
+    blocks: list[Block] = []
+    begin = 0
+    for end in range(1, len(members) + 1):
+        last = end == len(members)
+        span = 0 if last else members[end][1] + members[end][2] - members[begin][1]
+        if last or end - begin == BLOCK_ROWS or span > BLOCK_BYTES:
+            blocks.append(Block(number, end - begin, begin, members=tuple(members[begin:end])))
+            begin = end
+    return blocks
+
+
+def _image_column(file: pq.ParquetFile, path: str) -> str:
+    """Return the column that holds encoded images, refusing a file without one."""
+    schema = file.schema_arrow
+    kind = schema.field("image").type if "image" in schema.names else None
+    if kind is not None and pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        return "image.bytes"
+    if kind is not None and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        return "image"
+    raise InputError(
+        f"{path} has no column 'image' of bytes, or of a struct with bytes (its columns: {', '.join(schema.names)})"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or repr(error)).strip().splitlines()[0][:300]
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, ensure_ascii=True).encode()).hexdigest()

@@ -1,0 +1,340 @@
+"""Pools in shards: what is read is what was written, and what is kept stays below the limit."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from fewlabels import InputError, load_dataset, make_method
+from fewlabels.data import StreamedRows, shards
+from fewlabels.data.pool import read_size
+from fewlabels.data.rows import ImageRows
+from fewlabels.data.shards import Shards
+from fewlabels.storage.errors import Interrupted
+from fewlabels.training.batches import Rows, WindowedRows, pool_order
+from shard_files import as_png, random_images, write_parquet, write_tar
+
+BLOCK = 16
+IMAGE = 8 * 8 * 3
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(shards, "BLOCK_ROWS", BLOCK)
+
+
+@pytest.fixture
+def memory(request):
+    """A folder of its own in fsspec's file system in memory."""
+    place = f"memory://{abs(hash(request.node.nodeid))}"
+    yield place
+    system = fsspec.filesystem("memory")
+    if system.exists(place):
+        system.rm(place, recursive=True)
+
+
+@pytest.fixture(scope="session")
+def bucket():
+    """A bucket of an S3-compatible server on this machine, as a place for files."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    options = {"key": "test", "secret": "test", "client_kwargs": {"endpoint_url": f"http://{host}:{port}"}}
+    fsspec.filesystem("s3", **options).mkdir("pools")
+    fsspec.config.conf["s3"] = options
+    yield "s3://pools"
+    del fsspec.config.conf["s3"]
+    server.stop()
+
+
+def streamed(url, tmp_path, limit=1_000_000, **settings):
+    return StreamedRows(
+        Shards(url, tmp_path / "cache"), (8, 8), gray=False, cache=tmp_path / "cache", limit=limit, **settings
+    )
+
+
+def used(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*.npy"))
+
+
+@pytest.mark.parametrize("write", [write_tar, write_parquet])
+def test_images_come_as_they_were_written(write, memory, tmp_path):
+    images = random_images(75)
+    write(f"{memory}/2.{write.__name__.split('_')[1]}", [as_png(image) for image in images[:40]])
+    write(f"{memory}/10.{write.__name__.split('_')[1]}", [as_png(image) for image in images[40:]])
+    pool = streamed(memory, tmp_path)
+    assert pool.shape == images.shape
+    assert len(pool.shards.blocks) == 6
+    assert np.array_equal(pool[:], images)
+    chosen = np.array([70, 3, 3, 41])
+    assert np.array_equal(pool[chosen], images[chosen])
+    assert np.array_equal(pool[5], images[5])
+    assert np.array_equal(pool.take(chosen).take(np.array([3, 0]))[:], images[[41, 70]])
+    assert pool.name(41).endswith("10.tar::part/00001.png" if write is write_tar else "10.parquet row 1")
+
+
+def test_a_column_of_bytes_does_as_well_as_a_struct(tmp_path):
+    images = random_images(20)
+    write_parquet(str(tmp_path / "a.parquet"), [as_png(image) for image in images], plain=True)
+    assert np.array_equal(streamed(str(tmp_path / "a.parquet"), tmp_path)[:], images)
+
+
+def test_an_object_store_is_read_by_ranges(bucket, tmp_path):
+    images = random_images(50)
+    write_tar(f"{bucket}/one/a.tar", [as_png(image) for image in images[:30]])
+    write_parquet(f"{bucket}/one/b.parquet", [as_png(image) for image in images[30:]])
+    pool = streamed(f"{bucket}/one", tmp_path)
+    assert np.array_equal(pool[::-1], images[::-1])
+    key = pool.content_key
+    write_tar(f"{bucket}/one/a.tar", [as_png(255 - image) for image in images[:30]])
+    fsspec.filesystem("s3").invalidate_cache()
+    assert streamed(f"{bucket}/one", tmp_path).content_key != key
+    with pytest.raises(InputError, match="there is nothing at s3://pools/none"):
+        streamed(f"{bucket}/none", tmp_path)
+
+
+def test_decoded_images_stay_below_the_limit_and_are_decoded_once_a_pass(memory, tmp_path):
+    images = random_images(40 * BLOCK)
+    for number in range(4):
+        part = images[number * 160 : (number + 1) * 160]
+        write_tar(f"{memory}/{number}.tar", [as_png(image) for image in part])
+    limit = 6 * (BLOCK * IMAGE + 128)
+    pool = streamed(memory, tmp_path, limit)
+    assert images.nbytes > 6 * limit
+    order = pool_order(Rows([pool]), None, BLOCK, np.random.default_rng(0))
+    assert isinstance(order, WindowedRows)
+    most = 0
+    for _ in range(2):
+        seen = []
+        for _ in range(40):
+            rows = next(order)
+            assert np.array_equal(pool[rows], images[rows])
+            seen.append(rows)
+            most = max(most, used(tmp_path / "cache"))
+        assert np.array_equal(np.sort(np.concatenate(seen)), np.arange(len(images)))
+    assert pool.blocks.decoded == 80
+    assert limit / 2 < most <= limit
+    # A window of three blocks mixes their images, and not always in the same order.
+    first = np.unique(np.concatenate(seen[:3]) // BLOCK)
+    assert len(first) == 3
+    assert not np.array_equal(np.sort(np.concatenate(seen[:3])), np.concatenate(seen[:3]))
+
+
+def test_any_order_stays_below_the_limit(memory, tmp_path):
+    images = random_images(20 * BLOCK)
+    write_parquet(f"{memory}/a.parquet", [as_png(image) for image in images])
+    limit = 2 * (BLOCK * IMAGE + 128)
+    pool = streamed(memory, tmp_path, limit)
+    draws = np.random.default_rng(1)
+    for _ in range(5):
+        rows = draws.permutation(len(images))[:50]
+        assert np.array_equal(pool[rows], images[rows])
+        assert used(tmp_path / "cache") <= limit
+
+
+def test_memory_stays_small_however_large_the_pool(tmp_path):
+    code = """
+import resource, sys
+import numpy as np
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from fewlabels.data import StreamedRows
+from fewlabels.data.shards import Shards
+from shard_files import as_png, write_tar
+place = Path(sys.argv[1])
+image = as_png(np.full((128, 128, 3), 7, np.uint8))
+for number in range(9):
+    write_tar(str(place / f"{number}.tar"), [image] * 256)
+pool = StreamedRows(Shards(str(place), place), (128, 128), gray=False, cache=place, limit=30_000_000)
+pool[:1]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for start in range(0, len(pool), 128):
+    pool[start : start + 128]
+grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
+decoded = len(pool) * 128 * 128 * 3 / 1e6
+print(grown, decoded)
+sys.exit(not (decoded > 100 and grown < 0.5 * decoded))
+"""
+    command = [sys.executable, "-c", code, str(tmp_path), os.path.dirname(os.path.dirname(__file__))]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_a_limit_without_room_for_two_blocks_is_refused(memory, tmp_path):
+    write_tar(f"{memory}/a.tar", [as_png(image) for image in random_images(20)])
+    with pytest.raises(InputError, match="has not room for two blocks"):
+        streamed(memory, tmp_path, 4000)
+
+
+def test_unreadable_images_are_counted_and_another_stands_in_their_row(memory, tmp_path):
+    images = random_images(20)
+    contents = [as_png(image) for image in images]
+    contents[3], contents[15], contents[17] = b"no image", b"", contents[17][:60]
+    write_tar(f"{memory}/a.tar", contents)
+    pool = streamed(memory, tmp_path)
+    found = pool[:]
+    good = np.setdiff1d(np.arange(20), [3, 15, 17])
+    assert np.array_equal(found[good], images[good])
+    assert np.array_equal(found[[3, 15, 17]], images[[4, 0, 18]])
+    assert [entry.path.rpartition("/")[2] for entry in pool.skipped] == ["00003.png", "00015.png", "00017.png"]
+    with pytest.raises(InputError, match=r"00003\.png: not an image"):
+        streamed(memory, tmp_path / "strict", strict=True)[:]
+
+
+def test_a_block_without_a_readable_image_is_an_error(memory, tmp_path):
+    write_tar(f"{memory}/a.tar", [b"no image"] * 3)
+    with pytest.raises(InputError, match="none of 3 images is readable"):
+        streamed(memory, tmp_path)[:]
+
+
+def test_what_cannot_be_read_says_so_in_one_line(tmp_path):
+    content = as_png(random_images(1)[0])
+    write_tar(str(tmp_path / "packed.tar"), [content], mode="w:gz")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1nothing")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.csv").write_text("1")
+    pq.write_table(pa.table({"picture": [1]}), tmp_path / "other.parquet")
+    for place, message in [
+        (tmp_path / "packed.tar", "is damaged, or no file of its kind"),
+        (tmp_path / "bad.parquet", "is damaged|cannot be read"),
+        (tmp_path / "empty", r"holds no \*\.parquet or \*\.tar files"),
+        (tmp_path / "text.csv", r"is no \*\.parquet and no \*\.tar file"),
+        (tmp_path / "none", "there is nothing at"),
+        (tmp_path / "other.parquet", "has no column 'image' of bytes"),
+        ("nonsense://pool", "Protocol not known: nonsense"),
+    ]:
+        with pytest.raises(InputError, match=message) as caught:
+            streamed(str(place), tmp_path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_changes_below_a_training_is_noticed(tmp_path):
+    write_parquet(str(tmp_path / "a.parquet"), [as_png(image) for image in random_images(64)])
+    pool = streamed(str(tmp_path), tmp_path)
+    write_parquet(str(tmp_path / "a.parquet"), [as_png(image) for image in random_images(40)])
+    with pytest.raises(InputError):
+        pool[:]
+
+
+def test_two_at_a_time_keep_out_of_each_others_way_and_a_later_one_goes_on_with_what_is_there(tmp_path):
+    write_parquet(str(tmp_path / "a.parquet"), [as_png(image) for image in random_images(32)])
+    one, other = streamed(str(tmp_path), tmp_path), streamed(str(tmp_path), tmp_path)
+    assert np.array_equal(one[:], other[:])
+    assert one.blocks.decoded == other.blocks.decoded == 2
+    del one, other
+    again = streamed(str(tmp_path), tmp_path)
+    assert again[:].shape == (32, 8, 8, 3)
+    assert again.blocks.decoded == 0
+    # One that was cut off is not taken for whole.
+    (path,) = tmp_path.glob("cache/shards/*/0/1.npy")
+    path.write_bytes(path.read_bytes()[:200])
+    del again
+    assert np.array_equal(streamed(str(tmp_path), tmp_path)[:], random_images(32))
+
+
+def test_sizes_are_read_in_words():
+    assert read_size("2 gb") == 2_000_000_000
+    assert read_size("3MiB") == 3 << 20
+    for text in ("", "two", "-1", "5 parsecs"):
+        with pytest.raises(InputError, match="is no size"):
+            read_size(text)
+
+
+@pytest.fixture
+def photos(tmp_path, color_images):
+    """Few labeled images, in a folder of Parquet; and a pool in shards beside, more than may be kept."""
+    X, y = color_images
+    archive = tmp_path / "few.npz"
+    np.savez(archive, X_train=X[:24], y_train=y[:24], X_test=X[24:], y_test=y[24:])
+    pool = np.concatenate([X] * 4)
+    for number in range(4):
+        write_tar(str(tmp_path / "pool" / f"{number}.tar"), [as_png(image) for image in X])
+    return archive, tmp_path / "pool", pool
+
+
+def load(photos, tmp_path, **settings):
+    archive, pool, _ = photos
+    limit = 4 * (BLOCK * 16 * 16 * 3 + 128)
+    return load_dataset(archive, cache_dir=tmp_path / "cache", pool=pool, pool_limit=limit, **settings)
+
+
+def test_a_data_set_takes_a_pool_in_shards_without_reading_it(photos, tmp_path):
+    _, _, pool = photos
+    data = load(photos, tmp_path)
+    assert len(data.pool) == len(pool) == len(data.diagnostics.pool_labels)
+    assert (data.diagnostics.pool_labels == -1).all()
+    first, key = data.pool, data.fingerprint
+    assert first.blocks.decoded == 0
+    assert data.pool_names[41].endswith("pool/1.tar::part/00001.png")
+    assert "160 pool images in 4 files" in data.notes[-1]
+    assert load(photos, tmp_path).fingerprint == key
+    write_tar(str(tmp_path / "pool" / "9.tar"), [as_png(image) for image in pool[:3]])
+    assert load(photos, tmp_path).fingerprint != key
+    with_rest = load(photos, tmp_path, labels_per_class=5)
+    assert len(with_rest.pool) == 14 + 163
+    assert np.array_equal(with_rest.pool[np.array([14, 20])], pool[[0, 6]])
+
+
+def brief(name, **settings):
+    given = {"steps": 6, "batch_size": 8, "random_state": 0, "unlabeled_ratio": 1, "rounds": 1, "student_steps": 1.0}
+    known = make_method(name).get_params()
+    return make_method(name, **{key: value for key, value in (given | settings).items() if key in known})
+
+
+@pytest.mark.parametrize("name", ["mean-teacher", "self-training", "two-step-autoencoder", "supervised"])
+def test_training_on_a_pool_in_shards_is_the_same_each_time_and_after_a_stop(name, photos, tmp_path):
+    data = load(photos, tmp_path, labels_per_class=8)
+    whole = brief(name).fit(data.labeled, data.labels, unlabeled=data.pool)
+
+    def stop(event, told=[]):  # noqa: B006
+        told.append(event)
+        if len(told) == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    folder = tmp_path / "checkpoint"
+    with pytest.raises(Interrupted):
+        brief(name).fit(data.labeled, data.labels, unlabeled=data.pool, checkpoint=folder, observer=stop)
+    data = load(photos, tmp_path, labels_per_class=8)
+    again = brief(name).fit(data.labeled, data.labels, unlabeled=data.pool, checkpoint=folder)
+    assert np.array_equal(whole.predict_proba(data.test), again.predict_proba(data.test))
+    assert used(tmp_path / "cache" / "shards") <= 4 * (BLOCK * 16 * 16 * 3 + 128) * 2
+
+
+def test_a_pool_in_shards_teaches_what_the_same_pool_in_memory_teaches(photos, tmp_path):
+    """Whatever is computed over a whole pool does not depend on where it lies."""
+    data, (_, _, pool) = load(photos, tmp_path), photos
+    method = brief("kmeans-features", centroids=8, patches=200)
+    method.fit(data.labeled, data.labels, unlabeled=data.pool)
+    assert np.array_equal(method.predict_proba(data.pool), method.predict_proba(pool))
+
+
+def test_rows_of_several_kinds_are_drawn_together(photos, tmp_path):
+    data, (_, _, pool) = load(photos, tmp_path), photos
+    rows = Rows([pool[:10], data.pool])
+    assert len(rows.windows) == 2
+    order = pool_order(rows, None, 17, np.random.default_rng(0))
+    assert np.array_equal(np.sort(np.concatenate([next(order) for _ in range(10)])), np.arange(170))
+    members = np.flatnonzero(np.arange(170) % 3 == 0)
+    some = pool_order(rows, members, 19, np.random.default_rng(0))
+    assert np.array_equal(np.sort(np.concatenate([next(some) for _ in range(3)])), members)
+    sample = rows.sample(30, torch.device("cpu")).numpy()
+    assert 20 <= len(sample) <= 30
+    assert isinstance(data.pool, ImageRows)
+
+
+def test_the_command_fit_takes_such_a_pool(photos, tmp_path):
+    archive, pool, _ = photos
+    words = ["fit", archive, "--pool", pool, "--pool-limit", "1MB", "--method", "mean-teacher", "--steps", "2"]
+    command = [sys.executable, "-m", "fewlabels", *map(str, words), "--out", str(tmp_path / "model"), "--quiet"]
+    environment = {**os.environ, "FEWLABELS_CACHE": str(tmp_path / "cache")}
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert "160 pool images in 4 files are read as they are needed" in found.stderr
+    assert "160 unlabeled samples" in (tmp_path / "model" / "README.md").read_text()
