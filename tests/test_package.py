@@ -8,7 +8,19 @@ import pytest
 import fewlabels
 
 SOURCE = Path(fewlabels.__file__).parent
-ORDER = ["storage", "data", "checks", "views", "nets", "training", "methods", "evaluation", "report", "export"]
+ORDER = [
+    "storage",
+    "data",
+    "checks",
+    "views",
+    "nets",
+    "training",
+    "methods",
+    "evaluation",
+    "report",
+    "export",
+    "serving",
+]
 
 
 @pytest.mark.parametrize("folder", ORDER)
