@@ -31,6 +31,15 @@ from fewlabels.training.watch import ADMITTED
 # Colors first, then the same with dashes: more lines than these nobody tells apart.
 _LINES = [(color, style) for style in ("-", "--", ":") for color in (FIRST, SECOND, GOOD, BAD, INK, MUTED)]
 _MARKERS = "osD^vPX"
+# Beside the chart, names would leave it no room on a phone.
+_BELOW: dict[str, Any] = {
+    "frameon": False,
+    "labelcolor": INK,
+    "fontsize": 8,
+    "loc": "upper left",
+    "bbox_to_anchor": (0, -0.2),
+    "ncols": 2,
+}
 
 
 def learning_curves(groups: Sequence[Group]) -> Markup | None:
@@ -45,7 +54,7 @@ def learning_curves(groups: Sequence[Group]) -> Markup | None:
     if len(known) < 2:
         return None
     figure, axes = new_chart("labels per class")
-    figure.set_size_inches(6.2, 3.4)
+    figure.set_size_inches(5.0, 3.2)
     methods = list(dict.fromkeys(standing.method for group in known for standing in group.standings))
     ends = []
     for number, method in enumerate(methods):
@@ -81,7 +90,7 @@ def learning_curves(groups: Sequence[Group]) -> Markup | None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     with matplotlib.rc_context(STYLE):
-        axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.02))
+        axes.legend(**_BELOW)
     text = f"Test accuracy over {sizes[0]:,} to {sizes[-1]:,} labels per class: {', '.join(ends)}"
     return as_svg(figure, text)
 
@@ -141,7 +150,7 @@ def cost_chart(group: Group) -> Markup | None:
     if len(group.standings) < 2:
         return None
     figure, axes = new_chart("seconds of training")
-    figure.set_size_inches(6.2, 3.0)
+    figure.set_size_inches(5.0, 3.0)
     for number, standing in enumerate(group.standings):
         axes.errorbar(
             [standing.fit_seconds],
@@ -160,7 +169,7 @@ def cost_chart(group: Group) -> Markup | None:
     axes.set_xlim(0, 1.05 * max(standing.fit_seconds for standing in group.standings) or 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     with matplotlib.rc_context(STYLE):
-        axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.02))
+        axes.legend(**_BELOW)
     told = ", ".join(
         f"{standing.method} {standing.test_accuracy:.1%} in {standing.fit_seconds:,.1f} seconds"
         for standing in group.standings
@@ -190,7 +199,7 @@ def rounds_chart(rounds: Sequence[dict[str, Any]]) -> Markup | None:
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     with matplotlib.rc_context(STYLE):
-        axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.22), ncols=2)
+        axes.legend(**_BELOW)
     return as_svg(figure, f"Pseudo-labels over {len(rounds)} rounds: {', '.join(told)}")
 
 
