@@ -10,7 +10,14 @@ from test_html import N, Page, made_comparison, made_run
 from fewlabels.evaluation.standings import groups_of
 from fewlabels.evaluation.trust import measure_trust
 from fewlabels.report import render_report
-from fewlabels.report.curves import learning_curves, reliability_chart, selective_chart
+from fewlabels.report.curves import (
+    admitted_chart,
+    cost_chart,
+    learning_curves,
+    reliability_chart,
+    rounds_chart,
+    selective_chart,
+)
 
 
 def parsed(svg):
@@ -70,7 +77,7 @@ def test_the_page_shows_trust_weights_and_choices(trust):
     assert "average 500 70.0% 71.0% no" in page.words
     assert "dropout 0.1 70.0% yes" in page.words
     charts = [attributes for tag, attributes in page.found if tag == "svg"]
-    assert len(charts) == 5
+    assert len(charts) == 4
     assert N == 600
 
 
@@ -93,3 +100,26 @@ def test_the_pool_is_judged_under_the_headline():
     words = Page(render_report(made_comparison(runs))).words
     assert "self-training: the pool helped by 4.0 points (4.0 to 4.0), 13% fewer errors, p < 0.001" in words
     assert words.index("the pool helped") < words.index("Accuracy with 20 labels per class")
+
+
+def test_pseudo_labels_are_drawn_round_by_round():
+    label = parsed(rounds_chart(made_run("self-training", 444).rounds)).attrib["aria-label"]
+    # What was not measured in a round is left out, not drawn as nothing.
+    assert label == (
+        "Pseudo-labels over 2 rounds: right of those given 96% to 96%, right of the pool 38% to 38%, "
+        "share of the pool 40% to 80%, accuracy on held-out images 80% to 80%"
+    )
+    assert rounds_chart(made_run("self-training", 444).rounds[:1]) is None
+
+
+def test_the_share_of_guesses_that_counted_is_drawn_where_a_method_has_one():
+    history = [{"stage": "classifier", "step": s, "loss": 1.0, "pool_admitted": s / 10} for s in (1, 5, 9)]
+    assert "from 10% to 90% at the end" in admitted_chart(history)
+    assert admitted_chart(made_run("supervised", 400).history) is None
+
+
+def test_what_the_time_brings_has_every_method():
+    (group,) = groups_of([made_run("supervised", 420), made_run("self-training", 444)])
+    label = parsed(cost_chart(group)).attrib["aria-label"]
+    assert label.endswith("supervised 70.0% in 12.3 seconds, self-training 74.0% in 12.3 seconds")
+    assert cost_chart(groups_of([made_run("supervised", 420)])[0]) is None

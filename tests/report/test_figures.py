@@ -1,40 +1,16 @@
 from __future__ import annotations
 
-import base64
-import io
 from xml.etree import ElementTree
 
 import numpy as np
-import pytest
-from PIL import Image
 
-from fewlabels.report.figures import accuracy_chart, confusion_chart, loss_chart, picture
+from fewlabels.report.figures import accuracy_chart, confusion_chart, loss_chart
 
 HISTORY = [
     {"stage": stage, "step": step, "steps": 20, "loss": 2.0 / (step + 1), "train_accuracy": step / 20}
     for stage in ("teacher", "round 1")
     for step in (5, 10, 20)
 ]
-
-
-def decoded(uri: str) -> Image.Image:
-    head, _, content = uri.partition(",")
-    assert head == "data:image/png;base64"
-    image = Image.open(io.BytesIO(base64.b64decode(content)))
-    image.load()
-    return image
-
-
-@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
-def test_a_picture_is_a_png_with_the_images_own_pixels(channels, mode):
-    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, channels), np.uint8)
-    image = decoded(picture(pixels))
-    assert image.mode == mode
-    assert np.array_equal(np.asarray(image).reshape(9, 7, channels), pixels)
-
-
-def test_a_large_image_is_shown_small():
-    assert decoded(picture(np.zeros((300, 200, 3), np.uint8))).size == (43, 64)
 
 
 def test_charts_are_whole_svg_in_the_colors_of_the_page():

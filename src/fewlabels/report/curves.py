@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 from markupsafe import Markup
@@ -10,11 +11,35 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentF
 
 from fewlabels.evaluation.standings import Group
 from fewlabels.evaluation.trust import Trust
-from fewlabels.report.figures import BAD, FIRST, GOOD, INK, LINE, MUTED, SECOND, STYLE, as_svg, new_chart
+from fewlabels.report.figures import (
+    BAD,
+    FIRST,
+    GOOD,
+    INK,
+    LINE,
+    MUTED,
+    SECOND,
+    STYLE,
+    as_svg,
+    is_number,
+    mark_stages,
+    new_chart,
+    on_one_axis,
+)
+from fewlabels.training.watch import ADMITTED
 
 # Colors first, then the same with dashes: more lines than these nobody tells apart.
 _LINES = [(color, style) for style in ("-", "--", ":") for color in (FIRST, SECOND, GOOD, BAD, INK, MUTED)]
 _MARKERS = "osD^vPX"
+# Beside the chart, names would leave it no room on a phone.
+_BELOW: dict[str, Any] = {
+    "frameon": False,
+    "labelcolor": INK,
+    "fontsize": 8,
+    "loc": "upper left",
+    "bbox_to_anchor": (0, -0.2),
+    "ncols": 2,
+}
 
 
 def learning_curves(groups: Sequence[Group]) -> Markup | None:
@@ -29,7 +54,7 @@ def learning_curves(groups: Sequence[Group]) -> Markup | None:
     if len(known) < 2:
         return None
     figure, axes = new_chart("labels per class")
-    figure.set_size_inches(6.2, 3.4)
+    figure.set_size_inches(5.0, 3.2)
     methods = list(dict.fromkeys(standing.method for group in known for standing in group.standings))
     ends = []
     for number, method in enumerate(methods):
@@ -65,7 +90,7 @@ def learning_curves(groups: Sequence[Group]) -> Markup | None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     with matplotlib.rc_context(STYLE):
-        axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.02))
+        axes.legend(**_BELOW)
     text = f"Test accuracy over {sizes[0]:,} to {sizes[-1]:,} labels per class: {', '.join(ends)}"
     return as_svg(figure, text)
 
@@ -118,3 +143,76 @@ def selective_chart(trust: Trust) -> Markup:
     axes.set_ylabel("accuracy")
     told = ", ".join(f"{accuracy:.0%} on {share:.0%}" for share, accuracy in trust.selective[::3])
     return as_svg(figure, f"Accuracy on the surest images: {told}")
+
+
+def cost_chart(group: Group) -> Markup | None:
+    """Return test accuracy over the seconds of a training with its intervals; None for a single method."""
+    if len(group.standings) < 2:
+        return None
+    figure, axes = new_chart("seconds of training")
+    figure.set_size_inches(5.0, 3.0)
+    for number, standing in enumerate(group.standings):
+        axes.errorbar(
+            [standing.fit_seconds],
+            [standing.test_accuracy],
+            yerr=[
+                [max(0.0, standing.test_accuracy - standing.low)],
+                [max(0.0, standing.high - standing.test_accuracy)],
+            ],
+            color=_LINES[number % len(_LINES)][0],
+            linestyle="",
+            marker=_MARKERS[number % len(_MARKERS)],
+            ms=5,
+            elinewidth=1,
+            label=standing.method,
+        )
+    axes.set_xlim(0, 1.05 * max(standing.fit_seconds for standing in group.standings) or 1)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    with matplotlib.rc_context(STYLE):
+        axes.legend(**_BELOW)
+    told = ", ".join(
+        f"{standing.method} {standing.test_accuracy:.1%} in {standing.fit_seconds:,.1f} seconds"
+        for standing in group.standings
+    )
+    return as_svg(figure, f"Test accuracy over the time of training: {told}")
+
+
+def rounds_chart(rounds: Sequence[dict[str, Any]]) -> Markup | None:
+    """Return how good the labels are that the pool was given, round by round; None for fewer than two rounds."""
+    if len(rounds) < 2:
+        return None
+    figure, axes = new_chart("round")
+    told = []
+    for key, label, color, style in (
+        ("precision", "right of those given", GOOD, "-"),
+        ("recall", "right of the pool", SECOND, "--"),
+        ("pool_share", "share of the pool", MUTED, ":"),
+        ("validation_accuracy", "accuracy on held-out images", FIRST, "-."),
+    ):
+        points = [(record["round"], record[key]) for record in rounds if is_number(record.get(key))]
+        if points:
+            numbers, values = zip(*points, strict=True)
+            axes.plot(numbers, values, color=color, linestyle=style, marker="o", ms=3, lw=1.4, label=label)
+            told.append(f"{label} {values[0]:.0%} to {values[-1]:.0%}")
+    if not told:
+        return None
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    with matplotlib.rc_context(STYLE):
+        axes.legend(**_BELOW)
+    return as_svg(figure, f"Pseudo-labels over {len(rounds)} rounds: {', '.join(told)}")
+
+
+def admitted_chart(history: Sequence[dict[str, Any]]) -> Markup | None:
+    """Return which share of the guesses on pool images counted, over the steps; None where all always do."""
+    events = on_one_axis(history)
+    points = [(at, event[ADMITTED]) for at, event in events if is_number(event.get(ADMITTED))]
+    if not points:
+        return None
+    figure, axes = new_chart("optimizer step")
+    steps, shares = zip(*points, strict=True)
+    axes.plot(steps, shares, color=FIRST, lw=1.4, marker="." if len(points) < 2 else "")
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    mark_stages(axes, events)
+    return as_svg(figure, f"Share of pool guesses that counted, from {shares[0]:.0%} to {shares[-1]:.0%} at the end")

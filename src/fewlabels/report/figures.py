@@ -1,8 +1,7 @@
-"""The report's figures: charts as inline SVG that follow the page's colors, images as PNG data URIs."""
+"""The report's figures: charts as inline SVG that follow the page's colors."""
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 import warnings
@@ -17,7 +16,6 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
-from PIL import Image
 
 # matplotlib draws in these stand-ins, which the SVG text then trades for the page's own colors: one figure
 # serves the light and the dark page.
@@ -34,30 +32,13 @@ _PAGE_COLORS = {
 # Fonts stay text, drawn by the reader's browser; the salt makes the same figure the same bytes each time.
 STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "fewlabels", "font.size": 9}
 _MOST_NAMED_CLASSES = 30
-_MOST_COUNTED_CLASSES = 12
-_LARGEST_PICTURE = 64
 _CELL = np.array([64, 124, 214], np.uint8)
-
-
-def picture(image: NDArray[np.uint8]) -> str:
-    """Return an image as a PNG data URI, its longer side at most 64 pixels.
-
-    Parameters
-    ----------
-    image : ndarray of uint8, shape (height, width, channels)
-        One channel is gray, three are color.
-    """
-    opened = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
-    opened.thumbnail((_LARGEST_PICTURE, _LARGEST_PICTURE), Image.Resampling.LANCZOS)
-    content = io.BytesIO()
-    opened.save(content, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
 
 
 def loss_chart(history: Sequence[dict[str, Any]]) -> Markup | None:
     """Return the loss over the optimizer steps of all stages, or None if none was recorded."""
-    events = _on_one_axis(history)
-    points = [(at, event["loss"], event["stage"]) for at, event in events if _is_number(event.get("loss"))]
+    events = on_one_axis(history)
+    points = [(at, event["loss"], event["stage"]) for at, event in events if is_number(event.get("loss"))]
     if not points:
         return None
     figure, axes = new_chart("optimizer step")
@@ -75,20 +56,20 @@ def loss_chart(history: Sequence[dict[str, Any]]) -> Markup | None:
         axes.set_yscale("log")
     elif min(losses) >= 0:
         axes.set_ylim(bottom=0)
-    _mark_stages(axes, events)
+    mark_stages(axes, events)
     return as_svg(figure, f"Loss over {events[-1][0]:,} optimizer steps, from {losses[0]:.2f} to {losses[-1]:.2f}")
 
 
 def accuracy_chart(history: Sequence[dict[str, Any]]) -> Markup | None:
     """Return training and validation accuracy over the steps, or None if neither was measured."""
-    events = _on_one_axis(history)
+    events = on_one_axis(history)
     figure, axes = new_chart("optimizer step")
     drawn = []
     for key, label, color in (
         ("train_accuracy", "training images", FIRST),
         ("validation_accuracy", "validation images", SECOND),
     ):
-        points = [(at, event[key]) for at, event in events if _is_number(event.get(key))]
+        points = [(at, event[key]) for at, event in events if is_number(event.get(key))]
         if points:
             steps, values = [at for at, _ in points], [value for _, value in points]
             axes.plot(steps, values, color=color, lw=1.4, marker="o", ms=2.5)
@@ -97,7 +78,7 @@ def accuracy_chart(history: Sequence[dict[str, Any]]) -> Markup | None:
         return None
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylim(0, 1.02)
-    _mark_stages(axes, events)
+    mark_stages(axes, events)
     return as_svg(figure, f"Accuracy over {events[-1][0]:,} optimizer steps; at the end: {', '.join(drawn)}")
 
 
@@ -128,10 +109,6 @@ def confusion_chart(counts: NDArray[np.int64], class_names: Sequence[str]) -> Ma
         axes.set_yticks(ticks, names, parse_math=False)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
-        if classes <= _MOST_COUNTED_CLASSES:
-            for row, column in zip(*np.nonzero(counts), strict=True):
-                color = "#ffffff" if shares[row, column] > 0.45 else INK
-                axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=color, fontsize=8)
         _calm(axes)
         axes.grid(False)
         axes.spines[:].set_visible(False)
@@ -161,7 +138,7 @@ def _calm(axes: Axes) -> None:
     axes.yaxis.label.set_color(MUTED)
 
 
-def _on_one_axis(history: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+def on_one_axis(history: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
     """Return (steps since the run began, event): each stage counts its own steps from zero."""
     events, before, stage, last = [], 0, None, 0
     for event in history:
@@ -172,7 +149,8 @@ def _on_one_axis(history: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str,
     return events
 
 
-def _mark_stages(axes: Axes, events: list[tuple[int, dict[str, Any]]]) -> None:
+def mark_stages(axes: Axes, events: list[tuple[int, dict[str, Any]]]) -> None:
+    """Draw where each stage ends, and name the stages above, where there are several."""
     stages = list(dict.fromkeys(event["stage"] for _, event in events))
     ends = [max(at for at, event in events if event["stage"] == stage) for stage in stages]
     axes.set_xlim(0, max(1, ends[-1]))
@@ -222,5 +200,12 @@ def as_svg(figure: Figure, description: str) -> Markup:
     return Markup(head + svg[svg.index(">") + 1 :])
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether an event's value is a finite number.
+
+    Examples
+    --------
+    >>> is_number(0.5), is_number(None), is_number(float("nan"))
+    (True, False, False)
+    """
     return isinstance(value, int | float) and bool(np.isfinite(value))

@@ -1,0 +1,61 @@
+"""The verdict and the table of results."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from fewlabels.evaluation.standings import Duel, Group
+from fewlabels.evaluation.verdicts import caveat, headline, labels_text, pool_sentence
+from fewlabels.report.formats import joined
+
+
+class Scale:
+    """The accuracies that the interval bars span, as round numbers."""
+
+    def __init__(self, groups: list[Group]) -> None:
+        standings = [standing for group in groups for standing in group.standings]
+        self.low = math.floor(min(standing.low for standing in standings) * 20 - 0.2) / 20
+        self.high = min(1.0, math.ceil(max(standing.high for standing in standings) * 20 + 0.2) / 20)
+        self.low = max(0.0, min(self.low, self.high - 0.1))
+
+    def place(self, accuracy: float) -> str:
+        """Return where an accuracy lies, in percent of the bar."""
+        return f"{100 * (accuracy - self.low) / (self.high - self.low):.2f}%"
+
+    def width(self, low: float, high: float) -> str:
+        """Return how wide an interval is, in percent of the bar."""
+        return f"{100 * (high - low) / (self.high - self.low):.2f}%"
+
+
+def group_view(group: Group, *, has_pool: bool) -> dict[str, Any]:
+    """Return what the page says of all methods at one number of labels."""
+    duels = [(standing.method, group.pool_duel(standing.method)) for standing in group.standings] if has_pool else []
+    return {
+        "pool": [(name, direction(duel), pool_sentence(duel)) for name, duel in duels if duel is not None],
+        "labels": labels_text(group.labels_per_class),
+        "headline": headline(group),
+        "caveat": caveat(group),
+        "standings": group.standings,
+        "best": group.best.method,
+    }
+
+
+def direction(duel: Duel) -> str:
+    """Return "better", "worse" or "same", where no difference is shown."""
+    if not duel.is_shown:
+        return "same"
+    return "better" if duel.result.difference > 0 else "worse"
+
+
+def varied_text(config: dict[str, Any]) -> str:
+    """Return what differed from seed to seed, and what did not."""
+    words = {
+        "labels": "the labels drawn and the images held out",
+        "weights": "the initial weights",
+        "order": "the order of the images, their views and dropout",
+    }
+    varied = (config.get("arguments") or {}).get("vary") or list(words)
+    text = joined([words[name] for name in words if name in varied]) + " differed"
+    kept = [words[name] for name in words if name not in varied]
+    return text + (f"; {joined(kept)} stayed as in the first seed" if kept else "")
