@@ -4,7 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs bench results doctor audit dist container-check clean
+# A part of the tests that meets every package: data, training, models, report, export, trackers, command line.
+TELLING := tests/test_package.py tests/test_config_file.py tests/test_completion.py tests/storage \
+	tests/data/test_folder.py tests/data/test_parquet_npz.py tests/methods/test_golden.py tests/methods/test_saved.py \
+	tests/evaluation/test_paired.py tests/report/test_html.py tests/export tests/tracking tests/nets/test_pretrained.py
+
+.PHONY: help demo test test-lowest check format docs bench results doctor audit dist container-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +29,16 @@ demo: $(VENV)/.installed ## compare all methods on a small data set that is buil
 
 test: $(VENV)/.installed ## run every test
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+# uv alone can resolve to the lowest versions. TORCH=2.13.0+cpu (with UV_FIND_LINKS, where that is a file) takes that
+# PyTorch in place of the lowest, whose build for Linux on PyPI brings gigabytes of CUDA.
+test-lowest: ## run a part of the tests with the lowest versions that pyproject.toml allows (TORCH=… for another PyTorch)
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet uv==0.13.9
+	echo '$(if $(TORCH),torch==$(TORCH))' > .venv-lowest/override.txt
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --all-extras \
+		--group dev --requirement pyproject.toml --override .venv-lowest/override.txt
+	PYTHONPATH=src .venv-lowest/bin/python -m pytest -p no:cacheprovider $(TELLING)
 
 check: $(VENV)/.installed ## lint, check the format and the types
 	$(BIN)/ruff check .
@@ -69,4 +84,4 @@ container-check: $(VENV)/.installed ## look over the container files, without bu
 	$(BIN)/hadolint container/*.Containerfile
 
 clean: ## remove the environment and the runs
-	rm -rf $(VENV) runs site dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-lowest runs site dist build .mypy_cache .ruff_cache .pytest_cache

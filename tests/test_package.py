@@ -18,6 +18,7 @@ ORDER = [
     "methods",
     "labeling",
     "evaluation",
+    "tracking",
     "report",
     "export",
     "serving",

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from fewlabels.methods.published import pull, push
     from fewlabels.report import compare
     from fewlabels.storage.errors import InputError, Interrupted, TrainingWarning
+    from fewlabels.tracking import track
 
 __version__ = "0.1.0"
 
@@ -98,6 +99,7 @@ _HOMES = {
     "make_method": "methods",
     "pull": "methods.published",
     "push": "methods.published",
+    "track": "tracking",
     "InputError": "storage.errors",
     "Interrupted": "storage.errors",
     "TrainingWarning": "storage.errors",
@@ -147,6 +149,7 @@ __all__ = [
     "pull",
     "push",
     "rank_for_labeling",
+    "track",
 ]
 
 

@@ -15,6 +15,8 @@ NAME = "fewlabels.toml"
 _JOINED = ","
 # Options that are given once for each of several names.
 _TABLES = ("set", "choose")
+# Options that are given once for each of several values.
+_REPEATED = ("track",)
 
 
 def read_config(folder: Path, options: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Any]]:
@@ -88,6 +90,8 @@ def _as_typed(path: Path, key: str, value: Any) -> Any:
         return [f"{name}={item if isinstance(item, str) else json.dumps(item)}" for name, item in value.items()]
     if key in _TABLES:
         raise InputError(f"{path}: {key} = {value!r} is no table; write [compare.{key}] with a line for each setting")
+    if key in _REPEATED:
+        return [str(item) for item in value] if isinstance(value, list) else [value]
     if isinstance(value, list):
         return _JOINED.join(str(item) for item in value)
     if isinstance(value, str | int | float | bool):

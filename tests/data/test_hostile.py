@@ -245,6 +245,14 @@ try:
     if sys.argv[1] == "fit":
         images = np.zeros((600, 64, 64, 3), np.uint8)
         make_method("supervised", steps=2, batch_size=4096, precision="float32").fit(images, np.arange(600) % 2)
+    elif sys.argv[1] == "tell":
+        # A net that a batch of this many pixels is too much for, and half of it is not.
+        from fewlabels.training.memory import InPartsThatFit
+        import torch
+        ask = InPartsThatFit(lambda samples: (samples * 2).flatten(1).sum(1))
+        print(ask(torch.ones(300, 1_000_000)).sum().item())
+        print("part", ask._most)
+        ask(torch.ones(1, 1).expand(1, 400_000_000))
     else:
         load(sys.argv[1])
 except ValueError as error:
@@ -284,6 +292,14 @@ def test_the_size_that_fits_is_found_by_trial():
 
     with pytest.raises(RuntimeError, match="something else"):
         too_large(batch, broken)
+
+
+def test_a_prediction_that_does_not_fit_is_made_in_parts():
+    # 1.3 GB are left: the samples take 1.2, twice of them as much again.
+    said = in_little_memory("tell").splitlines()
+    assert said[0] == "600000000.0"
+    assert 1 <= int(said[1].split()[1]) <= 75
+    assert said[2].startswith("InputError not even one sample of shape (400000000,) fits through the net")
 
 
 def test_a_model_that_asks_for_a_huge_net_is_refused_before_it_takes_memory(tmp_path):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from fewlabels.storage.cells import sentences, table, text
+from fewlabels.storage.frames import new_frame
+
 LEAK, TRAP, NOTE = "leak", "trap", "note"
 
 
@@ -65,6 +68,23 @@ class DataCheck:
     def problems(self) -> tuple[Finding, ...]:
         """Leaks and traps."""
         return tuple(found for found in self.findings if found.severity != NOTE)
+
+    def to_frame(self) -> Any:
+        """Return the findings as a pandas DataFrame, a row each.
+
+        Raises
+        ------
+        InputError
+            If pandas is not installed.
+        """
+        return new_frame([asdict(finding) for finding in self.findings])
+
+    def _repr_html_(self) -> str:
+        counted = ", ".join(f"{count:,} {name}" for name, count in self.images.items())
+        rows = [{"": one.severity, "what": one.text, "images": one.count or None} for one in self.findings]
+        verdict = "" if self.problems else "<p><b>no leak and no trap found</b></p>"
+        fine = sentences([f"fine: {sentence}" for sentence in self.measured])
+        return f"<p>{text(counted)} images looked at</p>{table(rows)}{verdict}{fine}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import typer
-from rich.console import Console
+
+from fewlabels.storage.screen import is_plain, new_console
 
 app = typer.Typer(
     name="fewlabels",
@@ -15,5 +16,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-screen = Console(soft_wrap=True)
-errors = Console(stderr=True, soft_wrap=True)
+screen = new_console(stderr=False, soft_wrap=True)
+errors = new_console(soft_wrap=True)
+if is_plain():
+    # Of the pages that --help prints.
+    from typer import rich_utils
+
+    rich_utils.FORCE_TERMINAL = False

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
+from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, screen
-from fewlabels.cli.options import Fold, ImageSize, Quiet, Source, Strict, TestPerClass
+from fewlabels.cli.options import Fold, ImageSize, Json, Quiet, Source, Strict, TestPerClass
 from fewlabels.cli.shown import show_dataset
 
 
 @app.command()
+@answers
 def check(
     source: Source = "digits",
     labels_per_class: Annotated[
@@ -24,9 +25,9 @@ def check(
     fold: Fold = None,
     near: Annotated[bool, typer.Option(help="Search for near duplicates as well, which takes longest.")] = True,
     strict: Strict = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
     quiet: Quiet = False,
-) -> None:
+) -> Answer:
     """Look for leaks and traps in a data set before anything is trained: exit code 1 where there are some.
 
     Copies and near duplicates between the labeled, validation, test and pool images, copies with different labels,
@@ -49,19 +50,14 @@ def check(
         random_state=seed,
         fold=fold,
         strict=strict,
-        progress=not (quiet or as_json),
+        progress=not quiet,
     )
     found = check_dataset(data, near=near)
-    if as_json:
-        print(json.dumps(found.to_dict()))
-    else:
-        _show_check(found, data)
-    if found.problems:
-        raise typer.Exit(1)
+    return Answer(found.to_dict, lambda: _show_check(found, data, quiet), code=1 if found.problems else 0)
 
 
-def _show_check(found: Any, data: Any) -> None:
-    show_dataset(data)
+def _show_check(found: Any, data: Any, quiet: bool) -> None:
+    show_dataset(data, quiet=quiet)
     parts = ", ".join(f"{count:,} {name}" for name, count in found.images.items())
     screen.print(f"{data.source}: {parts} images looked at in {found.seconds:.0f} s", highlight=False)
     for finding in found.findings:

@@ -9,6 +9,8 @@ import typer
 from rich import box
 from rich.table import Table
 
+from fewlabels.cli import completion
+from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen
 from fewlabels.cli.options import (
     Budget,
@@ -16,6 +18,7 @@ from fewlabels.cli.options import (
     Epochs,
     Fold,
     ImageSize,
+    Json,
     Labels,
     Net,
     Preset,
@@ -26,6 +29,7 @@ from fewlabels.cli.options import (
     Steps,
     Strict,
     TestPerClass,
+    Track,
     parse_settings,
     split,
     whole,
@@ -35,14 +39,22 @@ from fewlabels.storage.visible import visible
 
 
 @app.command()
+@answers
 def compare(
     source: Source = "digits",
     methods: Annotated[
-        str | None, typer.Option(help="Comma-separated names, or all; four when not given (see `fewlabels methods`).")
+        str | None,
+        typer.Option(
+            help="Comma-separated names, or all; four when not given (see `fewlabels methods`).",
+            autocompletion=completion.several_of("methods.registry", "_ALL", "all"),
+        ),
     ] = None,
     rungs: Annotated[
         str | None,
-        typer.Option(help="Compare rungs of the ladder instead: probe,features,finetune,scratch, or all possible."),
+        typer.Option(
+            help="Compare rungs of the ladder instead: probe,features,finetune,scratch, or all possible.",
+            autocompletion=completion.several_of("methods.rungs", "RUNGS", "all"),
+        ),
     ] = None,
     net: Net = None,
     labels_per_class: Annotated[
@@ -52,7 +64,11 @@ def compare(
     labels: Labels = None,
     seeds: Annotated[int, typer.Option(help="Repeat with so many draws of labels and initial weights.", min=1)] = 1,
     vary: Annotated[
-        str, typer.Option(help="What differs from seed to seed: some of labels,weights,order.")
+        str,
+        typer.Option(
+            help="What differs from seed to seed: some of labels,weights,order.",
+            autocompletion=completion.several_of("evaluation.conditions", "VARIED"),
+        ),
     ] = "labels,weights,order",
     steps: Steps = None,
     epochs: Epochs = None,
@@ -76,8 +92,10 @@ def compare(
         ),
     ] = None,
     check: Annotated[bool, typer.Option(help="Look for leaks and traps in the data first.")] = True,
+    track: Track = None,
+    as_json: Json = False,
     quiet: Quiet = False,
-) -> None:
+) -> Answer:
     """Train several methods on the same images and say which is best, and how surely.
 
     Writes the models, all figures and `report.html` into one folder, and prints the table.
@@ -122,12 +140,20 @@ def compare(
             settings=parse_settings(settings),
             choose=parse_settings(choose) or None,
             observer=bar,
+            track=track,
             progress=not quiet,
         )
     finally:
         if bar is not None:
             bar.stop()
-    _show_comparison(comparison)
+    return Answer(
+        lambda: {
+            **comparison.to_dict(),
+            "folder": comparison.folder,
+            "report": Path(comparison.folder or "") / "report.html",
+        },
+        lambda: _show_comparison(comparison),
+    )
 
 
 def _show_comparison(comparison: Any) -> None:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 from rich.table import Table
 
+from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, screen
-from fewlabels.cli.options import SOURCE_HELP
+from fewlabels.cli.options import SOURCE_HELP, Json
 
 
 @app.command()
-def datasets() -> None:
+@answers
+def datasets(as_json: Json = False) -> Answer:
     """List the data sets known by name, and what else SOURCE may be.
 
     **Example**: `fewlabels datasets`
     """
     from fewlabels.data import list_datasets
 
+    known = list_datasets()
+    return Answer(lambda: {"datasets": [asdict(one) for one in known]}, lambda: _show(known))
+
+
+def _show(datasets: Any) -> None:
     table = Table(title="data sets")
     for heading in ("name", "what", "size", "how to get it"):
         table.add_column(heading)
-    for known in list_datasets():
+    for known in datasets:
         table.add_row(known.name, known.description, known.size, known.how)
     screen.print(table)
     screen.print(f"SOURCE may also be: {SOURCE_HELP[0].lower()}{SOURCE_HELP[1:]}", highlight=False)

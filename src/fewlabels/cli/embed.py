@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from fewlabels.cli import completion
+from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen
-from fewlabels.cli.options import ImageSize, Quiet, Source, Strict
+from fewlabels.cli.options import ImageSize, Json, Quiet, Source, Strict
 
 
 @app.command()
+@answers
 def embed(
     source: Source = "digits",
-    net: Annotated[str, typer.Option(help="See `fewlabels fit --help`.")] = "hf:facebook/dinov2-small",
+    net: Annotated[
+        str,
+        typer.Option(
+            help="See `fewlabels fit --help`.",
+            autocompletion=completion.words("hf:", "timm:", "python:"),
+        ),
+    ] = "hf:facebook/dinov2-small",
     out: Annotated[Path, typer.Option(help="Folder for the features.")] = Path("features"),
     views: Annotated[
         int, typer.Option(help="Views of each image: as it is, and shifted and mirrored ones.", min=1)
     ] = 1,
     image_size: ImageSize = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(help="auto, cpu, cuda, mps.", autocompletion=completion.words("auto", "cpu", "cuda", "mps")),
+    ] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other features in --out.")] = False,
     strict: Strict = False,
+    as_json: Json = False,
     quiet: Quiet = False,
-) -> None:
+) -> Answer:
     """Put all images through a pretrained net once and keep the features: then every method trains in seconds.
 
     A stopped run goes on where it was. The folder is a SOURCE for the other commands.
@@ -48,9 +61,22 @@ def embed(
         strict=strict,
         progress=not quiet,
     )
+    if written.warning:
+        errors.print(f"warning: {written.warning}", style="yellow", highlight=False)
+    facts = {
+        "folder": written.folder,
+        "images": written.images,
+        "was_there": written.was_there,
+        "net": written.backbone.net,
+        "trained_on": written.backbone.trained_on,
+        "warning": written.warning,
+    }
+    return Answer(lambda: facts, lambda: _show(written, quiet))
+
+
+def _show(written: Any, quiet: bool) -> None:
     there = "were there already" if written.was_there else "are written"
     screen.print(f"features of {written.images:,} images {there} in {written.folder}", highlight=False)
     screen.print(f"{written.backbone.net} was trained on {written.backbone.trained_on}", highlight=False)
-    if written.warning:
-        errors.print(f"warning: {written.warning}", style="yellow", highlight=False)
-    screen.print(f"next: fewlabels fit {out} --method ensemble-labels", style="dim", highlight=False)
+    if not quiet:
+        screen.print(f"next: fewlabels fit {written.folder} --method ensemble-labels", style="dim", highlight=False)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
+from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen
-from fewlabels.cli.options import Fold, Quiet, Source, Strict, TestPerClass
+from fewlabels.cli.options import Fold, Json, Model, Quiet, Source, Strict, TestPerClass
 from fewlabels.storage.errors import InputError
 
 
 @app.command()
+@answers
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A model folder that `fit` or `compare` wrote.")],
+    model: Model,
     source: Source = "digits",
     test_per_class: TestPerClass = None,
     fold: Fold = None,
@@ -25,9 +26,9 @@ def evaluate(
     card: Annotated[
         bool, typer.Option("--card", help="Write what was measured into the model's card and description.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
     quiet: Quiet = False,
-) -> None:
+) -> Answer:
     """Measure a saved model on the test images of a source.
 
     **Examples**
@@ -54,7 +55,7 @@ def evaluate(
         test_per_class=test_per_class,
         fold=fold,
         strict=strict,
-        progress=not (quiet or as_json),
+        progress=not quiet,
     )
     found = evaluate_model(loaded, data)
     if card and not add_measurement(model, measurement(data.name, found)):
@@ -64,9 +65,10 @@ def evaluate(
             highlight=False,
             markup=False,
         )
-    if as_json:
-        print(json.dumps(found))
-        return
+    return Answer(lambda: found, lambda: _show(found, model, source))
+
+
+def _show(found: dict[str, Any], model: Path, source: str) -> None:
     table = Table(title=f"{model} on the test images of {source}")
     table.add_column("measure")
     table.add_column("value", justify="right")

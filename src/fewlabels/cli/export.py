@@ -7,19 +7,30 @@ from typing import Annotated
 
 import typer
 
+from fewlabels.cli import completion
+from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, screen
+from fewlabels.cli.options import Json, Model
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
 
 
 @app.command()
+@answers
 def export(
-    model: Annotated[Path, typer.Argument(help="A model folder that `fit` or `compare` wrote.")],
-    format: Annotated[str, typer.Option(help="onnx, or torch: a program of torch.export.")] = "onnx",
+    model: Model,
+    format: Annotated[
+        str,
+        typer.Option(
+            help="onnx, or torch: a program of torch.export.",
+            autocompletion=completion.one_of("export.deployed", "FORMATS"),
+        ),
+    ] = "onnx",
     out: Annotated[
         Path | None, typer.Option(help="The file to write; beside the model when not given: MODEL.onnx, MODEL.pt2.")
     ] = None,
-) -> None:
+    as_json: Json = False,
+) -> Answer:
     """Write a model as one file for other programs: from uint8 images to calibrated probabilities.
 
     **Examples**
@@ -35,4 +46,8 @@ def export(
         raise InputError(f"give --out: there is no place beside {model} to write to")
     target = model.with_name(model.name + FORMATS.get(format, "")) if out is None else out
     written = export_model(load(model), target, format=format)
-    screen.print(f"{written}: {written.stat().st_size / 1e6:,.1f} MB", highlight=False)
+    size = written.stat().st_size
+    return Answer(
+        lambda: {"file": written, "format": format, "bytes": size},
+        lambda: screen.print(f"{written}: {size / 1e6:,.1f} MB", highlight=False),
+    )

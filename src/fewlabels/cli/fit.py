@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from fewlabels.cli import completion
+from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, screen
 from fewlabels.cli.options import (
     Budget,
@@ -15,6 +18,7 @@ from fewlabels.cli.options import (
     Epochs,
     Fold,
     ImageSize,
+    Json,
     Labels,
     Net,
     Pool,
@@ -26,6 +30,7 @@ from fewlabels.cli.options import (
     Source,
     Steps,
     Strict,
+    Track,
     parse_settings,
 )
 from fewlabels.cli.shown import show_dataset
@@ -34,10 +39,15 @@ from fewlabels.storage.visible import visible
 
 
 @app.command()
+@answers
 def fit(
     source: Source = "digits",
     method: Annotated[
-        str, typer.Option(help="Which method (see `fewlabels methods`); auto: what the data asks for.")
+        str,
+        typer.Option(
+            help="Which method (see `fewlabels methods`); auto: what the data asks for.",
+            autocompletion=completion.one_of("methods.registry", "_ALL"),
+        ),
     ] = "auto",
     out: Annotated[Path, typer.Option(help="Folder for the model.")] = Path("model"),
     labels_per_class: Annotated[
@@ -58,8 +68,10 @@ def fit(
     settings: Set = None,
     resume: Resume = False,
     checkpoint_every: CheckpointEvery = 60.0,
+    track: Track = None,
+    as_json: Json = False,
     quiet: Quiet = False,
-) -> None:
+) -> Answer | None:
     """Train one method and save the model.
 
     As it goes, the training is saved beside the model's folder, and `--resume` continues it.
@@ -75,11 +87,13 @@ def fit(
     `torchrun --nproc-per-node=2 -m fewlabels fit my-photos --resume` — two processes share the work
     """
     from fewlabels.data import load_dataset
-    from fewlabels.methods import make_method
+    from fewlabels.methods import make_method, method_name
     from fewlabels.methods.embedding import own_size, warn_of_leak
     from fewlabels.methods.examples import remember
     from fewlabels.methods.findings import findings
-    from fewlabels.training.checkpoint import checkpoint_beside
+    from fewlabels.tracking import check_trackers
+    from fewlabels.tracking import track as begin_run
+    from fewlabels.training.checkpoint import checkpoint_beside, holds_training
     from fewlabels.training.processes import by_turns, first, joined
     from fewlabels.training.recovery import Diverged
 
@@ -95,7 +109,9 @@ def fit(
         **parse_settings(settings),
     )
     learner.check_settings()
-    with joined() as processes:
+    trackers = check_trackers(track)
+    with contextlib.ExitStack() as ended:
+        processes = ended.enter_context(joined())
         speaks = processes is None or processes.is_first
         checkpoint = Path(
             first(processes, lambda: str(checkpoint_beside(out, resume=resume or Launch.read().restarts > 0)))
@@ -116,7 +132,11 @@ def fit(
             ),
         )
         if speaks:
-            show_dataset(data)
+            show_dataset(data, quiet=quiet)
+        run = None
+        if trackers and speaks:
+            begun = begin_run(trackers, out.parent, name=out.name, method=learner, resumed=holds_training(checkpoint))
+            run = ended.enter_context(begun)
         validation = None if data.validation is None else (data.validation, data.validation_labels)
         try:
             learner.fit(
@@ -124,6 +144,7 @@ def fit(
                 data.labels,
                 unlabeled=data.pool,
                 validation=validation,
+                observer=run,
                 checkpoint=checkpoint,
                 checkpoint_every=checkpoint_every,
             )
@@ -131,15 +152,37 @@ def fit(
             error.name(data.diagnostics.labeled_names, data.diagnostics.pool_names)
             raise
         if not speaks:
-            return
+            return None
+        if run is not None:
+            run.conclude_fit(learner)
         warn_of_leak(learner, data)
         remember(learner, data)
         class_names = [data.class_names[index] for index in learner.classes_]
         learner.save(out, class_names=class_names)
         shutil.rmtree(checkpoint, ignore_errors=True)
-    for finding in findings(learner, class_names):
-        screen.print(visible(finding), highlight=False, markup=False)
-    accuracy = learner.validation_accuracy_
+    facts = {
+        "model": out,
+        "method": method_name(type(learner)),
+        "classes": class_names,
+        "labeled": len(data.labeled),
+        "pool": len(data.pool),
+        "validation_accuracy": learner.validation_accuracy_,
+        "validation_images": learner.n_validation_,
+        "fit_seconds": learner.fit_seconds_,
+        "stage_steps": learner.stage_steps_,
+        "gradient_images": learner.gradient_images_,
+        "settings": learner.settings_,
+        "findings": [visible(finding) for finding in findings(learner, class_names)],
+        "notes": learner.notes_,
+    }
+    return Answer(lambda: facts, lambda: _show(facts, source, quiet))
+
+
+def _show(facts: dict[str, Any], source: str, quiet: bool) -> None:
+    for finding in facts["findings"]:
+        screen.print(finding, highlight=False, markup=False)
+    accuracy, out = facts["validation_accuracy"], facts["model"]
     measured = "" if accuracy != accuracy else f", {accuracy:.1%} on held-out images"
-    screen.print(f"model saved in {out}: {learner.fit_seconds_:.0f} s of training{measured}", highlight=False)
-    screen.print(f"next: fewlabels evaluate {out} {source}", style="dim", highlight=False)
+    screen.print(f"model saved in {out}: {facts['fit_seconds']:.0f} s of training{measured}", highlight=False)
+    if not quiet:
+        screen.print(f"next: fewlabels evaluate {out} {source}", style="dim", highlight=False)

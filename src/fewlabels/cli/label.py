@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,20 +9,24 @@ import typer
 from rich import box
 from rich.table import Table
 
+from fewlabels.cli import completion
+from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen
-from fewlabels.cli.options import Labels, Quiet, Strict
+from fewlabels.cli.options import Json, Labels, Model, Quiet, Strict
 from fewlabels.storage.visible import visible
 
 
 @app.command()
+@answers
 def label(
-    model: Annotated[Path, typer.Argument(help="A model folder that `fit` or `compare` wrote.")],
+    model: Model,
     pool: Annotated[
         str | None,
         typer.Argument(
             help="Image files in a folder, or a SOURCE, whose pool is meant; the source that the model learned from "
             "when not given.",
             show_default=False,
+            autocompletion=completion.source,
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="A .csv or .parquet file for the whole pool, best first.")] = None,
@@ -44,9 +47,9 @@ def label(
     labels: Labels = None,
     net: Annotated[str | None, typer.Option(help="The pretrained net, where it was code of your own.")] = None,
     strict: Strict = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
     quiet: Quiet = False,
-) -> None:
+) -> Answer:
     """Say which images of a pool to label next: those whose labels would help most.
 
     Each image gets its most probable class, the calibrated probability of that, and a score from 0 to 1 of how much
@@ -79,24 +82,19 @@ def label(
         random_state=seed,
         labels=labels,
         strict=strict,
-        progress=not (quiet or as_json),
+        progress=not quiet,
     )
     if out is not None:
         found.write(out)
-    if as_json:
-        print(json.dumps(found.summary(show) | {"out": None if out is None else str(out)}, allow_nan=False))
-        return
-    for note in found.notes:
+    for note in () if quiet else found.notes:
         errors.print(visible(f"note: {note}"), style="dim", highlight=False, markup=False)
     for entry in found.skipped:
         line = visible(f"left out {entry.path}: {entry.reason}")
         errors.print(line, style="yellow", highlight=False, markup=False)
-    _show(found, show)
-    if out is not None:
-        screen.print(f"{len(found):,} images, best first, in {out}", highlight=False)
+    return Answer(lambda: found.summary(show) | {"out": out}, lambda: _show(found, show, out))
 
 
-def _show(found: Any, count: int) -> None:
+def _show(found: Any, count: int, out: Path | None) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("file", overflow="fold")
@@ -120,6 +118,8 @@ def _show(found: Any, count: int) -> None:
             f"{unlike:,} of {len(found):,} images are unlike 19 of 20 labeled ones (5 % would be by chance)",
             highlight=False,
         )
+    if out is not None:
+        screen.print(f"{len(found):,} images, best first, in {out}", highlight=False)
 
 
 def _plain(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import warnings
@@ -28,7 +29,9 @@ def main() -> None:
     warnings.showwarning = _show_warning
     try:
         _among_several(Launch.read())
-        code = app(standalone_mode=False, default_map=read_config(Path(), _options()))
+        # A shell that asks what could come next is told, whatever the file says.
+        defaults = {} if "_FEWLABELS_COMPLETE" in os.environ else read_config(Path(), _options())
+        code = app(standalone_mode=False, default_map=defaults)
     except ToldError:
         sys.exit(2)
     except InputError as error:
@@ -44,6 +47,10 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except (RuntimeError, MemoryError) as error:
+        if not _ran_out_of_memory(error):
+            raise
+        _fail("memory ran out; close other programs, or take a smaller net, smaller images or fewer of them", 1)
     except OSError as error:
         _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 1)
     else:
@@ -65,6 +72,12 @@ def _among_several(launch: Launch) -> None:
             f"fewlabels {shlex.join(sys.argv[1:2])} runs in one process, and {launch.count} were started; leave "
             "torchrun or accelerate launch out: fit alone is divided among several"
         )
+
+
+def _ran_out_of_memory(error: BaseException) -> bool:
+    from fewlabels.training.memory import ran_out_of_memory
+
+    return ran_out_of_memory(error)
 
 
 def _to_go_on(stop: Interrupted) -> str:

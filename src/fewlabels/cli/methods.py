@@ -2,46 +2,76 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich import box
 from rich.table import Table
 
+from fewlabels.cli import completion
+from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, screen
+from fewlabels.cli.options import Json
 
 
 @app.command()
+@answers
 def methods(
-    name: Annotated[str | None, typer.Argument(help="Show this method's settings.", show_default=False)] = None,
-) -> None:
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="Show this method's settings.",
+            show_default=False,
+            autocompletion=completion.one_of("methods.registry", "_ALL"),
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> Answer:
     """List the methods, or one method's settings.
 
     **Example**: `fewlabels methods`, `fewlabels methods uda`
     """
     from dataclasses import fields
 
-    from fewlabels.methods import METHODS, SemiSupervisedClassifier, make_method
+    from fewlabels.methods import METHODS, SemiSupervisedClassifier, make_method, method_name
 
     if name is None:
-        table = Table(box=box.SIMPLE_HEAD)
-        table.add_column("method", no_wrap=True)
-        table.add_column("idea")
-        for known, method in METHODS.items():
-            table.add_row(known, _idea(method))
-        screen.print(table)
-        screen.print("settings: fewlabels methods NAME; give them as --set NAME=VALUE", highlight=False)
-        return
+        ideas = {known: _idea(method) for known, method in METHODS.items()}
+        return Answer(
+            lambda: {"methods": [{"name": known, "idea": idea} for known, idea in ideas.items()]},
+            lambda: _show_ideas(ideas),
+        )
     method = type(make_method(name))
     shared = {field.name: field.default for field in fields(SemiSupervisedClassifier)}
     own = {field.name: field.default for field in fields(method)}
     # A shared setting stands with the method's own where its default is another.
     special = {key: value for key, value in own.items() if key not in shared or value != shared[key]}
-    screen.print(_idea(method), highlight=False)
+    facts = {
+        "name": method_name(method),
+        "idea": _idea(method),
+        "settings": special,
+        "shared_settings": {key: value for key, value in shared.items() if key not in special},
+        "presets": method.PRESETS,
+    }
+    return Answer(lambda: facts, lambda: _show_settings(facts))
+
+
+def _show_ideas(ideas: dict[str, str]) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("method", no_wrap=True)
+    table.add_column("idea")
+    for known, idea in ideas.items():
+        table.add_row(known, idea)
+    screen.print(table)
+    screen.print("settings: fewlabels methods NAME; give them as --set NAME=VALUE", highlight=False)
+
+
+def _show_settings(facts: dict[str, Any]) -> None:
+    screen.print(facts["idea"], highlight=False)
     for title, settings in (
-        ("its own settings", special),
-        ("settings of all methods", {key: value for key, value in shared.items() if key not in special}),
-        *((f"preset={preset} changes", changes) for preset, changes in method.PRESETS.items()),
+        ("its own settings", facts["settings"]),
+        ("settings of all methods", facts["shared_settings"]),
+        *((f"preset={preset} changes", changes) for preset, changes in facts["presets"].items()),
     ):
         if settings:
             words = ", ".join(f"{key}={value}" for key, value in settings.items())

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from fewlabels.cli import completion
 from fewlabels.storage.errors import InputError
 
 SOURCE_HELP = (
     "A data set's name (see `fewlabels datasets`), a folder of images (train/CLASS/…, unlabeled/, test/CLASS/…), "
     "a Parquet file or folder in the Hugging Face layout, or an .npz file."
 )
-Source = Annotated[str, typer.Argument(help=SOURCE_HELP, show_default=True)]
+Source = Annotated[str, typer.Argument(help=SOURCE_HELP, show_default=True, autocompletion=completion.source)]
+Model = Annotated[
+    Path,
+    typer.Argument(help="A model folder that `fit` or `compare` wrote.", autocompletion=completion.model),
+]
 Steps = Annotated[int | None, typer.Option(help="Optimizer steps of each training.", rich_help_panel="Length (one of)")]
 Epochs = Annotated[
     float | None,
@@ -30,7 +36,8 @@ Preset = Annotated[
     str,
     typer.Option(
         help="`auto`: a method's settings for minutes, where it has some; `default`: its paper's, for days; "
-        "`notebook`: the nets and training that the project began with, mended."
+        "`notebook`: the nets and training that the project began with, mended.",
+        autocompletion=completion.words("auto", "default", "notebook"),
     ),
 ]
 ImageSize = Annotated[
@@ -71,13 +78,24 @@ Net = Annotated[
     str | None,
     typer.Option(
         help="A pretrained net: hf:NAME_OR_FOLDER (Hugging Face transformers), timm:NAME, or "
-        "python:FILE_OR_MODULE:FUNCTION."
+        "python:FILE_OR_MODULE:FUNCTION.",
+        autocompletion=completion.one_of("nets.registry", "NETS", "hf:", "timm:", "python:"),
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results, warnings and errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on standard output.")]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        metavar="NAME",
+        help="Tell a tracker of the training: tensorboard, mlflow; repeatable.",
+        autocompletion=completion.one_of("tracking.tracked", "TRACKERS"),
     ),
 ]
 Revision = Annotated[
     str | None, typer.Option(help="Of the model on the Hub: a branch, tag or commit; the main branch when not given.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, only results and errors.")]
 
 
 def split(text: str) -> list[str]:

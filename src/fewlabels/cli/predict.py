@@ -7,21 +7,24 @@ from typing import Annotated
 
 import typer
 
+from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen
-from fewlabels.cli.options import Quiet, Strict
+from fewlabels.cli.options import Json, Model, Quiet, Strict
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
 
 
 @app.command()
+@answers
 def predict(
-    model: Annotated[Path, typer.Argument(help="A model folder that `fit` or `compare` wrote, or hub:OWNER/NAME.")],
+    model: Model,
     images: Annotated[list[Path], typer.Argument(help="Image files or folders (searched through).")],
     out: Annotated[Path | None, typer.Option(help="A .csv or .parquet file; the screen when not given.")] = None,
     net: Annotated[str | None, typer.Option(help="The pretrained net, where it was code of your own.")] = None,
     strict: Strict = False,
+    as_json: Json = False,
     quiet: Quiet = False,
-) -> None:
+) -> Answer:
     """Classify image files: one row each with file, class and probability.
 
     **Examples**
@@ -39,6 +42,13 @@ def predict(
     for entry in predictions.skipped:
         line = visible(f"left out {entry.path}: {entry.reason}")
         errors.print(line, style="yellow", highlight=False, markup=False)
-    write_predictions(predictions, out)
     if out is not None:
-        screen.print(f"{len(predictions.paths):,} images classified in {out}", highlight=False)
+        write_predictions(predictions, out)
+
+    def show() -> None:
+        if out is None:
+            write_predictions(predictions, None)
+        else:
+            screen.print(f"{len(predictions.paths):,} images classified in {out}", highlight=False)
+
+    return Answer(lambda: {**predictions.to_dict(), "out": out}, show)

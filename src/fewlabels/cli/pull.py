@@ -7,17 +7,20 @@ from typing import Annotated
 
 import typer
 
+from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, screen
-from fewlabels.cli.options import Quiet, Revision
+from fewlabels.cli.options import Json, Quiet, Revision
 
 
 @app.command()
+@answers
 def pull(
     name: Annotated[str, typer.Argument(help="OWNER/NAME on the Hub.")],
     out: Annotated[Path | None, typer.Option(help="The folder to write; NAME when not given.")] = None,
     revision: Revision = None,
+    as_json: Json = False,
     quiet: Quiet = False,
-) -> None:
+) -> Answer:
     """Fetch a model from the Hugging Face Hub, checked as `load` checks it.
 
     Other commands take `hub:OWNER/NAME` in place of a model folder and keep it in the Hub's cache.
@@ -31,5 +34,10 @@ def pull(
     from fewlabels.methods.published import pull as pull_model
 
     folder = pull_model(name, out, revision=revision, progress=not quiet)
-    screen.print(f"model in {folder}", highlight=False, markup=False)
-    screen.print(f"next: fewlabels predict {folder} IMAGES", style="dim", highlight=False, markup=False)
+
+    def show() -> None:
+        screen.print(f"model in {folder}", highlight=False, markup=False)
+        if not quiet:
+            screen.print(f"next: fewlabels predict {folder} IMAGES", style="dim", highlight=False, markup=False)
+
+    return Answer(lambda: {"model": folder}, show)

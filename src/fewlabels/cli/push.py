@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fewlabels.cli.app import app, screen
-from fewlabels.cli.options import Quiet, Revision
+from fewlabels.cli.answer import Answer, answers
+from fewlabels.cli.app import app, errors, screen
+from fewlabels.cli.options import Json, Model, Quiet, Revision
 
 
 @app.command()
+@answers
 def push(
-    model: Annotated[Path, typer.Argument(help="A model folder that `fit` or `compare` wrote.")],
+    model: Model,
     name: Annotated[str, typer.Argument(help="OWNER/NAME on the Hub; made where it is missing.")],
     private: Annotated[bool, typer.Option("--private", help="Only the owner sees it.")] = False,
     revision: Revision = None,
@@ -21,8 +22,9 @@ def push(
         bool,
         typer.Option("--with-examples", help="Also push the labeled images that the model keeps; they stay otherwise."),
     ] = False,
+    as_json: Json = False,
     quiet: Quiet = False,
-) -> None:
+) -> Answer:
     """Put a model on the Hugging Face Hub: weights, description and card, in one commit.
 
     **Examples**
@@ -37,6 +39,9 @@ def push(
     commit = push_model(
         model, name, private=private, revision=revision, with_examples=with_examples, progress=not quiet
     )
-    if not with_examples and keeps_examples(model):
-        screen.print("the labeled images that it keeps stayed here (--with-examples)", style="dim", highlight=False)
-    screen.print(f"{model} is on the Hub: {commit}", highlight=False, markup=False)
+    if not quiet and not with_examples and keeps_examples(model):
+        errors.print("the labeled images that it keeps stayed here (--with-examples)", style="dim", highlight=False)
+    return Answer(
+        lambda: {"model": model, "name": name, "commit": commit},
+        lambda: screen.print(f"{model} is on the Hub: {commit}", highlight=False, markup=False),
+    )

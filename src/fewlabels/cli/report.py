@@ -7,16 +7,20 @@ from typing import Annotated
 
 import typer
 
+from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, screen
+from fewlabels.cli.options import Json
 
 
 @app.command()
+@answers
 def report(
     folder: Annotated[Path, typer.Argument(help="A folder that `compare` wrote.")],
     out: Annotated[
         Path | None, typer.Option(help="The file to write; `report.html` in the folder when not given.")
     ] = None,
-) -> None:
+    as_json: Json = False,
+) -> Answer:
     """Write the report of a comparison anew, from what its folder keeps; nothing is trained.
 
     **Examples**
@@ -29,4 +33,6 @@ def report(
     from fewlabels.report import write_report
 
     written = write_report(read_comparison(folder), folder / "report.html" if out is None else out)
-    screen.print(f"report: {written}", style="bold", highlight=False)
+    return Answer(
+        lambda: {"report": written}, lambda: screen.print(f"report: {written}", style="bold", highlight=False)
+    )

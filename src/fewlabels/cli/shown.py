@@ -8,9 +8,9 @@ from fewlabels.cli.app import errors
 from fewlabels.storage.visible import visible
 
 
-def show_dataset(data: Any) -> None:
-    """Print what is to be noted about a data set, and how many files it left out."""
-    for note in data.notes:
+def show_dataset(data: Any, *, quiet: bool = False) -> None:
+    """Print what is to be noted about a data set, unless that is not wanted, and how many files it left out."""
+    for note in () if quiet else data.notes:
         errors.print(visible(f"note: {note}"), style="dim", highlight=False, markup=False)
     if data.skipped:
         first = data.skipped[0]

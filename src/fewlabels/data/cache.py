@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from fewlabels.data import workers
 from fewlabels.data.dataset import SkippedImage
@@ -22,6 +21,7 @@ from fewlabels.data.workers import Encoded, in_parallel
 from fewlabels.storage.atomic import atomic_folder, write_json
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.mapped import new_mapped_array
+from fewlabels.storage.screen import new_bar
 
 FORMAT_VERSION = 2
 LARGEST_NATIVE = 64
@@ -140,13 +140,12 @@ def _none_readable(count: int, first: SkippedImage) -> InputError:
 
 def _build(encoded: EncodedImages, image_size: int | None, folder: Path, progress: bool) -> str:
     """Decode what is not in the cache yet, and return the key of its entry."""
-    bar = Progress(
+    bar = new_bar(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
-        disable=not progress,
+        shown=progress,
     )
     with bar:
         task = bar.add_task("looking at images", total=encoded.count)

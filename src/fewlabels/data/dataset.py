@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from fewlabels.data.rows import ImageRows
+from fewlabels.storage.cells import sentences, table, text
 
 UNKNOWN = -1
+# Of the classes, in a notebook: names, and pictures.
+_MOST_NAMED, _MOST_SHOWN = 20, 12
 
 
 @dataclass(frozen=True)
@@ -171,6 +177,29 @@ class ImageDataset:
             if labels is not None:
                 digest.update(np.ascontiguousarray(labels, np.int64).tobytes())
         return digest.hexdigest()
+
+    def _repr_html_(self) -> str:
+        parts = {"labeled": self.labeled, "pool": self.pool, "validation": self.validation, "test": self.test}
+        rows = [{"part": name, "images": len(images)} for name, images in parts.items() if images is not None]
+        size = f"{self.labeled.shape[1]} features" if self.is_features else "×".join(map(str, self.labeled.shape[1:]))
+        names = ", ".join(self.class_names[:_MOST_NAMED]) + (" …" if len(self.class_names) > _MOST_NAMED else "")
+        about = f"<p><b>{text(self.name)}</b>, {size}, {len(self.class_names)} classes: {text(names)}</p>"
+        return about + table(rows) + self._thumbnails() + sentences(self.notes)
+
+    def _thumbnails(self) -> str:
+        """Return the first labeled image of each class as HTML, as many as fit beside each other."""
+        if self.is_features:
+            return ""
+        shown = []
+        for label in np.unique(self.labels)[:_MOST_SHOWN]:
+            image = self.labeled[int(np.flatnonzero(self.labels == label)[0])]
+            content = io.BytesIO()
+            Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(content, "PNG")
+            name = text(self.class_names[int(label)])
+            data = base64.b64encode(content.getvalue()).decode()
+            style = "height: 48px; image-rendering: pixelated; margin-right: 4px"
+            shown.append(f'<img src="data:image/png;base64,{data}" alt="{name}" title="{name}" style="{style}">')
+        return f"<div>{''.join(shown)}</div>"
 
     def summary(self) -> dict[str, Any]:
         """Return the facts of the data set as plain values."""

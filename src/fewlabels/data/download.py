@@ -8,7 +8,6 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -19,6 +18,7 @@ from rich.progress import (
 )
 
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.screen import new_bar
 
 _CHUNK = 1 << 20
 _TRIES = 5
@@ -52,14 +52,13 @@ def download(url: str, target: Path, md5: str, *, progress: bool = False) -> Pat
         raise InputError(f"{url!r} is no http or https address")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
-    bar = Progress(
+    bar = new_bar(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
-        disable=not progress,
+        shown=progress,
     )
     with bar:
         task = bar.add_task(f"downloading {target.name}", total=None)

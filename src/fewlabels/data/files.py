@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import Progress
 
 from fewlabels.data.dataset import SkippedImage
 from fewlabels.data.listing import Listing
 from fewlabels.data.workers import decode_all
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.screen import new_bar
 
 _CHUNK = 512
 
@@ -87,7 +87,7 @@ def image_chunks(
         return decode_all([file], size=(height, width), gray=channels == 1)[0]
 
     any_read, first = False, None
-    with ThreadPoolExecutor() as threads, Progress(console=Console(stderr=True), disable=not progress) as bar:
+    with ThreadPoolExecutor() as threads, new_bar(*Progress.get_default_columns(), shown=progress) as bar:
         task = bar.add_task("classifying", total=len(files))
         for start in range(0, len(files), _CHUNK):
             chunk = files[start : start + _CHUNK]

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
 from fewlabels.storage.atomic import atomic_folder, write_json
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.mapped import new_mapped_array
+from fewlabels.storage.screen import new_console
 
 _FORMAT_VERSION = 1
 
@@ -74,7 +74,7 @@ def packed(
     entry = cache / "archives" / key
     found = _open(entry, key)
     if found is None:
-        console = Console(stderr=True, quiet=not progress)
+        console = new_console(quiet=not progress)
         with console.status(f"reading {source.name} once …"), atomic_folder(entry) as temporary:
             sink = PackedImages(temporary, key)
             read(sink)

@@ -19,15 +19,16 @@ from fewlabels.evaluation.contenders import Contender, enter
 from fewlabels.evaluation.measure import measure
 from fewlabels.evaluation.records import Comparison
 from fewlabels.evaluation.run_folder import RunFolder, check_out, name_of
+from fewlabels.evaluation.watched import WatchedRun, Watching
 from fewlabels.methods import BASIC_METHODS, METHODS, SemiSupervisedClassifier, make_method, method_name
 from fewlabels.methods.embedding import warn_of_leak
 from fewlabels.methods.examples import remember
 from fewlabels.methods.rungs import RUNGS
 from fewlabels.storage.errors import InputError, Interrupted, nearest
-from fewlabels.training.checkpoint import EVERY
+from fewlabels.training.checkpoint import EVERY, holds_training
 from fewlabels.training.device import choose_device
 from fewlabels.training.energy import EnergyMeter
-from fewlabels.training.monitor import Event, Observer
+from fewlabels.training.monitor import Event, Observer, both
 from fewlabels.training.recovery import Diverged
 from fewlabels.training.stopping import StopSignals
 
@@ -61,6 +62,7 @@ def compare(
     check: bool = True,
     progress: bool = False,
     on_finished: Callable[[Comparison], None] | None = None,
+    watching: Watching | None = None,
 ) -> Comparison:
     """Train several methods on the same images and labels and find out which is best, and how surely.
 
@@ -119,6 +121,9 @@ def compare(
     on_finished : callable, optional
         Is called with the comparison at the end, also when it is stopped after a finished training.
         `fewlabels.compare` writes the report here.
+    watching : Watching, optional
+        Is told of the trainings one by one, and of what was measured; `fewlabels.compare` makes one of `track`, names
+        of trackers ("tensorboard", "mlflow").
 
     Returns
     -------
@@ -282,6 +287,8 @@ def compare(
                 tell = _told(folder, config, facts, observer)
                 candidates = combinations(who.method, options)
                 spent: dict[int, float] = {}
+                watched: list[WatchedRun] = []
+                ended = contextlib.ExitStack()
 
                 def fit(
                     which: int,
@@ -289,29 +296,51 @@ def compare(
                     who: Contender = who,
                     states: dict[str, Any] = states,
                     data: ImageDataset = data,
+                    facts: dict[str, Any] = facts,
                     tell: Observer = tell,
                     saved: Path = saved,
                     several: bool = len(candidates) > 1,
                     spent: dict[int, float] = spent,
+                    watched: list[WatchedRun] = watched,
+                    ended: contextlib.ExitStack = ended,
                 ) -> SemiSupervisedClassifier:
                     method = who.make(**states, **given, **{**_own(who.method, extra), **values})
                     place = saved.with_name(f"{saved.name}-{which}") if several else saved
                     # Of a training that goes on, the part before is not known.
                     whole = not place.exists()
+                    if watching is not None:
+                        watch = watching.begin(
+                            folder.path,
+                            place.name,
+                            settings=method.resolved_settings(),
+                            facts={name: facts[name] for name in ("method", "labels_per_class", "seed")},
+                            resumed=resume and holds_training(place),
+                        )
+                        watched.append(ended.enter_context(watch))
+                        tell = both(tell, watch)
                     with EnergyMeter() as meter:
                         _fit(method, data, tell, place, checkpoint_every)
                     spent[which] = meter.joules if whole else math.nan
                     return method
 
-                method, tried = best_of(candidates, fit)
-                warn_of_leak(method, data)
-                remember(method, data)
-                used = next((which for which, row in enumerate(tried) if row["used"]), 0)
-                run = measure(
-                    name, method, data, labels_per_class=per_class, seed=seed, tried=tried, energy_joules=spent[used]
-                )
-                config["settings"][name] = run.settings
-                folder.add_run(comparison, run, method)
+                with ended:
+                    method, tried = best_of(candidates, fit)
+                    warn_of_leak(method, data)
+                    remember(method, data)
+                    used = next((which for which, row in enumerate(tried) if row["used"]), 0)
+                    run = measure(
+                        name,
+                        method,
+                        data,
+                        labels_per_class=per_class,
+                        seed=seed,
+                        tried=tried,
+                        energy_joules=spent[used],
+                    )
+                    config["settings"][name] = run.settings
+                    if watched:
+                        watched[used].conclude(run, comparison.class_names)
+                    folder.add_run(comparison, run, method)
         conclude()
     except (KeyboardInterrupt, Interrupted) as stop:
         conclude()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from fewlabels.evaluation.ladder import advice
 from fewlabels.evaluation.run import Run
 from fewlabels.evaluation.standings import LABELS_ALONE, Group, groups_of
 from fewlabels.evaluation.verdicts import caveat, duel_sentence, headline, pool_sentence
+from fewlabels.storage.cells import sentences, table, text
 from fewlabels.storage.errors import InputError, nearest
+from fewlabels.storage.frames import new_frame
+from fewlabels.storage.plain import plain
 
 _FRAMES = ("runs", "tests", "history")
 
@@ -120,20 +120,33 @@ class Comparison:
         InputError
             If pandas is not installed, or `what` is something else.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise InputError("a DataFrame needs pandas; install it with: pip install pandas") from error
         if what == "runs":
-            return pandas.DataFrame([{**run.row(), **run.trust_row()} for run in self.runs])
+            return new_frame([{**run.row(), **run.trust_row()} for run in self.runs])
         if what == "tests":
-            return pandas.DataFrame(self.paired_tests())
+            return new_frame(self.paired_tests())
         if what == "history":
             keys = ("method", "labels_per_class", "seed")
-            return pandas.DataFrame(
+            return new_frame(
                 [{**{key: getattr(run, key) for key in keys}, **event} for run in self.runs for event in run.history]
             )
         raise InputError(f"what={what!r} is none of {', '.join(_FRAMES)}{nearest(str(what), _FRAMES)}")
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {
+                "method": run.method,
+                "labels per class": "all" if run.labels_per_class is None else str(run.labels_per_class),
+                "seed": run.seed,
+                "validation %": _percent(run.validation_accuracy),
+                "test %": _percent(run.test_accuracy),
+                "95 % interval": f"{_percent(run.test_low)} to {_percent(run.test_high)}",
+                "seconds": f"{run.fit_seconds:,.1f}",
+            }
+            for run in self.runs
+        ]
+        report = "" if self.folder is None else f"<p>report: {text(self.folder / 'report.html')}</p>"
+        title = f"{self.config.get('source', '')}: accuracy"
+        return table(rows, title=title) + sentences(self.verdicts() if self.runs else []) + report
 
     def to_dict(self) -> dict[str, Any]:
         """Return runs, paired tests and verdicts as JSON has them; NaN becomes None."""
@@ -149,20 +162,5 @@ class Comparison:
         return found
 
 
-def plain(value: Any) -> Any:
-    """Return a value as JSON has it: NumPy scalars as Python's, NaN and infinity as None, others as text.
-
-    Examples
-    --------
-    >>> plain({"a": (np.float32(0.5), float("nan"))})
-    {'a': [0.5, None]}
-    """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+def _percent(share: float) -> str:
+    return "" if share != share else f"{100 * share:.1f}"

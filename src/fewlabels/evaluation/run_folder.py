@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from fewlabels.evaluation.records import Comparison, plain
+from fewlabels.evaluation.records import Comparison
 from fewlabels.evaluation.run import Run
 from fewlabels.evaluation.run_record import read_record, write_record
 from fewlabels.methods import SemiSupervisedClassifier
@@ -22,6 +22,7 @@ from fewlabels.methods.saved import save_model
 from fewlabels.storage.atomic import located, remove_leftovers, write_bytes, write_json, write_text
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.lock import FolderLock
+from fewlabels.storage.plain import plain
 
 COLUMNS = (
     "method",
@@ -37,7 +38,7 @@ COLUMNS = (
     "parameters",
 )
 _FILES = ("config.json", "metrics.jsonl", "results.csv", "results.json", "report.html")
-_FOLDERS = ("models", "predictions", "records", "checkpoints")
+_FOLDERS = ("models", "predictions", "records", "checkpoints", "tensorboard")
 _ASIDE = ".lock"
 
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from fewlabels.evaluation.feature_sample import FeatureSample
 from fewlabels.evaluation.pool_sample import PoolSample
-from fewlabels.evaluation.records import plain
 from fewlabels.evaluation.run import Mistake, Reconstructions, Run
 from fewlabels.evaluation.trust import Trust
 from fewlabels.storage.atomic import write_bytes, write_json
+from fewlabels.storage.plain import plain
 
 # Records whose arrays stand in the `.npz` as "<field>.<name>", their other values in the `.json`.
 _SAMPLES: dict[str, Any] = {"pool_sample": PoolSample, "feature_sample": FeatureSample}

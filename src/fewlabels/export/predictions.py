@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,9 @@ from fewlabels.data import SkippedImage
 from fewlabels.data.files import files_in, image_chunks
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.storage.atomic import write_bytes
+from fewlabels.storage.cells import table
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.frames import new_frame
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,27 @@ class Predictions:
     classes: tuple[str, ...]
     probabilities: NDArray[np.float64]
     skipped: tuple[SkippedImage, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON has it: `predictions`, one a file, and what was `skipped`."""
+        rows = zip(self.paths, self.classes, self.probabilities.tolist(), strict=True)
+        return {
+            "predictions": [{"file": file, "class": name, "probability": share} for file, name, share in rows],
+            "skipped": [{"file": one.path, "reason": one.reason} for one in self.skipped],
+        }
+
+    def _repr_html_(self) -> str:
+        return table(self.to_dict()["predictions"])
+
+    def to_frame(self) -> Any:
+        """Return one row a file as a pandas DataFrame: `file`, `class`, `probability`.
+
+        Raises
+        ------
+        InputError
+            If pandas is not installed.
+        """
+        return new_frame(self.to_dict()["predictions"])
 
 
 def predict_files(

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import Progress
 
 from fewlabels.data import ImageDataset, SkippedImage
@@ -27,6 +26,7 @@ from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.examples import Examples, load_source, probabilities_and_embeddings
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.screen import new_bar
 
 COLUMNS = ("file", "class", "guess", "probability", "in_distribution", "rank")
 _MEASURED = ("probability", "in_distribution")
@@ -346,7 +346,7 @@ def _source(model: SemiSupervisedClassifier, pool: Any, **options: Any) -> Image
 
 
 def _rows_of(data: ImageDataset, progress: bool) -> Iterator[Any]:
-    with Progress(console=Console(stderr=True), disable=not progress) as bar:
+    with new_bar(*Progress.get_default_columns(), shown=progress) as bar:
         task = bar.add_task("looking at the pool", total=len(data.pool))
         for start in range(0, len(data.pool), _CHUNK):
             chunk = np.arange(start, min(start + _CHUNK, len(data.pool)))

@@ -44,7 +44,7 @@ from fewlabels.training.conformal import conformal_sets, conformal_threshold
 from fewlabels.training.device import choose_device, deterministic_algorithms
 from fewlabels.training.kept import AVERAGE, BEST, LAST
 from fewlabels.training.memory import ran_out_of_memory, reused_memory
-from fewlabels.training.monitor import Monitor, Observer
+from fewlabels.training.monitor import Monitor, Observer, both
 from fewlabels.training.processes import Processes, current
 from fewlabels.training.progress import ProgressBar
 from fewlabels.training.recipe import Recipe, choose_precision
@@ -408,7 +408,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         monitor = Monitor(observer if speaks else None)
         bar = ProgressBar(type(self).__name__) if self.verbose and speaks else None
         if bar is not None:
-            monitor.observer = bar.joined(observer)
+            monitor.observer = both(bar, observer)
         labeled = targets.labeled
         if values is None:
             draws = np.random.default_rng([seed, 0])
@@ -572,6 +572,17 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         worker._recipe(device, vectors=False)
         return self
 
+    def resolved_settings(self) -> dict[str, Any]:
+        """Return the hyper-parameters that are plain values, as `fit` takes them: the preset applied.
+
+        Examples
+        --------
+        >>> from fewlabels.methods import Supervised
+        >>> Supervised(preset="notebook").resolved_settings()["net"]
+        'notebook'
+        """
+        return _plain_settings(self._resolved())
+
     def transform(self, X: Any) -> NDArray[np.float64]:
         """Return the encoder's features, (n, n_features_out)."""
         rows = self._read_for_prediction(X)
@@ -733,9 +744,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self.gradient_images_ = session.monitor.gradient_images
         self.stage_steps_ = session.monitor.stage_steps
         self.n_iter_ = getattr(self, "n_iter_", sum(self.stage_steps_.values()))
-        self.settings_ = {
-            name: value for name, value in self.get_params().items() if isinstance(value, str | int | float | None)
-        }
+        self.settings_ = _plain_settings(self)
         if hasattr(self, "backbone_facts_"):
             self.settings_["net"] = self.backbone_facts_.net
         self.validation_rows_ = held_out
@@ -840,6 +849,10 @@ def _shared_rows(processes: Processes) -> SharedRows:
     from fewlabels.training.shares import SharedRows
 
     return SharedRows(processes)
+
+
+def _plain_settings(method: SemiSupervisedClassifier) -> dict[str, Any]:
+    return {name: value for name, value in method.get_params().items() if isinstance(value, str | int | float | None)}
 
 
 def _drawn_seed(random_state: Any) -> int:

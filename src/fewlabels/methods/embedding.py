@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from fewlabels.data.dataset import ImageDataset
 from fewlabels.data.features import write_features
@@ -23,12 +22,19 @@ from fewlabels.nets.backbone import Backbone, BackboneFacts
 from fewlabels.nets.pretrained import is_backbone, load_backbone
 from fewlabels.nets.provenance import leak_warning
 from fewlabels.storage.cache_folder import cache_folder
+from fewlabels.storage.cells import sentences, table
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.screen import new_bar
 from fewlabels.training.device import choose_device
+from fewlabels.training.memory import InPartsThatFit
 from fewlabels.views.images import ImageViews
 
 _CHUNK_PIXELS = 16 * 224 * 224
 _MOST = 512
+
+
+# What a notebook shows of a backbone.
+_SHOWN = ("net", "trained_on", "feature_size")
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,11 @@ class Embedded:
     backbone: BackboneFacts
     was_there: bool
     warning: str | None
+
+    def _repr_html_(self) -> str:
+        rows = [{"": "folder", "value": str(self.folder)}, {"": "images", "value": f"{self.images:,}"}]
+        rows += [{"": name, "value": str(value)} for name, value in vars(self.backbone).items() if name in _SHOWN]
+        return table(rows) + sentences([self.warning] if self.warning else [])
 
 
 def embed(
@@ -132,13 +143,12 @@ def embed(
         # Features change with the size of the images, so that whatever is classified later needs this one.
         backbone.facts = replace(backbone.facts, size=max(pieces[0].images.shape[1:3]))
     images = sum(len(piece.labels) for piece in pieces)
-    bar = Progress(
+    bar = new_bar(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
-        disable=not progress,
+        shown=progress,
     )
     with bar:
         task = bar.add_task("embedding images", total=images)
@@ -213,6 +223,7 @@ def feature_chunks(
         If features are not finite.
     """
     backbone.eval()
+    ask = InPartsThatFit(backbone)
     facts = backbone.facts
     shape = (1, -1, 1, 1)
     mean = torch.tensor(facts.mean, device=device).view(shape)
@@ -227,7 +238,7 @@ def feature_chunks(
         with torch.inference_mode():
             for number in range(views):
                 pixels = looks.plain(stored) if number == 0 else looks.weak(stored)
-                found.append(backbone((pixels - mean) / std).float())
+                found.append(ask((pixels - mean) / std).float())
         features = torch.cat(found, 1).cpu().numpy()
         if not np.isfinite(features).all():
             raise InputError(f"{facts.net} gives NaN or infinity as features; is it a net for images in [0, 1]?")

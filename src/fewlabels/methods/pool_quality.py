@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fewlabels.methods.prediction import predict_logits
 from fewlabels.methods.supervised import labeled_loss
+from fewlabels.storage.cells import table
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch, Rows
 from fewlabels.training.calibration import best_temperature
@@ -54,6 +55,11 @@ class PoolQuality:
     prior: NDArray[np.float64]
     belongs: NDArray[np.float64] = field(repr=False)
     members: NDArray[np.bool_] = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        rows = [{"class": number, "share": float(share)} for number, share in enumerate(self.prior)]
+        kept = f"at most {self.inside_share:.1%} of {len(self.belongs):,} pool samples belong to a class"
+        return f"<p>{kept}; {int(self.members.sum()):,} are learned from</p>{table(rows)}"
 
 
 def estimated_prior(

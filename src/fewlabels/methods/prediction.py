@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fewlabels.nets import Classifier
 from fewlabels.training.batches import Rows
+from fewlabels.training.memory import InPartsThatFit
 from fewlabels.views import ImageViews
 
 # Larger chunks leave the processor's caches: 250 images of 32 px are as fast as it gets.
@@ -51,7 +52,7 @@ def output_chunks(
     ndarray of shape (chunk, classes) or (chunk, feature_size)
         In the classifier's own type.
     """
-    ask = classifier.features if features else classifier
+    ask = InPartsThatFit(classifier.features if features else classifier)
     dtype = classifier.mean.dtype
     for inputs in _inputs(classifier, rows, device):
         with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):

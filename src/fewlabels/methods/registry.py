@@ -33,6 +33,7 @@ from fewlabels.methods.uda import UDA
 from fewlabels.methods.vat import VAT
 from fewlabels.methods.vicreg import VICReg
 from fewlabels.storage.errors import InputError, nearest
+from fewlabels.storage.kebab import kebab
 
 
 def method_name(method: type[SemiSupervisedClassifier]) -> str:
@@ -43,7 +44,7 @@ def method_name(method: type[SemiSupervisedClassifier]) -> str:
     >>> method_name(SelfTraining)
     'self-training'
     """
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", method.__name__).lower()
+    return kebab(method.__name__)
 
 
 _ALL: tuple[type[SemiSupervisedClassifier], ...] = (

@@ -383,6 +383,17 @@ class Stage:
             raise self._checkpoints.interrupted(f"stopped at the end of {self.name}", saved=saved)
 
 
+def holds_training(folder: Path) -> bool:
+    """Say whether a folder holds a training that can be continued.
+
+    Examples
+    --------
+    >>> holds_training(Path("no/such/folder"))
+    False
+    """
+    return (folder / _TRAINING).exists()
+
+
 def checkpoint_beside(model: Path, *, resume: bool) -> Path:
     """Return the folder for the checkpoints of a model that is to be saved in a folder: beside it, `NAME.checkpoint`.
 
@@ -392,7 +403,7 @@ def checkpoint_beside(model: Path, *, resume: bool) -> Path:
         If it holds a training that was not finished, and that is not to be continued: it would be lost.
     """
     folder = model.with_name(model.name + ".checkpoint")
-    if not resume and (folder / _TRAINING).exists():
+    if not resume and holds_training(folder):
         raise InputError(
             f"{folder} holds a training of this model that was stopped; go on with --resume, or delete it to begin anew"
         )

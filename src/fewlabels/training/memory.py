@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch
@@ -81,7 +82,7 @@ def too_large(batch: Batch, step: Callable[[Batch], object] | None) -> InputErro
     what = f"a step of {labeled} labeled and {pool} pool samples does not fit into memory"
     share = 0.5
     while step is not None and share * max(labeled, pool) >= 2:
-        _give_back()
+        give_back()
         try:
             step(_part(batch, share))
         except (RuntimeError, MemoryError) as error:
@@ -99,7 +100,62 @@ def too_large(batch: Batch, step: Callable[[Batch], object] | None) -> InputErro
     )
 
 
-def _give_back() -> None:
+class InPartsThatFit:
+    """Asks a net for the outputs of a batch: at once where memory allows, else in halves, quarters and so on.
+
+    What has once been too much is not tried again.
+
+    Parameters
+    ----------
+    ask : callable
+        From samples, (n, …), to outputs, (n, …), each from its sample alone.
+
+    Raises
+    ------
+    InputError
+        If not even one sample fits.
+
+    Examples
+    --------
+    >>> def ask(samples):
+    ...     if len(samples) > 3:
+    ...         raise MemoryError
+    ...     return 2 * samples
+    >>> InPartsThatFit(ask)(torch.arange(5)).tolist()
+    [0, 2, 4, 6, 8]
+    """
+
+    def __init__(self, ask: Callable[[Tensor], Tensor]) -> None:
+        self._ask = ask
+        self._most: int | None = None
+
+    def __call__(self, samples: Tensor) -> Tensor:
+        """Return the outputs of all samples."""
+        found: list[Tensor] = []
+        start = 0
+        while start < len(samples):
+            part = samples[start : start + (self._most or len(samples))]
+            fits = True
+            try:
+                found.append(self._ask(part))
+            except (RuntimeError, MemoryError) as error:
+                if not ran_out_of_memory(error):
+                    raise
+                fits = False
+            if fits:
+                start += len(part)
+                continue
+            if len(part) == 1:
+                raise InputError(
+                    f"not even one sample of shape {tuple(part.shape[1:])} fits through the net into what memory is "
+                    "left; close other programs, or take a smaller net or smaller images"
+                )
+            self._most = (len(part) + 1) // 2
+            give_back()
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def give_back() -> None:
     """Return what was freed to the system, where other parts of PyTorch may ask for it."""
     gc.collect()
     if torch.cuda.is_available():

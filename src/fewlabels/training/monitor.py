@@ -18,6 +18,25 @@ Observer = Callable[[Event], None]
 _EVENTS_A_STAGE = 100
 
 
+def both(first: Observer, second: Observer | None) -> Observer:
+    """Return an observer that passes each event on to two.
+
+    Examples
+    --------
+    >>> told = []
+    >>> both(told.append, told.append)({"step": 1})
+    >>> len(told)
+    2
+    """
+
+    def tell(event: Event) -> None:
+        first(event)
+        if second is not None:
+            second(event)
+
+    return tell
+
+
 class Monitor:
     """Collects the losses of each step and passes on an event about a hundred times a stage.
 

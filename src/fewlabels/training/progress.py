@@ -1,18 +1,22 @@
-"""A progress bar: stage, losses, rate and time left."""
+"""A progress bar: stage, losses, rate and time left; on a terminal, and in a notebook."""
 
 from __future__ import annotations
 
+import html
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fewlabels.training.monitor import Event, Observer
+from fewlabels.storage.screen import new_console, shows_progress
+from fewlabels.training.monitor import Event
 
 
 class ProgressBar:
-    """Shows the events of a run on a terminal, as a context manager.
+    """Shows the events of a run, as a context manager: on a terminal, or below the cell of a notebook.
+
+    Where neither is, in a pipe or a file, it shows nothing.
 
     Parameters
     ----------
@@ -24,13 +28,16 @@ class ProgressBar:
 
     def __init__(self, title: str, console: Console | None = None) -> None:
         self.title = title
+        self._console = console or new_console()
+        self._cell = _Cell() if self._console.is_jupyter else None
+        self._shown = self._cell is not None or shows_progress(self._console)
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}", style="dim"),
             TimeRemainingColumn(compact=True),
-            console=console or Console(stderr=True),
+            console=self._console,
         )
         self._task = self._progress.add_task(title, total=None, figures="")
         self._stage_began = 0.0
@@ -49,29 +56,44 @@ class ProgressBar:
         if self._started:
             self._progress.stop()
 
-    def joined(self, observer: Observer | None) -> Observer:
-        """Return an observer that shows each event and passes it on."""
-
-        def tell(event: Event) -> None:
-            self(event)
-            if observer is not None:
-                observer(event)
-
-        return tell
-
     def __call__(self, event: Event) -> None:
         """Show an event."""
+        if not self._shown:
+            return
         stages = f" {event['stage_number']}/{event['stage_count']}" if event["stage_count"] > 1 else ""
         description = f"{event.get('title', self.title)}{stages} {event['stage']}"
+        figures = ""
+        if event["step"] == 0:
+            self._stage_began = event["seconds"]
+        else:
+            seconds = max(event["seconds"] - self._stage_began, 1e-9)
+            figures = f"loss {event['loss']:.3f}  {event['step'] / seconds:.1f} steps/s" if "loss" in event else ""
+            if "validation_accuracy" in event:
+                figures += f"  validation {event['validation_accuracy']:.1%}"
+        if self._cell is not None:
+            self._cell.show(description, figures, event["step"], event["steps"])
+            return
         # Drawing begins with the first event, so that what is printed before (or an error) stands alone.
         self._progress.start()
         self._started = True
         if event["step"] == 0:
             self._progress.reset(self._task, total=event["steps"], description=description, figures="")
-            self._stage_began = event["seconds"]
-            return
-        seconds = max(event["seconds"] - self._stage_began, 1e-9)
-        figures = f"loss {event['loss']:.3f}  {event['step'] / seconds:.1f} steps/s" if "loss" in event else ""
-        if "validation_accuracy" in event:
-            figures += f"  validation {event['validation_accuracy']:.1%}"
-        self._progress.update(self._task, completed=event["step"], description=description, figures=figures)
+        else:
+            self._progress.update(self._task, completed=event["step"], description=description, figures=figures)
+
+
+class _Cell:
+    """A bar of plain HTML below a notebook's cell; it needs no widgets, and stays when the notebook is saved."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def show(self, description: str, figures: str, step: int, steps: int) -> None:
+        from IPython.display import HTML, display
+
+        text = html.escape(f"{description}  {step:,}/{steps:,}  {figures}")
+        shown = HTML(f'<progress value="{step}" max="{steps}" style="width: 16em"></progress> <code>{text}</code>')
+        if self._handle is None:
+            self._handle = display(shown, display_id=True)
+        else:
+            self._handle.update(shown)

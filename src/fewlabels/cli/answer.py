@@ -1,0 +1,67 @@
+"""What a command found out: shown to a person, or printed as one JSON document."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ParamSpec
+
+import typer
+
+_P = ParamSpec("_P")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command found out.
+
+    Attributes
+    ----------
+    facts : callable
+        Returns them as a dict that JSON can hold; NaN and paths are seen to.
+    show : callable
+        Prints them for a person.
+    code : int
+        What the process exits with.
+    """
+
+    facts: Callable[[], dict[str, Any]]
+    show: Callable[[], None]
+    code: int = 0
+
+
+def answers(command: Callable[_P, Answer | None]) -> Callable[_P, None]:
+    """Make a command, which has an option `as_json`, print its answer.
+
+    With `--json` the document is all that comes on standard output: what anything else prints there, such as code of
+    a net that was given, goes to standard error. A command that returns None leaves the answer to another process.
+    """
+
+    @functools.wraps(command)
+    def run(*words: _P.args, **options: _P.kwargs) -> None:
+        if options["as_json"]:
+            out = sys.stdout
+            with contextlib.redirect_stdout(sys.stderr):
+                answer = command(*words, **options)
+                document = None if answer is None else _as_json(answer.facts())
+            if document is not None:
+                out.write(document + "\n")
+                out.flush()
+        else:
+            answer = command(*words, **options)
+            if answer is not None:
+                answer.show()
+        if answer is not None and answer.code:
+            raise typer.Exit(answer.code)
+
+    return run
+
+
+def _as_json(facts: dict[str, Any]) -> str:
+    from fewlabels.storage.plain import plain
+
+    return json.dumps(plain(facts))

@@ -1,0 +1,51 @@
+"""The confusion matrix as a picture."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
+
+from fewlabels.storage.visible import visible
+
+_MOST_COUNTED = 20
+_INCHES_A_CLASS = 0.45
+
+
+def confusion_figure(labels: NDArray[np.int64], guesses: NDArray[np.int64], class_names: Sequence[str]) -> Figure:
+    """Return a picture of how often each class was taken for each.
+
+    Parameters
+    ----------
+    labels, guesses : ndarray of shape (n,)
+        Class indices.
+    class_names : sequence of str
+        Names of the classes.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> figure = confusion_figure(np.array([0, 1, 1]), np.array([0, 1, 0]), ["cat", "dog"])
+    >>> [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    ['cat', 'dog']
+    """
+    classes = len(class_names)
+    counts = confusion_matrix(labels, guesses, labels=np.arange(classes))
+    side = min(12.0, 3 + _INCHES_A_CLASS * classes)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot()
+    # A dollar sign in a name is a dollar sign, not mathematics.
+    names = [visible(name).replace("$", r"\$") for name in class_names]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        ConfusionMatrixDisplay(counts, display_labels=names).plot(
+            ax=axes, include_values=classes <= _MOST_COUNTED, cmap="Blues", xticks_rotation="vertical", colorbar=False
+        )
+    return figure

@@ -1,0 +1,133 @@
+"""TensorBoard: event files in a folder; TensorFlow is not needed."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from fewlabels.storage.errors import InputError
+from fewlabels.tracking.tracker import FAILED, FINISHED, Entry
+
+FOLDER = "tensorboard"
+_EVENTS = "events.out.tfevents.*"
+_FLUSH_SECONDS = 5
+
+
+def check() -> None:
+    """Refuse to begin where TensorBoard is not installed."""
+    try:
+        import tensorboard  # noqa: F401
+        from torch.utils.tensorboard import SummaryWriter  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            "--track tensorboard needs a package that is not installed: pip install 'fewlabels[tensorboard]'"
+        ) from error
+
+
+def events_folder(folder: Path, name: str) -> Path:
+    """Return where the events of a run lie.
+
+    Examples
+    --------
+    >>> events_folder(Path("runs/photos"), "uda-10-0").as_posix()
+    'runs/photos/tensorboard/uda-10-0'
+    """
+    return folder / FOLDER / name
+
+
+class TensorBoard:
+    """Writes event files to `FOLDER/tensorboard/NAME`.
+
+    Parameters
+    ----------
+    entry : Entry
+        An earlier run of the same name and folder is replaced, if this one does not go on with it.
+    """
+
+    def __init__(self, entry: Entry) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._folder = events_folder(entry.folder, entry.name)
+        self.run = str(self._folder)
+        self.stored: dict[str, int] = {}
+        if entry.resumed:
+            self.stored = _last_steps(self._folder)
+        else:
+            for path in self._folder.glob(_EVENTS):
+                path.unlink()
+        self._writer: Any = SummaryWriter(str(self._folder), flush_secs=_FLUSH_SECONDS)
+        if entry.settings:
+            self._describe(entry)
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Keep finite numbers by name."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def take_back(self, step: int) -> None:
+        """Tell readers to forget this step and later ones, as after a restart."""
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+        self._writer.file_writer.add_event(Event(session_log=SessionLog(status=SessionLog.START)), step)
+
+    def figure(self, name: str, figure: Figure, step: int) -> None:
+        """Keep a picture."""
+        import numpy as np
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # type: ignore[no-untyped-call]
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
+        self._writer.add_image(name, pixels, step, dataformats="HWC")
+
+    def file(self, path: Path) -> None:
+        """Do nothing: event files hold no other files."""
+
+    def end(self, status: str) -> None:
+        """Close the files, and say how the run ended where TensorBoard shows hyper-parameters."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.plugins.hparams import api_pb2, metadata
+        from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
+
+        statuses = {FINISHED: api_pb2.STATUS_SUCCESS, FAILED: api_pb2.STATUS_FAILURE}
+        ended = SessionEndInfo(status=statuses.get(status, api_pb2.STATUS_UNKNOWN), end_time_secs=time.time())
+        value = Summary.Value(
+            tag=metadata.SESSION_END_INFO_TAG,
+            metadata=metadata.create_summary_metadata(HParamsPluginData(session_end_info=ended)),
+            tensor=metadata.NULL_TENSOR,
+        )
+        self._add(Summary(value=[value]))
+        self._writer.close()
+
+    def _describe(self, entry: Entry) -> None:
+        from tensorboard.plugins.hparams import summary_v2
+
+        values = {**entry.facts, **entry.settings}
+        known = {
+            name: value if isinstance(value, str | int | float | bool) else str(value) for name, value in values.items()
+        }
+        self._add(summary_v2.hparams_pb(known, trial_id=entry.name))
+
+    def _add(self, summary: Any) -> None:
+        # PyTorch's writer builds upon this one, whose summaries need no step.
+        self._writer.file_writer.add_summary(summary)
+
+
+def _last_steps(folder: Path) -> dict[str, int]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found: dict[str, int] = {}
+    if not any(folder.glob(_EVENTS)):
+        return found
+    # A process that was killed leaves half a record at the end; the reader stops before it.
+    with contextlib.suppress(OSError):
+        events = EventAccumulator(str(folder)).Reload()
+        tags = events.Tags()
+        found |= {tag: events.Scalars(tag)[-1].step for tag in tags["scalars"]}
+        found |= {tag: events.Images(tag)[-1].step for tag in tags["images"]}
+    return found

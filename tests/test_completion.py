@@ -1,0 +1,146 @@
+"""Completion as bash itself asks for it, and by a person's Tab in a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import fewlabels
+from fewlabels.cli.completion import names_in, several_of, source
+from fewlabels.data import list_datasets
+from fewlabels.evaluation.conditions import VARIED
+from fewlabels.export.deployed import FORMATS
+from fewlabels.methods.rungs import RUNGS
+from fewlabels.nets import NETS
+from fewlabels.tracking import TRACKERS
+
+pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not here")
+
+# As bash does it: the words of the line, and which of them is being typed.
+ASK = """
+eval "$(_FEWLABELS_COMPLETE=source_bash fewlabels)"
+ask() {
+    COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+    _fewlabels_completion fewlabels
+    echo "${COMPREPLY[@]}"
+}
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with photos and a model, and `fewlabels` on the path."""
+    (tmp_path / "here" / "photos" / "train").mkdir(parents=True)
+    (tmp_path / "here" / "plain").mkdir()
+    (tmp_path / "here" / "model").mkdir()
+    (tmp_path / "here" / "model" / "model.safetensors").touch()
+    (tmp_path / "here" / "notes.txt").touch()
+    (tmp_path / "here" / "fewlabels.toml").write_text("this is [no TOML")
+    command = tmp_path / "bin" / "fewlabels"
+    command.parent.mkdir()
+    command.write_text(f"#!{sys.executable}\nfrom fewlabels.cli import main\nmain()\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(command.parent), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(Path(fewlabels.__file__).parents[1]))
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+def test_bash_is_offered_what_could_come_next(place):
+    lines = {
+        "fewlabels fit --method se": "self-training",
+        "fewlabels compare --methods uda,fi": "uda,fix-match",
+        "fewlabels fit di": "digits",
+        "fewlabels fit p": "photos plain",
+        "fewlabels fit photos/": "photos/train",
+        "fewlabels fit --net wrn": "wrn-28-2 wrn-37-2",
+        "fewlabels fit --preset n": "notebook",
+        "fewlabels compare --rungs probe,f": "probe,features probe,finetune",
+        "fewlabels compare --track ''": "tensorboard mlflow",
+        "fewlabels predict ''": "model",
+        "fewlabels export model --format ''": "onnx torch",
+        "fewlabels methods free": "free-match",
+        "fewlabels fit --tr": "--track",
+        "fewlabels eva": "evaluate",
+    }
+    script = ASK + "\n".join(f"ask {line}" for line in lines)
+    asked = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120)
+    assert asked.stderr == ""
+    assert dict(zip(lines, asked.stdout.splitlines(), strict=True)) == lines
+
+
+def test_a_tab_in_a_terminal_completes_the_word(place):
+    pid, terminal = pty.fork()
+    if pid == 0:  # the child, which becomes the shell
+        os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+    try:
+        typed = b'eval "$(_FEWLABELS_COMPLETE=source_bash fewlabels)"; echo rea""dy\n'
+        assert read_until(terminal, b"ready", typed)
+        assert read_until(terminal, b"self-training", b"fewlabels fit --method sel\t")
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+        os.close(terminal)
+
+
+def read_until(terminal, expected, typed, seconds=60):
+    os.write(terminal, typed)
+    shown, deadline = b"", time.monotonic() + seconds
+    while expected not in shown and time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.2)[0]:
+            shown += os.read(terminal, 4096)
+    return expected in shown
+
+
+@pytest.mark.parametrize(
+    ("shell", "more", "expected"),
+    [
+        ("zsh", {}, '"self-training"'),
+        ("fish", {"_TYPER_COMPLETE_FISH_ACTION": "get-args"}, "self-training"),
+    ],
+)
+def test_zsh_and_fish_are_answered_in_their_own_way(shell, more, expected, place):
+    environment = os.environ | more | {"_FEWLABELS_COMPLETE": f"complete_{shell}"}
+    environment["_TYPER_COMPLETE_ARGS"] = "fewlabels fit --method self"
+    asked = subprocess.run(["fewlabels"], env=environment, capture_output=True, text=True, timeout=60)
+    assert expected in asked.stdout
+    script = subprocess.run(
+        ["fewlabels"], env=environment | {"_FEWLABELS_COMPLETE": f"source_{shell}"}, capture_output=True, text=True
+    )
+    assert f"complete_{shell}" in script.stdout
+
+
+def test_what_is_offered_is_what_there_is():
+    assert names_in("methods.registry", "_ALL") == list(fewlabels.METHODS)
+    assert names_in("data.sources", "_KNOWN") == [known.name for known in list_datasets()]
+    assert names_in("nets.registry", "NETS") == list(NETS)
+    assert names_in("methods.rungs", "RUNGS") == list(RUNGS)
+    assert names_in("tracking.tracked", "TRACKERS") == list(TRACKERS)
+    assert names_in("export.deployed", "FORMATS") == list(FORMATS)
+    assert names_in("evaluation.conditions", "VARIED") == list(VARIED)
+    with pytest.raises(ValueError, match="has no NOTHING"):
+        names_in("nets.registry", "NOTHING")
+
+
+def test_a_name_that_was_typed_is_not_offered_again():
+    offered = several_of("methods.registry", "_ALL")("uda,")
+    assert "uda,uda" not in offered
+    assert "uda,vat" in offered
+
+
+def test_a_folder_that_is_not_there_completes_to_nothing(place):
+    assert source("no/such/folder/") == []
+
+
+def test_completion_needs_no_torch(place):
+    code = "import sys; from fewlabels.cli.completion import *; names_in('methods.registry', '_ALL'); source('d')"
+    code += "; import fewlabels.cli; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

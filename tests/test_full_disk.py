@@ -1,0 +1,123 @@
+"""A disk that is full: a small one of its own, which commands fill as a person would."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fewlabels
+
+SIZE = 12 << 20
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 12 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("a file system cannot be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Photos whose decoded pixels take 3 MB."""
+    generator = np.random.default_rng(0)
+    for name in ("red", "blue"):
+        (tmp_path / "photos" / "train" / name).mkdir(parents=True)
+        for index in range(130):
+            pixels = generator.integers(0, 255, (64, 64, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / "train" / name / f"{index}.jpg")
+    return tmp_path / "photos"
+
+
+def fill(disk, left):
+    """Take all room but so many bytes."""
+    room = shutil.disk_usage(disk).free - left
+    (disk / "filler").write_bytes(bytes(max(0, room)))
+
+
+# Each command in turn, as if it were a process of its own; importing PyTorch takes longer than they do.
+COMMANDS = """
+import contextlib, io, json, sys
+from fewlabels.cli import main
+
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["fewlabels", *words]
+    out, errors = io.StringIO(), io.StringIO()
+    code = 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    print(json.dumps([code, out.getvalue(), errors.getvalue()]))
+"""
+
+
+def run(disk, *commands, cache):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "FEWLABELS_CACHE": str(cache), "COLUMNS": "300"}
+    words = [sys.executable, "-c", COMMANDS, json.dumps([list(map(str, command)) for command in commands])]
+    ended = subprocess.run(words, cwd=disk, env=environment, capture_output=True, text=True, timeout=600)
+    assert ended.returncode == 0, ended.stderr
+    return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+def last_line(errors):
+    assert "Traceback" not in errors
+    return errors.strip().splitlines()[-1]
+
+
+def test_a_full_disk_leaves_the_old_state_and_is_told_with_path_and_need(small_disk, photos, tmp_path):
+    fit = ("fit", "digits", "--method", "supervised", "--steps", 3, "--out", "model", "-q")
+    compare = ("compare", "digits", "--methods", "supervised", "--steps", 2, "--no-check", "-q", "--out")
+    net = f"python:{Path(__file__).parent / 'small_backbones.py'}:colors"
+    ((code, _, errors),) = run(small_disk, fit, cache=tmp_path / "cache")
+    assert code == 0, errors
+    before = {path.name: path.read_bytes() for path in (small_disk / "model").iterdir()}
+    fill(small_disk, left=60_000)
+    found = run(
+        small_disk,
+        fit,
+        (*compare, "compared"),
+        ("embed", photos, "--net", net, "--views", 20, "--out", "features", "-q"),
+        ("predict", "model", photos, "--out", "many.csv", "-q"),
+        cache=tmp_path / "cache",
+    )
+    for (code, output, errors), path in zip(found[:3], ("model", "compared", "features"), strict=True):
+        assert code == 1, errors
+        line = last_line(errors)
+        assert line.startswith("error: No space left on device"), line
+        assert path in line
+        assert output == ""
+    assert {path.name: path.read_bytes() for path in (small_disk / "model").iterdir()} == before
+    assert fewlabels.load(small_disk / "model").classes_.tolist() == list(range(10))
+    left = {path.name for path in small_disk.iterdir()}
+    assert left <= {"filler", "model", "model.checkpoint", "compared", "features", "many.csv"}
+    assert not list(small_disk.rglob(".*tmp*"))
+    (small_disk / "filler").unlink()
+    again = run(small_disk, (*fit, "--resume"), (*compare, "compared", "--overwrite"), cache=tmp_path / "cache")
+    assert [code for code, *_ in again] == [0, 0], again
+
+
+def test_a_cache_on_a_full_disk_is_told_with_its_path_and_need(small_disk, photos, tmp_path):
+    fill(small_disk, left=500_000)
+    words = ("fit", photos, "--method", "supervised", "--steps", 1, "--image-size", 64, "--out", tmp_path / "m", "-q")
+    ((code, _, errors),) = run(tmp_path, words, cache=small_disk / "cache")
+    assert code in (1, 2)
+    line = last_line(errors)
+    assert line.startswith("error: ")
+    assert str(small_disk / "cache") in line
+    assert "MB" in line or "No space left" in line
+    assert not (tmp_path / "m").exists()

@@ -1,0 +1,186 @@
+"""What scripts rely on: one JSON document on standard output, plain text where it is asked for, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fewlabels
+
+NET = f"python:{Path(__file__).parent / 'small_backbones.py'}:colors"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with photos of two colors."""
+    folder = tmp_path_factory.mktemp("scripts")
+    generator = np.random.default_rng(0)
+    for part, count in (("train/red", 12), ("train/blue", 12), ("unlabeled", 4), ("test/red", 3), ("test/blue", 3)):
+        (folder / "photos" / part).mkdir(parents=True)
+        for index in range(count):
+            pixels = generator.integers(0, 100, (12, 12, 3))
+            pixels[..., 2 if "blue" in part else 0] += 150
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / "photos" / part / f"{index}.png")
+    return folder
+
+
+# Several commands in one process, each with an output of its own: importing PyTorch takes longer than all else.
+COMMANDS = """
+import contextlib, io, json, sys
+from fewlabels.cli import main
+
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["fewlabels", *words]
+    out = io.StringIO()
+    code = 0
+    with contextlib.redirect_stdout(out):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    print(json.dumps([code, out.getvalue()]))
+"""
+
+
+def run_all(place, *commands):
+    """Return exit code and standard output of each command, and standard error of all."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "FEWLABELS_CACHE": str(place / "cache")}
+    words = [sys.executable, "-c", COMMANDS, json.dumps([list(map(str, command)) for command in commands])]
+    ended = subprocess.run(words, cwd=place, env=environment, capture_output=True, text=True, timeout=600)
+    assert ended.returncode == 0, ended.stderr
+    return [tuple(json.loads(line)) for line in ended.stdout.splitlines()], ended.stderr
+
+
+def test_every_command_answers_with_one_json_document(place):
+    (place / "photos" / "unlabeled" / "broken.png").write_bytes(b"junk")
+    commands = [
+        ("datasets", "--json"),
+        ("methods", "--json"),
+        ("methods", "fix-match", "--json"),
+        ("check", "photos", "--json"),
+        ("fit", "photos", "--method", "supervised", "--steps", 3, "--out", "model", "--json"),
+        ("evaluate", "model", "photos", "--json"),
+        ("predict", "model", "photos/unlabeled", "--json"),
+        ("predict", "model", "photos/test", "--out", "classes.csv", "--json"),
+        ("export", "model", "--format", "torch", "--json"),
+        ("embed", "photos", "--net", NET, "--out", "features", "--json"),
+        ("compare", "photos", "--methods", "supervised,uda", "--steps", 3, "--out", "compared", "--json"),
+    ]
+    found, errors = run_all(place, *commands)
+    assert "\x1b" not in errors
+    answers = {}
+    for words, (code, output) in zip(commands, found, strict=True):
+        assert code == 0 or words[0] == "check", (words, errors)
+        assert output.count("\n") == 1
+        assert output.endswith("\n")
+        answers[words[:-1] if words[0] in ("methods", "predict") else words[0]] = json.loads(
+            output, parse_constant=pytest.fail
+        )
+    assert {one["name"] for one in answers["datasets"]["datasets"]} >= {"digits", "stl10"}
+    assert {one["name"] for one in answers["methods",]["methods"]} == set(fewlabels.METHODS)
+    assert answers["methods", "fix-match"]["settings"]["threshold"] == 0.95
+    assert answers["check"]["problems"] == sum(
+        finding["severity"] != "note" for finding in answers["check"]["findings"]
+    )
+    assert answers["fit"]["model"] == "model"
+    assert answers["fit"]["method"] == "supervised"
+    assert answers["fit"]["stage_steps"] == {"classifier": 3}
+    assert 0 <= answers["evaluate"]["test_accuracy"] <= 1
+    predicted = answers["predict", "model", "photos/unlabeled"]
+    assert [row["file"] for row in predicted["predictions"]] == [f"photos/unlabeled/{n}.png" for n in range(4)]
+    assert predicted["skipped"] == [{"file": "photos/unlabeled/broken.png", "reason": "not an image"}]
+    written = answers["predict", "model", "photos/test", "--out", "classes.csv"]
+    assert written["out"] == "classes.csv"
+    assert len(Path(place / "classes.csv").read_text().splitlines()) == 1 + len(written["predictions"])
+    assert answers["export"] == {
+        "file": "model.pt2",
+        "format": "torch",
+        "bytes": (place / "model.pt2").stat().st_size,
+    }
+    assert answers["embed"]["images"] == 34
+    assert answers["compare"]["report"] == "compared/report.html"
+    assert [run["method"] for run in answers["compare"]["runs"]] == ["supervised", "uda"]
+    assert answers["compare"]["verdicts"]
+
+
+def test_what_anything_else_prints_does_not_come_between(place):
+    net = place / "chatty.py"
+    net.write_text("import torch\n\ndef make():\n    print('hello from a net')\n    return torch.nn.Conv2d(3, 4, 3)\n")
+    words = ("embed", "photos", "--net", f"python:{net}:make", "--out", "chatty", "--json")
+    ((code, output),), errors = run_all(place, words)
+    assert code == 0
+    assert json.loads(output)["images"] == 34
+    assert "hello from a net" in errors
+
+
+def test_an_error_leaves_standard_output_empty(place):
+    found, errors = run_all(place, ("fit", "nowhere", "--json"), ("compare", "--steps", "0", "--json"))
+    assert found == [(2, ""), (2, "")]
+    assert errors.count("error: ") == 2
+
+
+def test_quiet_prints_results_alone(place):
+    words = ("fit", "photos", "--method", "supervised", "--steps", 2, "--out", "quiet", "-q")
+    found, errors = run_all(place, words, ("embed", "photos", "--net", NET, "--out", "features-quiet", "-q"))
+    assert found[0][1].startswith("model saved in quiet: ")
+    assert "next:" not in found[0][1] + found[1][1]
+    assert "note:" not in errors
+
+
+def in_a_terminal(place, words, **environment):
+    """Return what a command writes to a terminal, and its exit code."""
+    pid, terminal = pty.fork()
+    if pid == 0:  # the child
+        os.chdir(place)
+        env = os.environ | {"OMP_NUM_THREADS": "1", "FEWLABELS_CACHE": str(place / "cache"), "COLUMNS": "100"}
+        os.execve(sys.executable, [sys.executable, "-m", "fewlabels", *words], env | environment)
+    shown, deadline = b"", time.monotonic() + 300
+    while time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.5)[0]:
+            try:
+                shown += os.read(terminal, 65536)
+            except OSError:  # closed at the other end
+                break
+    os.close(terminal)
+    return shown.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+FIT = ["fit", "photos", "--method", "supervised", "--steps", "30", "--out"]
+
+
+def test_a_terminal_gets_a_bar_and_color(place):
+    shown, code = in_a_terminal(place, [*FIT, "t"], TERM="xterm-256color", NO_COLOR="")
+    assert code == 0
+    assert "\x1b[" in shown
+    assert "30/30" in shown
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1", "TERM": "xterm-256color"}, {"TERM": "dumb"}])
+def test_a_terminal_that_wants_plain_text_gets_no_code_and_no_bar(environment, place):
+    shown, code = in_a_terminal(place, [*FIT, environment["TERM"]], **environment)
+    assert code == 0
+    assert "\x1b" not in shown
+    assert "30/30" not in shown
+    assert "model saved in" in shown
+    helped, _ = in_a_terminal(place, ["fit", "--help"], **environment)
+    assert "--track" in helped
+    assert "\x1b" not in helped
+
+
+def test_a_pipe_gets_no_code_and_no_bar(place):
+    environment = os.environ | {"FEWLABELS_CACHE": str(place / "cache"), "TERM": "xterm-256color"}
+    words = [sys.executable, "-m", "fewlabels", *FIT, "piped"]
+    ended = subprocess.run(words, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0
+    assert "\x1b" not in ended.stdout + ended.stderr
+    assert "30/30" not in ended.stderr

@@ -1,0 +1,324 @@
+"""Trackers as their own libraries read them back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
+
+import fewlabels
+from fewlabels import InputError, TrainingWarning
+from fewlabels.tracking import TrackedRun, check_trackers
+from fewlabels.tracking.tensorboard import TensorBoard
+from fewlabels.tracking.tracker import Entry
+
+pytestmark = pytest.mark.filterwarnings("ignore::fewlabels.TrainingWarning")
+
+
+@pytest.fixture(scope="session")
+def fresh_store(tmp_path_factory):
+    """A database that MLflow has made its tables in, which takes seconds: tests copy it."""
+    place = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place}")
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from mlflow import MlflowClient
+
+            MlflowClient().search_experiments()
+    return place
+
+
+@pytest.fixture
+def store(fresh_store, tmp_path, monkeypatch):
+    """MLflow in a folder of its own; returns a client that reads what is there."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(fresh_store, tmp_path / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("FEWLABELS_CACHE", str(tmp_path / "cache"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow import MlflowClient
+
+        return MlflowClient()
+
+
+def runs_of(client):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        experiment = client.get_experiment_by_name("fewlabels")
+        return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+
+def curve_in_mlflow(client, run, name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [
+            (m.step, m.value) for m in sorted(client.get_metric_history(run.info.run_id, name), key=lambda m: m.step)
+        ]
+
+
+def events_in(folder):
+    return EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0}).Reload()
+
+
+def curve(events, name):
+    return [(event.step, event.value) for event in events.Scalars(name)]
+
+
+def hyper_parameters(events):
+    found = {}
+    for name in ("session_start_info", "session_end_info"):
+        tag = f"_hparams_/{name}"
+        content = events.SummaryMetadata(tag).plugin_data.content
+        found[name] = getattr(plugin_data_pb2.HParamsPluginData.FromString(content), name)
+    return found
+
+
+def test_a_comparison_is_in_both_trackers_with_curves_settings_and_test_figures(store, tmp_path):
+    found = fewlabels.compare(
+        "digits",
+        methods=["supervised", "self-training"],
+        labels_per_class=[10, 20],
+        steps=6,
+        settings={"rounds": 2},
+        track=["tensorboard", "mlflow"],
+        out=tmp_path / "out",
+        check=False,
+    )
+    runs = runs_of(store)
+    names = {f"{method}-{size}-0" for method in ("supervised", "self-training") for size in (10, 20)}
+    assert set(runs) == names | {"comparison"}
+    assert {path.name for path in (tmp_path / "out" / "tensorboard").iterdir()} == set(runs)
+    for one in found.runs:
+        name = f"{one.method}-{one.labels_per_class}-0"
+        events = events_in(tmp_path / "out" / "tensorboard" / name)
+        run = runs[name]
+        losses = [event["loss"] for event in one.history if "loss" in event]
+        steps = sum(one.stage_steps.values())
+        for told in (curve(events, "loss/sum"), curve_in_mlflow(store, run, "loss/sum")):
+            assert [value for _, value in told] == pytest.approx(losses)
+            at = [step for step, _ in told]
+            assert at == sorted(set(at))
+            assert at[-1] == steps
+        looks = [event["validation_accuracy"] for event in one.history if "validation_accuracy" in event]
+        assert [value for _, value in curve(events, "accuracy/validation")] == pytest.approx(looks)
+        for told in (curve(events, "final/test_accuracy"), curve_in_mlflow(store, run, "final/test_accuracy")):
+            assert [value for _, value in told] == pytest.approx([one.test_accuracy])
+        assert run.data.params["learning_rate"] == str(one.settings["learning_rate"])
+        assert run.data.params["steps"] == "6"
+        assert run.data.tags["mlflow.parentRunId"] == runs["comparison"].info.run_id
+        assert run.data.tags["labels_per_class"] == str(one.labels_per_class)
+        assert run.info.status == "FINISHED"
+        known = hyper_parameters(events)
+        assert known["session_start_info"].hparams["steps"].number_value == 6
+        assert known["session_end_info"].status == api_pb2.STATUS_SUCCESS
+        (picture,) = events.Images("test/confusion")
+        assert picture.width > 200
+        (artifact,) = [file.path for file in store.list_artifacts(run.info.run_id)]
+        assert artifact == "test_confusion.png"
+    whole = events_in(tmp_path / "out" / "tensorboard" / "comparison")
+    expected = [(one.labels_per_class, one.test_accuracy) for one in found.runs if one.method == "self-training"]
+    learned = curve(whole, "test_accuracy/self-training")
+    assert [step for step, _ in learned] == [10, 20]
+    assert [value for _, value in learned] == pytest.approx([value for _, value in expected])
+    assert curve_in_mlflow(store, runs["comparison"], "test_accuracy/self-training") == expected
+    files = {file.path for file in store.list_artifacts(runs["comparison"].info.run_id)}
+    assert files == {"report.html", "results.csv"}
+
+
+def test_no_figure_of_test_images_comes_before_the_evaluator_has_measured(store, tmp_path, monkeypatch):
+    def fail(*words, **options):
+        raise RuntimeError("not measured")
+
+    monkeypatch.setattr("fewlabels.evaluation.comparison.measure", fail)
+    with pytest.raises(RuntimeError, match="not measured"):
+        fewlabels.compare(
+            "digits",
+            methods=["supervised"],
+            steps=3,
+            track=["mlflow", "tensorboard"],
+            out=tmp_path / "out",
+            check=False,
+        )
+    run = runs_of(store)["supervised-10-0"]
+    assert run.info.status == "FAILED"
+    assert "loss/sum" in run.data.metrics
+    assert not [name for name in run.data.metrics if "test" in name]
+    events = events_in(tmp_path / "out" / "tensorboard" / "supervised-10-0")
+    assert not [name for name in events.Tags()["scalars"] if "test" in name]
+    assert hyper_parameters(events)["session_end_info"].status == api_pb2.STATUS_FAILURE
+    assert runs_of(store)["comparison"].info.status == "FAILED"
+
+
+# Stops itself at a step, as a process that is killed stops: nothing is closed.
+KILLED = """
+import os, signal, sys, warnings
+import fewlabels
+from fewlabels.training.monitor import Monitor
+
+last = int(sys.argv[1])
+report = Monitor.report
+
+def kill(self, step, *words):
+    report(self, step, *words)
+    if step == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Monitor.report = kill
+from fewlabels.cli import main
+sys.argv = ["fewlabels", *sys.argv[2:]]
+main()
+"""
+WORDS = ["fit", "--method", "supervised", "--steps", "40", "--labels-per-class", "10", "--out", "model", "-q"]
+WORDS += ["--track", "tensorboard", "--track", "mlflow", "--checkpoint-every", "0"]
+
+
+def test_a_fit_that_was_killed_goes_on_in_the_same_runs_without_a_step_twice(store, tmp_path):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    place = tmp_path / "killed"
+    place.mkdir()
+    for step, more in (("15", []), ("0", ["--resume"])):
+        command = [sys.executable, "-c", KILLED, step, *WORDS, *more]
+        ended = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
+        assert ended.returncode == (0 if more else -9), ended.stderr
+        if not more:
+            assert runs_of(store)["model"].info.status == "RUNNING"
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    command = [sys.executable, "-m", "fewlabels", *WORDS[:-6], "--track", "tensorboard"]
+    assert subprocess.run(command, cwd=whole, env=environment, capture_output=True, timeout=300).returncode == 0
+    expected = events_in(whole / "tensorboard" / "model")
+    resumed = events_in(place / "tensorboard" / "model")
+    run = runs_of(store)["model"]
+    assert run.info.status == "FINISHED"
+    for name in ("loss/sum", "learning_rate", "accuracy/validation"):
+        assert curve(resumed, name) == curve(expected, name)
+        told = curve_in_mlflow(store, run, name)
+        assert [step for step, _ in told] == [step for step, _ in curve(expected, name)]
+        assert [value for _, value in told] == pytest.approx([value for _, value in curve(expected, name)])
+    assert len(curve(expected, "loss/sum")) == 40
+
+
+def test_a_fit_that_begins_anew_replaces_what_tensorboard_had(tmp_path):
+    for steps in (9, 5):
+        with fewlabels.track("tensorboard", tmp_path) as run:
+            for step in range(1, steps + 1):
+                run({"stage": "a", "stage_number": 1, "stage_count": 1, "step": step, "steps": steps, "loss": 1.0})
+    assert [step for step, _ in curve(events_in(tmp_path / "tensorboard" / "fit"), "loss/sum")] == [1, 2, 3, 4, 5]
+
+
+def test_what_training_takes_back_is_taken_back(tmp_path):
+    with fewlabels.track("tensorboard", tmp_path) as run:
+        for value, steps in ((1.0, (1, 2, 3, 4)), (2.0, (3, 4, 5))):
+            for step in steps:
+                run({"stage": "a", "stage_number": 1, "stage_count": 1, "step": step, "steps": 9, "loss": value})
+    told = curve(events_in(tmp_path / "tensorboard" / "fit"), "loss/sum")
+    assert told == [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0)]
+
+
+def test_stages_follow_each_other_on_one_axis(tmp_path):
+    with fewlabels.track("tensorboard", tmp_path) as run:
+        for number, stage in enumerate(("first", "second"), 1):
+            for step in (0, 2, 4):
+                event = {"stage": stage, "stage_number": number, "stage_count": 2, "step": step, "steps": 4}
+                run(event | ({"loss": 1.0} if step else {}))
+    assert [step for step, _ in curve(events_in(tmp_path / "tensorboard" / "fit"), "loss/sum")] == [2, 4, 6, 8]
+
+
+def test_half_a_record_at_the_end_of_a_file_does_not_keep_a_run_from_going_on(tmp_path):
+    event = {"stage": "a", "stage_number": 1, "stage_count": 1, "steps": 9, "loss": 1.0}
+    with fewlabels.track("tensorboard", tmp_path) as run:
+        for step in (1, 2):
+            run(event | {"step": step})
+    (file,) = (tmp_path / "tensorboard" / "fit").iterdir()
+    file.write_bytes(file.read_bytes() + b"\x20\x00\x00\x00\x00")
+    with fewlabels.track("tensorboard", tmp_path, resumed=True) as run:
+        for step in (1, 2, 3):
+            run(event | {"step": step})
+    assert [step for step, _ in curve(events_in(tmp_path / "tensorboard" / "fit"), "loss/sum")] == [1, 2, 3]
+
+
+def test_a_tracker_that_fails_does_not_end_a_training(tmp_path, few_labels):
+    class Full(TensorBoard):
+        def scalars(self, values, step):
+            raise OSError("no space left on device")
+
+    images, y, *_ = few_labels
+    with TrackedRun([Full(Entry("a", tmp_path)), TensorBoard(Entry("b", tmp_path))]) as run, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.warns(TrainingWarning, match="full is told no more of this training: no space left"):
+            fewlabels.Supervised(steps=4, random_state=0).fit(images, y, observer=run)
+    assert len(curve(events_in(tmp_path / "tensorboard" / "b"), "loss/sum")) == 4
+
+
+@pytest.mark.parametrize(("kind", "status"), [(KeyboardInterrupt, "KILLED"), (ValueError, "FAILED")])
+def test_how_a_run_ended_is_told(kind, status, store, tmp_path):
+    with pytest.raises(kind), fewlabels.track("mlflow", tmp_path):
+        raise kind
+    assert runs_of(store)["fit"].info.status == status
+
+
+def test_an_unknown_tracker_is_named():
+    with pytest.raises(InputError, match="unknown tracker 'tensorbord'; did you mean 'tensorboard'"):
+        check_trackers(["tensorbord"])
+
+
+@pytest.mark.parametrize(("name", "package"), [("tensorboard", "tensorboard"), ("mlflow", "mlflow")])
+def test_a_package_that_is_not_there_is_told_in_one_line_before_anything_is_trained(name, package, tmp_path):
+    code = f"import sys; sys.modules[{package!r}] = None; from fewlabels.cli import main; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, "compare", "digits", "--track", name, "--out", "o", "--steps", "1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        f"error: --track {name} needs a package that is not installed: pip install 'fewlabels[{name}]'\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_does_not_answer_is_told_before_anything_is_trained(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(InputError, match=r"MLflow's store .* cannot be used .*; set MLFLOW_TRACKING_URI") as error:
+        check_trackers(["mlflow"])
+    assert "\n" not in str(error.value)
+
+
+def test_combinations_that_are_tried_are_runs_of_their_own_and_only_the_chosen_one_meets_test_images(tmp_path):
+    found = fewlabels.compare(
+        "digits",
+        methods=["supervised"],
+        steps=4,
+        choose={"dropout": [0.0, 0.1]},
+        track="tensorboard",
+        out=tmp_path / "out",
+        check=False,
+    )
+    used = [row["used"] for row in found.runs[0].tried].index(True)
+    tested = {
+        number: "final/test_accuracy"
+        in events_in(tmp_path / "out" / "tensorboard" / f"supervised-10-0-{number}").Tags()["scalars"]
+        for number in (0, 1)
+    }
+    assert tested == {used: True, 1 - used: False}
+
+
+def test_numbers_that_are_none_are_left_out(tmp_path):
+    event = {"stage": "a", "stage_number": 1, "stage_count": 1, "step": 1, "steps": 1, "loss": np.nan, "seconds": 2.0}
+    with fewlabels.track("tensorboard", tmp_path) as run:
+        run(event)
+    assert events_in(Path(tmp_path) / "tensorboard" / "fit").Tags()["scalars"] == ["seconds"]
