@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ from numpy.typing import NDArray
 from fewlabels.data.dataset import SkippedImage
 from fewlabels.data.parts import PART_NAMES, Part, Parts
 from fewlabels.data.rows import FeatureRows
-from fewlabels.storage.atomic import write_json
+from fewlabels.storage.atomic import write_bytes, write_json
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.mapped import new_mapped_array
 
 FORMAT_VERSION = 1
 _FEATURES, _LABELS, _DESCRIPTION, _PROGRESS = "features.npy", "labels.npy", "features.json", "progress.json"
@@ -74,11 +77,19 @@ def write_features(
     done, whole = _done(folder, plan, overwrite)
     if whole:
         return False
+    was_there = folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     shape = (sum(counts), views * int(backbone["feature_size"]))
     if done == 0:
-        np.lib.format.open_memmap(folder / _FEATURES, mode="w+", dtype=np.float32, shape=shape).flush()
-        write_json(folder / _PROGRESS, {"plan": plan, "done": 0})
+        try:
+            new_mapped_array(folder / _FEATURES, shape, np.float32).flush()
+            write_json(folder / _PROGRESS, {"plan": plan, "done": 0})
+        except OSError:
+            # A file that was not begun rightly could not be gone on with.
+            (folder / _FEATURES).unlink(missing_ok=True)
+            if not was_there:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
     features = np.load(folder / _FEATURES, mmap_mode="r+", allow_pickle=False)
     noted = done
     start = 0
@@ -94,7 +105,9 @@ def write_features(
         start += count
     features.flush()
     del features
-    np.save(folder / _LABELS, np.concatenate([piece.labels for piece in pieces]))
+    content = io.BytesIO()
+    np.save(content, np.concatenate([piece.labels for piece in pieces]))
+    write_bytes(folder / _LABELS, content.getvalue())
     bounds = np.cumsum([0, *counts]).tolist()
     write_json(
         folder / _DESCRIPTION,
