@@ -56,7 +56,8 @@ class Launch:
             if not value.isdigit():
                 raise InputError(f"{name}={value!r} in the environment is no number; unset it, or start by torchrun")
         shares = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-        return cls(*(int(value) for value in values), shares_store=shares)
+        rank, count, local_rank, restarts = (int(value) for value in values)
+        return cls(rank, count, local_rank, restarts, shares)
 
     @property
     def is_one_of_several(self) -> bool:

@@ -241,13 +241,16 @@ def joined() -> Iterator[Processes | None]:
     if not launch.is_one_of_several:
         yield None
         return
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
     group = torch.distributed
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     with _lost_ones():
-        store, rank, count = next(group.rendezvous("env://", timeout=_JOINING))
+        store, rank, count = next(rendezvous("env://", timeout=_JOINING))
         if launch.shares_store:
             # It outlives the processes: addresses that those before a restart have left there lead nowhere.
-            store = group.PrefixStore(f"start {launch.restarts}", store)
+            store = PrefixStore(f"start {launch.restarts}", store)
         group.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=_PATIENCE)
     try:
         yield Processes()
