@@ -263,7 +263,7 @@ def _lost_ones() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].split(". ")[0]
         raise LostProcess(
             f"another of the processes has ended or cannot be reached ({reason}); with --resume, the same command goes "
             "on from the last checkpoint"
