@@ -24,11 +24,13 @@ class Launch:
         Its number on this host, from 0.
     restarts : int
         How often all of them were started anew, since one of them had failed.
+    shares_store : bool
+        Whether the launcher itself keeps what they tell each other of where they are.
 
     Examples
     --------
     >>> Launch.read({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"})
-    Launch(rank=3, count=4, local_rank=1, restarts=0)
+    Launch(rank=3, count=4, local_rank=1, restarts=0, shares_store=False)
     >>> Launch.read({}).is_one_of_several
     False
     """
@@ -37,6 +39,7 @@ class Launch:
     count: int = 1
     local_rank: int = 0
     restarts: int = 0
+    shares_store: bool = False
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -52,7 +55,9 @@ class Launch:
         for name, value in zip(names, values, strict=True):
             if not value.isdigit():
                 raise InputError(f"{name}={value!r} in the environment is no number; unset it, or start by torchrun")
-        return cls(*(int(value) for value in values))
+        shares = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        rank, count, local_rank, restarts = (int(value) for value in values)
+        return cls(rank, count, local_rank, restarts, shares)
 
     @property
     def is_one_of_several(self) -> bool:

@@ -24,6 +24,8 @@ from fewlabels.storage.launch import Launch
 _Result = TypeVar("_Result")
 # As long as whatever one process does alone may take: reading a data set, writing a checkpoint to a slow disk.
 _PATIENCE = timedelta(minutes=60)
+# For the others to start.
+_JOINING = timedelta(minutes=10)
 
 
 class LostProcess(InputError):
@@ -235,12 +237,21 @@ def joined() -> Iterator[Processes | None]:
     ...     processes is None
     True
     """
-    if not Launch.read().is_one_of_several:
+    launch = Launch.read()
+    if not launch.is_one_of_several:
         yield None
         return
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
     group = torch.distributed
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     with _lost_ones():
-        group.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
+        store, rank, count = next(rendezvous("env://", timeout=_JOINING))
+        if launch.shares_store:
+            # It outlives the processes: addresses that those before a restart have left there lead nowhere.
+            store = PrefixStore(f"start {launch.restarts}", store)
+        group.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=_PATIENCE)
     try:
         yield Processes()
     finally:
@@ -252,7 +263,7 @@ def _lost_ones() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].split(". ")[0]
         raise LostProcess(
             f"another of the processes has ended or cannot be reached ({reason}); with --resume, the same command goes "
             "on from the last checkpoint"
