@@ -28,7 +28,7 @@ def noisy(count, seed):
 def full_gallery(seed):
     images, guesses = noisy(160, seed)
     confidences = np.linspace(0.2, 1, 160).astype(np.float32)
-    return PoolSample(guesses, confidences, guesses, np.arange(160), images[:], 5000)
+    return PoolSample(guesses, confidences, guesses, np.arange(160), images[:], 5000, 5000)
 
 
 def test_ten_runs_on_32_pixel_color_images_are_under_five_megabytes(tmp_path):
