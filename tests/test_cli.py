@@ -37,6 +37,21 @@ def test_compare_leaves_everything_of_the_run_in_one_folder(run, tmp_path):
     assert config["command"].startswith("fewlabels compare digits")
 
 
+def test_the_report_of_a_folder_is_written_anew(run):
+    assert run("compare", "digits", "--methods", "supervised", "--steps", 2, "--out", "here", "-q")[0] == 0
+    before = Path("here/report.html").read_text()
+    Path("here/report.html").unlink()
+    code, output, _ = run("report", "here")
+    assert code == 0
+    assert "report: here/report.html" in output
+    assert Path("here/report.html").read_text() == before
+    assert run("report", "here", "--out", "other.html")[0] == 0
+    assert Path("other.html").read_text() == before
+    code, _, errors = run("report", "nowhere")
+    assert code == 2
+    assert errors == "error: nowhere is no folder; give the one that `fewlabels compare --out` wrote\n"
+
+
 def test_compare_takes_several_label_counts_and_seeds(run):
     code, *_ = run(
         "compare",
@@ -145,7 +160,7 @@ def test_a_pretrained_net_that_cannot_be_used_is_told_in_one_line(words, message
 
 def test_every_command_has_help_with_an_example(run):
     code, output, _ = run("--help")
-    for command in ("compare", "fit", "embed", "predict", "evaluate", "datasets", "methods"):
+    for command in ("compare", "report", "fit", "embed", "predict", "evaluate", "datasets", "methods"):
         assert command in output
         code, text, _ = run(command, "--help")
         assert code == 0

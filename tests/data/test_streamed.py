@@ -17,6 +17,7 @@ from fewlabels.data import StreamedRows, shards
 from fewlabels.data.pool import read_size
 from fewlabels.data.rows import ImageRows
 from fewlabels.data.shards import Shards
+from fewlabels.evaluation.pool_sample import rows_at_hand
 from fewlabels.storage.errors import Interrupted
 from fewlabels.training.batches import Rows, WindowedRows, pool_order
 from shard_files import as_png, random_images, write_parquet, write_tar
@@ -147,6 +148,7 @@ sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from fewlabels.data import StreamedRows
 from fewlabels.data.shards import Shards
+from fewlabels.evaluation.pool_sample import rows_at_hand
 from shard_files import as_png, write_tar
 place = Path(sys.argv[1])
 image = as_png(np.full((128, 128, 3), 7, np.uint8))
@@ -327,6 +329,20 @@ def test_rows_of_several_kinds_are_drawn_together(photos, tmp_path):
     sample = rows.sample(30, torch.device("cpu")).numpy()
     assert 20 <= len(sample) <= 30
     assert isinstance(data.pool, ImageRows)
+
+
+def test_a_report_looks_at_two_blocks_and_not_at_the_whole_pool(photos, tmp_path):
+    data = load(photos, tmp_path, labels_per_class=8)
+    rest = len(data.pool) - 160
+    rows = rows_at_hand(data.pool)
+    assert set(range(rest)) <= set(rows.tolist())
+    blocks = {int(np.searchsorted(data.pool.parts[1].starts, row - rest, side="right")) for row in rows if row >= rest}
+    assert len(blocks) == 2
+    data.pool[rows]
+    assert data.pool.parts[1].blocks.decoded == 2
+    # Of a part of it, too.
+    some = data.pool.take(np.arange(len(data.pool))[::-1])
+    assert np.array_equal(np.sort(len(data.pool) - 1 - rows_at_hand(some)), rows)
 
 
 def test_the_command_fit_takes_such_a_pool(photos, tmp_path):

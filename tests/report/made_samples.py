@@ -20,7 +20,7 @@ def pool_sample(*, truth: bool = True) -> PoolSample:
     images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
     confidences = np.array([0.99, 0.97, 0.9, 0.85, 0.6, 0.55, 0.4, 0.3], np.float32)
     shown = np.array([0, 1, 2, 3, 4, 6])
-    return PoolSample(guesses, confidences, true if truth else np.full(8, -1), shown, images, 1000)
+    return PoolSample(guesses, confidences, true if truth else np.full(8, -1), shown, images, 1000, 1000)
 
 
 def feature_sample() -> FeatureSample:

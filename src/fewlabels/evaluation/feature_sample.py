@@ -47,7 +47,7 @@ class FeatureSample:
 
 
 def sample_features(
-    method: SemiSupervisedClassifier, data: ImageDataset, guesses: NDArray[np.int64]
+    method: SemiSupervisedClassifier, data: ImageDataset, guesses: NDArray[np.int64], at_hand: NDArray[np.int64]
 ) -> FeatureSample | None:
     """Return the features of images drawn at random, the same for every model; None where there are none to draw.
 
@@ -58,10 +58,12 @@ def sample_features(
     data : ImageDataset
     guesses : ndarray of int
         What it takes the test images for.
+    at_hand : ndarray of int
+        Rows of the pool to draw from, see `fewlabels.evaluation.pool_sample.rows_at_hand`.
     """
     draws = np.random.default_rng(1)
     test = draws.permutation(len(data.test))[:_TEST]
-    pool = draws.permutation(len(data.pool))[:_POOL]
+    pool = draws.permutation(at_hand)[:_POOL]
     if len(test) < 3:
         return None
     features = method.transform(data.test.take(test))

@@ -17,7 +17,7 @@ from fewlabels.evaluation.metrics import (
     class_probabilities,
     pseudo_label_quality,
 )
-from fewlabels.evaluation.pool_sample import sample_pool
+from fewlabels.evaluation.pool_sample import rows_at_hand, sample_pool
 from fewlabels.evaluation.run import Mistake, Reconstructions, Run
 from fewlabels.evaluation.trust import measure_trust
 from fewlabels.methods import SemiSupervisedClassifier
@@ -51,6 +51,7 @@ def measure(
     guesses = probabilities.argmax(1)
     right = int((guesses == data.test_labels).sum())
     low, high = wilson_interval(right, len(guesses))
+    at_hand = rows_at_hand(data.pool)
     return Run(
         method=name,
         labels_per_class=labels_per_class,
@@ -78,8 +79,8 @@ def measure(
         findings=findings(method, [data.class_names[column] for column in columns]),
         mistakes=_mistakes(probabilities, data),
         reconstructions=_reconstructions(method, data),
-        pool_sample=sample_pool(method, data, columns),
-        feature_sample=sample_features(method, data, guesses),
+        pool_sample=sample_pool(method, data, columns, at_hand),
+        feature_sample=sample_features(method, data, guesses, at_hand),
         energy_joules=energy_joules,
     )
 

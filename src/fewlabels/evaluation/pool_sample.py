@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabels.data import ImageDataset
+from fewlabels.data.rows import ImageRows, StackedRows
+from fewlabels.data.streamed import StreamedRows
 from fewlabels.evaluation.metrics import class_probabilities
 from fewlabels.methods import SemiSupervisedClassifier
 
@@ -16,6 +18,8 @@ BANDS = (0.5, 0.8, 0.95, 1.0)
 _CLASSIFIED = 1000
 _SHOWN = 160
 _LARGEST_GROUP = 4
+# Of a pool that is read as a stream: a draw from all blocks would decode every one.
+_BLOCKS = 2
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class PoolSample:
         Those; none where a pool of features has no images.
     pool : int
         Size of the pool.
+    drawn_from : int
+        How many of its images the draw was from: all, or those of some blocks of a pool that is read as a stream.
     """
 
     guesses: NDArray[np.int64]
@@ -44,6 +50,7 @@ class PoolSample:
     shown: NDArray[np.int64]
     images: NDArray[np.uint8]
     pool: int
+    drawn_from: int
 
     @property
     def bands(self) -> NDArray[np.int64]:
@@ -62,7 +69,12 @@ def bands_of(confidences: NDArray[np.floating]) -> NDArray[np.int64]:
     return np.minimum(np.searchsorted(BANDS, confidences, side="left"), len(BANDS) - 1).astype(np.int64)
 
 
-def sample_pool(method: SemiSupervisedClassifier, data: ImageDataset, columns: NDArray[np.int64]) -> PoolSample | None:
+def sample_pool(
+    method: SemiSupervisedClassifier,
+    data: ImageDataset,
+    columns: NDArray[np.int64],
+    at_hand: NDArray[np.int64],
+) -> PoolSample | None:
     """Classify pool images that are drawn at random, the same for every model; None where there is no pool.
 
     Parameters
@@ -72,16 +84,40 @@ def sample_pool(method: SemiSupervisedClassifier, data: ImageDataset, columns: N
     data : ImageDataset
     columns : ndarray of int
         The data set's class index of each of the method's classes.
+    at_hand : ndarray of int
+        Rows of the pool to draw from, see `rows_at_hand`.
     """
     if not len(data.pool):
         return None
-    rows = np.random.default_rng(0).permutation(len(data.pool))[:_CLASSIFIED]
+    rows = np.random.default_rng(0).permutation(at_hand)[:_CLASSIFIED]
     probabilities = class_probabilities(method, data.pool.take(rows), columns, len(data.class_names))
     guesses, confidences = probabilities.argmax(1), probabilities.max(1).astype(np.float32)
     shown = np.empty(0, np.int64) if data.is_features else few_of_each(guesses, bands_of(confidences))
     images = data.pool.take(rows[shown])[:] if len(shown) else np.empty((0, 1, 1, 1), np.uint8)
     truth = data.diagnostics.pool_labels[rows]
-    return PoolSample(guesses.astype(np.int64), confidences, truth, shown, images, len(data.pool))
+    return PoolSample(guesses.astype(np.int64), confidences, truth, shown, images, len(data.pool), len(at_hand))
+
+
+def rows_at_hand(pool: ImageRows) -> NDArray[np.int64]:
+    """Return the rows of a pool that can be looked at without reading all of it: two blocks of a stream.
+
+    Examples
+    --------
+    >>> rows_at_hand(ImageRows(np.zeros((3, 2, 2, 1), np.uint8))).tolist()
+    [0, 1, 2]
+    """
+    rows = np.arange(len(pool)) if pool.rows is None else pool.rows
+    if not isinstance(pool, StackedRows | StreamedRows):
+        return np.arange(len(pool))
+    which = np.searchsorted(pool.starts, rows, side="right") - 1
+    if isinstance(pool, StreamedRows):
+        chosen = np.random.default_rng(0).permutation(np.unique(which))[:_BLOCKS]
+        return np.flatnonzero(np.isin(which, chosen))
+    near = np.zeros(len(rows), bool)
+    for number, part in enumerate(pool.parts):
+        own = which == number
+        near[own] = np.isin(rows[own] - pool.starts[number], rows_at_hand(part))
+    return np.flatnonzero(near)
 
 
 def few_of_each(guesses: NDArray[np.int64], bands: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -73,6 +73,7 @@ def pool_view(sample: PoolSample | None, class_names: tuple[str, ...], room: Roo
     return {
         "classified": len(sample.guesses),
         "pool": sample.pool,
+        "drawn_from": sample.drawn_from,
         "known": bool((sample.truth >= 0).any()),
         "bands": _band_rows(sample),
         "band_names": band_names(),
