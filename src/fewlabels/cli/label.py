@@ -12,6 +12,7 @@ from rich.table import Table
 
 from fewlabels.cli.app import app, errors, screen
 from fewlabels.cli.options import Labels, Quiet, Strict
+from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
 
 
@@ -26,7 +27,7 @@ def label(
             show_default=False,
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="A .csv or .parquet file for the whole pool, best first.")] = None,
+    out: Annotated[str | None, typer.Option(help="A .csv or .parquet file for the whole pool, best first.")] = None,
     show: Annotated[int, typer.Option(help="Print the first so many.", min=0)] = 20,
     strategy: Annotated[
         str | None,
@@ -42,6 +43,13 @@ def label(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of random choices.", min=0)] = 0,
     labels: Labels = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="For POOL in shards (Parquet, WebDataset; here or s3://…), however large: local, this process, or "
+            "ray, a Ray cluster. Every image gets a row, in Parquet files in the folder --out; none is ranked."
+        ),
+    ] = None,
     net: Annotated[str | None, typer.Option(help="The pretrained net, where it was code of your own.")] = None,
     strict: Strict = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -61,17 +69,22 @@ def label(
     `fewlabels label model new-photos/ --show 50` — a folder of files
 
     `fewlabels label model --labels labels.csv --json` — after some labels, without fitting anew
+
+    `fewlabels label model 's3://bucket/pool/*.tar' --engine ray --out s3://bucket/labels`
     """
     from fewlabels.labeling import check_strategy, check_table, describe_pool
     from fewlabels.methods import load
 
+    if engine is not None:
+        _label_shards(model, pool, out, engine, as_json, quiet)
+        return
     given: dict[str, Any] = {
         name: value for name, value in (("strategy", strategy), ("count", count)) if value is not None
     }
     if strategy is not None:
         check_strategy(strategy)
     if out is not None:
-        check_table(out)
+        check_table(Path(out))
     found = describe_pool(
         load(model, net=net),
         pool,
@@ -94,6 +107,21 @@ def label(
     _show(found, show)
     if out is not None:
         screen.print(f"{len(found):,} images, best first, in {out}", highlight=False)
+
+
+def _label_shards(model: Path, pool: str | None, out: str | None, engine: str, as_json: bool, quiet: bool) -> None:
+    from fewlabels.labeling import label_shards
+
+    if pool is None or out is None:
+        raise InputError("--engine needs POOL, the shards, and --out, the folder for the labels")
+    found = label_shards(model, pool, out, engine=engine, progress=not (quiet or as_json))
+    if as_json:
+        print(json.dumps(found | {"out": out}))
+        return
+    kept = f", {found['found']:,} of them from before" if found["found"] else ""
+    unreadable = f", {found['unreadable']:,} unreadable" if found["unreadable"] else ""
+    line = f"{found['images']:,} images{unreadable} in {found['partitions']:,} partitions{kept} in {out}"
+    screen.print(line, highlight=False, markup=False)
 
 
 def _show(found: Any, count: int) -> None:
