@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -145,7 +146,9 @@ def label_shards(
         done = with_ray(missing, folder, processes)
     else:
         done = _here(missing, method)
-    with Progress(console=Console(stderr=True), disable=not progress) as bar:
+    # Ray tells of processes that died on the standard output, which may be for a program.
+    aside = contextlib.redirect_stdout(sys.stderr) if engine == "ray" else contextlib.nullcontext()
+    with aside, Progress(console=Console(stderr=True), disable=not progress) as bar:
         task = bar.add_task("labeling", total=len(partitions), completed=len(partitions) - len(missing))
         for _ in done:
             bar.advance(task)
