@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ def place_of_a_reader(tmp_path, monkeypatch):
                 write_photo(tmp_path / "my-photos" / below / f"{name}-{number}.jpg", color, photos)
     for name, color in COLORS.items():
         write_photo(tmp_path / "new-photos" / f"a-{name}.jpg", color, photos)
+    write_shards(tmp_path / "my-shards", sorted((tmp_path / "my-photos" / "unlabeled").glob("*.jpg")))
     command = tmp_path / "bin" / "fewlabels"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).with_name("shortened.py")}" "$@"\n')
@@ -40,6 +42,14 @@ def place_of_a_reader(tmp_path, monkeypatch):
         monkeypatch.setattr(base, name, steps)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def write_shards(folder, photos):
+    folder.mkdir()
+    for number in range(2):
+        with tarfile.open(folder / f"{number}.tar", "w") as archive:
+            for path in photos[number::2]:
+                archive.add(path, path.name)
 
 
 def write_photo(path, color, generator):

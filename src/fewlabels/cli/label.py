@@ -13,6 +13,7 @@ from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen
 from fewlabels.cli.options import Json, Labels, Model, Quiet, Strict
+from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
 
 
@@ -29,7 +30,7 @@ def label(
             autocompletion=completion.source,
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="A .csv or .parquet file for the whole pool, best first.")] = None,
+    out: Annotated[str | None, typer.Option(help="A .csv or .parquet file for the whole pool, best first.")] = None,
     show: Annotated[int, typer.Option(help="Print the first so many.", min=0)] = 20,
     strategy: Annotated[
         str | None,
@@ -45,6 +46,13 @@ def label(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of random choices.", min=0)] = 0,
     labels: Labels = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="For POOL in shards (Parquet, WebDataset; here or s3://…), however large: local, this process, or "
+            "ray, a Ray cluster. Every image gets a row, in Parquet files in the folder --out; none is ranked."
+        ),
+    ] = None,
     net: Annotated[str | None, typer.Option(help="The pretrained net, where it was code of your own.")] = None,
     strict: Strict = False,
     as_json: Json = False,
@@ -64,17 +72,21 @@ def label(
     `fewlabels label model new-photos/ --show 50` — a folder of files
 
     `fewlabels label model --labels labels.csv --json` — after some labels, without fitting anew
+
+    `fewlabels label model 's3://bucket/pool/*.tar' --engine ray --out s3://bucket/labels`
     """
     from fewlabels.labeling import check_strategy, check_table, describe_pool
     from fewlabels.methods import load
 
+    if engine is not None:
+        return _label_shards(model, pool, out, engine, quiet)
     given: dict[str, Any] = {
         name: value for name, value in (("strategy", strategy), ("count", count)) if value is not None
     }
     if strategy is not None:
         check_strategy(strategy)
     if out is not None:
-        check_table(out)
+        check_table(Path(out))
     found = describe_pool(
         load(model, net=net),
         pool,
@@ -85,7 +97,7 @@ def label(
         progress=not quiet,
     )
     if out is not None:
-        found.write(out)
+        found.write(Path(out))
     for note in () if quiet else found.notes:
         errors.print(visible(f"note: {note}"), style="dim", highlight=False, markup=False)
     for entry in found.skipped:
@@ -94,7 +106,19 @@ def label(
     return Answer(lambda: found.summary(show) | {"out": out}, lambda: _show(found, show, out))
 
 
-def _show(found: Any, count: int, out: Path | None) -> None:
+def _label_shards(model: Path, pool: str | None, out: str | None, engine: str, quiet: bool) -> Answer:
+    from fewlabels.labeling import label_shards
+
+    if pool is None or out is None:
+        raise InputError("--engine needs POOL, the shards, and --out, the folder for the labels")
+    found = label_shards(model, pool, out, engine=engine, progress=not quiet)
+    kept = f", {found['found']:,} of them from before" if found["found"] else ""
+    unreadable = f", {found['unreadable']:,} unreadable" if found["unreadable"] else ""
+    line = f"{found['images']:,} images{unreadable} in {found['partitions']:,} partitions{kept} in {out}"
+    return Answer(lambda: found | {"out": out}, lambda: screen.print(line, highlight=False, markup=False))
+
+
+def _show(found: Any, count: int, out: str | None) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("file", overflow="fold")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 import posixpath
 import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +119,15 @@ class Shards:
                     self.blocks += _archive_blocks(self._index(path, memo), number)
         if not self.blocks:
             raise InputError(f"{url}: there is no image in its {len(self.files)} files")
+
+    def part(self, numbers: Sequence[int]) -> Shards:
+        """Return a pool of some of the blocks, small enough to be sent elsewhere."""
+        some = copy.copy(self)
+        some.blocks = [self.blocks[number] for number in numbers]
+        used = sorted({block.file for block in some.blocks})
+        some.files = [self.files[file] for file in used]
+        some.blocks = [replace(block, file=used.index(block.file)) for block in some.blocks]
+        return some
 
     def read(self, number: int) -> Iterator[bytes]:
         """Yield the encoded images of a block, a few of them in memory at a time."""

@@ -2,6 +2,7 @@
 
 from fewlabels.labeling.description import PoolDescription, check_table, describe_pool
 from fewlabels.labeling.inside import InDistribution
+from fewlabels.labeling.partitions import label_shards
 from fewlabels.labeling.ranking import STRATEGIES, check_strategy, rank_for_labeling
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "check_strategy",
     "check_table",
     "describe_pool",
+    "label_shards",
     "rank_for_labeling",
 ]

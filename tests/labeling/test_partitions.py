@@ -1,0 +1,175 @@
+"""One row for each image of a pool in shards, whoever labels it and whatever dies on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.dataset as ds
+import pytest
+
+import fewlabels
+from fewlabels import InputError, make_method
+from fewlabels.labeling import InDistribution, label_shards, partitions
+from fewlabels.methods.examples import remember
+from shard_files import as_png, random_images, write_parquet, write_tar
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    place = tmp_path_factory.mktemp("labeler")
+    images = random_images(40)
+    np.savez(place / "few.npz", X_train=images, y_train=np.arange(40) % 2, X_test=images[:4], y_test=[0, 1, 0, 1])
+    data = fewlabels.load_dataset(place / "few.npz", cache_dir=place / "cache")
+    method = make_method("supervised", steps=2, random_state=0).fit(data.labeled, data.labels)
+    remember(method, data)
+    return method.save(place / "model", class_names=["cat", "dog"])
+
+
+def read(folder):
+    """Return all rows of a folder of labels, by name."""
+    rows = ds.dataset(folder, format="parquet").to_table().to_pylist()
+    assert len({row["file"] for row in rows}) == len(rows)
+    return {row["file"]: row for row in rows}
+
+
+def pool(folder, files=12, images=30):
+    """Write files of images, one of them unreadable; each file is at least a block."""
+    found = random_images(files * images, seed=1)
+    for number in range(files):
+        contents = [as_png(image) for image in found[number * images : (number + 1) * images]]
+        if number == 1:
+            contents[3] = b"no image"
+        (write_tar if number % 2 else write_parquet)(
+            str(folder / f"{number:02d}.{'tar' if number % 2 else 'parquet'}"), contents
+        )
+    return found
+
+
+def test_every_image_has_a_row_with_what_the_model_says(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(partitions, "_BLOCKS", 5)
+    (tmp_path / "pool").mkdir()
+    images = pool(tmp_path / "pool")
+    found = label_shards(model, str(tmp_path / "pool"), tmp_path / "out", cache_dir=tmp_path)
+    assert found == {"images": 360, "unreadable": 1, "partitions": 3, "found": 0}
+    rows = read(tmp_path / "out")
+    assert len(rows) == 360
+    method = fewlabels.load(model)
+    wanted = method.predict_proba(images[:30])
+    scores = InDistribution(method.examples_).scores(method.transform(images[:30]))
+    for number in range(30):
+        (row,) = [row for name, row in rows.items() if name.endswith(f"00.parquet row {number}")]
+        assert row["guess"] == ["cat", "dog"][wanted[number].argmax()]
+        assert row["probability"] == pytest.approx(wanted[number].max(), abs=1e-6)
+        assert row["in_distribution"] == pytest.approx(scores[number], abs=1e-6)
+    (bad,) = [row for row in rows.values() if row["unreadable"]]
+    assert bad["file"].endswith("01.tar::part/00003.png")
+    assert bad["guess"] is bad["probability"] is None
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "_plan.json",
+        "_summary.json",
+        *(f"part-00000{number}.parquet" for number in range(3)),
+    }
+
+
+def test_what_is_missing_is_made_and_what_is_there_is_left(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(partitions, "_BLOCKS", 2)
+    (tmp_path / "pool").mkdir()
+    pool(tmp_path / "pool")
+    label_shards(model, str(tmp_path / "pool"), tmp_path / "out", cache_dir=tmp_path)
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    (tmp_path / "out" / "part-000002.parquet").unlink()
+    (tmp_path / "out" / "part-000004.parquet").write_bytes(whole["part-000004.parquet"][:100])
+    kept = (tmp_path / "out" / "part-000000.parquet").stat().st_mtime_ns
+    found = label_shards(model, str(tmp_path / "pool"), tmp_path / "out", cache_dir=tmp_path)
+    assert found["found"] == 4
+    assert (tmp_path / "out" / "part-000000.parquet").stat().st_mtime_ns == kept
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == whole
+
+
+def test_labels_of_another_pool_or_model_are_not_mixed_with_these(model, few_labels, tmp_path):
+    (tmp_path / "pool").mkdir()
+    pool(tmp_path / "pool", files=2)
+    out = tmp_path / "out"
+    label_shards(model, str(tmp_path / "pool"), out, cache_dir=tmp_path)
+    (model / "README.md").write_text((model / "README.md").read_text() + "\nMine.\n")
+    assert label_shards(model, str(tmp_path / "pool"), out, cache_dir=tmp_path)["found"] == 1
+    write_tar(str(tmp_path / "pool" / "more.tar"), [as_png(image) for image in random_images(2)])
+    with pytest.raises(InputError, match="labels of another pool or model"):
+        label_shards(model, str(tmp_path / "pool"), out, cache_dir=tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep me")
+    with pytest.raises(InputError, match="holds other files"):
+        label_shards(model, str(tmp_path / "pool"), tmp_path / "mine", cache_dir=tmp_path)
+    with pytest.raises(InputError, match="unknown engine 'spark'"):
+        label_shards(model, str(tmp_path / "pool"), out, engine="spark")
+    X, y, *_ = few_labels
+    vectors = make_method("supervised", steps=1).fit(X.reshape(len(X), -1), y).save(tmp_path / "vectors")
+    with pytest.raises(InputError, match="classifies vectors"):
+        label_shards(vectors, str(tmp_path / "pool"), out)
+
+
+def workers_of(parent):
+    """Return the processes below another that Ray has given a labeler to."""
+    below, known = [], {parent}
+    entries = [path for path in Path("/proc").iterdir() if path.name.isdigit()]
+    for _ in range(4):
+        for entry in entries:
+            try:
+                above = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if above in known and int(entry.name) not in known:
+                    known.add(int(entry.name))
+                    if b"Labeler" in (entry / "cmdline").read_bytes():
+                        below.append(int(entry.name))
+            except OSError:
+                continue
+    return below
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="the processes of a cluster are found by /proc")
+def test_a_cluster_that_loses_a_process_still_gives_each_image_one_row(model, tmp_path):
+    pytest.importorskip("ray")
+    (tmp_path / "pool").mkdir()
+    pool(tmp_path / "pool", files=80, images=6)
+    wanted = label_shards(model, str(tmp_path / "pool"), tmp_path / "here", cache_dir=tmp_path)
+    assert wanted["partitions"] == 10
+    words = ["label", model, tmp_path / "pool", "--engine", "ray", "--out", tmp_path / "out", "--json"]
+    environment = {
+        **os.environ,
+        "FEWLABELS_CACHE": str(tmp_path),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "OMP_NUM_THREADS": "1",
+    }
+    environment |= {"RAY_ADDRESS": "local", "PYTHONPATH": str(Path(fewlabels.__file__).parents[1])}
+    run = subprocess.Popen(
+        [sys.executable, "-m", "fewlabels", *map(str, words)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    killed = []
+
+    def kill():
+        while run.poll() is None:
+            done = len(list((tmp_path / "out").glob("part-*.parquet")))
+            if 1 <= done < 10 and (alive := workers_of(run.pid)):
+                os.kill(alive[0], signal.SIGKILL)
+                killed.append((alive[0], done))
+                return
+            time.sleep(0.01)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    output, errors = run.communicate(timeout=400)
+    killer.join()
+    assert run.returncode == 0, errors
+    assert killed, "no process was killed in the middle of the run"
+    assert output.startswith("{"), output + errors
+    assert json.loads(output)["images"] == 480
+    assert read(tmp_path / "out") == read(tmp_path / "here")
