@@ -10,6 +10,7 @@ from fewlabels.cli import embed
 from fewlabels.cli import predict
 from fewlabels.cli import evaluate
 from fewlabels.cli import export
+from fewlabels.cli import serve
 from fewlabels.cli import push
 from fewlabels.cli import pull
 from fewlabels.cli import datasets

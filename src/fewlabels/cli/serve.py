@@ -1,0 +1,66 @@
+"""`fewlabels serve`: a page to classify and label images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fewlabels.cli.app import app, errors, screen
+from fewlabels.storage.visible import visible
+
+
+@app.command()
+def serve(
+    model: Annotated[Path, typer.Argument(help="A model folder that `fit` or `compare` wrote.")] = Path("model"),
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 lets everybody in who reaches this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any that is free.", min=0, max=65535)] = 7860,
+    source: Annotated[
+        str | None, typer.Option(help="Where the images to label are; where the model was fitted, when not given.")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="The CSV file that labels are added to; that of the fit, or MODEL-labels.csv."),
+    ] = None,
+    net: Annotated[str | None, typer.Option(help="The pretrained net, where it was code of your own.")] = None,
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
+) -> None:
+    """Serve a page that classifies images, and takes labels for those that help most.
+
+    **Examples**
+
+    `fewlabels serve model`
+
+    `fewlabels serve model --port 8000 --no-open`
+    """
+    from fewlabels.serving.server import is_local, open_browser, require_gradio
+    from fewlabels.serving.server import serve as serve_page
+    from fewlabels.serving.service import Service
+
+    require_gradio()
+
+    def ready(address: str) -> None:
+        screen.print(f"serving {model} at {address} (Ctrl-C ends it)", highlight=False, markup=False)
+        if open_page:
+            open_browser(address)
+
+    if not is_local(host):
+        errors.print(
+            f"warning: listening on {host}, everybody who reaches this machine can open the page, label and train; "
+            "there is no password",
+            style="yellow",
+            highlight=False,
+            markup=False,
+        )
+    service = Service(model, source=source, labels=labels, net=net, progress=True)
+    if service.desk is None:
+        errors.print(visible(f"note: no labeling tab: {service.reason}"), style="dim", highlight=False, markup=False)
+    else:
+        for note in service.desk.notes:
+            errors.print(visible(f"note: {note}"), style="dim", highlight=False, markup=False)
+        screen.print(f"labels go to {service.desk.path}", highlight=False, markup=False)
+    serve_page(service, host=host, port=port, ready=ready)
+    screen.print("stopped", style="dim", highlight=False)

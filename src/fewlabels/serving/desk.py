@@ -1,0 +1,150 @@
+"""Where labels are given: the pool in the order of use, and the file that labels go to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fewlabels.data import ImageDataset, LabelsFile, read_labels
+from fewlabels.labeling import rank_for_labeling
+from fewlabels.methods.examples import load_source, probabilities_and_embeddings
+from fewlabels.serving.classify import ServedModel
+from fewlabels.serving.label_queue import LabelQueue
+from fewlabels.serving.panels import Shown
+from fewlabels.serving.pool import PoolPictures
+from fewlabels.storage.errors import InputError
+
+
+class Desk:
+    """Hands out the pool's images, most useful first, and writes each label to the disk before it says so.
+
+    Parameters
+    ----------
+    data : ImageDataset
+        Its pool is what there is to label; images that the labels file names are among it.
+    model : ServedModel
+        Whose classes may be given.
+    labels : Path
+        The labels file, made where it is missing.
+    before : mapping of str to str
+        Labels that the model was fitted with from elsewhere.
+
+    Attributes
+    ----------
+    queue : LabelQueue
+        Who labels what.
+    ranked : bool
+        Whether the pool has been looked through, so that there are images to show.
+    notes : tuple of str
+        What of the labels file was left out.
+
+    Raises
+    ------
+    InputError
+        If the labels file cannot be used.
+    """
+
+    def __init__(
+        self, data: ImageDataset, model: ServedModel, labels: Path, before: Mapping[str, str] | None = None
+    ) -> None:
+        self.data, self.path, self.before = data, labels, dict(before or {})
+        self.pictures = PoolPictures(data)
+        # The line that a killed process left half is noted before opening the file takes it away.
+        self.notes = read_labels(labels).notes if labels.is_file() and labels.stat().st_size else ()
+        self._file = LabelsFile(labels)
+        given = read_labels(labels).classes
+        unknown = sorted(set(given.values()) - set(model.class_names))
+        if unknown:
+            self._file.close()
+            raise InputError(
+                f"{labels} has the class {unknown[0]!r}; the model's are {', '.join(model.class_names)}; give another "
+                "file with --labels"
+            )
+        self.ranked = False
+        self._turn = threading.Lock()
+        self.queue = LabelQueue((), model.class_names, self._append, labels=given, known=self.pictures.names)
+
+    def batch(self, person: str) -> list[Shown]:
+        """Return what a person is to label: the next image large, those after it small."""
+        names = self.queue.batch(person)
+        return [
+            Shown(name, self.pictures.small(name) if number else self.pictures.large(name))
+            for number, name in enumerate(names)
+        ]
+
+    def rank(self, model: ServedModel) -> None:
+        """Put the pool in the order in which labels would help a model most."""
+        with self._turn:
+            labels = self.queue.labels()
+            given = np.array(sorted(self.pictures.row(name) for name in labels), np.int64)
+            probabilities, embeddings = probabilities_and_embeddings(model.method, self.data.pool)
+            rows = np.setdiff1d(np.arange(len(embeddings)), given)
+            known = [embeddings[given]]
+            examples = getattr(model.method, "examples_", None)
+            if examples is not None:
+                known.append(examples.embeddings)
+            order = rows
+            if len(rows):
+                order = rows[rank_for_labeling(probabilities[rows], embeddings[rows], np.concatenate(known))]
+            self.queue.rank([self.pictures.names[row] for row in order])
+            self.ranked = True
+
+    def labels_to_fit(self) -> Any:
+        """Return what `load_dataset` takes as `labels`."""
+        return {**self.before, **read_labels(self.path).classes} if self.before else str(self.path)
+
+    def close(self) -> None:
+        """Close the labels file."""
+        self._file.close()
+
+    def _append(self, name: str, label: str | None) -> None:
+        self._file.append(name, label or "")
+
+
+def open_desk(model: ServedModel, labels: Path, source: str | None, *, progress: bool = False) -> Desk:
+    """Return a desk for the pool that a model was fitted on.
+
+    Parameters
+    ----------
+    model : ServedModel
+        From `fewlabels fit` or a comparison.
+    labels : Path
+        The labels file.
+    source : str, optional
+        Where the images are, if not where they were.
+    progress : bool
+        Show progress bars.
+
+    Raises
+    ------
+    InputError
+        If the pool cannot be had, or has no images.
+    """
+    before = labels_before(model, labels)
+    changes = {} if source is None else {"source": source}
+    data = load_source(model.method, labels=before or None, progress=progress, **changes)
+    if data.is_features:
+        raise InputError(f"{data.source} holds features, not images to look at; give the images with --source")
+    if not len(data.pool):
+        raise InputError(f"{data.source} has no images without a label")
+    return Desk(data, model, labels, before)
+
+
+def labels_before(model: ServedModel, labels: Path) -> dict[str, str]:
+    """Return the labels given by hand that a model was fitted with, unless they are those of the file itself."""
+    known = getattr(model.method, "source_", {}).get("labels")
+    if known is None:
+        return {}
+    if not isinstance(known, str):
+        return dict(known)
+    return {} if Path(known).resolve() == labels.resolve() else read_labels(known).classes
+
+
+def default_labels(folder: Path, model: ServedModel) -> Path:
+    """Return the file that a model's labels go to: the one that it was fitted with, or one beside its folder."""
+    known = getattr(model.method, "source_", {}).get("labels")
+    return Path(known) if isinstance(known, str) else folder.resolve().with_name(f"{folder.resolve().name}-labels.csv")

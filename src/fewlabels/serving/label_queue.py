@@ -1,0 +1,202 @@
+"""Which image each person labels next, and what became of those before."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from fewlabels.storage.errors import InputError
+
+# A page that is closed gives back what it shows. One that could not say so is waited for so many seconds.
+_HELD = 600.0
+_PEOPLE = 1000
+_UNDONE_AT_MOST = 100
+
+
+@dataclass
+class _Person:
+    shown: list[str] = field(default_factory=list)
+    seen_at: float = 0.0
+    given: list[str] = field(default_factory=list)
+
+
+class LabelQueue:
+    """Hands out images to label in the order of their use, no image to two people at a time.
+
+    Every method may be called from several threads. A label is written before `label` returns.
+
+    Parameters
+    ----------
+    ranking : sequence of str
+        Names of the images, the most useful first.
+    classes : sequence of str
+        What they may be labeled as.
+    write : callable
+        Is called with name and class (None: the label is taken back) and returns when that is on the disk.
+    labels : dict of str to str, optional
+        Labels that were given before.
+    known : sequence of str
+        Images that may be labeled beside those of the ranking.
+    batch : int
+        How many images each person sees ahead.
+    clock : callable, optional
+        Returns the time in seconds.
+
+    Examples
+    --------
+    >>> lines = []
+    >>> queue = LabelQueue(["a", "b", "c"], ["cat", "dog"], lambda *line: lines.append(line), batch=2)
+    >>> queue.batch("me")
+    ['a', 'b']
+    >>> queue.label("me", "a", "dog")
+    >>> queue.batch("me"), lines
+    (['b', 'c'], [('a', 'dog')])
+    """
+
+    def __init__(
+        self,
+        ranking: Sequence[str],
+        classes: Sequence[str],
+        write: Callable[[str, str | None], None],
+        *,
+        labels: dict[str, str] | None = None,
+        known: Sequence[str] = (),
+        batch: int = 8,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lock = threading.Lock()
+        self._ranking = list(dict.fromkeys(ranking))
+        self._known = {*self._ranking, *known}
+        self._classes = set(classes)
+        self._write, self._clock, self._batch = write, clock, batch
+        self._labels = {name: label for name, label in (labels or {}).items() if name in self._known}
+        self._skipped: dict[str, None] = {}
+        self._people: OrderedDict[str, _Person] = OrderedDict()
+        self._next = 0
+
+    @property
+    def labeled(self) -> int:
+        """How many images have a label."""
+        return len(self._labels)
+
+    @property
+    def left(self) -> int:
+        """How many have none."""
+        return len(self._known) - len(self._labels)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many images have each class's label."""
+        with self._lock:
+            found = dict.fromkeys(sorted(self._classes), 0)
+            for label in self._labels.values():
+                found[label] = found.get(label, 0) + 1
+            return found
+
+    def labels(self) -> dict[str, str]:
+        """Return the label of each image that has one."""
+        with self._lock:
+            return dict(self._labels)
+
+    def batch(self, person: str) -> list[str]:
+        """Return the images that a person is to label, the next one first; empty where all are labeled or held.
+
+        Parameters
+        ----------
+        person : str
+            Whatever tells people apart.
+        """
+        with self._lock:
+            return list(self._filled(person).shown)
+
+    def label(self, person: str, name: str, label: str) -> None:
+        """Give an image a label; a later one counts, and nothing is lost once this returns.
+
+        Raises
+        ------
+        InputError
+            If there is no such image or class.
+        """
+        if name not in self._known:
+            raise InputError("this image is not in the pool any more; reload the page")
+        if label not in self._classes:
+            raise InputError(f"there is no class {label!r}; reload the page")
+        # Two labels of one image must come in the same order here as on the disk.
+        with self._lock:
+            self._write(name, label)
+            self._labels[name] = label
+            self._skipped.pop(name, None)
+            who = self._person(person)
+            for other in self._people.values():
+                if name in other.shown:
+                    other.shown.remove(name)
+            who.given = [*(before for before in who.given if before != name), name][-_UNDONE_AT_MOST:]
+
+    def skip(self, person: str, name: str) -> None:
+        """Put an image behind all others."""
+        with self._lock:
+            who = self._person(person)
+            if name in who.shown:
+                who.shown.remove(name)
+            if name in self._known and name not in self._labels:
+                self._skipped.pop(name, None)
+                self._skipped[name] = None
+
+    def undo(self, person: str) -> str | None:
+        """Take back a person's last label, and show that image again; return its name, None where there is none."""
+        with self._lock:
+            who = self._person(person)
+            if not who.given:
+                return None
+            name = who.given[-1]
+            self._write(name, None)
+            who.given.pop()
+            self._labels.pop(name, None)
+            self._next = 0
+            who.shown = [name, *(other for other in who.shown if other != name)][: self._batch]
+        return name
+
+    def leave(self, person: str) -> None:
+        """Give back what a person was shown: its page was closed."""
+        with self._lock:
+            self._people.pop(person, None)
+
+    def rank(self, ranking: Sequence[str]) -> None:
+        """Go on in another order, such as that of a model that was trained again; what people see stays."""
+        with self._lock:
+            self._ranking = list(dict.fromkeys(ranking))
+            self._known |= set(self._ranking)
+            self._next = 0
+
+    def _filled(self, person: str) -> _Person:
+        who = self._person(person)
+        who.shown = [name for name in who.shown if name not in self._labels]
+        if len(who.shown) >= self._batch:
+            return who
+        now = self._clock()
+        held = {name for other in self._people.values() if now - other.seen_at < _HELD for name in other.shown}
+        # What stands before has labels: those are many, and looked through once.
+        while self._next < len(self._ranking) and self._ranking[self._next] in self._labels:
+            self._next += 1
+        for row in range(self._next, len(self._ranking)):
+            name = self._ranking[row]
+            if name not in self._labels and name not in held and name not in self._skipped:
+                who.shown.append(name)
+                if len(who.shown) >= self._batch:
+                    return who
+        for name in list(self._skipped):
+            if len(who.shown) >= self._batch:
+                break
+            if name not in held:
+                who.shown.append(name)
+        return who
+
+    def _person(self, person: str) -> _Person:
+        who = self._people.setdefault(person, _Person())
+        self._people.move_to_end(person)
+        who.seen_at = self._clock()
+        while len(self._people) > _PEOPLE:
+            self._people.popitem(last=False)
+        return who

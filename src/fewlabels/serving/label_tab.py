@@ -1,0 +1,167 @@
+"""The tab in which labels are given and the model is trained again, in Gradio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+
+from fewlabels.serving.desk import Desk
+from fewlabels.serving.panels import about_panel, label_panel, training_panel
+from fewlabels.serving.service import Service
+from fewlabels.storage.errors import InputError
+from fewlabels.storage.visible import visible
+
+# So many buttons can be looked over; more classes are chosen from a list that can be searched.
+_MOST_BUTTONS = 40
+_KEYS = "1234567890"
+# Does something for a person with the image that is shown; returns the image and class that were saved (None: taken
+# back), if any were.
+Action = Callable[[str, str], tuple[str, str | None] | None]
+
+
+def label_tab(page: gr.Blocks, service: Service, about: gr.HTML) -> None:
+    """Lay the tab out.
+
+    Parameters
+    ----------
+    page : Blocks
+        Whose tab it is.
+    service : Service
+        What answers; has a desk.
+    about : HTML
+        The part of the page that tells which model answers.
+    """
+    desk = service.desk
+    assert desk is not None
+    panel = gr.HTML(elem_id="fl-label")
+    # The image that is shown goes along with each click: one that comes late is a label of what the person saw.
+    current = gr.Textbox(visible="hidden", elem_id="fl-current", show_label=False)
+    _buttons(desk, service.model.class_names, panel, current)
+    start = gr.Button("Train again with these labels", variant="primary", elem_id="fl-train")
+    training = gr.HTML(elem_id="fl-training")
+    timer = gr.Timer(1.0, active=False)
+    watched = [training, panel, current, timer, about]
+
+    def looked(shown: str, person: str, note: str = "") -> tuple[Any, ...]:
+        now = service.retraining.progress()
+        # An image that a person looks at is not taken from under their hands.
+        anew = (gr.skip(), gr.skip()) if shown else _shown(desk, person)
+        busy = now.state == "running" or not desk.ranked
+        return (
+            training_panel(now, note),
+            *anew,
+            gr.Timer(active=busy),
+            about_panel(service.model, service.title),
+        )
+
+    def opened(request: gr.Request) -> tuple[Any, ...]:
+        return looked("", str(request.session_hash))
+
+    def ticked(shown: str, request: gr.Request) -> tuple[Any, ...]:
+        return looked(shown, str(request.session_hash))
+
+    def trained(shown: str, request: gr.Request) -> tuple[Any, ...]:
+        note = ""
+        try:
+            service.train()
+        except InputError as error:
+            note = str(error)
+        return looked(shown, str(request.session_hash), note)
+
+    def left(request: gr.Request) -> None:
+        desk.queue.leave(str(request.session_hash))
+
+    options: dict[str, Any] = {"outputs": watched, "show_progress": "hidden", "concurrency_limit": 8}
+    page.load(opened, None, api_name="open", **options)
+    timer.tick(ticked, current, api_name="look", **options)
+    page.unload(left)
+    start.click(trained, current, api_name="train", **options)
+
+
+def class_keys(names: Sequence[str]) -> dict[str, str]:
+    """Return the key of each of the first ten classes: its name where that is a digit for all of them.
+
+    Examples
+    --------
+    >>> class_keys(["cat", "dog"]), class_keys(["0", "7"])
+    ({'cat': '1', 'dog': '2'}, {'0': '0', '7': '7'})
+    """
+    if all(name in set(_KEYS) for name in names):
+        return {name: name for name in names}
+    return dict(zip(names, _KEYS, strict=False))
+
+
+def _buttons(desk: Desk, names: tuple[str, ...], panel: gr.HTML, current: gr.Textbox) -> None:
+    """Lay out what labels, skips and takes back."""
+    options: dict[str, Any] = {
+        "outputs": [panel, current],
+        "concurrency_id": "label",
+        "concurrency_limit": 8,
+        "show_progress": "hidden",
+        "trigger_mode": "multiple",
+    }
+
+    def give(label: str) -> Action:
+        def action(person: str, shown: str) -> tuple[str, str]:
+            desk.queue.label(person, shown, label)
+            return shown, label
+
+        return action
+
+    def skip(person: str, shown: str) -> None:
+        desk.queue.skip(person, shown)
+
+    def undo(person: str, shown: str) -> tuple[str, None] | None:
+        del shown
+        name = desk.queue.undo(person)
+        return None if name is None else (name, None)
+
+    keys = class_keys(names)
+    if len(names) <= _MOST_BUTTONS:
+        with gr.Row(elem_id="fl-buttons"):
+            for number, name in enumerate(names):
+                key = keys.get(name)
+                button = gr.Button(
+                    visible(name) if key in (None, name) else f"{key} · {visible(name)}",
+                    elem_id=f"fl-class-{number}",
+                    elem_classes=[] if key is None else [f"fl-key-{key}"],
+                    min_width=100,
+                )
+                button.click(_answering(desk, give(name)), current, api_name=f"label_{number}", **options)
+    else:
+        with gr.Row():
+            choice = gr.Dropdown(
+                [(visible(name), number) for number, name in enumerate(names)],
+                label="Class",
+                filterable=True,
+                elem_id="fl-choice",
+            )
+            button = gr.Button("Save this class", elem_id="fl-save")
+
+        def chosen(shown: str, number: int | None, request: gr.Request) -> tuple[str, str]:
+            if number is None:
+                return _shown(desk, str(request.session_hash), note="choose a class first")
+            return _answering(desk, give(names[number]))(shown, request)
+
+        button.click(chosen, [current, choice], api_name="label", **options)
+    with gr.Row():
+        gr.Button("Skip (s)", elem_id="fl-skip").click(_answering(desk, skip), current, api_name="skip", **options)
+        gr.Button("Undo (u)", elem_id="fl-undo").click(_answering(desk, undo), current, api_name="undo", **options)
+
+
+def _answering(desk: Desk, action: Action) -> Callable[..., tuple[str, str]]:
+    def answered(shown: str, request: gr.Request) -> tuple[str, str]:
+        person = str(request.session_hash)
+        try:
+            return _shown(desk, person, last=action(person, shown))
+        except (InputError, OSError) as error:
+            return _shown(desk, person, note=f"Not saved: {error}")
+
+    return answered
+
+
+def _shown(desk: Desk, person: str, **what: Any) -> tuple[str, str]:
+    batch = desk.batch(person)
+    return label_panel(desk.queue, batch, ranked=desk.ranked, **what), batch[0].name if batch else ""

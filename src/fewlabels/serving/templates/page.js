@@ -1,0 +1,17 @@
+// Keys of the labeling tab: a digit for each of the first ten classes, s to skip, u to undo.
+() => {
+  const press = (selector) => {
+    const button = document.querySelector(selector);
+    if (button && button.offsetParent !== null && !button.disabled) { button.click(); return true; }
+    return false;
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+    if (event.target.closest("input, textarea, select, [contenteditable=true]")) return;
+    let selector = null;
+    if (/^[0-9]$/.test(event.key)) selector = `.fl-key-${event.key}`;
+    if (event.key === "s") selector = "#fl-skip";
+    if (event.key === "u") selector = "#fl-undo";
+    if (selector !== null && press(selector)) event.preventDefault();
+  });
+}

@@ -1,0 +1,68 @@
+"""A model's method fitted once more, with the labels that were given since."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from sklearn.base import clone
+
+from fewlabels.methods import load
+from fewlabels.methods.examples import load_source, remember
+from fewlabels.storage.atomic import atomic_folder
+from fewlabels.training.monitor import Observer
+
+
+def train_again(tell: Observer, folder: Path, source: str | None, labels: Any, net: str | None) -> str:
+    """Fit a saved model's method anew on its source with other labels, and put the result in the model's place.
+
+    Until it is saved, the folder holds the model that was there; after that, `FOLDER.before` does.
+
+    Parameters
+    ----------
+    tell : callable
+        Is called with each event of the training.
+    folder : Path
+        Of the model.
+    source : str, optional
+        Where the images are, if not where they were.
+    labels : str or mapping
+        See `fewlabels.load_dataset`.
+    net : str, optional
+        The pretrained net, where it was code of the user's own.
+
+    Returns
+    -------
+    str
+        How it went, in one sentence.
+
+    Raises
+    ------
+    InputError
+        If the source or the labels cannot be used.
+    """
+    before = load(folder, net=net)
+    data = load_source(before, labels=labels, **({} if source is None else {"source": source}))
+    method = clone(before)
+    method.set_params(verbose=False, **({} if net is None else {"net": net}))
+    validation = None if data.validation is None else (data.validation, data.validation_labels)
+    method.fit(data.labeled, data.labels, unlabeled=data.pool, validation=validation, observer=tell)
+    remember(method, data)
+    keep_before(folder)
+    method.save(folder, class_names=[data.class_names[index] for index in method.classes_])
+    was, now = before.validation_accuracy_, method.validation_accuracy_
+    measured = "" if now != now else f", {now:.1%} on {method.n_validation_:,} held-out images"
+    if measured and was == was:
+        measured += f" (the one before: {was:.1%} on {before.n_validation_:,})"
+    return f"{len(data.labels):,} labels, {method.fit_seconds_:.0f} s of training{measured}."
+
+
+def keep_before(folder: Path) -> Path:
+    """Copy a model's folder to `FOLDER.before`, which is replaced as a whole, and return that."""
+    target = folder.with_name(f"{folder.name}.before")
+    with atomic_folder(target) as temporary:
+        for path in folder.iterdir():
+            if path.is_file():
+                shutil.copyfile(path, temporary / path.name)
+    return target

@@ -1,0 +1,171 @@
+"""The page as a person uses it: a real server, a real browser."""
+
+import pytest
+from served import CLASSES, photo, serving
+
+from fewlabels.data import read_labels
+
+pytestmark = pytest.mark.usefixtures("chromium")
+# Of Gradio's own code; nothing here calls it.
+_GRADIOS = {"Method not implemented."}
+
+
+@pytest.fixture(scope="module")
+def server(trained, tmp_path_factory):
+    import os
+    import shutil
+
+    folder = tmp_path_factory.mktemp("page")
+    shutil.copytree(trained / "model", folder / "model")
+    before = os.environ.get("FEWLABELS_CACHE")
+    os.environ["FEWLABELS_CACHE"] = str(trained / "cache")
+    with serving(folder) as running:
+        yield running
+    if before is None:
+        del os.environ["FEWLABELS_CACHE"]
+    else:
+        os.environ["FEWLABELS_CACHE"] = before
+
+
+@pytest.fixture
+def tab(server, new_tab):
+    """The page, opened; asks at the end that nothing was complained of and nobody else was asked for anything."""
+    tab = new_tab(viewport={"width": 1000, "height": 900})
+    tab.page.set_default_timeout(60_000)
+    tab.page.goto(server.address)
+    tab.page.wait_for_selector("#fl-upload input[type=file]", state="attached")
+    yield tab
+    assert [error for error in tab.errors if error not in _GRADIOS] == []
+    others = [address for address in tab.requests if not address.startswith((server.address, "data:", "blob:"))]
+    assert others == []
+
+
+def shown(tab):
+    return tab.page.inner_text(".fl-current figcaption")
+
+
+def after(tab, action):
+    """Do something, and return which image is shown when that has changed."""
+    before = shown(tab)
+    action()
+    tab.page.wait_for_function(
+        "before => document.querySelector('.fl-current figcaption')?.innerText !== before", arg=before
+    )
+    return before
+
+
+def open_labels(tab):
+    tab.page.get_by_role("tab", name="Label").click()
+    tab.page.wait_for_selector(".fl-current img")
+
+
+def test_an_image_is_uploaded_and_classified(tab, tmp_path):
+    photo("red", 3).save(tmp_path / "red.png")
+    tab.page.set_input_files("#fl-upload input[type=file]", tmp_path / "red.png")
+    tab.page.wait_for_selector(".fl-first")
+    rows = tab.page.query_selector_all(".fl-classes tbody tr")
+    names = [row.query_selector("th").inner_text() for row in rows]
+    assert sorted(names) == sorted(CLASSES)
+    shares = [float(row.query_selector("b").inner_text().strip("<> %")) for row in rows]
+    assert sum(shares) == pytest.approx(100, abs=0.3)
+    assert tab.page.inner_text(".fl-first").startswith(names[0])
+    assert len(tab.page.query_selector_all(".fl-near img")) == 6
+    assert "16×16 pixels" in tab.page.inner_text(".fl-seen")
+
+
+def test_what_is_no_image_is_said_to_be_none(tab, tmp_path):
+    (tmp_path / "no.png").write_bytes(b"MZ no image")
+    tab.page.set_input_files("#fl-upload input[type=file]", tmp_path / "no.png")
+    assert "not an image" in tab.page.wait_for_selector("#fl-answer .fl-note").inner_text()
+    # The browser could not draw it either, and says so.
+    tab.errors[:] = [error for error in tab.errors if "Failed to load resource" not in error]
+
+
+def test_labels_by_click_and_key_are_on_the_disk_when_the_page_says_so(tab, server):
+    open_labels(tab)
+    assert tab.page.get_by_role("button", name="1 · <b>green").is_visible()
+    number = len(server.labels)
+    given = {after(tab, lambda: tab.page.click("#fl-class-0")): "<b>green"}
+    given[after(tab, lambda: tab.page.keyboard.press("2"))] = "blue"
+    given[after(tab, lambda: tab.page.keyboard.press("3"))] = "red"
+    assert "Saved" in tab.page.inner_text(".fl-count")
+    assert len(server.labels) == number + 3
+    skipped = after(tab, lambda: tab.page.keyboard.press("s"))
+    assert skipped not in given
+    after(tab, lambda: tab.page.keyboard.press("u"))
+    last = list(given)[-1]
+    assert shown(tab) == last
+    assert "Taken back" in tab.page.inner_text(".fl-count")
+    after(tab, lambda: tab.page.keyboard.press("2"))
+    found = read_labels(server.folder / "model-labels.csv").classes
+    assert {name: found[name] for name in given} == {**given, last: "blue"}
+    assert skipped not in found
+
+
+def test_keys_do_not_label_from_the_other_tab(tab, server):
+    open_labels(tab)
+    number = len(server.labels)
+    tab.page.get_by_role("tab", name="Classify").click()
+    tab.page.wait_for_selector("#fl-class-0", state="hidden")
+    tab.page.keyboard.press("1")
+    tab.page.wait_for_timeout(500)
+    assert len(server.labels) == number
+
+
+def test_two_people_label_different_images(tab, server, new_tab):
+    open_labels(tab)
+    other = new_tab()
+    other.page.goto(server.address)
+    open_labels(other)
+    assert shown(tab) != shown(other)
+
+
+def test_training_again_shows_its_progress_and_ends_with_the_new_model(tab, server):
+    open_labels(tab)
+    after(tab, lambda: tab.page.keyboard.press("1"))
+    before = tab.page.inner_text("#fl-about")
+    tab.page.click("#fl-train")
+    tab.page.wait_for_selector("#fl-training progress")
+    tab.page.click("#fl-train")
+    tab.page.wait_for_function("document.querySelector('#fl-training').innerText.includes('running already')")
+    # While it runs, labeling goes on.
+    after(tab, lambda: tab.page.keyboard.press("2"))
+    tab.page.wait_for_function(
+        "/of 6/.test(document.querySelector('#fl-training').innerText) || "
+        "document.querySelector('#fl-training').innerText.includes('answers')"
+    )
+    tab.page.wait_for_function("document.querySelector('#fl-training').innerText.includes('The new model answers')")
+    text = tab.page.inner_text("#fl-training")
+    assert "labels" in text
+    assert "on 12 held-out images" in text or "on 13 held-out images" in text
+    assert (server.folder / "model.before" / "config.json").is_file()
+    assert tab.page.inner_text("#fl-about").split("\n")[0] == before.split("\n")[0]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_can_be_used_by_everybody(server, new_tab, tmp_path, scheme):
+    tab = new_tab(viewport={"width": 360, "height": 740}, color_scheme=scheme)
+    tab.page.goto(server.address)
+    photo("blue", 3).save(tmp_path / "blue.png")
+    tab.page.wait_for_selector("#fl-upload input[type=file]", state="attached")
+    tab.page.set_input_files("#fl-upload input[type=file]", tmp_path / "blue.png")
+    tab.page.wait_for_selector(".fl-first")
+    for name in ("Classify", "Label"):
+        tab.page.get_by_role("tab", name=name).click()
+        tab.page.wait_for_timeout(500)
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= 360
+        ours = [one for one in tab.violations() if "fl-" in one]
+        assert ours == []
+
+
+# Last: it takes the server away.
+def test_no_click_is_lost_when_the_server_is_killed(tab, server):
+    open_labels(tab)
+    given = {}
+    for key, label in (("1", "<b>green"), ("2", "blue"), ("3", "red")):
+        given[after(tab, lambda key=key: tab.page.keyboard.press(key))] = label
+    server.kill()
+    found = read_labels(server.folder / "model-labels.csv").classes
+    assert {name: found[name] for name in given} == given
+    tab.page.goto("about:blank")
+    tab.errors.clear()

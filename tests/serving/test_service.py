@@ -1,0 +1,149 @@
+import threading
+import time
+
+import pytest
+from served import CLASSES
+
+from fewlabels import load
+from fewlabels.data import read_labels
+from fewlabels.serving.service import Service
+from fewlabels.storage.errors import InputError
+
+
+@pytest.fixture
+def service(place):
+    service = Service(place / "model")
+    yield service
+    service.close()
+
+
+def test_the_pool_is_ranked_and_its_images_shown(service):
+    assert service.reason == ""
+    desk = service.desk
+    assert desk.batch("me") == []
+    desk.rank(service.model)
+    batch = desk.batch("me")
+    assert len(batch) == 8
+    assert all(one.name.startswith("unlabeled") and one.picture.startswith("data:image/png") for one in batch)
+    assert desk.queue.left == 120
+
+
+def test_a_person_sees_the_file_and_not_what_the_model_sees(service):
+    import base64
+    import io
+
+    from PIL import Image
+
+    pictures = service.desk.pictures
+
+    def size(address):
+        return Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))).size
+
+    assert size(pictures.large(pictures.names[0])) == (24, 16)
+    assert size(pictures.small(pictures.names[0])) == (16, 16)
+
+
+def test_labels_are_in_the_file_and_count_the_next_day(service, place):
+    name = service.desk.pictures.names[0]
+    service.desk.queue.label("me", name, CLASSES[2])
+    assert read_labels(place / "model-labels.csv").classes == {name: CLASSES[2]}
+    again = Service(place / "model")
+    assert again.desk.queue.labels() == {name: CLASSES[2]}
+    again.desk.rank(again.model)
+    assert name not in [one.name for one in again.desk.batch("me")]
+    again.close()
+
+
+def test_training_again_learns_from_the_labels_and_takes_the_model_s_place(service, place):
+    desk = service.desk
+    desk.rank(service.model)
+    before = service.model
+    given = {}
+    for one in desk.batch("me")[:3]:
+        given[one.name] = CLASSES[int(one.name.split("/")[-1][0])]
+        desk.queue.label("me", one.name, given[one.name])
+    service.train()
+    with pytest.raises(InputError, match="running already"):
+        service.train()
+    assert service.model is before
+    end = time.monotonic() + 120
+    while service.retraining.progress().state == "running":
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    now = service.retraining.progress()
+    assert now.state == "done", now.text
+    assert now.text.startswith("39 labels")
+    assert service.model is not before
+    assert len(load(place / "model").examples_) == len(load(place / "model.before").examples_) + 3
+    assert {one.name for one in desk.batch("you")}.isdisjoint(given)
+    # The labels that it was trained with are still those to add to.
+    again = Service(place / "model")
+    assert again.desk.path == desk.path
+    assert again.desk.queue.labels() == given
+    again.close()
+
+
+def test_labels_from_elsewhere_are_kept_when_new_ones_go_to_another_file(service, place):
+    first, second = service.desk.pictures.names[:2]
+    service.desk.queue.label("me", first, "red")
+    service.train()
+    while service.retraining.progress().state == "running":
+        time.sleep(0.05)
+    other = Service(place / "model", labels=place / "other.csv")
+    assert other.desk.queue.labeled == 0
+    assert first not in other.desk.pictures.names
+    other.desk.queue.label("me", second, "blue")
+    assert other.desk.labels_to_fit() == {first: "red", second: "blue"}
+    other.close()
+
+
+def test_without_a_label_there_is_nothing_to_train_again(service):
+    with pytest.raises(InputError, match="no label was given yet"):
+        service.train()
+
+
+def test_a_model_whose_images_are_gone_classifies_all_the_same(place, trained, monkeypatch):
+    monkeypatch.setenv("FEWLABELS_CACHE", str(place / "cache"))
+    method = load(place / "model")
+    method.source_["source"] = str(place / "nowhere")
+    method.save(place / "model", class_names=method.class_names_)
+    service = Service(place / "model")
+    assert service.desk is None
+    assert "nowhere" in service.reason
+    with pytest.raises(InputError, match="nowhere"):
+        service.train()
+    service.close()
+    with pytest.raises(InputError, match="elsewhere"):
+        Service(place / "model", source=str(place / "elsewhere"))
+    moved = Service(place / "model", source=str(trained / "photos"))
+    assert moved.desk.queue.left == 120
+    moved.close()
+
+
+def test_a_labels_file_of_other_classes_is_refused(place):
+    (place / "labels.csv").write_text("file,class\nunlabeled/0-0.png,zebra\n")
+    with pytest.raises(InputError, match="zebra"):
+        Service(place / "model", labels=place / "labels.csv")
+
+
+def test_labeling_goes_on_while_the_pool_is_ranked_anew(service):
+    desk = service.desk
+    desk.rank(service.model)
+    errors = []
+
+    def rank():
+        try:
+            for _ in range(3):
+                desk.rank(service.model)
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=rank)
+    thread.start()
+    labeled = 0
+    while batch := desk.batch("me"):
+        desk.queue.label("me", batch[0].name, "red")
+        labeled += 1
+    thread.join()
+    assert not errors
+    assert desk.queue.left == 0
