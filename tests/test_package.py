@@ -20,6 +20,7 @@ ORDER = [
     "evaluation",
     "report",
     "export",
+    "serving",
 ]
 
 

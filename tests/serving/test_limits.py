@@ -104,6 +104,20 @@ def test_an_upload_that_is_larger_than_it_says_ends_at_the_limit(guard):
     assert guard.refused == {413: 1}
 
 
+def test_an_application_that_answers_its_broken_reading_is_not_heard(guard):
+    async def application(scope, receive, send):
+        try:
+            while True:
+                await receive()
+        except Exception:
+            await send({"type": "http.response.start", "status": 500, "headers": []})
+            await send({"type": "http.response.body", "body": b"Internal Server Error"})
+            raise
+
+    guard.application = application
+    assert ask(guard, UPLOAD, method="POST", chunks=[b"a" * 20_000] * 50)[0] == 413
+
+
 def test_other_requests_are_smaller_still(guard):
     assert ask(guard, JOIN, method="POST", chunks=[b"a" * 101])[0] == 413
     assert ask(guard, JOIN, method="POST", chunks=[b"a" * 100])[::2] == (200, "100")

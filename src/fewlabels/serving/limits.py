@@ -141,18 +141,21 @@ class Guard:
 
     async def _measured(self, scope: Message, receive: Receive, send: Send) -> None:
         """Pass a request on; one that says too little of its size ends when it is reached."""
-        path, received, begun = scope["path"], 0, False
+        path, received, begun, over = scope["path"], 0, False, False
 
         async def counted() -> Message:
-            nonlocal received
+            nonlocal received, over
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._largest(path):
+                over = True
                 raise _TooLargeError
             return message
 
         async def answered(message: Message) -> None:
             nonlocal begun
+            if over and not begun:
+                return  # what the application makes of its broken reading is no answer
             if message["type"] == "http.response.start":
                 begun = True
                 if path == _JOIN and message["status"] == 503:
@@ -167,9 +170,12 @@ class Guard:
             await self.application(scope, counted, answered)
         except _FullError:
             await self._refuse(send, 503, _busy(self.limits.waiting, "requests are waiting"))
-        except _TooLargeError:
-            if not begun:
-                await self._refuse(send, 413, self._too_large(path))
+            return
+        except Exception:
+            if not over:
+                raise
+        if over and not begun:
+            await self._refuse(send, 413, self._too_large(path))
 
     def _largest(self, path: str) -> int:
         return self.limits.upload_bytes + _MULTIPART if path == _UPLOAD else self.limits.request_bytes

@@ -93,8 +93,8 @@ def _classify_tab(service: Service) -> None:
             )
             _keep_as_uploaded(upload)
             gr.HTML(
-                f'<div class="fl"><p class="fl-muted">At most {service.limits.upload_bytes >> 20} MiB; it stays on the '
-                "machine that serves this page, and goes when it is not shown any more.</p></div>"
+                f'<div class="fl"><p class="fl-muted">At most {service.limits.upload_bytes >> 20} MiB. The image is '
+                "not passed on to anyone.</p></div>"
             )
         with gr.Column(min_width=300):
             answer = gr.HTML(_ASK, elem_id="fl-answer")

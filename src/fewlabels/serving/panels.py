@@ -27,6 +27,11 @@ class Shown:
     name: str
     picture: str
 
+    @property
+    def title(self) -> str:
+        """What a person reads: without the folders, which may tell the class."""
+        return self.name.rpartition("/")[2]
+
 
 def about_panel(model: ServedModel, title: str) -> str:
     """Return what the model is."""
@@ -120,7 +125,7 @@ def label_panel(
         labeled=queue.labeled,
         left=queue.left,
         counts=queue.counts(),
-        last=None if last is None else {"name": last[0], "label": last[1]},
+        last=None if last is None else {"title": Shown(last[0], "").title, "label": last[1]},
         note=note,
         empty=empty,
     )

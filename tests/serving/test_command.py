@@ -1,0 +1,141 @@
+"""`fewlabels serve` as it is typed."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+from served import photo, serving
+
+
+def refused(*words, **environment):
+    """Return exit code and errors of a command that ends by itself."""
+    command = [sys.executable, "-m", "fewlabels", "serve", *map(str, words), "--no-open"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env={**os.environ, "NO_COLOR": "1", **environment}
+    )
+    return done.returncode, done.stderr.strip()
+
+
+@pytest.fixture
+def without_gradio(tmp_path):
+    """A folder to put first on the path: Gradio is not installed."""
+    (tmp_path / "gradio").mkdir()
+    (tmp_path / "gradio" / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'gradio'\")")
+    return os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def test_without_gradio_it_says_how_to_install_it(trained, without_gradio):
+    code, errors = refused(trained / "model", PYTHONPATH=without_gradio)
+    assert code == 2
+    assert errors.startswith("error: the page needs Gradio; install it with: pip install 'fewlabels[serve]'")
+    assert "\n" not in errors
+
+
+def test_a_port_that_is_taken_is_refused_in_one_line(place):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        code, errors = refused(place / "model", "--port", other.getsockname()[1])
+    assert code == 2
+    assert "cannot be had" in errors
+    assert "--port" in errors
+
+
+def test_there_must_be_a_model(tmp_path):
+    code, errors = refused(tmp_path / "nothing")
+    assert code == 2
+    assert errors == f"error: there is no model folder at {tmp_path / 'nothing'}"
+
+
+def test_it_says_where_the_page_is_and_ends_cleanly_by_ctrl_c(place):
+    with serving(place) as server:
+        assert server.address.startswith("http://127.0.0.1:")
+        with urllib.request.urlopen(server.address, timeout=30) as answer:
+            assert answer.status == 200
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(30) == 0
+        said = (place / "log").read_text()
+        assert said.splitlines()[-1] == "stopped"
+        assert f"labels go to {place / 'model-labels.csv'}" in said
+        assert "Traceback" not in said
+        assert "warning" not in said
+
+
+def test_whoever_lets_others_in_is_warned(place):
+    with serving(place, "--host", "0.0.0.0") as server:
+        assert "there is no password" in (place / "log").read_text()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+
+
+def post(address, content, name, **headers):
+    """Upload a file as a browser does; return status and text."""
+    boundary = "0123456789"
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
+    request = urllib.request.Request(
+        f"{address}/gradio_api/upload",
+        data=body,
+        headers={"Content-Type": f"multipart/form-data; boundary={boundary}", **headers},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def classify(address, file):
+    """Ask for the class of a file that is given as it comes, and return what the page would show."""
+    config = json.load(urllib.request.urlopen(f"{address}/config", timeout=30))
+    function = next(one["id"] for one in config["dependencies"] if one["api_name"] == "classify")
+    call = {"fn_index": function, "session_hash": "test", "data": [file]}
+    request = urllib.request.Request(
+        f"{address}/gradio_api/queue/join", data=json.dumps(call).encode(), headers={"Content-Type": "application/json"}
+    )
+    urllib.request.urlopen(request, timeout=30).close()
+    with urllib.request.urlopen(f"{address}/gradio_api/queue/data?session_hash=test", timeout=60) as stream:
+        for line in stream:
+            if line.startswith(b"data:"):
+                told = json.loads(line[5:])
+                if told["msg"] == "process_completed":
+                    return told["success"], json.dumps(told["output"])
+    raise AssertionError("no answer came")
+
+
+def test_uploads_are_limited_and_files_of_the_machine_stay_its_own(place, tmp_path):
+    secret = tmp_path / "secret.png"
+    photo("red", 1).save(secret)
+    with serving(place) as server:
+        # Beside the limit, what the form's own parts take.
+        status, text = post(server.address, bytes((20 << 20) + (1 << 17)), "large.png")
+        assert status == 413
+        assert "larger than 20 MiB" in text
+        status, text = post(server.address, b"MZ no image", "no.png")
+        path = json.loads(text)[0]
+        meta = {"meta": {"_type": "gradio.FileData"}}
+        success, shown = classify(server.address, {"path": path, **meta})
+        assert success
+        assert "not an image" in shown
+        status, text = post(server.address, secret.read_bytes(), "../../red.png")
+        success, shown = classify(server.address, {"path": json.loads(text)[0], **meta})
+        assert success
+        assert "fl-first" in shown
+        for stolen in (str(secret), "http://127.0.0.1:9/red.png", "file:///etc/passwd"):
+            success, shown = classify(server.address, {"path": stolen, **meta})
+            assert not success
+            assert "fl-first" not in shown
+        for hidden in (f"gradio_api/file={secret}", "gradio_api/proxy=http://127.0.0.1:9/", "monitoring/summary"):
+            with pytest.raises(urllib.error.HTTPError):
+                urllib.request.urlopen(f"{server.address}/{hidden}", timeout=30)
+        folder = path.rsplit("/", 2)[0]
+        assert os.path.isdir(folder)
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(30)
+        assert not os.path.exists(folder)
