@@ -64,6 +64,7 @@ def test_it_says_where_the_page_is_and_ends_cleanly_by_ctrl_c(place):
         assert said.splitlines()[-1] == "stopped"
         assert f"labels go to {place / 'model-labels.csv'}" in said
         assert "Traceback" not in said
+        assert "terminate" not in said
         assert "warning" not in said
 
 

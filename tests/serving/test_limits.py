@@ -79,7 +79,11 @@ def test_what_the_page_does_not_need_is_not_there(guard, path):
     assert ask(guard, path)[0] == 404
 
 
-def test_an_upload_that_says_it_is_too_large_is_not_read(guard):
+def test_an_upload_that_says_it_is_too_large_is_not_passed_on(guard):
+    async def application(scope, receive, send):
+        raise AssertionError("it was passed on")
+
+    guard.application = application
     status, _, text = ask(guard, UPLOAD, method="POST", headers={"content-length": "1000000"})
     assert status == 413
     assert "larger than 0 MiB" in json.loads(text)["detail"]

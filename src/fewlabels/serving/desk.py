@@ -18,6 +18,9 @@ from fewlabels.serving.panels import Shown
 from fewlabels.serving.pool import PoolPictures
 from fewlabels.storage.errors import InputError
 
+# Images that are looked at between two looks at whether to stop.
+_BLOCK = 1024
+
 
 class Desk:
     """Hands out the pool's images, most useful first, and writes each label to the disk before it says so.
@@ -65,7 +68,7 @@ class Desk:
                 "file with --labels"
             )
         self.ranked = False
-        self._turn = threading.Lock()
+        self._turn, self._closing = threading.Lock(), threading.Event()
         self.queue = LabelQueue((), model.class_names, self._append, labels=given, known=self.pictures.names)
 
     def batch(self, person: str) -> list[Shown]:
@@ -77,11 +80,16 @@ class Desk:
         ]
 
     def rank(self, model: ServedModel) -> None:
-        """Put the pool in the order in which labels would help a model most."""
+        """Put the pool in the order in which labels would help a model most; once the desk is closing, leave it."""
         with self._turn:
             labels = self.queue.labels()
             given = np.array(sorted(self.pictures.row(name) for name in labels), np.int64)
-            probabilities, embeddings = probabilities_and_embeddings(model.method, self.data.pool)
+            found = []
+            for start in range(0, len(self.data.pool), _BLOCK):
+                if self._closing.is_set():
+                    return
+                found.append(probabilities_and_embeddings(model.method, self.data.pool[start : start + _BLOCK]))
+            probabilities, embeddings = (np.concatenate(parts) for parts in zip(*found, strict=True))
             rows = np.setdiff1d(np.arange(len(embeddings)), given)
             known = [embeddings[given]]
             examples = getattr(model.method, "examples_", None)
@@ -98,8 +106,10 @@ class Desk:
         return {**self.before, **read_labels(self.path).classes} if self.before else str(self.path)
 
     def close(self) -> None:
-        """Close the labels file."""
-        self._file.close()
+        """Give up looking through the pool, wait until that has ended, and close the labels file."""
+        self._closing.set()
+        with self._turn:
+            self._file.close()
 
     def _append(self, name: str, label: str | None) -> None:
         self._file.append(name, label or "")

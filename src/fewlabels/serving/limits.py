@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
@@ -32,6 +34,8 @@ _CALLS = {
 _JOIN, _UPLOAD = "/gradio_api/queue/join", "/gradio_api/upload"
 # Beside an uploaded file, its name and what separates the parts.
 _MULTIPART = 1 << 16
+# Of a request that is refused for its size, so much is read all the same, and so long.
+_DRAINED, _DRAINED_SECONDS = 256 << 20, 20.0
 _HEADERS = {
     # The page's framework makes its code from strings; all of it is served from here.
     "content-security-policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -110,6 +114,8 @@ class Guard:
             return
         refusal = self._refusal(scope)
         if refusal is not None:
+            if refusal[0] == 413:
+                await _drained(receive)
             await self._refuse(send, *refusal)
             return
         uploads = scope["path"] == _UPLOAD
@@ -141,11 +147,12 @@ class Guard:
 
     async def _measured(self, scope: Message, receive: Receive, send: Send) -> None:
         """Pass a request on; one that says too little of its size ends when it is reached."""
-        path, received, begun, over = scope["path"], 0, False, False
+        path, received, begun, over, ended = scope["path"], 0, False, False, False
 
         async def counted() -> Message:
-            nonlocal received, over
+            nonlocal received, over, ended
             message = await receive()
+            ended = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > self._largest(path):
                 over = True
@@ -175,6 +182,8 @@ class Guard:
             if not over:
                 raise
         if over and not begun:
+            if not ended:
+                await _drained(receive)
             await self._refuse(send, 413, self._too_large(path))
 
     def _largest(self, path: str) -> int:
@@ -193,6 +202,18 @@ class Guard:
             headers.append((b"retry-after", b"1"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+async def _drained(receive: Receive) -> None:
+    """Read on, and keep nothing: who is still sending hears no answer."""
+    drained = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DRAINED_SECONDS):
+            while drained < _DRAINED:
+                message = await receive()
+                drained += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 class _TooLargeError(Exception):

@@ -107,12 +107,13 @@ def _keep_as_uploaded(image: Any) -> None:
     Gradio would decode it with every reader there is and without limits, and fetch an address that is given in place
     of a file. A component of its own would be the other way; of such, Gradio writes type stubs beside the source.
     """
-    move = image.async_move_resource_to_block_cache
+    uploads = Path(image.GRADIO_CACHE).resolve()
 
-    async def moved(path: Any) -> Any:
-        if "://" in str(path):
-            raise gr.Error("give a file, not an address")
-        return await move(path)
+    async def moved(path: Any) -> str:
+        # Files of the working folder would be taken as well, and addresses fetched.
+        if "://" in str(path) or not Path(path).resolve().is_relative_to(uploads):
+            raise gr.Error("upload a file")
+        return str(path)
 
     image.preprocess = lambda payload: None if payload is None else payload.path
     image.async_move_resource_to_block_cache = moved

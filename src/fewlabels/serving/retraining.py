@@ -85,6 +85,7 @@ class Retraining:
     finished: Callable[[], None] | None = None
     _progress: Progress = field(default_factory=Progress)
     _process: Any = None
+    _watcher: threading.Thread | None = None
     _began: float = 0.0
     _stage_began: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -121,7 +122,8 @@ class Retraining:
             return
         there.close()
         self._process = process
-        threading.Thread(target=self._watch, args=(here, process), name="training watched", daemon=True).start()
+        self._watcher = threading.Thread(target=self._watch, args=(here, process), name="watching", daemon=True)
+        self._watcher.start()
 
     def stop(self) -> None:
         """End the training, if one runs; the model that was there stays."""
@@ -131,6 +133,8 @@ class Retraining:
             process.join(_PATIENCE)
             if process.is_alive():
                 process.kill()
+        if self._watcher is not None:
+            self._watcher.join(_PATIENCE)
 
     def _watch(self, here: Connection, process: Any) -> None:
         last: Progress | None = None

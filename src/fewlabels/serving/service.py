@@ -71,6 +71,7 @@ class Service:
             if source is not None or labels is not None:
                 raise
             self.reason = str(error)
+        self._ranking: threading.Thread | None = None
         self.retraining = Retraining(train_again, self._take_new)
 
     @property
@@ -81,7 +82,8 @@ class Service:
     def begin(self) -> None:
         """Look through the pool, in the background."""
         if self.desk is not None:
-            threading.Thread(target=self.desk.rank, args=(self.model,), name="ranking", daemon=True).start()
+            self._ranking = threading.Thread(target=self.desk.rank, args=(self.model,), name="ranking", daemon=True)
+            self._ranking.start()
 
     def classify(self, path: Path) -> Answer:
         """Return what the model says of an uploaded file; see `ServedModel.classify` for the errors."""
@@ -108,9 +110,12 @@ class Service:
 
     def close(self) -> None:
         """End a training that runs, and close the labels file."""
-        self.retraining.stop()
         if self.desk is not None:
             self.desk.close()
+        self.retraining.stop()
+        # A process that ends while a thread of it computes ends in a crash.
+        if self._ranking is not None:
+            self._ranking.join()
 
     def _take_new(self) -> None:
         self.model = ServedModel.read(self.folder, self.net)

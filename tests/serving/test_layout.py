@@ -1,0 +1,79 @@
+import asyncio
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fewlabels import Supervised, load_dataset
+from fewlabels.data import read_labels
+from fewlabels.methods.examples import remember
+from fewlabels.serving.service import Service
+
+gradio = pytest.importorskip("gradio")
+
+
+@pytest.fixture
+def many_classes(tmp_path, monkeypatch):
+    """A model of 41 classes, served from here."""
+    monkeypatch.setenv("FEWLABELS_CACHE", str(tmp_path / "cache"))
+    draws = np.random.default_rng(0)
+    for name in range(41):
+        for part in (f"train/kind {name}", f"test/kind {name}", "unlabeled"):
+            (tmp_path / "photos" / part).mkdir(parents=True, exist_ok=True)
+            for number in range(2):
+                pixels = draws.integers(0, 255, (8, 8, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "photos" / part / f"{name}-{number}.png")
+    data = load_dataset(str(tmp_path / "photos"))
+    method = Supervised(steps=1, batch_size=4, validation_fraction=0.0, random_state=0)
+    method.fit(data.labeled, data.labels, unlabeled=data.pool)
+    remember(method, data)
+    method.save(tmp_path / "model", class_names=list(data.class_names))
+    service = Service(tmp_path / "model")
+    service.desk.rank(service.model)
+    yield service
+    service.close()
+
+
+def built(service):
+    """The page; Gradio would make event loops, and leave them open, where none runs."""
+    from fewlabels.serving.page import build_page
+
+    async def build():
+        return build_page(service)
+
+    return asyncio.run(build())
+
+
+def functions(page):
+    return {one.api_name: one.fn for one in page.fns.values()}
+
+
+def test_more_classes_than_buttons_can_show_are_chosen_from_a_list(many_classes, tmp_path):
+    page = built(many_classes)
+    (choice,) = [block for block in page.blocks.values() if block.get_block_name() == "dropdown"]
+    assert len(choice.choices) == 41
+    assert not [name for name in functions(page) if name and name.startswith("label_")]
+    label = functions(page)["label"]
+    request = gradio.Request(session_hash="me")
+    image = many_classes.desk.batch("me")[0].name
+    panel, shown = label(image, None, request)
+    assert "choose a class first" in panel
+    assert shown == image
+    panel, shown = label(image, 40, request)
+    assert "Saved" in panel
+    assert shown != image
+    name = many_classes.model.class_names[40]
+    assert read_labels(tmp_path / "model-labels.csv").classes == {image: name}
+
+
+def test_a_label_that_cannot_be_written_is_told_and_the_image_stays(many_classes, monkeypatch):
+    def full(file, name):
+        raise OSError(28, "No space left on device", "labels.csv")
+
+    monkeypatch.setattr(many_classes.desk._file, "append", full)
+    image = many_classes.desk.batch("me")[0].name
+    panel, shown = functions(built(many_classes))["label"](image, 3, gradio.Request(session_hash="me"))
+    assert "Not saved: " in panel
+    assert "No space left" in panel
+    assert shown == image
+    assert many_classes.desk.queue.labeled == 0
