@@ -67,7 +67,7 @@ def test_labels_join_those_of_every_run_of_a_comparison(run, photos, tmp_path):
 
 def test_a_half_line_of_a_killed_process_is_noted_and_left_out(run, photos, tmp_path):
     (tmp_path / "labels.csv").write_text("file,class\nunlabeled/0.png,red\nunlabeled/1.png,bl")
-    words = ("--method", "supervised", "--steps", 1, "--quiet", "--labels", "labels.csv")
+    words = ("--method", "supervised", "--steps", 1, "--labels", "labels.csv")
     code, _, errors = run("fit", photos, *words)
     assert code == 0
     assert "was not finished and is left out" in errors
