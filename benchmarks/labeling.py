@@ -26,6 +26,7 @@ import numpy as np
 
 from fewlabels import embed, load_dataset, make_method
 from fewlabels.data import ImageDataset
+from fewlabels.evaluation.intervals import mean_interval
 from fewlabels.evaluation.paired import compare_over_seeds, holm
 from fewlabels.labeling import rank_for_labeling
 from fewlabels.methods.examples import probabilities_and_embeddings
@@ -179,6 +180,10 @@ def table(kept: Kept, strategies: list[str]) -> None:
                 f"({100 * found.low:+.1f} to {100 * found.high:+.1f}), p = {found.p_value:.4f}, "
                 f"{p:.4f} corrected for {ROUNDS} rounds"
             )
+        # The measure by which the strategies were compared on training images (labeling_trials.py).
+        gains = [statistics.mean(duel.seed_differences[number] for duel in duels) for number in range(len(both))]
+        mean, low, high = mean_interval(gains)
+        print(f"  mean of the rounds: {100 * mean:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})")
 
 
 def correct(row: dict[str, Any] | None) -> np.ndarray:
