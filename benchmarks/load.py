@@ -276,6 +276,7 @@ def report(options: Any, counts: Any, errors: list[str], tally: Tally, memory: l
     table.add("errors", [float(len(errors))], "answers", "; ".join(sorted(set(errors))[:3]))
     table.add("clicks confirmed", [float(len(tally.confirmed))], "labels", "the server was killed while they went on")
     table.add("clicks lost", [float(len(lost))], "labels")
+    table.add("memory of the server, every 10 s", [rss for _, rss, _ in memory[::10]], "MiB")
     half = options.seconds / 2
     first = [rss for at, rss, _ in memory if at < half]
     second = [rss for at, rss, _ in memory if at >= half]

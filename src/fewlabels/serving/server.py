@@ -44,6 +44,8 @@ def require_gradio() -> None:
     """
     # What it would tell its makers, it is not asked to.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # Of each event it keeps times for a page of statistics, which is shut here.
+    os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "100"
     try:
         import gradio  # noqa: F401
     except ImportError as error:
