@@ -60,7 +60,7 @@ $(VENV)/.docs-installed: requirements-docs.txt $(VENV)/.installed
 
 bench: bench-step bench-views bench-pool bench-budget bench-bookkeeping ## measure speed beside this machine's ceilings (half an hour)
 
-bench-%: $(VENV)/.installed ## one group: step, views, pool, budget, bookkeeping; null, conformal; accuracy, peers (ARGS=CIFAR10_FOLDER); spreading, scaling, gpu
+bench-%: $(VENV)/.installed ## one group: step, views, pool, budget, bookkeeping; null, conformal; accuracy, peers (ARGS=CIFAR10_FOLDER); spreading, scaling, load, gpu
 	$(BIN)/python benchmarks/$*.py $(ARGS)
 
 results: $(VENV)/.installed ## make the figures of docs/results.md (CIFAR10=folder with the Parquet files; hours)

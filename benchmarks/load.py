@@ -239,6 +239,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60)
     options = parser.parse_args()
+    options.load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="fewlabels-load-") as name:
         folder = Path(name)
         prepare(folder)
@@ -263,7 +264,8 @@ def main() -> None:
 
 def report(options: Any, counts: Any, errors: list[str], tally: Tally, memory: list[Any], lost: list[Any]) -> None:
     table = Report("load")
-    note = f"{options.clients} clients for {options.seconds:g} s"
+    # What else the machine does decides how fast this is, and nothing else of it.
+    note = f"{options.clients} clients for {options.seconds:g} s; load average before: {options.load:.1f}"
     for what in ("classified", "labeled"):
         table.add(what, [float(counts[what])], "requests", note)
         times = 1000 * np.array(tally.seconds.get(what, [np.nan]))
@@ -274,6 +276,7 @@ def report(options: Any, counts: Any, errors: list[str], tally: Tally, memory: l
     table.add("errors", [float(len(errors))], "answers", "; ".join(sorted(set(errors))[:3]))
     table.add("clicks confirmed", [float(len(tally.confirmed))], "labels", "the server was killed while they went on")
     table.add("clicks lost", [float(len(lost))], "labels")
+    table.add("memory of the server, every 10 s", [rss for _, rss, _ in memory[::10]], "MiB")
     half = options.seconds / 2
     first = [rss for at, rss, _ in memory if at < half]
     second = [rss for at, rss, _ in memory if at >= half]
