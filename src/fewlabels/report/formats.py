@@ -45,7 +45,7 @@ def duration(seconds: float) -> str:
     Examples
     --------
     >>> duration(37.02), duration(2475.5), duration(7300)
-    ('37.0 seconds', '41 min 16 s', '2 h 2 min')
+    ('37.0 seconds', '41 min 16 s', '2 h 1 min')
     """
     if seconds < 120:
         return f"{seconds:.1f} seconds"
