@@ -39,6 +39,20 @@ def share(value: Any, digits: int = 1) -> str:
     return "–" if number(value) == "–" else f"{100 * value:.{digits}f}%"
 
 
+def duration(seconds: float) -> str:
+    """Return a time as people say it.
+
+    Examples
+    --------
+    >>> duration(37.02), duration(2475.5), duration(7300)
+    ('37.0 seconds', '41 min 16 s', '2 h 1 min')
+    """
+    if seconds < 120:
+        return f"{seconds:.1f} seconds"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def setting(value: Any) -> str:
     """Return a hyper-parameter as it is typed.
 

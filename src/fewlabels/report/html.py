@@ -63,6 +63,7 @@ def render_report(comparison: Comparison) -> str:
         "percent": formats.share,
         "number": formats.number,
         "setting": formats.setting,
+        "duration": formats.duration,
         "sentence": formats.sentence,
     }
     class_names = tuple(visible(name) for name in comparison.class_names)
