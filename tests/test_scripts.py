@@ -74,7 +74,9 @@ def test_every_command_answers_with_one_json_document(place):
         ("predict", "model", "photos/test", "--out", "classes.csv", "--json"),
         ("export", "model", "--format", "torch", "--json"),
         ("embed", "photos", "--net", NET, "--out", "features", "--json"),
+        ("label", "model", "photos", "--show", 2, "--json"),
         ("compare", "photos", "--methods", "supervised,uda", "--steps", 3, "--out", "compared", "--json"),
+        ("report", "compared", "--out", "again.html", "--json"),
     ]
     found, errors = run_all(place, *commands)
     assert "\x1b" not in errors
@@ -111,6 +113,8 @@ def test_every_command_answers_with_one_json_document(place):
     assert answers["compare"]["report"] == "compared/report.html"
     assert [run["method"] for run in answers["compare"]["runs"]] == ["supervised", "uda"]
     assert answers["compare"]["verdicts"]
+    assert len(answers["label"]["next"]) == 2
+    assert answers["report"] == {"report": "again.html"}
 
 
 def test_what_anything_else_prints_does_not_come_between(place):

@@ -25,6 +25,7 @@ from fewlabels.labeling.ranking import DEFAULT_COUNT, DEFAULT_STRATEGY, check_st
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.examples import Examples, load_source, probabilities_and_embeddings
 from fewlabels.storage.atomic import write_bytes
+from fewlabels.storage.cells import table
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.screen import new_bar
 
@@ -39,6 +40,9 @@ TABLE_SUFFIXES = (".csv", ".parquet", ".pq")
 # A score below says that an image is unlike all but so many of the labeled ones.
 UNLIKE = 0.05
 _CHUNK = 2048
+
+
+_IN_A_NOTEBOOK = 20
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,10 @@ class PoolDescription:
             "unlike_the_labeled": int((self.in_distribution < UNLIKE).sum()) if known else None,
             "next": self.rows(count=count),
         }
+
+    def _repr_html_(self) -> str:
+        title = f"{len(self):,} pool images, those whose labels would help most first"
+        return table(self.rows(count=_IN_A_NOTEBOOK), title=title)
 
     def to_frame(self) -> Any:
         """Return the pool as a pandas DataFrame, best first."""

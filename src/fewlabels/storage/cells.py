@@ -40,8 +40,8 @@ def table(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> str:
 
     Examples
     --------
-    >>> table([{"part": "test", "images": 12}])[:30]
-    '<table><thead><tr><th style="te'
+    >>> "12</td>" in table([{"part": "test", "images": 12}])
+    True
     """
     if not rows:
         return ""
