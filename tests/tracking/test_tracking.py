@@ -189,14 +189,14 @@ def test_a_fit_that_was_killed_goes_on_in_the_same_runs_without_a_step_twice(sto
     place.mkdir()
     for step, more in (("15", []), ("0", ["--resume"])):
         command = [sys.executable, "-c", KILLED, step, *WORDS, *more]
-        ended = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
+        ended = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=900)
         assert ended.returncode == (0 if more else -9), ended.stderr
         if not more:
             assert runs_of(store)["model"].info.status == "RUNNING"
     whole = tmp_path / "whole"
     whole.mkdir()
     command = [sys.executable, "-m", "fewlabels", *WORDS[:-6], "--track", "tensorboard"]
-    assert subprocess.run(command, cwd=whole, env=environment, capture_output=True, timeout=300).returncode == 0
+    assert subprocess.run(command, cwd=whole, env=environment, capture_output=True, timeout=900).returncode == 0
     expected = events_in(whole / "tensorboard" / "model")
     resumed = events_in(place / "tensorboard" / "model")
     run = runs_of(store)["model"]

@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
-from rich.console import Console
 from rich.progress import Progress
 
 from fewlabels.data import workers
@@ -31,6 +30,7 @@ from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.cache_folder import cache_folder
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import HubAddress, is_hub_address
+from fewlabels.storage.screen import new_bar
 
 # Blocks of a partition: what is lost when a process dies, and what one file of labels holds.
 _BLOCKS = 8
@@ -148,7 +148,7 @@ def label_shards(
         done = _here(missing, method)
     # Ray tells of processes that died on the standard output, which may be for a program.
     aside = contextlib.redirect_stdout(sys.stderr) if engine == "ray" else contextlib.nullcontext()
-    with aside, Progress(console=Console(stderr=True), disable=not progress) as bar:
+    with aside, new_bar(*Progress.get_default_columns(), shown=progress) as bar:
         task = bar.add_task("labeling", total=len(partitions), completed=len(partitions) - len(missing))
         for _ in done:
             bar.advance(task)
