@@ -3,6 +3,7 @@ import pytest
 
 from fewlabels import InputError, SelfTraining
 from fewlabels.methods.self_training import top_of_each_class
+from fewlabels.methods.session import Session
 
 
 def test_the_top_share_is_taken_of_each_predicted_class():
@@ -134,3 +135,15 @@ def test_settings_out_of_range_are_refused(settings, message, few_labels):
     X, y, *_ = few_labels
     with pytest.raises(InputError, match=message):
         SelfTraining(**settings).fit(X, y)
+
+
+def test_a_short_budget_is_spent_on_steps_rather_than_on_looks_at_accuracies(few_labels, monkeypatch):
+    # Six looks in each of three stages would take more than there is.
+    monkeypatch.setattr(Session, "_seconds_to_look", lambda self, classifier: 0.5)
+    X, y, *_ = few_labels
+    method = SelfTraining(rounds=2, student_steps=3, budget="8s", random_state=0).fit(X, y)
+    assert method.stage_steps_["teacher"] > 5
+    assert method.stage_steps_["round 2"] == 3 * method.stage_steps_["teacher"]
+    looks = [event for event in method.history_ if "train_accuracy" in event]
+    assert [event["stage"] for event in looks] == ["teacher", "round 1", "round 2"]
+    assert all(event["step"] == event["steps"] for event in looks)

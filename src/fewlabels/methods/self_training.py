@@ -150,6 +150,7 @@ class SelfTraining(SemiSupervisedClassifier):
         if session.budget is not None:
             # Students take a multiple of the teacher's steps, so that recorded steps repeat the run.
             length["budget_share"] = 1 / (1 + self.rounds * self.student_steps)
+            length["budget_stages"] = 1 + self.rounds
             length["budget_reserve"] = session.budget.cost_of(
                 lambda: self.rounds * self._seconds_to_label(session, network)
             )

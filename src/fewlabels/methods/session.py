@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +44,8 @@ _SAMPLE = 2000
 # Looks on the way cost time that training could use: a curve needs no more than these.
 _LOOK_AT = 250
 _TIMED = 1000
+# Of a time budget, for looks at accuracies.
+_LOOKS_SHARE = 0.1
 
 
 @dataclass
@@ -151,6 +154,7 @@ class Session:
         if self.is_vectors:
             self.sample_shape = (self.sample_shape[0] // stored_views,)
         self.budget: Budget | None = None
+        self.evaluations = EVALUATIONS
         if method.budget is not None:
             self.budget = read_budget(method.budget, lambda: monitor.gradient_images, self.clock)
         # That of the whole fit, also in a part that has a budget of its own.
@@ -351,6 +355,7 @@ class Session:
         epoch_samples: int | None = None,
         budget_share: float = 1.0,
         budget_reserve: float = 0.0,
+        budget_stages: int = 1,
         recipe: Recipe | None = None,
         rate_factors: dict[str, float] | None = None,
         after_step: Callable[[], None] | None = None,
@@ -376,6 +381,8 @@ class Session:
             Share of what is left of a budget that this stage gets.
         budget_reserve : float
             What of a budget to leave for what is not training, before shares are taken.
+        budget_stages : int
+            How many stages are to come that have looks at accuracies, this one counted.
         recipe : Recipe, optional
             Other optimizer settings than the session's.
         rate_factors : dict of str to float, optional
@@ -402,7 +409,9 @@ class Session:
             if self.budget is None:
                 raise ValueError(f"stage {stage} has no length: neither steps nor epochs nor a budget")
             per_step = self.cost_of_step(nets, loss, batches, **settings)
-            steps = self.steps_in_budget(per_step, classifier, share=budget_share, reserve=budget_reserve)
+            steps = self.steps_in_budget(
+                per_step, classifier, share=budget_share, reserve=budget_reserve, stages=budget_stages
+            )
         elif steps is None:
             samples = len(self.labeled) if epoch_samples is None else epoch_samples
             steps = max(1, round((epochs or 0) * samples / self.method.batch_size))
@@ -424,6 +433,7 @@ class Session:
                 checkpoint=checkpoint,
                 keep=keep,
                 processes=self._processes,
+                evaluations=self.evaluations,
                 **settings,
             )
         except Diverged as error:
@@ -518,20 +528,31 @@ class Session:
         reserve : float
             Cost to leave for what is not training, before the share is taken.
         stages : int
-            How many stages the steps make up, each with its looks at accuracies.
+            How many stages there are to be, each with its looks at accuracies; where those would take much of a
+            short budget, there are fewer of them.
         """
         budget = self.budget
         assert budget is not None
 
-        def measured() -> float:
-            looks = 0.0
-            if classifier is not None:
-                budget.reserve(
-                    lambda: self.seconds_to_predict(classifier, self.to_fill, flip=False, precision=torch.float32)
-                )
-                looks = budget.cost_of(lambda: stages * EVALUATIONS * self._seconds_to_look(classifier))
-            return max(1, int((share * (budget.left() - reserve) - looks) / per_step))
+        @cache
+        def look() -> float:
+            if classifier is None:
+                return 0.0
+            budget.reserve(
+                lambda: self.seconds_to_predict(classifier, self.to_fill, flip=False, precision=torch.float32)
+            )
+            return stages * budget.cost_of(lambda: self._seconds_to_look(classifier))
 
+        def affordable() -> float:
+            cost = look()
+            most = _LOOKS_SHARE * (budget.left() - reserve)
+            return max(1, int(min(EVALUATIONS, most / cost))) if cost > 0 else EVALUATIONS
+
+        def measured() -> float:
+            cost = self.evaluations * look()
+            return max(1, int(share * (budget.left() - reserve - cost) / per_step))
+
+        self.evaluations = int(self.decided(affordable))
         return int(self.decided(measured))
 
     def seconds_to_predict(self, classifier: Classifier, rows: Rows, *, flip: bool, precision: torch.dtype) -> float:

@@ -43,6 +43,7 @@ def train(
     checkpoint: Stage | None = None,
     keep: KeptWeights | None = None,
     processes: Processes | None = None,
+    evaluations: int = EVALUATIONS,
 ) -> None:
     """Train `nets` in place.
 
@@ -63,7 +64,7 @@ def train(
     stage : str
         Name of this training among the run's.
     accuracies : callable, optional
-        Returns named accuracies of the nets as they are; called a few times and at the end.
+        Returns named accuracies of the nets as they are; called `evaluations` times, the last at the end.
     rate_factors : dict of str to float, optional
         Learning rates of the parameters whose name begins so, as a multiple of the recipe's.
     after_step : callable, optional
@@ -79,6 +80,8 @@ def train(
         Is told of the last weights, before an average replaces them, and of every look at accuracies.
     processes : Processes, optional
         That train the same nets on the same batches, each its share of the rows.
+    evaluations : int
+        How often accuracies are looked at, at least 1.
 
     Raises
     ------
@@ -95,7 +98,7 @@ def train(
     peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
     average = WeightAverage(nets, recipe.ema_decay) if recipe.ema_decay > 0 else None
     device = next(nets.parameters()).device
-    looks = {round(steps * (i + 1) / EVALUATIONS) for i in range(EVALUATIONS)} - {0}
+    looks = {round(steps * (i + 1) / evaluations) for i in range(evaluations)} - {0}
     moving = {"nets": nets, "optimizers": optimizers, "average": average, **(state or {})}
     if isinstance(batches, Batches):
         moving["batches"] = batches
