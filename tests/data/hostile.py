@@ -39,7 +39,7 @@ def image_files():
         ("TIFF", "F", {}),
         ("BMP", "RGB", {}),
         ("PPM", "RGB", {}),
-        ("ICO", "RGBA", {}),
+        ("ICO", "RGBA", {"sizes": [(10, 12)]}),
         ("TGA", "RGB", {"rle": True}),
         ("PCX", "P", {}),
     ):

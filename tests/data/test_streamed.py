@@ -348,7 +348,7 @@ def test_a_report_looks_at_two_blocks_and_not_at_the_whole_pool(photos, tmp_path
 def test_the_command_fit_takes_such_a_pool(photos, tmp_path):
     archive, pool, _ = photos
     words = ["fit", archive, "--pool", pool, "--pool-limit", "1MB", "--method", "mean-teacher", "--steps", "2"]
-    command = [sys.executable, "-m", "fewlabels", *map(str, words), "--out", str(tmp_path / "model"), "--quiet"]
+    command = [sys.executable, "-m", "fewlabels", *map(str, words), "--out", str(tmp_path / "model")]
     environment = {**os.environ, "FEWLABELS_CACHE": str(tmp_path / "cache")}
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr

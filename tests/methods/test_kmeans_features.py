@@ -91,7 +91,8 @@ def test_a_saved_model_predicts_the_same(color_images, tmp_path):
     assert np.array_equal(load(tmp_path / "model").predict_proba(X), method.predict_proba(X))
 
 
-def test_it_is_followed_on_the_screen(color_images, capsys):
+def test_it_is_followed_on_the_screen(color_images, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # into a pipe there is no bar
     KMeansFeatures(centroids=4, patches=200, random_state=0, verbose=True).fit(*color_images)
     assert "KMeansFeatures 2/2 classifier" in capsys.readouterr().err
 
