@@ -108,13 +108,13 @@ def test_only_autoencoders_show_reconstructions(found):
 
 def test_all_methods_of_a_seed_see_the_same_labels(monkeypatch, tmp_path):
     seen = []
-    fit = comparison_module._fit
+    fit = comparison_module.fit_dataset
 
-    def spy(method, data, observer, *more):
+    def spy(method, data, **options):
         seen.append((type(method).__name__, data.labeled.rows.tolist()))
-        fit(method, data, observer, *more)
+        fit(method, data, **options)
 
-    monkeypatch.setattr(comparison_module, "_fit", spy)
+    monkeypatch.setattr(comparison_module, "fit_dataset", spy)
     compare(
         "digits",
         methods=["supervised", "joint-autoencoder"],

@@ -48,14 +48,14 @@ def test_test_images_are_first_read_when_the_model_is_final(tmp_path, monkeypatc
 
     data = load_dataset("digits", labels_per_class=5)
     watched = dataclasses.replace(data, test=Watched(data.test.array, data.test.rows))
-    fit = comparison_module._fit
+    fit = comparison_module.fit_dataset
 
-    def spy(*arguments):
+    def spy(*arguments, **options):
         fitting.append(True)
-        fit(*arguments)
+        fit(*arguments, **options)
         fitting.clear()
 
-    monkeypatch.setattr(comparison_module, "_fit", spy)
+    monkeypatch.setattr(comparison_module, "fit_dataset", spy)
     compare(watched, methods=["supervised", "self-training"], steps=2, check=False, out=tmp_path / "run")
     assert reads
     assert not any(reads)
@@ -74,14 +74,14 @@ def test_test_images_are_first_read_when_the_model_is_final(tmp_path, monkeypatc
 def test_what_differs_from_seed_to_seed_is_what_was_asked_for(vary, labels, weights, order, tmp_path, monkeypatch):
     seen = []
 
-    def record(method, data, observer, *_):
+    def record(method, data, *, observer, **_):
         def of(value):
             return method.random_state if value is None else value
 
         seen.append((data.labeled.rows.tolist(), of(method.weights_seed), of(method.order_seed)))
         method.fit(data.labeled, data.labels, observer=observer)
 
-    monkeypatch.setattr(comparison_module, "_fit", record)
+    monkeypatch.setattr(comparison_module, "fit_dataset", record)
     found = compare(
         "digits", methods=["supervised", "uda"], seeds=2, vary=vary, labels_per_class=3, steps=1, out=tmp_path / "run"
     )
@@ -95,11 +95,11 @@ def test_what_differs_from_seed_to_seed_is_what_was_asked_for(vary, labels, weig
 def test_fewer_labels_are_among_the_more(tmp_path, monkeypatch):
     drawn = {}
 
-    def record(method, data, observer, *_):
+    def record(method, data, *, observer, **_):
         drawn[method.random_state, data.labels_per_class] = set(data.labeled.rows.tolist())
         method.fit(data.labeled, data.labels, observer=observer)
 
-    monkeypatch.setattr(comparison_module, "_fit", record)
+    monkeypatch.setattr(comparison_module, "fit_dataset", record)
     compare("digits", methods=["supervised"], labels_per_class=[3, 6, 12], seeds=2, steps=1, out=tmp_path / "run")
     for seed in (0, 1):
         assert drawn[seed, 3] < drawn[seed, 6] < drawn[seed, 12]

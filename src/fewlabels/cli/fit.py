@@ -91,11 +91,11 @@ def fit(
     from fewlabels.methods.embedding import own_size, warn_of_leak
     from fewlabels.methods.examples import remember
     from fewlabels.methods.findings import findings
+    from fewlabels.methods.fitting import fit_dataset
     from fewlabels.tracking import check_trackers
     from fewlabels.tracking import track as begin_run
     from fewlabels.training.checkpoint import checkpoint_beside, holds_training
     from fewlabels.training.processes import by_turns, first, joined
-    from fewlabels.training.recovery import Diverged
 
     learner = make_method(
         method,
@@ -137,20 +137,7 @@ def fit(
         if trackers and speaks:
             begun = begin_run(trackers, out.parent, name=out.name, method=learner, resumed=holds_training(checkpoint))
             run = ended.enter_context(begun)
-        validation = None if data.validation is None else (data.validation, data.validation_labels)
-        try:
-            learner.fit(
-                data.labeled,
-                data.labels,
-                unlabeled=data.pool,
-                validation=validation,
-                observer=run,
-                checkpoint=checkpoint,
-                checkpoint_every=checkpoint_every,
-            )
-        except Diverged as error:
-            error.name(data.diagnostics.labeled_names, data.diagnostics.pool_names)
-            raise
+        fit_dataset(learner, data, observer=run, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
         if not speaks:
             return None
         if run is not None:

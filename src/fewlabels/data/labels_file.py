@@ -15,7 +15,7 @@ from typing import Self
 
 import numpy as np
 
-from fewlabels.storage.atomic import located
+from fewlabels.storage.atomic import located, sync
 from fewlabels.storage.errors import InputError
 
 COLUMNS = ("file", "class")
@@ -193,11 +193,7 @@ class LabelsFile:
             self._write(COLUMNS)
             if sys.platform != "win32":
                 # The new name is on the disk only when its folder is.
-                folder = os.open(self.path.parent, os.O_RDONLY)
-                try:
-                    os.fsync(folder)
-                finally:
-                    os.close(folder)
+                sync(self.path.parent)
             return
         heading = next(csv.reader(io.StringIO(content[:end].decode("utf-8-sig", "surrogateescape"), newline="")), [])
         if tuple(heading) != COLUMNS:

@@ -23,13 +23,13 @@ from fewlabels.evaluation.watched import WatchedRun, Watching
 from fewlabels.methods import BASIC_METHODS, METHODS, SemiSupervisedClassifier, make_method, method_name
 from fewlabels.methods.embedding import warn_of_leak
 from fewlabels.methods.examples import remember
+from fewlabels.methods.fitting import fit_dataset
 from fewlabels.methods.rungs import RUNGS
 from fewlabels.storage.errors import InputError, Interrupted, nearest
 from fewlabels.training.checkpoint import EVERY, holds_training
 from fewlabels.training.device import choose_device
 from fewlabels.training.energy import EnergyMeter
 from fewlabels.training.monitor import Event, Observer, both
-from fewlabels.training.recovery import Diverged
 from fewlabels.training.stopping import StopSignals
 
 
@@ -319,7 +319,7 @@ def compare(
                         watched.append(ended.enter_context(watch))
                         tell = both(tell, watch)
                     with EnergyMeter() as meter:
-                        _fit(method, data, tell, place, checkpoint_every)
+                        fit_dataset(method, data, observer=tell, checkpoint=place, checkpoint_every=checkpoint_every)
                     spent[which] = meter.joules if whole else math.nan
                     return method
 
@@ -372,24 +372,6 @@ def _stopped(done: int, all_runs: int, folder: RunFolder, code: int) -> Interrup
     if continued:
         message += ", and so is what the next one has reached"
     return Interrupted(message, code=code, folder=folder.path)
-
-
-def _fit(
-    method: SemiSupervisedClassifier, data: ImageDataset, observer: Observer, checkpoint: Path, every: float
-) -> None:
-    try:
-        method.fit(
-            data.labeled,
-            data.labels,
-            unlabeled=data.pool if len(data.pool) else None,
-            validation=None if data.validation is None else (data.validation, data.validation_labels),
-            observer=observer,
-            checkpoint=checkpoint,
-            checkpoint_every=every,
-        )
-    except Diverged as error:
-        error.name(data.diagnostics.labeled_names, data.diagnostics.pool_names)
-        raise
 
 
 def _told(folder: RunFolder, config: dict[str, Any], facts: dict[str, Any], observer: Observer | None) -> Observer:

@@ -149,9 +149,8 @@ def _uncertain_diverse(
     count: int,
     draws: np.random.RandomState,
 ) -> NDArray[np.int64]:
-    return _cover(
-        margin_uncertainty(probabilities), margin_uncertainty(probabilities), embeddings, labeled, count, draws
-    )
+    unsure = margin_uncertainty(probabilities)
+    return _cover(unsure, unsure, embeddings, labeled, count, draws)
 
 
 def _diverse(

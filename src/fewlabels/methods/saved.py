@@ -28,6 +28,7 @@ from fewlabels.nets.pretrained import MODULE, check_same, empty_backbone
 from fewlabels.storage.atomic import atomic_folder, write_bytes, write_json, write_text
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import HubAddress, is_hub_address
+from fewlabels.storage.plain import plain
 from fewlabels.training.kept import copied_state
 
 # 1: no checksum of the weights. 2: `weights_sha256`.
@@ -455,15 +456,5 @@ def _fill(module: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it; NaN as null, a random generator (which JSON has not) as null too."""
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value if isinstance(value, str | int | float | bool | None) else None
+    """Return a value as JSON has it: arrays as lists, what it has not, such as a random generator, as null."""
+    return plain(value, lambda other: _plain(other.tolist()) if isinstance(other, np.ndarray) else None)

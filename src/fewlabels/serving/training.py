@@ -10,6 +10,7 @@ from sklearn.base import clone
 
 from fewlabels.methods import load
 from fewlabels.methods.examples import load_source, remember
+from fewlabels.methods.fitting import fit_dataset
 from fewlabels.storage.atomic import atomic_folder
 from fewlabels.training.monitor import Observer
 
@@ -46,8 +47,7 @@ def train_again(tell: Observer, folder: Path, source: str | None, labels: Any, n
     data = load_source(before, labels=labels, **({} if source is None else {"source": source}))
     method = clone(before)
     method.set_params(verbose=False, **({} if net is None else {"net": net}))
-    validation = None if data.validation is None else (data.validation, data.validation_labels)
-    method.fit(data.labeled, data.labels, unlabeled=data.pool, validation=validation, observer=tell)
+    fit_dataset(method, data, observer=tell)
     remember(method, data)
     keep_before(folder)
     method.save(folder, class_names=[data.class_names[index] for index in method.classes_])

@@ -32,7 +32,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         yield temporary
         for path in temporary.rglob("*"):
             if path.is_file():
-                _sync(path)
+                sync(path)
         # mkdtemp makes the folder private; the finished one follows the umask as any other would.
         umask = os.umask(0)
         os.umask(umask)
@@ -129,10 +129,11 @@ def _sync_folder(folder: Path) -> None:
     # The new name is on the disk only when its folder is; Windows knows no such thing.
     if sys.platform != "win32":
         with contextlib.suppress(OSError):
-            _sync(folder)
+            sync(folder)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk; not for folders on Windows."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 
-def plain(value: Any) -> Any:
-    """Return a value as JSON has it: NumPy scalars as Python's, NaN and infinity as None, others as text.
+def plain(value: Any, other: Callable[[Any], Any] = str) -> Any:
+    """Return a value as JSON has it: NumPy scalars as Python's, NaN and infinity as None.
+
+    Parameters
+    ----------
+    value : object
+        Dicts, lists and tuples are gone through.
+    other : callable
+        What to make of a value that JSON has not; text, when not given.
 
     Examples
     --------
@@ -21,7 +29,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(item, other) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+        return [plain(item, other) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else other(value)
