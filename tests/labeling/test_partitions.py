@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -20,6 +18,7 @@ from fewlabels import InputError, make_method
 from fewlabels.data.shards import Shards
 from fewlabels.labeling import InDistribution, label_shards, partitions
 from fewlabels.methods.examples import remember
+from ray_cluster import start_fewlabels, workers_of
 from shard_files import as_png, random_images, write_parquet, write_tar
 
 
@@ -128,23 +127,6 @@ def test_a_file_of_another_plan_is_not_taken_for_this_ones(tmp_path):
     assert partitions.unreadable_in(one) == 3
 
 
-def workers_of(parent):
-    """Return the processes below another that Ray has given a labeler to."""
-    below, known = [], {parent}
-    entries = [path for path in Path("/proc").iterdir() if path.name.isdigit()]
-    for _ in range(4):
-        for entry in entries:
-            try:
-                above = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                if above in known and int(entry.name) not in known:
-                    known.add(int(entry.name))
-                    if b"Labeler" in (entry / "cmdline").read_bytes():
-                        below.append(int(entry.name))
-            except OSError:
-                continue
-    return below
-
-
 @pytest.mark.skipif(not Path("/proc").exists(), reason="the processes of a cluster are found by /proc")
 def test_a_cluster_that_loses_a_process_still_gives_each_image_one_row(model, tmp_path):
     pytest.importorskip("ray")
@@ -153,28 +135,13 @@ def test_a_cluster_that_loses_a_process_still_gives_each_image_one_row(model, tm
     wanted = label_shards(model, str(tmp_path / "pool"), tmp_path / "here", cache_dir=tmp_path)
     assert wanted["partitions"] == 6
     words = ["label", model, tmp_path / "pool", "--engine", "ray", "--out", tmp_path / "out", "--json"]
-    environment = {
-        **os.environ,
-        "FEWLABELS_CACHE": str(tmp_path),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "OMP_NUM_THREADS": "1",
-    }
-    # Ray's processes step back for all others, and other tests run beside this one.
-    environment["RAY_worker_niceness"] = "0"
-    environment |= {"RAY_ADDRESS": "local", "PYTHONPATH": str(Path(fewlabels.__file__).parents[1])}
-    run = subprocess.Popen(
-        [sys.executable, "-m", "fewlabels", *map(str, words)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    run = start_fewlabels(*words, cache=tmp_path)
     killed = []
 
     def kill():
         while run.poll() is None:
             done = len(list((tmp_path / "out").glob("part-*.parquet")))
-            if 1 <= done < 6 and (alive := workers_of(run.pid)):
+            if 1 <= done < 6 and (alive := workers_of(run.pid, b"Labeler")):
                 os.kill(alive[0], signal.SIGKILL)
                 killed.append((alive[0], done))
                 return

@@ -93,6 +93,13 @@ def compare(
     ] = None,
     check: Annotated[bool, typer.Option(help="Look for leaks and traps in the data first.")] = True,
     track: Track = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="Where to train: `local`, one training after the other; or `ray`, side by side on a Ray cluster.",
+            autocompletion=completion.words("local", "ray"),
+        ),
+    ] = "local",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> Answer:
@@ -142,6 +149,7 @@ def compare(
             observer=bar,
             track=track,
             progress=not quiet,
+            engine=engine,
         )
     finally:
         if bar is not None:

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fewlabels.checks import check_dataset
-from fewlabels.data import ImageDataset, load_dataset
-from fewlabels.evaluation.choosing import best_of, check_choices, combinations
+from fewlabels.data import ImageDataset
+from fewlabels.evaluation.choosing import check_choices, combinations
 from fewlabels.evaluation.conditions import VARIED, environment, repeat_command
-from fewlabels.evaluation.contenders import Contender, enter
-from fewlabels.evaluation.measure import measure
+from fewlabels.evaluation.contenders import enter
+from fewlabels.evaluation.engines import ENGINES, check_engine
+from fewlabels.evaluation.listener import Listener
 from fewlabels.evaluation.records import Comparison
-from fewlabels.evaluation.run_folder import RunFolder, check_out, name_of
-from fewlabels.evaluation.watched import WatchedRun, Watching
-from fewlabels.methods import BASIC_METHODS, METHODS, SemiSupervisedClassifier, make_method, method_name
-from fewlabels.methods.embedding import warn_of_leak
-from fewlabels.methods.examples import remember
-from fewlabels.methods.fitting import fit_dataset
+from fewlabels.evaluation.run_folder import RunFolder, check_out, name_of, run_name
+from fewlabels.evaluation.training import Draws, Training
+from fewlabels.evaluation.watched import Watching
+from fewlabels.methods import BASIC_METHODS, METHODS, make_method, method_name
 from fewlabels.methods.rungs import RUNGS
 from fewlabels.storage.errors import InputError, Interrupted, nearest
-from fewlabels.training.checkpoint import EVERY, holds_training
+from fewlabels.training.checkpoint import EVERY
 from fewlabels.training.device import choose_device
-from fewlabels.training.energy import EnergyMeter
-from fewlabels.training.monitor import Event, Observer, both
+from fewlabels.training.monitor import Observer
 from fewlabels.training.stopping import StopSignals
 
 
@@ -61,6 +58,7 @@ def compare(
     strict: bool = False,
     check: bool = True,
     progress: bool = False,
+    engine: str = "local",
     on_finished: Callable[[Comparison], None] | None = None,
     watching: Watching | None = None,
 ) -> Comparison:
@@ -118,6 +116,10 @@ def compare(
     observer : callable, optional
         Is called with each event of a training, a dict; `title`, `method`, `labels_per_class`, `seed`, `run`
         and `runs` say which.
+    engine : {"local", "ray"}
+        Where to train: here, one training after the other, or side by side on a Ray cluster (the one that
+        `RAY_ADDRESS` names, or one that runs on this machine, else one that is started), each with one CPU, and one
+        GPU where there are any. Every machine must reach the source.
     on_finished : callable, optional
         Is called with the comparison at the end, also when it is stopped after a finished training.
         `fewlabels.compare` writes the report here.
@@ -158,6 +160,7 @@ def compare(
     extra = dict(settings or {})
     options = dict(choose or {})
     check_choices(options)
+    check_engine(engine)
     _check_settings(names, given, {**extra, **{name: values[0] for name, values in options.items()}})
     for name in names:
         for values in combinations(name, options):
@@ -166,24 +169,16 @@ def compare(
         raise InputError("resume goes on in the folder of an earlier comparison; give out, and leave overwrite off")
     check_out(out, overwrite=overwrite or resume)
 
-    def draw(who: Contender, size: int | None, seed: int, *, progress: bool = False) -> ImageDataset:
-        if isinstance(who.source, ImageDataset):
-            return who.source
-        data = load_dataset(
-            who.source,
-            image_size=who.image_size,
-            labels_per_class=size,
-            test_per_class=test_per_class,
-            random_state=seed,
-            labels=labels,
-            fold=fold,
-            strict=strict,
-            cache_dir=cache_dir,
-            progress=progress,
-        )
-        # Of features that were made here, the images are what there is to go back to.
-        return data if data.origin is None else replace(data, origin={**data.origin, "source": str(source)})
-
+    draws = Draws(
+        source,
+        {
+            "test_per_class": test_per_class,
+            "labels": labels,
+            "fold": fold,
+            "strict": strict,
+            "cache_dir": cache_dir,
+        },
+    )
     if isinstance(source, ImageDataset):
         _refuse_draws(
             image_size=image_size,
@@ -204,9 +199,9 @@ def compare(
         progress=progress,
         **({"device": extra["device"]} if "device" in extra else {}),
     )
-    first = draw(entered.contenders[-1], sizes[0], seed_list[0], progress=progress)
+    first = draws(entered.contenders[-1], sizes[0], seed_list[0], progress=progress)
     for size in sizes[1:]:
-        draw(entered.contenders[-1], size, seed_list[0])  # too large a number is told now, not after hours of training
+        draws(entered.contenders[-1], size, seed_list[0])  # too large a number is told now, not after hours of training
     arguments = {
         "source": source if isinstance(source, str | Path) else None,
         "methods": names if rungs is None else None,
@@ -227,6 +222,7 @@ def compare(
         **({"choose": options} if options else {}),
         "strict": strict,
         "check": check,
+        **({} if engine == "local" else {"engine": engine}),
     }
     device = str(choose_device(str(extra.get("device", "auto"))))
     config: dict[str, Any] = {
@@ -235,6 +231,8 @@ def compare(
         "arguments": {**arguments, "source": str(source) if isinstance(source, str | Path) else first.source},
         "settings": {},
         **environment(device),
+        # A training on a cluster has one CPU.
+        **({} if engine == "local" else {"threads": 1}),
         "data": {},
         "check": None,
         "rungs": entered.rungs,
@@ -250,8 +248,30 @@ def compare(
         raise
     comparison = Comparison(class_names=first.class_names, config=config, folder=folder.path)
     plan = [(seed, size, who) for seed in seed_list for size in sizes for who in entered.contenders]
-    drawn: tuple[Any, ImageDataset] | None = None
+    order: list[str] = []
     signals = StopSignals()
+
+    def todo() -> Iterator[tuple[Training, ImageDataset]]:
+        drawn: tuple[Any, ImageDataset] | None = None
+        for number, (seed, size, who) in enumerate(plan, 1):
+            states = _states(seed, seed_list[0], varied)
+            wanted = (states["random_state"], size, who.source, who.image_size)
+            if drawn is None or drawn[0] != wanted:
+                drawn = (wanted, draws(who, size, states["random_state"]))
+            data = drawn[1]
+            if not np.array_equal(data.test_labels, first.test_labels):
+                raise InputError(f"{who.name} does not see the same test images as the others; embed the source anew")
+            order.append(name_of(who.name, data.labels_per_class, seed))
+            if (before := finished.get(order[-1])) is not None:
+                comparison.runs.append(before)
+                continue
+            config["data"][_draw_name(data.labels_per_class, states["random_state"])] = data.summary()
+            candidates = combinations(who.method, options)
+            own = {**given, **_own(who.method, extra)}
+            yield Training(number, who, size, data.labels_per_class, seed, states, own, candidates), data
+
+    def listen(training: Training) -> Listener:
+        return Listener(training, len(plan), comparison, folder, observer=observer, watching=watching, resume=resume)
 
     def conclude() -> None:
         if comparison.runs:
@@ -261,86 +281,9 @@ def compare(
 
     try:
         with signals:
-            for number, (seed, size, who) in enumerate(plan, 1):
-                name = who.name
-                states = _states(seed, seed_list[0], varied)
-                wanted = (states["random_state"], size, who.source, who.image_size)
-                if drawn is None or drawn[0] != wanted:
-                    drawn = (wanted, draw(who, size, states["random_state"]))
-                data = drawn[1]
-                if not np.array_equal(data.test_labels, first.test_labels):
-                    raise InputError(f"{name} does not see the same test images as the others; embed the source anew")
-                per_class = data.labels_per_class
-                if (before := finished.get(name_of(name, per_class, seed))) is not None:
-                    comparison.runs.append(before)
-                    continue
-                config["data"][_draw_name(per_class, states["random_state"])] = data.summary()
-                facts = {
-                    "method": name,
-                    "labels_per_class": per_class,
-                    "seed": seed,
-                    "run": number,
-                    "runs": len(plan),
-                }
-                folder.begin(config)
-                saved = folder.checkpoint(name_of(name, per_class, seed))
-                tell = _told(folder, config, facts, observer)
-                candidates = combinations(who.method, options)
-                spent: dict[int, float] = {}
-                watched: list[WatchedRun] = []
-                ended = contextlib.ExitStack()
-
-                def fit(
-                    which: int,
-                    values: dict[str, Any],
-                    who: Contender = who,
-                    states: dict[str, Any] = states,
-                    data: ImageDataset = data,
-                    facts: dict[str, Any] = facts,
-                    tell: Observer = tell,
-                    saved: Path = saved,
-                    several: bool = len(candidates) > 1,
-                    spent: dict[int, float] = spent,
-                    watched: list[WatchedRun] = watched,
-                    ended: contextlib.ExitStack = ended,
-                ) -> SemiSupervisedClassifier:
-                    method = who.make(**states, **given, **{**_own(who.method, extra), **values})
-                    place = saved.with_name(f"{saved.name}-{which}") if several else saved
-                    # Of a training that goes on, the part before is not known.
-                    whole = not place.exists()
-                    if watching is not None:
-                        watch = watching.begin(
-                            folder.path,
-                            place.name,
-                            settings=method.resolved_settings(),
-                            facts={name: facts[name] for name in ("method", "labels_per_class", "seed")},
-                            resumed=resume and holds_training(place),
-                        )
-                        watched.append(ended.enter_context(watch))
-                        tell = both(tell, watch)
-                    with EnergyMeter() as meter:
-                        fit_dataset(method, data, observer=tell, checkpoint=place, checkpoint_every=checkpoint_every)
-                    spent[which] = meter.joules if whole else math.nan
-                    return method
-
-                with ended:
-                    method, tried = best_of(candidates, fit)
-                    warn_of_leak(method, data)
-                    remember(method, data)
-                    used = next((which for which, row in enumerate(tried) if row["used"]), 0)
-                    run = measure(
-                        name,
-                        method,
-                        data,
-                        labels_per_class=per_class,
-                        seed=seed,
-                        tried=tried,
-                        energy_joules=spent[used],
-                    )
-                    config["settings"][name] = run.settings
-                    if watched:
-                        watched[used].conclude(run, comparison.class_names)
-                    folder.add_run(comparison, run, method)
+            for _ in ENGINES[engine](todo(), draws, listen, checkpoint_every=checkpoint_every, device=device):
+                # Side by side, they end in any order.
+                comparison.runs.sort(key=lambda run: order.index(run_name(run)))
         conclude()
     except (KeyboardInterrupt, Interrupted) as stop:
         conclude()
@@ -372,18 +315,6 @@ def _stopped(done: int, all_runs: int, folder: RunFolder, code: int) -> Interrup
     if continued:
         message += ", and so is what the next one has reached"
     return Interrupted(message, code=code, folder=folder.path)
-
-
-def _told(folder: RunFolder, config: dict[str, Any], facts: dict[str, Any], observer: Observer | None) -> Observer:
-    """Return an observer that writes each event down and passes it on with the facts of its run."""
-
-    def tell(event: Event) -> None:
-        folder.begin(config)
-        folder.add_event({**facts, **event})
-        if observer is not None:
-            observer({**event, **facts, "title": _title(facts)})
-
-    return tell
 
 
 def _methods_of(rungs: Sequence[str] | str) -> set[str]:
@@ -460,9 +391,3 @@ def _refuse_draws(**options: Any) -> None:
 
 def _draw_name(size: int | None, seed: int) -> str:
     return f"{'all' if size is None else size} labels per class, seed {seed}"
-
-
-def _title(facts: dict[str, Any]) -> str:
-    labels = "" if facts["labels_per_class"] is None else f" {facts['labels_per_class']}"
-    seed = "" if facts["seed"] == 0 else f" seed {facts['seed']}"
-    return f"({facts['run']}/{facts['runs']}) {facts['method']}{labels}{seed}"

@@ -17,7 +17,7 @@ from fewlabels import __version__
 # What may differ from seed to seed.
 VARIED = ("labels", "weights", "order")
 # Arguments of `compare` that the command line has as an option of the same name.
-_OPTIONS = ("labels", "steps", "epochs", "budget", "image_size", "test_per_class", "fold")
+_OPTIONS = ("labels", "steps", "epochs", "budget", "image_size", "test_per_class", "fold", "engine")
 
 
 def environment(device: str) -> dict[str, Any]:

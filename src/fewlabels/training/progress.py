@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from fewlabels.storage.screen import new_console, shows_progress
 from fewlabels.training.monitor import Event
@@ -16,7 +16,8 @@ from fewlabels.training.monitor import Event
 class ProgressBar:
     """Shows the events of a run, as a context manager: on a terminal, or below the cell of a notebook.
 
-    Where neither is, in a pipe or a file, it shows nothing.
+    Where neither is, in a pipe or a file, it shows nothing. Trainings that go on at the same time, whose events have
+    `at_once`, get a row each.
 
     Parameters
     ----------
@@ -39,8 +40,8 @@ class ProgressBar:
             TimeRemainingColumn(compact=True),
             console=self._console,
         )
-        self._task = self._progress.add_task(title, total=None, figures="")
-        self._stage_began = 0.0
+        self._rows: dict[int, TaskID] = {}
+        self._stage_began: dict[TaskID, float] = {}
         self._started = False
 
     def __enter__(self) -> Self:
@@ -60,13 +61,14 @@ class ProgressBar:
         """Show an event."""
         if not self._shown:
             return
+        row = self._row(event)
         stages = f" {event['stage_number']}/{event['stage_count']}" if event["stage_count"] > 1 else ""
         description = f"{event.get('title', self.title)}{stages} {event['stage']}"
         figures = ""
         if event["step"] == 0:
-            self._stage_began = event["seconds"]
+            self._stage_began[row] = event["seconds"]
         else:
-            seconds = max(event["seconds"] - self._stage_began, 1e-9)
+            seconds = max(event["seconds"] - self._stage_began.get(row, 0.0), 1e-9)
             figures = f"loss {event['loss']:.3f}  {event['step'] / seconds:.1f} steps/s" if "loss" in event else ""
             if "validation_accuracy" in event:
                 figures += f"  validation {event['validation_accuracy']:.1%}"
@@ -77,9 +79,21 @@ class ProgressBar:
         self._progress.start()
         self._started = True
         if event["step"] == 0:
-            self._progress.reset(self._task, total=event["steps"], description=description, figures="")
+            self._progress.reset(row, total=event["steps"], description=description, figures="")
         else:
-            self._progress.update(self._task, completed=event["step"], description=description, figures=figures)
+            self._progress.update(
+                row, total=event["steps"], completed=event["step"], description=description, figures=figures
+            )
+
+    def _row(self, event: Event) -> TaskID:
+        """Return the row of a training: of its own only while others go on beside it."""
+        key = event["run"] if event.get("at_once") else 0
+        if key not in self._rows:
+            done = [run for run, row in self._rows.items() if self._progress.tasks[row].finished]
+            self._rows[key] = (
+                self._rows.pop(done[0]) if done else self._progress.add_task(self.title, total=None, figures="")
+            )
+        return self._rows[key]
 
 
 class _Cell:

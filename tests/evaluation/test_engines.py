@@ -1,0 +1,128 @@
+"""Trainings spread over a Ray cluster end as those of one process do, whatever dies on the way."""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fewlabels import InputError
+from fewlabels.evaluation import compare
+from fewlabels.evaluation.engines import check_engine
+from ray_cluster import start_fewlabels, workers_of
+
+pytest.importorskip("ray")
+pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="the processes of a cluster are found by /proc")
+
+WORDS = ["compare", "digits", "--methods=supervised,fix-match", "--labels-per-class=6", "--seeds=2", "--steps=120"]
+WORDS += ["--set=batch_size=8", "--checkpoint-every=0", "--no-check"]
+NAMES = ["supervised-6-0", "fix-match-6-0", "supervised-6-1", "fix-match-6-1"]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A comparison of one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    succeeded(start_fewlabels(*WORDS, "--out", folder / "run", cache=folder))
+    return folder / "run"
+
+
+def succeeded(command):
+    output, errors = command.communicate(timeout=600)
+    assert command.returncode == 0, output[-3000:] + errors[-3000:]
+    return output
+
+
+def results_of(folder):
+    """Return what does not depend on time: weights of each model, and what was measured."""
+    weights = {name: (folder / "models" / name / "model.safetensors").read_bytes() for name in NAMES}
+    runs = json.loads((folder / "results.json").read_text())["runs"]
+    return weights, [(run["method"], run["seed"], run["test_accuracy"], run["trust"]) for run in runs]
+
+
+def on_ray(out, *words):
+    return start_fewlabels(*WORDS, "--engine=ray", "--out", out, *words, cache=out.parent)
+
+
+def wait_for(condition, command):
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert command.poll() is None, command.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def begun(out):
+    return len(list((out / "checkpoints").glob("*/training.json"))) > 0
+
+
+def test_a_killed_process_changes_nothing_of_what_is_found(alone, tmp_path):
+    out = tmp_path / "run"
+    command = on_ray(out, "--json")
+    wait_for(lambda: begun(out), command)
+    os.kill(workers_of(command.pid, b"_train_there")[0], signal.SIGKILL)
+    told = json.loads(succeeded(command))
+    assert results_of(out) == results_of(alone)
+    assert [run["method"] for run in told["runs"]] == ["supervised", "fix-match"] * 2
+    config = json.loads((out / "config.json").read_text())
+    assert (config["threads"], config["arguments"]["engine"]) == (1, "ray")
+    assert "--engine ray" in config["command"]
+    assert "--engine ray" in (out / "report.html").read_text()
+    events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    for method, seed in [("supervised", 0), ("fix-match", 1)]:
+        assert max(e["step"] for e in events if (e["method"], e["seed"]) == (method, seed)) > 90
+    assert not (out / "checkpoints").exists()
+
+
+def test_a_stopped_comparison_goes_on_where_its_trainings_were(alone, tmp_path):
+    out = tmp_path / "run"
+    command = on_ray(out)
+    wait_for(lambda: begun(out), command)
+    command.send_signal(signal.SIGINT)
+    _, errors = command.communicate(timeout=300)
+    assert command.returncode == 130, errors
+    assert "--resume" in errors
+    assert begun(out)
+    succeeded(on_ray(out, "--resume"))
+    assert results_of(out) == results_of(alone)
+
+
+def test_what_a_process_cannot_use_is_told_as_it_is_without_a_cluster(tmp_path):
+    # Too many classes for one labeled image of each to be held out; only the training finds that.
+    words = ["compare", "digits", "--methods=supervised", "--labels-per-class=1", "--steps=3", "--no-check"]
+    words += ["--choose=dropout=[0.0,0.1]"]
+    said = []
+    for engine in ("local", "ray"):
+        command = start_fewlabels(*words, f"--engine={engine}", "--out", tmp_path / engine, cache=tmp_path)
+        _, errors = command.communicate(timeout=300)
+        assert command.returncode == 2, errors
+        said.append(errors)
+    assert "no images are held out to choose hyper-parameters by" in said[0]
+    assert said[1] == said[0]
+    assert not (tmp_path / "ray").exists()
+
+
+def test_arrays_go_to_the_cluster_once_and_are_learned_from(tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    source = {"train": (images, np.arange(40) % 2), "test": (images[:10], np.arange(10) % 2)}
+    given = {"methods": ["supervised", "prototypes"], "steps": 4, "check": False}
+    ray.init(address="local", num_cpus=2, log_to_driver=False, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})
+    try:
+        there = compare(source, **given, engine="ray", out=tmp_path / "there")
+        assert ray.is_initialized()
+    finally:
+        ray.shutdown()
+    here = compare(source, **given, out=tmp_path / "here")
+    for one, other in zip(there.runs, here.runs, strict=True):
+        np.testing.assert_array_equal(one.test_probabilities, other.test_probabilities)
+
+
+def test_an_engine_that_there_is_not_is_refused():
+    with pytest.raises(InputError, match="unknown engine 'spark'; expected local or ray"):
+        check_engine("spark")
