@@ -11,7 +11,7 @@ import torch
 import fewlabels
 from fewlabels import InputError, load_dataset
 from fewlabels.evaluation import compare
-from fewlabels.evaluation import comparison as comparison_module
+from fewlabels.evaluation import training as training_module
 from fewlabels.evaluation.conditions import repeat_command
 from fewlabels.evaluation.run_folder import COLUMNS
 from fewlabels.storage.errors import Interrupted
@@ -108,13 +108,13 @@ def test_only_autoencoders_show_reconstructions(found):
 
 def test_all_methods_of_a_seed_see_the_same_labels(monkeypatch, tmp_path):
     seen = []
-    fit = comparison_module.fit_dataset
+    fit = training_module.fit_dataset
 
     def spy(method, data, **options):
         seen.append((type(method).__name__, data.labeled.rows.tolist()))
         fit(method, data, **options)
 
-    monkeypatch.setattr(comparison_module, "fit_dataset", spy)
+    monkeypatch.setattr(training_module, "fit_dataset", spy)
     compare(
         "digits",
         methods=["supervised", "joint-autoencoder"],

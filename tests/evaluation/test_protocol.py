@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from fewlabels import InputError, compare, load_dataset
 from fewlabels.data.rows import ImageRows
-from fewlabels.evaluation import comparison as comparison_module
+from fewlabels.evaluation import training as training_module
 
 METHODS = ["supervised", "self-training", "two-step-autoencoder", "fix-match"]
 TINY = {"labels_per_class": 5, "steps": 4}
@@ -48,14 +48,14 @@ def test_test_images_are_first_read_when_the_model_is_final(tmp_path, monkeypatc
 
     data = load_dataset("digits", labels_per_class=5)
     watched = dataclasses.replace(data, test=Watched(data.test.array, data.test.rows))
-    fit = comparison_module.fit_dataset
+    fit = training_module.fit_dataset
 
     def spy(*arguments, **options):
         fitting.append(True)
         fit(*arguments, **options)
         fitting.clear()
 
-    monkeypatch.setattr(comparison_module, "fit_dataset", spy)
+    monkeypatch.setattr(training_module, "fit_dataset", spy)
     compare(watched, methods=["supervised", "self-training"], steps=2, check=False, out=tmp_path / "run")
     assert reads
     assert not any(reads)
@@ -81,7 +81,7 @@ def test_what_differs_from_seed_to_seed_is_what_was_asked_for(vary, labels, weig
         seen.append((data.labeled.rows.tolist(), of(method.weights_seed), of(method.order_seed)))
         method.fit(data.labeled, data.labels, observer=observer)
 
-    monkeypatch.setattr(comparison_module, "fit_dataset", record)
+    monkeypatch.setattr(training_module, "fit_dataset", record)
     found = compare(
         "digits", methods=["supervised", "uda"], seeds=2, vary=vary, labels_per_class=3, steps=1, out=tmp_path / "run"
     )
@@ -99,7 +99,7 @@ def test_fewer_labels_are_among_the_more(tmp_path, monkeypatch):
         drawn[method.random_state, data.labels_per_class] = set(data.labeled.rows.tolist())
         method.fit(data.labeled, data.labels, observer=observer)
 
-    monkeypatch.setattr(comparison_module, "fit_dataset", record)
+    monkeypatch.setattr(training_module, "fit_dataset", record)
     compare("digits", methods=["supervised"], labels_per_class=[3, 6, 12], seeds=2, steps=1, out=tmp_path / "run")
     for seed in (0, 1):
         assert drawn[seed, 3] < drawn[seed, 6] < drawn[seed, 12]
@@ -149,13 +149,13 @@ def test_what_the_check_found_is_kept_with_the_comparison(tmp_path):
 
 def test_hyper_parameters_are_chosen_by_held_out_labels_and_one_model_meets_the_test_images(tmp_path, monkeypatch):
     measured = []
-    measure = comparison_module.measure
+    measure = training_module.measure
 
     def spy(name, method, *arguments, **more):
         measured.append((name, method.learning_rate))
         return measure(name, method, *arguments, **more)
 
-    monkeypatch.setattr(comparison_module, "measure", spy)
+    monkeypatch.setattr(training_module, "measure", spy)
     found = compare(
         "digits",
         methods=["supervised", "kmeans-features"],

@@ -11,7 +11,7 @@ import pytest
 
 import fewlabels
 from fewlabels import InputError
-from fewlabels.evaluation import comparison as comparison_module
+from fewlabels.evaluation import training as training_module
 from fewlabels.evaluation import read_comparison
 from fewlabels.evaluation.feature_sample import FeatureSample
 from fewlabels.evaluation.pool_sample import few_of_each
@@ -122,7 +122,7 @@ def test_the_energy_of_a_training_is_kept_and_that_of_a_half_one_is_not_known(da
         def __exit__(self, *_):
             return None
 
-    monkeypatch.setattr(comparison_module, "EnergyMeter", Meter)
+    monkeypatch.setattr(training_module, "EnergyMeter", Meter)
     options = {"methods": ["supervised"], "steps": 6, "out": tmp_path / "run", "check": False}
 
     def stop(event):

@@ -140,7 +140,7 @@ def test_no_figure_of_test_images_comes_before_the_evaluator_has_measured(store,
     def fail(*words, **options):
         raise RuntimeError("not measured")
 
-    monkeypatch.setattr("fewlabels.evaluation.comparison.measure", fail)
+    monkeypatch.setattr("fewlabels.evaluation.training.measure", fail)
     with pytest.raises(RuntimeError, match="not measured"):
         fewlabels.compare(
             "digits",
