@@ -11,8 +11,8 @@ import pytest
 
 import fewlabels
 from fewlabels import InputError
-from fewlabels.evaluation import training as training_module
 from fewlabels.evaluation import read_comparison
+from fewlabels.evaluation import training as training_module
 from fewlabels.evaluation.feature_sample import FeatureSample
 from fewlabels.evaluation.pool_sample import few_of_each
 from fewlabels.report import render_report
