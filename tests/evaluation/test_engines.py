@@ -12,7 +12,9 @@ import pytest
 
 from fewlabels import InputError
 from fewlabels.evaluation import compare
-from fewlabels.evaluation.engines import check_engine
+from fewlabels.evaluation.contenders import Contender
+from fewlabels.evaluation.training import Draws, Training
+from fewlabels.storage.engine import check_engine
 from ray_cluster import start_fewlabels, workers_of
 
 pytest.importorskip("ray")
@@ -106,7 +108,7 @@ def test_what_a_process_cannot_use_is_told_as_it_is_without_a_cluster(tmp_path):
     assert not (tmp_path / "ray").exists()
 
 
-def test_arrays_go_to_the_cluster_once_and_are_learned_from(tmp_path, monkeypatch):
+def test_arrays_go_to_the_cluster_and_are_learned_from(tmp_path, monkeypatch):
     ray = pytest.importorskip("ray")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
@@ -121,6 +123,17 @@ def test_arrays_go_to_the_cluster_once_and_are_learned_from(tmp_path, monkeypatc
     here = compare(source, **given, out=tmp_path / "here")
     for one, other in zip(there.runs, here.runs, strict=True):
         np.testing.assert_array_equal(one.test_probabilities, other.test_probabilities)
+
+
+def test_a_source_that_all_trainings_share_is_not_sent_with_each():
+    source = {"train": (np.zeros((4, 8, 8, 3), np.uint8), [0, 1, 0, 1])}
+    draws = Draws(source, {})
+    own, other = (
+        Training(1, Contender("supervised", "supervised", place, None), None, None, 0, {}, {}, [{}])
+        for place in (source, "features")
+    )
+    assert draws.without_source(own).who.source is None
+    assert draws.without_source(other) is other
 
 
 def test_an_engine_that_there_is_not_is_refused():

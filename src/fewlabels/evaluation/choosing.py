@@ -33,7 +33,7 @@ def check_choices(choose: Mapping[str, Sequence[Any]]) -> None:
 
 
 def best_of(
-    candidates: Sequence[dict[str, Any]], fit: Callable[[int, dict[str, Any]], SemiSupervisedClassifier]
+    candidates: Sequence[dict[str, Any]], fit: Callable[[int], SemiSupervisedClassifier]
 ) -> tuple[SemiSupervisedClassifier, list[dict[str, Any]]]:
     """Fit a method with each combination and return the one that does best on held-out images, and what was tried.
 
@@ -42,7 +42,7 @@ def best_of(
     candidates : sequence of dict
         Hyper-parameters; of those that do equally well the first is taken.
     fit : callable
-        Returns a fitted method, from the number of a combination and the combination. It sees no test image.
+        Returns a fitted method, from the number of a combination. It sees no test image.
 
     Returns
     -------
@@ -56,12 +56,12 @@ def best_of(
         If nothing was held out to choose by.
     """
     if len(candidates) == 1:
-        return fit(0, candidates[0]), []
+        return fit(0), []
     best: SemiSupervisedClassifier | None = None
     tried: list[dict[str, Any]] = []
     chosen = 0
     for number, settings in enumerate(candidates):
-        method = fit(number, settings)
+        method = fit(number)
         accuracy = method.validation_accuracy_
         if math.isnan(accuracy):
             raise InputError(

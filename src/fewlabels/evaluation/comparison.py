@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -15,7 +16,7 @@ from fewlabels.data import ImageDataset
 from fewlabels.evaluation.choosing import check_choices, combinations
 from fewlabels.evaluation.conditions import VARIED, environment, repeat_command
 from fewlabels.evaluation.contenders import enter
-from fewlabels.evaluation.engines import ENGINES, check_engine
+from fewlabels.evaluation.engines import Work, do
 from fewlabels.evaluation.listener import Listener
 from fewlabels.evaluation.records import Comparison
 from fewlabels.evaluation.run_folder import RunFolder, check_out, name_of, run_name
@@ -23,6 +24,7 @@ from fewlabels.evaluation.training import Draws, Training
 from fewlabels.evaluation.watched import Watching
 from fewlabels.methods import BASIC_METHODS, METHODS, make_method, method_name
 from fewlabels.methods.rungs import RUNGS
+from fewlabels.storage.engine import check_engine, import_ray
 from fewlabels.storage.errors import InputError, Interrupted, nearest
 from fewlabels.training.checkpoint import EVERY
 from fewlabels.training.device import choose_device
@@ -161,6 +163,8 @@ def compare(
     options = dict(choose or {})
     check_choices(options)
     check_engine(engine)
+    if engine == "ray":
+        import_ray()  # told now, not after the data are read
     _check_settings(names, given, {**extra, **{name: values[0] for name, values in options.items()}})
     for name in names:
         for values in combinations(name, options):
@@ -270,20 +274,27 @@ def compare(
             own = {**given, **_own(who.method, extra)}
             yield Training(number, who, size, data.labels_per_class, seed, states, own, candidates), data
 
-    def listen(training: Training) -> Listener:
-        return Listener(training, len(plan), comparison, folder, observer=observer, watching=watching, resume=resume)
+    listen = functools.partial(
+        Listener,
+        runs=len(plan),
+        comparison=comparison,
+        folder=folder,
+        observer=observer,
+        watching=watching,
+        resume=resume,
+    )
 
     def conclude() -> None:
         if comparison.runs:
+            # Side by side, they end in any order.
+            comparison.runs.sort(key=lambda run: order.index(run_name(run)))
             folder.write_results(comparison)
             if on_finished is not None:
                 on_finished(comparison)
 
     try:
         with signals:
-            for _ in ENGINES[engine](todo(), draws, listen, checkpoint_every=checkpoint_every, device=device):
-                # Side by side, they end in any order.
-                comparison.runs.sort(key=lambda run: order.index(run_name(run)))
+            do(Work(todo(), draws, listen, checkpoint_every, device), engine)
         conclude()
     except (KeyboardInterrupt, Interrupted) as stop:
         conclude()

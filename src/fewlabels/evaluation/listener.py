@@ -32,9 +32,6 @@ class Listener:
         Begins a tracker's run for each combination of hyper-parameters that is trained.
     resume : bool
         The comparison goes on with that of an earlier process.
-
-    Attributes
-    ----------
     at_once : bool
         Other trainings go on at the same time.
     """
@@ -49,6 +46,7 @@ class Listener:
         observer: Observer | None = None,
         watching: Watching | None = None,
         resume: bool = False,
+        at_once: bool = False,
     ) -> None:
         self.training, self.comparison, self.folder = training, comparison, folder
         self.checkpoint = folder.checkpoint(name_of(training.who.name, training.labels_per_class, training.seed))
@@ -59,7 +57,7 @@ class Listener:
             "run": training.number,
             "runs": runs,
         }
-        self.at_once = False
+        self._at_once = at_once
         self._observer, self._watching = observer, watching
         self._watched: dict[int, WatchedRun] = {}
         self._ended = contextlib.ExitStack()
@@ -82,7 +80,7 @@ class Listener:
         """Take note of an event in the training of a combination of hyper-parameters."""
         self.folder.add_event({**self._facts, **event})
         if self._observer is not None:
-            self._observer({**event, **self._facts, "title": _title(self._facts), "at_once": self.at_once})
+            self._observer({**event, **self._facts, "title": _title(self._facts), "at_once": self._at_once})
         if (watched := self._watch(which)) is not None:
             watched(event)
 

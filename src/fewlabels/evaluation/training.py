@@ -145,8 +145,7 @@ def train(training: Training, data: ImageDataset, *, tell: Tell, checkpoint: Pat
     """
     spent: dict[int, float] = {}
 
-    def fit(which: int, values: dict[str, Any]) -> SemiSupervisedClassifier:
-        del values
+    def fit(which: int) -> SemiSupervisedClassifier:
         method, place = training.make(which), training.place(checkpoint, which)
         # Of a training that goes on, the part before is not known.
         whole = not place.exists()

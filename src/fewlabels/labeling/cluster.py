@@ -12,6 +12,7 @@ from typing import Any
 from fewlabels.labeling.partitions import Partition, label_partition, scores_of
 from fewlabels.methods import load
 from fewlabels.methods.saved import model_files
+from fewlabels.storage.engine import ray_cluster
 from fewlabels.storage.errors import InputError
 
 
@@ -35,18 +36,9 @@ def with_ray(partitions: list[Partition], model: Path, processes: int | None) ->
     InputError
         If Ray is not installed, or what a process was given cannot be read.
     """
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise InputError("the engine ray needs Ray: pip install 'fewlabels[ray]'") from error
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    started = not ray.is_initialized()
-    if started:
-        # Joins the cluster that RAY_ADDRESS names, or one that runs on this machine, else starts one.
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    try:
-        cpus = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+    with ray_cluster("ray.data") as ray:
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        cpus = int(ray.cluster_resources().get("CPU", 1))
         count = min(processes or cpus, cpus, len(partitions))
         files = {file: (model / file).read_bytes() for file in model_files(model)}
         ray.data.DataContext.get_current().enable_progress_bars = False
@@ -63,9 +55,6 @@ def with_ray(partitions: list[Partition], model: Path, processes: int | None) ->
             if row["error"]:
                 raise InputError(str(row["error"]))
             yield int(row["number"])
-    finally:
-        if started:
-            ray.shutdown()
 
 
 class _Labeler:

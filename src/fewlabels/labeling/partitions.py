@@ -28,6 +28,7 @@ from fewlabels.methods.examples import probabilities_and_embeddings
 from fewlabels.methods.saved import model_files
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.cache_folder import cache_folder
+from fewlabels.storage.engine import check_engine
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import HubAddress, is_hub_address
 from fewlabels.storage.screen import new_bar
@@ -45,7 +46,6 @@ _SCHEMA = pa.schema(
         ("unreadable", pa.string()),
     ]
 )
-ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,7 @@ def label_shards(
     InputError
         If model or pool cannot be read, the folder holds labels of others, or Ray is not installed.
     """
-    if engine not in ENGINES:
-        raise InputError(f"unknown engine {engine!r}; expected {' or '.join(ENGINES)}")
+    check_engine(engine)
     folder = _folder_of(model)
     method = load(folder)
     if method.image_shape_ is None:
