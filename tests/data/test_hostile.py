@@ -342,7 +342,7 @@ def test_a_disk_too_full_for_the_cache_is_told_with_path_and_need(photos, tmp_pa
 
 def test_a_comparison_on_a_full_disk_keeps_what_was_finished(tmp_path, monkeypatch):
     from fewlabels.evaluation import compare
-    from fewlabels.evaluation import comparison as module
+    from fewlabels.evaluation import training as module
 
     measured = []
 
