@@ -94,6 +94,8 @@ def machine() -> str:
     if os.path.exists("/proc/cpuinfo"):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+    # Processors of one name differ by a factor of five in this.
+    model += f" ({torch.backends.cpu.get_cpu_capability()})"
     if torch.cuda.is_available():
         model += f", {torch.cuda.get_device_name()}"
     return f"{model}, {torch.get_num_threads()} threads, torch {torch.__version__}"

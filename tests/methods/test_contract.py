@@ -14,7 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from waits import Waits
 
-from fewlabels import METHODS, InputError, make_method
+from fewlabels import METHODS, InputError, SelfTraining, TrainingWarning, make_method
 from fewlabels.data import ImageRows
 
 # -1 and 1 are two classes where they are all there is; the warning that says so is wanted.
@@ -334,6 +334,15 @@ def test_labeled_samples_can_be_in_the_pool_too(name, few_labels):
     assert method.settings_["labeled_in_pool"] is True
     if name == "self-training":
         assert [len(labels) for labels in method.round_pseudo_labels_] == [(y < 0).sum()] * 2
+
+
+def test_a_budget_for_few_steps_is_warned_of_once(few_labels):
+    X, y, *_ = few_labels
+    method = SelfTraining(rounds=1, budget="3k images", random_state=0)
+    with pytest.warns(TrainingWarning, match="budget='3k images' is enough for .* times as much") as warned:
+        method.fit(X, y)
+    assert len(warned) == 1
+    assert str(warned[0].message) in method.notes_
 
 
 @every_trained_net

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from fewlabels.nets import build_classifier, build_decoder
-from fewlabels.training.processes import joined
+from fewlabels.training.processes import Processes, joined
 from fewlabels.training.shares import SharedRows
+from fewlabels.training.synchronized import SynchronizedStatistics
 
 
 def passes(net: str, shape: tuple[int, ...], rows: int, shared: SharedRows | None) -> dict[str, torch.Tensor]:
@@ -41,10 +42,25 @@ def passes(net: str, shape: tuple[int, ...], rows: int, shared: SharedRows | Non
     return {name: value.detach() for name, value in found.items()}
 
 
+def channels(processes: Processes | None) -> dict[str, torch.Tensor]:
+    """Return the running statistics of a channel that has one value alone, of one far from zero, and of another."""
+    torch.manual_seed(0)
+    inputs = torch.randn(8, 3, 4, 4).double()
+    inputs[:, 0] = 0.25
+    inputs[:, 1] += 1000
+    layer = torch.nn.BatchNorm2d(3).double()
+    if processes is None:
+        layer(inputs)
+    else:
+        with SynchronizedStatistics(processes):
+            layer(inputs[processes.rank :: processes.count])
+    return {name: value for name, value in layer.named_buffers() if "running" in name}
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     with joined() as processes:
-        found = {}
+        found = {f"channels/{name}": value.numpy() for name, value in channels(processes).items()}
         shared = None if processes is None else SharedRows(processes)
         for net, shape in (("fast", (8, 8, 3)), ("mlp", (5,)), ("notebook-autoencoder", (12, 12, 1))):
             for rows in (8, 7, 2):

@@ -8,6 +8,7 @@ from torch import nn
 
 from fewlabels.storage.errors import InputError
 from fewlabels.training.muon import Muon
+from fewlabels.training.optimizers import SGD, AdamW
 from fewlabels.training.snapshot import Snapshot, capture, restore
 
 
@@ -44,7 +45,7 @@ def test_everything_that_moves_comes_back_in_an_object_made_anew():
     assert again.place[1:] == (0.3, True)
 
 
-@pytest.mark.parametrize("kind", [Muon, torch.optim.AdamW, lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9)])
+@pytest.mark.parametrize("kind", [Muon, AdamW, lambda p, lr: SGD(p, lr, momentum=0.9)])
 def test_nets_and_optimizers_go_on_bit_for_bit(kind):
     def parts():
         torch.manual_seed(0)

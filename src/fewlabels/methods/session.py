@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 import weakref
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from fewlabels.training.processes import Processes
 from fewlabels.training.recipe import Recipe
 from fewlabels.training.recovery import Diverged
 from fewlabels.training.snapshot import capture, restore
-from fewlabels.training.watch import GUESSED
+from fewlabels.training.watch import GUESSED, LEAST_STEPS
 from fewlabels.views import ImageViews, VectorViews, Views
 from fewlabels.views.images import to_float
 from fewlabels.views.vectors import first_view
@@ -553,7 +554,20 @@ class Session:
             return max(1, int(share * (budget.left() - reserve - cost) / per_step))
 
         self.evaluations = int(self.decided(affordable))
-        return int(self.decided(measured))
+        steps = int(self.decided(measured))
+        # Trials get a part of the budget and are to be short.
+        if steps < LEAST_STEPS and budget is self._whole_budget:
+            self._tell_short(steps)
+        return steps
+
+    def _tell_short(self, steps: int) -> None:
+        """Warn of a budget that allows so few steps; once."""
+        if any(note.startswith("budget=") for note in self.monitor.notes):
+            return
+        self.monitor.note(
+            f"budget={self.method.budget!r} is enough for {steps} steps of a stage here, too few to learn much: give "
+            f"{math.ceil(LEAST_STEPS / steps)} times as much, or take smaller images or a quicker net"
+        )
 
     def seconds_to_predict(self, classifier: Classifier, rows: Rows, *, flip: bool, precision: torch.dtype) -> float:
         """Return how long predictions take for all rows, measured on some."""

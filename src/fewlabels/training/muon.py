@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fewlabels.training.optimizers import Optimizer
 
-class Muon(torch.optim.Optimizer):
+
+class Muon(Optimizer):
     """Nesterov momentum with orthogonalized updates, for convolution filters and matrices.
 
     Each filter bank, reshaped to (outputs, everything else), is moved along the nearest semi-orthogonal

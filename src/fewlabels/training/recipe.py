@@ -10,6 +10,7 @@ from torch import nn
 from fewlabels.nets.output import OutputConv2d, OutputLinear
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.training.muon import Muon
+from fewlabels.training.optimizers import SGD, AdamW, Optimizer
 
 OPTIMIZERS = ("muon", "sgd", "adam")
 SCHEDULES = ("triangle", "constant")
@@ -74,7 +75,7 @@ class Recipe:
             return position / self.warmup
         return (1 - position) / (1 - self.warmup)
 
-    def optimizers(self, nets: nn.Module, rate_factors: dict[str, float]) -> list[torch.optim.Optimizer]:
+    def optimizers(self, nets: nn.Module, rate_factors: dict[str, float]) -> list[Optimizer]:
         """Return the optimizers that together move every trainable parameter of `nets`.
 
         Parameters
@@ -97,14 +98,14 @@ class Recipe:
             rate = _MUON_COMPANION_RATE if self.optimizer == "muon" else self.learning_rate
             decay = self.weight_decay if matrix else 0.0
             plain.append({"params": [parameter], "lr": rate * factor, "weight_decay": decay})
-        result: list[torch.optim.Optimizer] = []
+        result: list[Optimizer] = []
         if muon:
             result.append(Muon(muon, lr=self.learning_rate, momentum=self.momentum))
         if plain and self.optimizer == "adam":
-            result.append(torch.optim.AdamW(plain))
+            result.append(AdamW(plain))
         elif plain:
             momentum = _MUON_COMPANION_MOMENTUM if self.optimizer == "muon" else self.momentum
-            result.append(torch.optim.SGD(plain, momentum=momentum, nesterov=momentum > 0))
+            result.append(SGD(plain, momentum=momentum, nesterov=momentum > 0))
         return result
 
 

@@ -79,7 +79,10 @@ def merged(inputs: Tensor, processes: Processes) -> tuple[Tensor, Tensor, Tensor
         A scalar.
     """
     values = inputs if inputs.dtype == torch.float64 else inputs.float()
-    variance, mean = torch.var_mean(values, _others(values), correction=0)
+    # Several times as fast as `var_mean`, though it normalizes as well.
+    _, mean, inverse = torch.native_batch_norm(values, None, None, None, None, True, 0.0, 0.0)
+    # Of a channel of one value, whose variance is 0, the inverse is 0 on CPUs and infinite elsewhere.
+    variance = torch.where(inverse > 0, inverse.square().reciprocal(), 0)
     count = mean.new_tensor([values.numel() / values.shape[1]])
     every = processes.stacked(torch.cat([mean, variance, count]))
     means, variances, counts = torch.split(every, [len(mean), len(mean), 1], dim=1)
@@ -134,7 +137,3 @@ class _Normalize(torch.autograd.Function):
             None,
             None,
         )
-
-
-def _others(values: Tensor) -> list[int]:
-    return [axis for axis in range(values.ndim) if axis != 1]

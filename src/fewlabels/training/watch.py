@@ -8,7 +8,7 @@ from typing import Any
 ADMITTED = "pool_admitted"
 GUESSED = "classes_guessed"
 # Fewer steps are a trial, in which a net may well have learned nothing yet.
-_LEAST_STEPS = 100
+LEAST_STEPS = 100
 _LOOKS = 3
 _SHARE = 0.3
 _NOTHING, _EVERYTHING = 0.001, 0.999
@@ -31,7 +31,7 @@ def warnings_of(events: Sequence[dict[str, Any]]) -> list[str]:
     >>> print(*warnings_of(events))  # doctest: +ELLIPSIS
     s: for a long time no guess on the pool has passed the threshold, ...
     """
-    if not events or events[-1]["steps"] < _LEAST_STEPS:
+    if not events or events[-1]["steps"] < LEAST_STEPS:
         return []
     stage, steps = events[-1]["stage"], events[-1]["steps"]
     found = []

@@ -1,0 +1,46 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from fewlabels.training.optimizers import SGD, AdamW
+
+PROGRAM = """
+import sys
+import numpy as np
+from fewlabels import Supervised
+
+images = np.random.default_rng(0).integers(0, 255, (40, 8, 8, 3), dtype=np.uint8)
+method = Supervised(steps=2, optimizer=sys.argv[1], random_state=0).fit(images, np.arange(40) % 2)
+print(sorted(name for name in sys.modules if name.startswith("torch._dynamo")))
+"""
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "sgd", "adam"])
+def test_a_training_does_not_import_the_compiler(optimizer):
+    found = subprocess.run([sys.executable, "-c", PROGRAM, optimizer], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "options"),
+    [
+        (AdamW, torch.optim.AdamW, {"lr": 0.1, "weight_decay": 0.1}),
+        (SGD, torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
+    ],
+)
+def test_steps_are_those_of_pytorch(ours, theirs, options):
+    def moved(kind):
+        weights = [torch.arange(6.0).view(2, 3).requires_grad_(), torch.ones(3, requires_grad=True)]
+        optimizer = kind([{"params": [weights[0]]}, {"params": [weights[1]], "lr": 0.01}], **options)
+        for _ in range(3):
+            optimizer.zero_grad()
+            ((weights[0] @ weights[1] - 1) ** 2).sum().backward()
+            optimizer.step()
+        return [weight.detach() for weight in weights], optimizer.state_dict()
+
+    (found, state), (expected, expected_state) = moved(ours), moved(theirs)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert state["param_groups"] == expected_state["param_groups"]
+    assert state["state"].keys() == expected_state["state"].keys()
