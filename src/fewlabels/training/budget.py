@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from abc import ABC, abstractmethod
@@ -9,6 +10,9 @@ from collections.abc import Callable
 
 from fewlabels.storage.errors import InputError
 
+# Steps, and the seconds or the share of a budget, to find out how long a step takes.
+_UNTIMED, _LEAST_TIMED, _MOST_TIMED = 2, 3, 128
+_TIMED, _TIMED_SHARE = 2.0, 0.02
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _THOUSANDS = {"": 1.0, "k": 1e3, "m": 1e6}
 
@@ -86,18 +90,18 @@ class TimeBudget(Budget):
         def note() -> None:
             ends.append(self._clock())
 
-        available = self.left()
-        run_steps(2, note)  # the first steps allocate and choose kernels
-        count = 2
+        # Long enough that the clock and the machine's hiccups do not matter, short beside the budget: what is trained
+        # here is thrown away.
+        enough = min(_TIMED, _TIMED_SHARE * self.left())
+        steps = _LEAST_TIMED
         while True:
             ends.clear()
-            run_steps(count, note)
-            # From the end of the first step on: what goes before the steps is paid once a training.
-            elapsed = ends[-1] - ends[0]
-            # Long enough that the clock and the machine's hiccups do not matter, short beside the budget.
-            if elapsed > min(2.0, 0.03 * available) or count >= 128:
-                return elapsed / (count - 1)
-            count *= 2
+            run_steps(_UNTIMED + steps, note)
+            # The first steps allocate and choose kernels: paid once a training.
+            elapsed = ends[-1] - ends[_UNTIMED - 1]
+            if elapsed >= 0.8 * enough or steps >= _MOST_TIMED:
+                return elapsed / steps
+            steps = min(_MOST_TIMED, max(2 * steps, math.ceil(enough * steps / max(elapsed, 1e-9))))
 
     def reserve(self, seconds: Callable[[], float]) -> None:
         """Set aside what follows the training and takes so many seconds."""
