@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -196,6 +197,44 @@ def test_stopping_in_the_first_training_leaves_nothing(tmp_path):
     with pytest.raises(Interrupted, match="nothing was written"):
         compare("digits", **TINY, out=tmp_path / "deep" / "run", observer=stop_in(1))
     assert not list(tmp_path.iterdir())
+
+
+TWO = {"methods": ["supervised", "self-training"], "labels_per_class": 5, "steps": 3}
+
+
+def begun_with_one_of_two(folder, **arguments):
+    with pytest.raises(Interrupted):
+        compare("digits", **TWO, out=folder, observer=stop_in(2), **arguments)
+    return {**TWO, "out": folder, "resume": True}
+
+
+def test_a_comparison_does_not_go_on_with_arguments_added_or_dropped(tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,class\ntrain[3],7\n")
+    chosen = {"choose": {"dropout": [0.0, 0.1]}}
+    plain = begun_with_one_of_two(tmp_path / "plain")
+    for added, said in (({"labels": labels}, f"labels=None, not '{labels}'"), (chosen, "choose=None, not {'dropout'")):
+        with pytest.raises(InputError, match=re.escape(f"was begun with {said}")):
+            compare("digits", **plain, **added)
+    labeled = begun_with_one_of_two(tmp_path / "labeled", labels=labels)
+    with pytest.raises(InputError, match=re.escape(f"was begun with labels='{labels}', not None")):
+        compare("digits", **labeled)
+    config = tmp_path / "plain" / "config.json"
+    before = json.loads(config.read_text())
+    # As a Ray cluster would have begun it.
+    config.write_text(json.dumps({**before, "arguments": {**before["arguments"], "engine": "ray"}}))
+    assert len(compare("digits", **plain).runs) == 2
+
+
+def test_a_comparison_does_not_go_on_with_data_that_have_changed(tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,class\ntrain[3],7\n")
+    arguments = begun_with_one_of_two(tmp_path / "run", labels=labels)
+    labels.write_text("file,class\ntrain[3],8\n")
+    with pytest.raises(InputError, match="other images or labels: digits has changed since"):
+        compare("digits", **arguments, labels=labels)
+    labels.write_text("file,class\ntrain[3],7\n")
+    assert len(compare("digits", **arguments, labels=labels).runs) == 2
 
 
 def test_classes_without_a_label_are_columns_of_zero_probability(tmp_path):

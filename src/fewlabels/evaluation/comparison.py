@@ -107,7 +107,9 @@ def compare(
         Replace an earlier comparison in `out`.
     resume : bool
         Go on with the earlier comparison in `out` that was stopped, if there is one: finished trainings are not done
-        again, and the one that was interrupted is continued. All other arguments must be those it was begun with.
+        again, and the one that was interrupted is continued. All other arguments must be those it was begun with, and
+        the data the same. Only `engine` may be another, since where a training is done changes nothing of what it comes
+        to, and what has no part in the results: `cache_dir`, `checkpoint_every`, and who is told.
     checkpoint_every : float
         Seconds between checkpoints of a training.
     settings : dict, optional
@@ -238,6 +240,7 @@ def compare(
         # A training on a cluster has one CPU.
         **({} if engine == "local" else {"threads": 1}),
         "data": {},
+        "fingerprint": first.fingerprint,
         "check": None,
         "rungs": entered.rungs,
         "embedded": entered.embedded,

@@ -40,6 +40,8 @@ COLUMNS = (
 _FILES = ("config.json", "metrics.jsonl", "results.csv", "results.json", "report.html")
 _FOLDERS = ("models", "predictions", "records", "checkpoints", "tensorboard")
 _ASIDE = ".lock"
+# Where trainings are done changes nothing of what they come to.
+_MAY_DIFFER = ("engine",)
 
 
 class RunFolder:
@@ -99,7 +101,7 @@ class RunFolder:
         Raises
         ------
         InputError
-            If the earlier comparison had other arguments, or another process works in the folder.
+            If the earlier comparison had other arguments or other data, or another process works in the folder.
         """
         if not (self.path / "config.json").exists():
             return {}
@@ -114,13 +116,20 @@ class RunFolder:
         for folder in (self.path, *(self.path / name for name in _FOLDERS)):
             remove_leftovers(folder)
         before = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
-        arguments = plain(config["arguments"])
-        for name, value in before["arguments"].items():
-            if name in arguments and arguments[name] != value:
+        was, now = before["arguments"], plain(config["arguments"])
+        # Some are written down only where they are given.
+        for name in {**was, **now}:
+            if name not in _MAY_DIFFER and was.get(name) != now.get(name):
                 raise InputError(
-                    f"{self.path} was begun with {name}={value!r}, not {arguments[name]!r}; give the same command "
-                    "to go on, or --overwrite to begin anew"
+                    f"{self.path} was begun with {name}={was.get(name)!r}, not {now.get(name)!r}; give the same "
+                    "command to go on, or --overwrite to begin anew"
                 )
+        # What an older version has begun does not have it.
+        if before.get("fingerprint") not in (None, config["fingerprint"]):
+            raise InputError(
+                f"{self.path} was begun with other images or labels: {config['source']} has changed since; put them "
+                "back to go on, or --overwrite to begin anew"
+            )
         config["data"], config["settings"] = before["data"], before["settings"]
         config["check"] = before.get("check")
         found = {path.stem: read_record(path) for path in sorted((self.path / "records").glob("*.json"))}
