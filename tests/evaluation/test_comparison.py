@@ -237,6 +237,18 @@ def test_a_comparison_does_not_go_on_with_data_that_have_changed(tmp_path):
     assert len(compare("digits", **arguments, labels=labels).runs) == 2
 
 
+def test_a_finished_training_takes_away_its_own_checkpoints_and_no_others(tmp_path):
+    places = [tmp_path / "checkpoints" / name for name in ("supervised-5-1-0", "supervised-5-12", "supervised-5-12-0")]
+
+    def beside(event):
+        # As trainings on a Ray cluster do, or those of another process that was stopped.
+        for place in places:
+            place.mkdir(exist_ok=True)
+
+    compare("digits", methods=["supervised"], labels_per_class=5, seeds=[1], steps=2, out=tmp_path, observer=beside)
+    assert [place.exists() for place in places] == [False, True, True]
+
+
 def test_classes_without_a_label_are_columns_of_zero_probability(tmp_path):
     data = load_dataset("digits", labels_per_class=4)
     rows = np.flatnonzero(data.labels != 6)

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import re
 import shutil
 import time
 from pathlib import Path
@@ -187,7 +188,7 @@ class RunFolder:
         write_record(self.path / "records", run_name(run), run)
         # Of each combination of hyper-parameters that was tried, too.
         for folder in (self.path / "checkpoints").glob(f"{run_name(run)}*"):
-            if folder.name.removeprefix(run_name(run)).lstrip("-").isdigit() or folder.name == run_name(run):
+            if re.fullmatch(re.escape(run_name(run)) + r"(-\d+)?", folder.name):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def write_results(self, comparison: Comparison) -> None:
