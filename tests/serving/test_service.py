@@ -1,12 +1,17 @@
 import threading
 import time
 
+import numpy as np
 import pytest
 from served import CLASSES
 
+import small_backbones
 from fewlabels import load
 from fewlabels.data import read_labels
+from fewlabels.evaluation import compare
+from fewlabels.methods.saved import save_model
 from fewlabels.serving.service import Service
+from fewlabels.serving.training import train_again
 from fewlabels.storage.errors import InputError
 
 
@@ -81,6 +86,32 @@ def test_training_again_learns_from_the_labels_and_takes_the_model_s_place(servi
     assert again.desk.path == desk.path
     assert again.desk.queue.labels() == given
     again.close()
+
+
+def test_a_model_of_pretrained_features_is_ranked_and_trained_again_on_such_features(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEWLABELS_CACHE", str(trained / "cache"))
+    photos, net = str(trained / "photos"), f"python:{small_backbones.__file__}:colors"
+    compare(photos, net=net, methods=["linear-probe"], image_size=12, out=tmp_path / "run", check=False)
+    folder = tmp_path / "run" / "models" / "linear-probe-all-0"
+    before = load(folder, net=net)
+    service = Service(folder, net=net)
+    # The net reads 16 pixels; its features are of images of 12.
+    assert service.desk.data.image_size == (12, 12)
+    name = service.desk.pictures.names[0]
+    service.close()
+    told = train_again(lambda event: None, folder, None, {name: CLASSES[0]}, net)
+    assert told.startswith("37 labels")
+    after = load(folder, net=net)
+    assert after.sample_shape_ == before.sample_shape_ == (12,)
+    assert after.backbone_facts_ == before.backbone_facts_
+    assert after.source_ == {**before.source_, "labels": {name: CLASSES[0]}}
+    np.testing.assert_array_equal(after.examples_.samples[:12], before.examples_.samples[:12])
+    # A model of an earlier version does not say at which size its images were read.
+    after.source_["image_size"] = None
+    save_model(after, tmp_path / "older", after.class_names_)
+    older = Service(tmp_path / "older", net=net)
+    assert older.desk.data.image_size == (16, 16)
+    older.close()
 
 
 def test_labels_from_elsewhere_are_kept_when_new_ones_go_to_another_file(service, place):

@@ -11,6 +11,7 @@ from typing import Any
 from fewlabels.data import ImageDataset
 from fewlabels.data.features import is_feature_folder
 from fewlabels.methods import SemiSupervisedClassifier, embed, make_method, method_name
+from fewlabels.methods.embedding import own_size
 from fewlabels.methods.rungs import RUNGS, Rung, check_rungs
 from fewlabels.nets import Backbone, load_backbone
 from fewlabels.storage.cache_folder import cache_folder
@@ -33,6 +34,8 @@ class Contender:
         Side of the images that it learns from; None: as the source gives them.
     settings : dict
         Hyper-parameters that make it what it is.
+    embedded_size : int or None
+        Where features were made for it: side of the images that they were made of; None: as the source gives them.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Contender:
     source: Any
     image_size: int | None
     settings: dict[str, Any] = field(default_factory=dict)
+    embedded_size: int | None = None
 
     def make(self, **settings: Any) -> SemiSupervisedClassifier:
         """Return the method, untrained."""
@@ -107,13 +111,14 @@ def enter(
         raise InputError(f"{source} holds features already; leave net away")
     chosen = [] if rungs is None else check_rungs(rungs, net=net, is_features=is_features)
     backbone = None if net is None else load_backbone(net)
-    place, embedded = source, dict[str, Any]()
+    place, embedded, read_at = source, dict[str, Any](), None
     if backbone is not None and (rungs is None or any(rung.on_features for rung in chosen)):
-        place, embedded = _embedded(source, backbone, image_size, **options)
+        read_at = own_size(source, backbone) if image_size is None else image_size
+        place, embedded = make_features(source, backbone, read_at, **options)
     if rungs is None:
-        return Field([Contender(name, name, place, None) for name in methods], [], embedded)
+        return Field([Contender(name, name, place, None, embedded_size=read_at) for name in methods], [], embedded)
     size = None if backbone is None else backbone.facts.size
-    found = [_contender(rung, source, place, net, image_size, size) for rung in chosen]
+    found = [_contender(rung, source, place, net, image_size, size, read_at) for rung in chosen]
     return Field(found, [rung.name for rung in chosen], embedded)
 
 
@@ -123,17 +128,23 @@ def idea_of(name: str) -> str:
 
 
 def _contender(
-    rung: Rung, source: Any, features: Any, net: Any, image_size: int | None, own_size: int | None
+    rung: Rung,
+    source: Any,
+    features: Any,
+    net: Any,
+    image_size: int | None,
+    net_size: int | None,
+    read_at: int | None,
 ) -> Contender:
     method = rung.make(None if rung.on_features else net)
     settings = {"net": net, "freeze": False} if rung.name == "finetune" else {}
     place, size = (features, None) if rung.on_features else (source, image_size)
     if rung.pretrained and not rung.on_features and image_size is None:
-        size = own_size
-    return Contender(rung.name, method_name(type(method)), place, size, settings)
+        size = net_size
+    return Contender(rung.name, method_name(type(method)), place, size, settings, read_at if rung.on_features else None)
 
 
-def _embedded(
+def make_features(
     source: Any,
     backbone: Backbone,
     image_size: int | None,
@@ -143,6 +154,19 @@ def _embedded(
     progress: bool = False,
     device: str = "auto",
 ) -> tuple[Path, dict[str, Any]]:
+    """Return the folder in the cache that has a source's features, made where they are missing, and facts of them.
+
+    Parameters
+    ----------
+    source : str, Path, tuple or mapping
+        Of images, see `load_dataset`.
+    backbone : Backbone
+        What makes the features.
+    image_size : int or None
+        Side that the images are read at.
+    cache_dir, strict, progress, device
+        See `embed`.
+    """
     where = str(source) if isinstance(source, str | Path) else type(source).__name__
     if Path(where).exists():
         where = str(Path(where).resolve())

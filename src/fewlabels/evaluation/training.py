@@ -54,8 +54,11 @@ class Draws:
             progress=progress,
             **self.options,
         )
-        # Of features that were made here, the images are what there is to go back to.
-        return data if data.origin is None else replace(data, origin={**data.origin, "source": str(self.source)})
+        if data.origin is None:
+            return data
+        # Of features that were made here, the images are what there is to go back to, as the net was given them.
+        size = who.embedded_size if data.is_features else who.image_size
+        return replace(data, origin={**data.origin, "source": str(self.source), "image_size": size})
 
     def without_source(self, training: Training) -> Training:
         """Return a training without the source where it is the one that this has: to be sent along with it."""

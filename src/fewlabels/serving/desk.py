@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from fewlabels.data import ImageDataset, LabelsFile, read_labels
+from fewlabels.data.features import is_feature_folder
 from fewlabels.labeling import rank_for_labeling
+from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.examples import load_source, probabilities_and_embeddings
 from fewlabels.serving.classify import ServedModel
 from fewlabels.serving.label_queue import LabelQueue
@@ -135,13 +137,37 @@ def open_desk(model: ServedModel, labels: Path, source: str | None, *, progress:
         If the pool cannot be had, or has no images.
     """
     before = labels_before(model, labels)
-    changes = {} if source is None else {"source": source}
+    changes: dict[str, Any] = {} if source is None else {"source": source}
+    place = getattr(model.method, "source_", {}).get("source") if source is None else source
+    if on_features(model.method) and place is not None:
+        changes["image_size"] = size_to_read(model.method, place)
     data = load_source(model.method, labels=before or None, progress=progress, **changes)
     if data.is_features:
         raise InputError(f"{data.source} holds features, not images to look at; give the images with --source")
     if not len(data.pool):
         raise InputError(f"{data.source} has no images without a label")
     return Desk(data, model, labels, before)
+
+
+def on_features(method: SemiSupervisedClassifier) -> bool:
+    """Say whether a method was fitted on features that a pretrained net had made before."""
+    return len(method.sample_shape_) == 1 and hasattr(method, "backbone_facts_")
+
+
+def size_to_read(method: SemiSupervisedClassifier, source: str) -> int | None:
+    """Return the side that images are to be read at for a method fitted on features: that which its net was fed.
+
+    Parameters
+    ----------
+    method : SemiSupervisedClassifier
+    source : str
+        Where the images are.
+    """
+    known: int | None = getattr(method, "source_", {}).get("image_size")
+    # Digits have one size, and features none.
+    if known is not None or source == "digits" or is_feature_folder(Path(source)):
+        return known
+    return method.backbone_facts_.size
 
 
 def labels_before(model: ServedModel, labels: Path) -> dict[str, str]:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sklearn.base import clone
 
-from fewlabels.methods import load
+from fewlabels.data import ImageDataset
+from fewlabels.data.features import is_feature_folder
+from fewlabels.evaluation.contenders import make_features
+from fewlabels.methods import SemiSupervisedClassifier, load
+from fewlabels.methods.embedding import warn_of_leak
 from fewlabels.methods.examples import load_source, remember
 from fewlabels.methods.fitting import fit_dataset
+from fewlabels.serving.desk import on_features, size_to_read
 from fewlabels.storage.atomic import atomic_folder
 from fewlabels.training.monitor import Observer
 
@@ -44,10 +50,12 @@ def train_again(tell: Observer, folder: Path, source: str | None, labels: Any, n
         If the source or the labels cannot be used.
     """
     before = load(folder, net=net)
-    data = load_source(before, labels=labels, **({} if source is None else {"source": source}))
+    data = data_to_fit(before, source, labels)
     method = clone(before)
-    method.set_params(verbose=False, **({} if net is None else {"net": net}))
+    # What has learned from features knows no net: they were made before.
+    method.set_params(verbose=False, **({} if net is None or data.is_features else {"net": net}))
     fit_dataset(method, data, observer=tell)
+    warn_of_leak(method, data)
     remember(method, data)
     keep_before(folder)
     method.save(folder, class_names=[data.class_names[index] for index in method.classes_])
@@ -56,6 +64,26 @@ def train_again(tell: Observer, folder: Path, source: str | None, labels: Any, n
     if measured and was == was:
         measured += f" (the one before: {was:.1%} on {before.n_validation_:,})"
     return f"{len(data.labels):,} labels, {method.fit_seconds_:.0f} s of training{measured}."
+
+
+def data_to_fit(before: SemiSupervisedClassifier, source: str | None, labels: Any) -> ImageDataset:
+    """Return what a model's method learns from: its images, or features of them where it was fitted on features.
+
+    Parameters
+    ----------
+    before : SemiSupervisedClassifier
+        From `fewlabels.load`.
+    source, labels
+        See `train_again`.
+    """
+    place = str(getattr(before, "source_", {}).get("source") if source is None else source)
+    if not on_features(before) or is_feature_folder(Path(place)):
+        return load_source(before, labels=labels, **({} if source is None else {"source": source}))
+    size = size_to_read(before, place)
+    strict = bool(getattr(before, "source_", {}).get("strict", False))
+    features, _ = make_features(place, before._backbone(), size, strict=strict, device=before.device)
+    data = load_source(before, labels=labels, source=str(features), image_size=None)
+    return replace(data, origin={**(data.origin or {}), "source": place, "image_size": size})
 
 
 def keep_before(folder: Path) -> Path:
