@@ -16,6 +16,8 @@ from waits import Waits
 
 from fewlabels import METHODS, InputError, SelfTraining, TrainingWarning, make_method
 from fewlabels.data import ImageRows
+from fewlabels.methods.session import looked_at
+from small_backbones import colors
 
 # -1 and 1 are two classes where they are all there is; the warning that says so is wanted.
 signs = pytest.mark.filterwarnings("ignore:y holds only -1 and 1", "ignore:Estimator's parameters")
@@ -370,3 +372,58 @@ def test_the_preset_auto_is_the_one_for_minutes_unless_the_training_is_very_long
     ):
         assert method._resolved().unlabeled_ratio == expected
     assert make_method("supervised", preset="auto")._resolved().batch_size == make_method("supervised").batch_size
+
+
+def test_what_an_earlier_fit_left_is_gone_after_the_next(few_labels):
+    X, y, test, _ = few_labels
+    method = make_method("uda", steps=3, guard=True, assess_pool=True, net=colors(), random_state=0).fit(X, y)
+    method.set_params(guard=False, assess_pool=False, net="auto").fit(X, y)
+    fresh = make_method("uda", steps=3, random_state=0).fit(X, y)
+    assert set(vars(method)) == set(vars(fresh))
+    assert np.array_equal(method.predict_proba(test), fresh.predict_proba(test))
+
+
+@pytest.mark.parametrize("what", ["unlabeled", "validation"])
+def test_other_columns_or_shapes_of_more_samples_are_refused(what):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 2)), columns=["a", "b"])
+    labels = np.arange(40) % 2
+
+    def fit(more):
+        given = {"unlabeled": more} if what == "unlabeled" else {"validation": (more, labels[: len(more)])}
+        return make_method("supervised", steps=2, random_state=0).fit(frame, labels, **given)
+
+    fit(frame[:10])
+    with pytest.raises(ValueError, match="feature names should match"):
+        fit(frame[["b", "a"]])
+    with pytest.raises(InputError, match=f"{what} has shape"):
+        fit(frame[["a"]])
+
+
+@pytest.mark.parametrize("labels", [5, 15])
+def test_held_out_samples_with_more_or_fewer_labels_are_refused(labels, few_labels):
+    X, y, *_ = few_labels
+    with pytest.raises(InputError, match=f"validation has 10 samples and {labels} labels"):
+        make_method("supervised", steps=1).fit(X[:60], y[:60], validation=(X[:10], np.zeros(labels, int)))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("two-step-autoencoder", {"pretraining_steps": 2.5}),
+        ("sim-clr", {"pretraining_steps": 2.5}),
+        ("two-step-autoencoder", {"pretraining_steps": 2, "pretraining_epochs": 1}),
+        ("two-step-autoencoder", {"pretraining_rate": -1.0}),
+        ("supervised", {"weight_decay": -1.0}),
+        ("supervised", {"noise": -5.0}),
+        ("supervised", {"shift": -0.1}),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused(name, settings):
+    with pytest.raises(InputError, match=next(iter(settings))):
+        make_method(name, **settings).check_settings()
+
+
+def test_looks_on_the_way_see_samples_of_all_classes():
+    # In the order of a shuffled deck: every tenth sample is of the same class.
+    labels = np.arange(2500) % 10
+    assert len(set(labels[looked_at(2500)])) == 10

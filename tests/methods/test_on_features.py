@@ -192,3 +192,26 @@ def test_which_rungs_are_possible():
         check_rungs(["fine-tune"], net="hf:x")
     with pytest.raises(InputError, match="no pretrained net is given"):
         check_rungs(["probe"])
+
+
+@pytest.mark.parametrize("name", ["linear-probe", "prototypes", "auto"])
+def test_prediction_sets_go_by_the_temperature_that_probabilities_have(name, clusters):
+    values, truth = clusters
+    method = make_method(name, random_state=0)
+    held_out = FeatureRows(values, np.arange(400, 500))
+    # No pool: Auto takes the probe.
+    labeled = FeatureRows(values, np.arange(40))
+    method.fit(labeled, truth[:40], validation=(held_out, truth[400:500]))
+    right = method.predict_proba(held_out)[np.arange(100), truth[400:500]]
+    assert np.allclose(np.sort(method.conformal_scores_), np.sort(1 - right), atol=1e-4)
+    assert method.kept_weights_["last"].temperature == method.temperature_
+    assert float(method.network_.temperature) == pytest.approx(method.temperature_)
+    assert np.array_equal(method.with_weights("last").predict_proba(held_out), method.predict_proba(held_out))
+
+
+def test_auto_calibrates_a_probe_as_the_probe_itself_does(clusters):
+    values, truth = clusters
+    rows = FeatureRows(values, np.arange(40))
+    chosen, probe = (make_method(name, random_state=0).fit(rows, truth[:40]) for name in ("auto", "linear-probe"))
+    assert chosen.choice_["method"] == "linear-probe"
+    assert chosen.temperature_ == probe.temperature_ != 1

@@ -1,14 +1,17 @@
 """Pools as they are: what is estimated of them, and that methods heed it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from fewlabels import InputError, make_method
+from fewlabels import InputError, Supervised, make_method
+from fewlabels.methods.findings import findings
 from fewlabels.methods.flexmatch import ClassCounts
 from fewlabels.methods.online import AlignedGuesses
-from fewlabels.methods.pool_quality import compared, estimated_prior, inside_share
+from fewlabels.methods.pool_quality import compared, estimated_prior, inside_share, judged
 
 
 def clusters(generator, counts, distance=6.0):
@@ -159,3 +162,20 @@ def test_logit_adjustment_takes_the_labels_shares_off():
     assert np.allclose(odds(moved) - odds(plain), np.log(0.9 / 0.1), atol=1e-6)
     with pytest.raises(InputError, match="logit_adjustment="):
         make_method("supervised", logit_adjustment=-1.0).fit(X, y)
+
+
+def test_a_pool_of_one_sample_is_learned_from(few_labels):
+    X, y, *_ = few_labels
+    method = Supervised(assess_pool=True, steps=2, random_state=0).fit(X[:60], y[:60], unlabeled=X[60:61])
+    assert len(method.pool_belongs_) == 1
+
+
+def test_the_share_that_was_learned_from_is_that_of_what_was_drawn():
+    draws = np.random.default_rng(0)
+    belongs, members = judged(draws.normal(-5, 1, 1000), 0.5)
+    assert (belongs < 0.5).all()
+    told = findings(
+        SimpleNamespace(classes_=[0], pool_belongs_=belongs, pool_inside_share_=0.1, pool_prior_=np.array([1.0]))
+    )
+    assert f"{members.mean():.0%} was learned from" in told[0]
+    assert members.sum() == 20

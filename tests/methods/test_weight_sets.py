@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import fewlabels
-from fewlabels import FixMatch, InputError, SelfTraining, Supervised
+from fewlabels import FixMatch, InputError, JointAutoencoder, SelfTraining, Supervised, TwoStepAutoencoder
 from fewlabels.storage.errors import Interrupted
 from fewlabels.training.kept import AVERAGE, BEST, LAST, KeptWeights
 
@@ -146,3 +146,15 @@ def test_a_training_that_was_stopped_and_continued_keeps_the_same_weights(stoppe
         found = continued.kept_weights_[name]
         assert (found.step, found.validation_accuracy) == (expected.step, expected.validation_accuracy)
         assert all(torch.equal(value, expected.state[key]) for key, value in found.state.items())
+
+
+@pytest.mark.parametrize("kind", [TwoStepAutoencoder, JointAutoencoder])
+def test_an_autoencoders_teacher_is_kept_and_used_where_it_is_asked_for(kind, few_labels):
+    images, y, test, _ = few_labels
+    given = {"steps": 12, "teacher_decay": 0.8, "random_state": 0, "validation_fraction": 0.4}
+    method = kind(**given).fit(images, y)
+    assert method.used_weights_ == LAST
+    average = kind(**given, final_weights=AVERAGE).fit(images, y)
+    assert average.used_weights_ == AVERAGE
+    assert not np.allclose(average.predict_proba(test), method.predict_proba(test))
+    assert np.array_equal(average.predict_proba(test), method.with_weights(AVERAGE).predict_proba(test))

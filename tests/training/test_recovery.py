@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from fewlabels import make_method
+from fewlabels import SimCLR, TwoStepAutoencoder, make_method
 from fewlabels.storage.errors import TrainingWarning
 from fewlabels.training.batches import Batch
 from fewlabels.training.loop import train
@@ -129,3 +129,16 @@ def test_a_threshold_out_of_reach_is_warned_of_in_a_fit(few_labels):
     with pytest.warns(TrainingWarning, match="lower threshold"):
         method.fit(X, y)
     assert any("lower threshold" in note for note in method.notes_)
+
+
+@pytest.mark.filterwarnings("ignore::fewlabels.storage.errors.TrainingWarning")
+@pytest.mark.parametrize("kind", [TwoStepAutoencoder, SimCLR])
+def test_the_samples_of_a_batch_of_labeled_and_pool_samples_are_told_apart(kind, few_labels):
+    X, y, *_ = few_labels
+    method = kind(steps=2, pretraining_rate=1e38, optimizer="sgd", random_state=0)
+    with pytest.raises(Diverged) as caught:
+        method.fit(X[:60], y[:60], unlabeled=X[60:70])
+    assert set(caught.value.pool) <= set(range(10))
+    assert set(caught.value.labeled) <= set(range(60))
+    assert caught.value.labeled
+    assert caught.value.pool

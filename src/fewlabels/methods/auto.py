@@ -15,6 +15,7 @@ from fewlabels.methods.guard import is_worse, right_answers
 from fewlabels.methods.ranges import check_within
 from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import Supervised
+from fewlabels.methods.targets import held_out_rows
 from fewlabels.nets import Classifier
 
 _HALVES = 2
@@ -71,6 +72,7 @@ class Auto(SemiSupervisedClassifier):
         method = self._choose(session)
         network = method._learn(session.of(method))
         self.__dict__.update({name: value for name, value in vars(method).items() if name.endswith("_")})
+        self._left_out = method._left_out  # type: ignore[misc]
         return network
 
     def _new_guard(self, session: Session) -> Any:
@@ -136,12 +138,18 @@ class Auto(SemiSupervisedClassifier):
             right = []
             for number, (learned, unseen) in enumerate(parts, 1):
                 method = self._with_settings(candidate)
-                part = session.of(method).part(learned, unseen, stage=f"trial {number} of {candidate.method}")
+                # What a method decides by is not what it is judged by.
+                draws = np.random.default_rng(number)
+                held_out = learned[held_out_rows(targets[learned], method.validation_fraction, draws)]
+                part = session.of(method).part(
+                    np.setdiff1d(learned, held_out), held_out, stage=f"trial {number} of {candidate.method}"
+                )
                 if left is not None:
                     part.budget = session.budget.part(share * left)  # type: ignore[union-attr]
                 else:
                     method.set_params(**self._shortened(session, share))
-                right.append(right_answers(part, method._learn(part)))
+                network = method._learn(part)
+                right.append(right_answers(session.of(method).part(learned, unseen), network))
             trials[candidate.method] = np.concatenate(right)
         chosen = found[0]
         for candidate in found[1:]:

@@ -26,11 +26,10 @@ from torch import Tensor, nn
 
 from fewlabels.data.rows import FeatureRows
 from fewlabels.methods.embedding import features_of
-from fewlabels.methods.examples import forget
 from fewlabels.methods.identity import conditions, description
 from fewlabels.methods.prediction import output_chunks, predict_logits
 from fewlabels.methods.ranges import check_above_zero, check_not_below_zero, check_whole, check_within
-from fewlabels.methods.samples import is_images, read_features, read_images, read_pool_vectors
+from fewlabels.methods.samples import is_images, read_features, read_images, read_vectors
 from fewlabels.methods.session import Session, TrainingSet
 from fewlabels.methods.targets import Targets, held_out_rows, read_targets
 from fewlabels.methods.weight_sets import finish_weights, use_weights
@@ -236,6 +235,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
+    # While a method is fitted: logits of the labeled samples, each from a classifier that had not learned from it.
+    _left_out: ClassVar[NDArray[np.floating] | None] = None
 
     preset: str = "default"
     net: Any = "auto"
@@ -332,9 +333,11 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         stored_views = 1
         if images:
             samples: Any = read_images(X)
+            self.__dict__.pop("feature_names_in_", None)
             self.n_features_in_ = int(np.prod(samples.shape[1:]))
         elif isinstance(X, FeatureRows):
             samples, stored_views = X[:], X.views
+            self.__dict__.pop("feature_names_in_", None)
             self.n_features_in_ = X.feature_size
         else:
             samples = validate_data(self, X, dtype=np.float32, ensure_min_samples=2)
@@ -351,6 +354,10 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         if unlabeled is not None and len(unlabeled):
             more = self._read_more(unlabeled, shape, "unlabeled", stored_views)
         values = None if validation is None else self._read_more(validation[0], shape, "validation", stored_views)
+        if validation is not None and len(validation[0]) != len(validation[1]):
+            raise InputError(
+                f"validation has {len(validation[0])} samples and {len(validation[1])} labels; give one label each"
+            )
         given = _Given(
             samples,
             targets,
@@ -383,7 +390,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         checkpoints: Checkpoints | None,
         shared: SharedRows | None,
     ) -> None:
-        forget(self)
+        self._forget()
         samples, targets, more, values = given.samples, given.targets, given.more, given.validation
         images = len(samples.shape) > 2
         shape = tuple(samples.shape[1:]) if images else (self.n_features_in_,)
@@ -470,6 +477,13 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self.fit_seconds_ = monitor.seconds
         if checkpoints is not None:
             checkpoints.complete()
+
+    def _forget(self) -> None:
+        """Undo an earlier fit: what it left says nothing about this one."""
+        for name in list(vars(self)):
+            of_a_fit = name.endswith("_") or name in self.moves
+            if of_a_fit and name not in ("n_features_in_", "feature_names_in_"):
+                delattr(self, name)
 
     def _seed(self, checkpoints: Checkpoints | None) -> int:
         """Return what all randomness follows from: where nothing fixes it, that of the training to continue."""
@@ -691,7 +705,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             read_budget(self.budget)
         check_whole(self, 2, "batch_size")
         check_whole(self, 1, "feature_views")
-        check_not_below_zero(self, "logit_adjustment")
+        check_not_below_zero(self, "logit_adjustment", "weight_decay", "shift", "cutout", "color", "noise")
         check_above_zero(self, "backbone_rate")
         check_within(self, "(0, 1]", "layer_decay")
         if self.view not in ("strong", "medium", "weak", "plain"):
@@ -752,6 +766,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self.n_labeled_ = len(session.labeled)
         self.n_pool_ = session.given_pool
         finish_weights(self, session, network)
+        self.__dict__.pop("_left_out", None)
 
     def _fill_gaps(self, samples: Any, indices: NDArray[np.int64]) -> NDArray[Any]:
         filled = indices.copy()
@@ -816,7 +831,10 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         if len(sample_shape) == 1:
             if isinstance(X, FeatureRows):
                 return read_features(X, stored_views, sample_shape[0])
-            return read_pool_vectors(X, sample_shape[0])
+            vectors = read_vectors(X, sample_shape[0], what)
+            if hasattr(self, "feature_names_in_") and hasattr(X, "columns"):
+                validate_data(self, X, reset=False, skip_check_array=True)
+            return vectors
         images = read_images(X, what=what)
         if tuple(images.shape[1:]) != tuple(sample_shape):
             raise InputError(

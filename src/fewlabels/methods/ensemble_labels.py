@@ -99,7 +99,8 @@ class EnsembleLabels(SelfTraining):
         given = Rows([session.labeled.samples.cpu().numpy()])
         labels = session.labeled.targets.cpu().numpy()
         features, pool = given_features(session, network, given), given_features(session, network, session.pool)
-        opinions, head = self._opinions(features, labels, pool, session)
+        teachers, head = self._opinions(features, labels, pool, session)
+        opinions = teachers
         set_head(network, *head)
         session.monitor.conclude(session.accuracies(network))
         self.rounds_: list[dict[str, Any]] = []
@@ -118,7 +119,7 @@ class EnsembleLabels(SelfTraining):
             targets = np.concatenate([labels, guesses[taken]])
             head = fit_linear(both, targets, session.classes, self.student_penalty, weights)
             set_head(network, *head)
-            opinions = [*opinions[:3], softmax(pool @ head[0].T + head[1], axis=1)]
+            opinions = [*teachers, softmax(pool @ head[0].T + head[1], axis=1)]
             self._last_pseudo_labels = np.where(taken, guesses, -1)
             self.round_pseudo_labels_.append(self._last_pseudo_labels[: session.given_pool])
             self.rounds_.append(

@@ -95,13 +95,6 @@ def remember(method: SemiSupervisedClassifier, data: ImageDataset) -> None:
         kept_with.source_ = dict(data.origin)
 
 
-def forget(method: SemiSupervisedClassifier) -> None:
-    """Undo `remember`: what a method kept of one training says nothing about the next."""
-    for name in ("examples_", "source_"):
-        if hasattr(method, name):
-            delattr(method, name)
-
-
 def evenly_drawn(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """Return sorted rows, at most so many: the first of each class, then the second of each, and so on.
 

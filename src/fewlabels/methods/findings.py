@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fewlabels.methods.pool_quality import learned_from
+
 if TYPE_CHECKING:
     from fewlabels.methods.base import SemiSupervisedClassifier
 
@@ -42,7 +44,7 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
         if getattr(method, "backbone_warning_", None):
             found.append(f"warning: {method.backbone_warning_}")
     if hasattr(method, "pool_belongs_"):
-        learned = float((method.pool_belongs_ >= 0.5).mean())
+        learned = learned_from(method.pool_belongs_) / len(method.pool_belongs_)
         found.append(
             f"of the pool, an estimated {method.pool_inside_share_:.0%} at most belongs to the classes; "
             f"{learned:.0%} was learned from"

@@ -117,6 +117,8 @@ class JointAutoencoder(AutoencoderClassifier):
             after_step=None if self._teacher is None else self._teacher.update,
             **self._length(session),
         )
+        if self._teacher is not None:
+            session.keep_average(nets.classifier, self._teacher)
         self._teacher = None
         self.autoencoder_ = nets
         return nets.classifier

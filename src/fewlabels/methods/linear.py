@@ -12,8 +12,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-from fewlabels.methods.base import SemiSupervisedClassifier
-from fewlabels.methods.prediction import predict_logits
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier
 from fewlabels.nets.features import GivenFeatures
@@ -177,33 +175,3 @@ def choose_penalty(
         if surprise <= best[0]:
             best = (surprise, penalty, logits)
     return best[1], best[2]
-
-
-def calibrate(
-    method: SemiSupervisedClassifier, session: Session, network: Classifier, left_out: NDArray[np.floating] | None
-) -> None:
-    """Set a method's temperature by labeled samples left out in turn, and by those held out altogether.
-
-    Parameters
-    ----------
-    method : SemiSupervisedClassifier
-        Gets `temperature_`; it stays where there is no sample to go by.
-    session : Session
-        Has the labels of both.
-    network : Classifier
-        Gets the temperature too.
-    left_out : ndarray of shape (n, classes), optional
-        Logits of each labeled sample from a classifier that had not learned from it.
-    """
-    logits: list[NDArray[np.floating]] = []
-    labels: list[NDArray[np.int64]] = []
-    if left_out is not None:
-        logits.append(left_out)
-        labels.append(session.labeled.targets.cpu().numpy())
-    if len(session.validation):
-        rows = Rows([session.validation.samples.cpu().numpy()])
-        logits.append(predict_logits(network, rows, session.device, flip=session.flip))
-        labels.append(session.validation.targets.cpu().numpy())
-    if logits:
-        method.temperature_ = best_temperature(np.concatenate(logits), np.concatenate(labels))
-        network.temperature.fill_(method.temperature_)

@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fewlabels.methods.base import SemiSupervisedClassifier
-from fewlabels.methods.linear import calibrate, choose_penalty, fit_linear, given_features, linear_classifier, set_head
+from fewlabels.methods.linear import choose_penalty, fit_linear, given_features, linear_classifier, set_head
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier
 from fewlabels.storage.errors import InputError
@@ -65,7 +62,7 @@ class LinearProbe(SemiSupervisedClassifier):
         session.monitor.begin("classifier", 1)
         labels = session.labeled.targets.cpu().numpy()
         features = given_features(session, network, Rows([session.labeled.samples.cpu().numpy()]))
-        self.penalty_, self._folds = choose_penalty(features, labels, session.classes, session.next_seed())
+        self.penalty_, self._left_out = choose_penalty(features, labels, session.classes, session.next_seed())  # type: ignore[misc]
         if self.penalty is not None:
             self.penalty_ = float(self.penalty)
         set_head(network, *fit_linear(features, labels, session.classes, self.penalty_))
@@ -77,11 +74,6 @@ class LinearProbe(SemiSupervisedClassifier):
 
     def _new_guard(self, session: Session) -> None:
         """Nothing is learned from the pool, so that it can do no harm."""
-
-    def _finish(self, session: Session, network: Any, classes: NDArray[Any], held_out: NDArray[np.int64]) -> None:
-        super()._finish(session, network, classes, held_out)
-        calibrate(self, session, network, self._folds)
-        del self._folds
 
     def _check_settings(self) -> None:
         super()._check_settings()

@@ -153,11 +153,22 @@ def judged(log_ratios: NDArray[np.float64], share: float) -> tuple[NDArray[np.fl
     """
     belongs = np.minimum(1.0, share * np.exp(np.minimum(log_ratios, 50.0)))
     members = belongs >= 0.5
-    least = max(1, round(_LEAST_SHARE * len(belongs)))
-    if members.sum() < least:
+    learned = learned_from(belongs)
+    if members.sum() < learned:
         members = np.zeros(len(belongs), bool)
-        members[np.argsort(-log_ratios, kind="stable")[:least]] = True
+        members[np.argsort(-log_ratios, kind="stable")[:learned]] = True
     return belongs, members
+
+
+def learned_from(belongs: NDArray[np.float64]) -> int:
+    """Return how many pool samples are learned from: what likely belongs to a class, or else the likeliest of all.
+
+    Examples
+    --------
+    >>> learned_from(np.array([0.9, 0.6, 0.1])), learned_from(np.full(100, 0.1))
+    (2, 2)
+    """
+    return max(1, round(_LEAST_SHARE * len(belongs)), int((belongs >= 0.5).sum()))
 
 
 def compared(
@@ -180,6 +191,8 @@ def compared(
     mean, scale = pool.mean(0), np.maximum(pool.std(0), 1e-6)
     positive, pool = (positive - mean) / scale, (pool - mean) / scale
     folds = min(_FOLDS, len(positive), len(pool))
+    if folds < 2:
+        return np.zeros(len(positive)), np.zeros(len(pool))
     fold_of_positive, fold_of_pool = (draws.permutation(len(rows)) % folds for rows in (positive, pool))
     chosen = [draws.permutation(np.flatnonzero(fold_of_pool != fold))[:_COMPARED] for fold in range(folds)]
     best, least = (np.zeros(len(positive)), np.zeros(len(pool))), np.log(2)

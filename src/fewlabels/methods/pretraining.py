@@ -59,6 +59,23 @@ def pretraining_length(method: Any, session: Session) -> dict[str, Any]:
     return {"steps": steps, "epochs": epochs}
 
 
+def check_pretraining(method: Any) -> None:
+    """Refuse lengths and rates of a method's first step that cannot be used.
+
+    Raises
+    ------
+    InputError
+        With the name and value of the first that cannot.
+    """
+    if method.pretraining_steps is not None and method.pretraining_epochs is not None:
+        raise InputError("pretraining_steps and pretraining_epochs are given; give one of them")
+    if method.pretraining_steps is not None:
+        check_whole(method, 1, "pretraining_steps")
+    if method.pretraining_epochs is not None:
+        check_above_zero(method, "pretraining_epochs")
+    check_above_zero(method, "pretraining_rate")
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class PretrainedClassifier(SemiSupervisedClassifier):
     """Base of methods in two steps: an encoder learns from all samples, then a classifier starts from it.
@@ -141,12 +158,6 @@ class PretrainedClassifier(SemiSupervisedClassifier):
     def _check_settings(self) -> None:
         super()._check_settings()
         check_within(self, "(0, 1]", "encoder_rate")
-        check_above_zero(self, "pretraining_rate")
         check_whole(self, 2, "pretraining_batch")
         check_whole(self, 1, "projection_width", "projection_size")
-        if self.pretraining_steps is not None and self.pretraining_epochs is not None:
-            raise InputError("pretraining_steps and pretraining_epochs are given; give one of them")
-        for name in ("pretraining_steps", "pretraining_epochs"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"{name}={value} is not above 0")
+        check_pretraining(self)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from fewlabels.methods.base import SemiSupervisedClassifier
-from fewlabels.methods.linear import calibrate, given_features, linear_classifier, set_head
+from fewlabels.methods.linear import given_features, linear_classifier, set_head
 from fewlabels.methods.ranges import check_not_below_zero, check_whole
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier
@@ -69,7 +69,7 @@ class Prototypes(SemiSupervisedClassifier):
         labels = session.labeled.targets.cpu().numpy()
         labeled = unit(given_features(session, network, Rows([session.labeled.samples.cpu().numpy()])))
         sums = class_sums(labeled, labels, session.classes)
-        self._left_out = left_out_logits(labeled, labels, sums)
+        self._left_out = left_out_logits(labeled, labels, sums)  # type: ignore[misc]
         prototypes = unit(sums)
         if self.rounds and len(session.members):
             scale = SCALE / best_temperature(self._left_out, labels)
@@ -87,11 +87,6 @@ class Prototypes(SemiSupervisedClassifier):
 
     def _new_guard(self, session: Session) -> None:
         """No gradient comes from the pool; `pool_weight` bounds what it does."""
-
-    def _finish(self, session: Session, network: Any, classes: NDArray[Any], held_out: NDArray[np.int64]) -> None:
-        super()._finish(session, network, classes, held_out)
-        calibrate(self, session, network, self._left_out)
-        del self._left_out
 
     def _check_settings(self) -> None:
         super()._check_settings()

@@ -87,11 +87,11 @@ def read_features(X: FeatureRows, views: int, features: int) -> FeatureRows:
     return X
 
 
-def read_pool_vectors(X: Any, features: int) -> NDArray[np.float32]:
-    """Return the vectors of a separate pool, checked against the labeled ones."""
+def read_vectors(X: Any, features: int, what: str) -> NDArray[np.float32]:
+    """Return more vectors, `what` they are called in an error, checked against the labeled ones."""
     vectors = np.asarray(X, dtype=np.float32)
     if vectors.ndim != 2 or vectors.shape[1] != features:
-        raise InputError(f"unlabeled has shape {vectors.shape}; expected (n, {features}) as in X")
+        raise InputError(f"{what} has shape {vectors.shape}; expected (n, {features}) as in X")
     if not np.isfinite(vectors).all():
-        raise InputError("unlabeled contains NaN or infinity; fill or leave out those rows")
+        raise InputError(f"{what} contains NaN or infinity; fill or leave out those rows")
     return vectors

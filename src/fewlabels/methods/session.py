@@ -24,7 +24,7 @@ from fewlabels.training.batches import Batch, Batches, Rows, ShuffledRows, pool_
 from fewlabels.training.budget import Budget, read_budget
 from fewlabels.training.checkpoint import Checkpoints, GlobalRandom, Stage
 from fewlabels.training.device import has_room
-from fewlabels.training.kept import LAST, KeptWeights, kept_state
+from fewlabels.training.kept import AVERAGE, LAST, KeptWeights, kept_state
 from fewlabels.training.loop import EVALUATIONS, Loss, train
 from fewlabels.training.monitor import Monitor
 from fewlabels.training.processes import Processes
@@ -165,6 +165,8 @@ class Session:
         self.checkpoints = checkpoints
         self.quality: PoolQuality | None = None
         self.stage = ""
+        # Whether the batches of the stage that runs are of labeled and pool samples in a row.
+        self._draws_everything = False
         self.weights_seed = seed if weights_seed is None else weights_seed
         self.order_seed = seed if order_seed is None else order_seed
         # Of nets that are still in use alone: those of rounds that are over are let go with their weights.
@@ -314,6 +316,7 @@ class Session:
             What they are drawn from; the members of the session's pool when not given.
         """
         source = self.pool if pool is None else pool
+        self._draws_everything = pool is not None
         streamed = source.windows is not None
         some = pool is None and self.quality is not None
         # A list of all rows of a pool that does not fit would not fit either.
@@ -438,6 +441,10 @@ class Session:
                 **settings,
             )
         except Diverged as error:
+            if self._draws_everything:
+                before = len(self.labeled)
+                error.labeled = [row for row in error.pool if row < before]
+                error.pool = [row - before for row in error.pool if row >= before]
             error.name(self.labeled.rows, None)
             raise
         if classifier is not None:
@@ -455,6 +462,11 @@ class Session:
         if self.checkpoints is not None:
             return self.checkpoints.decided(compute)
         return compute() if self._processes is None else float(self._processes.told(compute()))
+
+    def keep_average(self, network: nn.Module, average: WeightAverage) -> None:
+        """Keep the weights of a net's average, unless one was kept in training."""
+        kept = self.kept.setdefault(network, {})
+        kept.setdefault(AVERAGE, kept_state(average.nets, kept[LAST]["step"]))
 
     def take_average(self, network: nn.Module, average: WeightAverage) -> None:
         """Give a net the weights of its average, and keep its own as the last ones."""
@@ -606,10 +618,25 @@ class Session:
         """Return accuracy on some of the training and of the validation samples, and how many classes are guessed."""
         found, guessed = {}, set()
         for name, part in (("train_accuracy", self.labeled), ("validation_accuracy", self.validation)):
-            every = max(1, len(part) // _LOOK_AT)
-            samples, targets = part.samples[::every].cpu().numpy(), part.targets[::every].cpu().numpy()
+            some = looked_at(len(part))
+            samples, targets = part.samples[some].cpu().numpy(), part.targets[some].cpu().numpy()
             if len(targets):
                 guesses = self.logits(classifier, Rows([samples]), flip=False).argmax(1)
                 found[name] = float((guesses == targets).mean())
                 guessed |= set(guesses.tolist())
         return found | {GUESSED: len(guessed)}
+
+
+def looked_at(samples: int) -> NDArray[np.int64]:
+    """Return the rows of so many samples whose accuracy is looked at on the way: all, or some at random.
+
+    At random, as every tenth of samples that go round ten classes is of the same.
+
+    Examples
+    --------
+    >>> looked_at(3).tolist(), len(looked_at(10_000))
+    ([0, 1, 2], 250)
+    """
+    if samples < 2 * _LOOK_AT:
+        return np.arange(samples)
+    return np.sort(np.random.default_rng(0).permutation(samples)[:_LOOK_AT])

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from fewlabels.methods.pretraining import pretraining_length
+from fewlabels.methods.pretraining import check_pretraining, pretraining_length
 from fewlabels.methods.ranges import check_within
 from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
 from fewlabels.methods.session import Session
@@ -138,6 +138,8 @@ class TwoStepAutoencoder(AutoencoderClassifier):
             after_step=None if self._teacher is None else self._teacher.update,
             **self._length(session),
         )
+        if self._teacher is not None:
+            session.keep_average(classifier, self._teacher)
         self._teacher = None
         return classifier
 
@@ -158,3 +160,4 @@ class TwoStepAutoencoder(AutoencoderClassifier):
     def _check_settings(self) -> None:
         super()._check_settings()
         check_within(self, "(0, 1]", "encoder_rate")
+        check_pretraining(self)

@@ -118,12 +118,18 @@ def _measured(
     if method.logit_adjustment > 0:
         _adjust(method.logit_adjustment, session, network)
     accuracy, temperature, scores = math.nan, 1.0, np.empty(0)
+    unseen: list[tuple[NDArray[np.floating], NDArray[np.int64]]] = []
+    if method._left_out is not None:
+        unseen.append((method._left_out, session.labeled.targets.cpu().numpy()))
     if len(session.validation):
         rows = Rows([session.validation.samples.cpu().numpy()])
         labels = session.validation.targets.cpu().numpy()
         logits = predict_logits(network, rows, session.device, flip=session.flip)
+        unseen.append((logits, labels))
         accuracy = float((logits.argmax(1) == labels).mean())
-        temperature = best_temperature(logits, labels)
+    if unseen:
+        temperature = best_temperature(*(np.concatenate(parts) for parts in zip(*unseen, strict=True)))
+    if len(session.validation):
         scores = conformal_scores(softmax(logits.astype(np.float64) / temperature, axis=1), labels)
     network.temperature.fill_(temperature)
     return WeightSet(copied_state(network), step, accuracy, temperature, scores)
