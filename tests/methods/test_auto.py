@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from fewlabels import Auto, load, make_method
+from fewlabels import METHODS, Auto, Supervised, load, make_method
 from fewlabels.methods import auto
 from fewlabels.methods.choice import Candidate
 from fewlabels.methods.findings import findings
+from fewlabels.methods.guard import right_answers
 from small_backbones import tiny_dinov2
 
 
@@ -30,6 +31,30 @@ def test_settings_that_all_methods_share_are_passed_on(few_labels):
     method = Auto(steps=6, net="fast-wide", batch_size=16, guard=False, random_state=0).fit(X, y)
     assert method.network_.encoder.map_shape[0] == 256
     assert method.gradient_images_ <= 6 * 16 * 4
+
+
+def test_trials_are_judged_by_samples_that_no_method_has_seen(digits, monkeypatch):
+    images, labels = digits
+    learned, judged = [], []
+
+    class Watched(Supervised):
+        def _learn(self, session):
+            learned.append(set(session.labeled.rows) | set(session.validation.rows))
+            assert len(session.validation)
+            return super()._learn(session)
+
+    def right(session, network):
+        judged.append(set(session.validation.rows))
+        return right_answers(session, network)
+
+    found = [Candidate("supervised", {}, "first"), Candidate("supervised", {"dropout": 0.1}, "second")]
+    monkeypatch.setattr(auto, "candidates", lambda situation: found)
+    monkeypatch.setattr(auto, "right_answers", right)
+    monkeypatch.setitem(METHODS, "supervised", Watched)
+    Auto(steps=8, guard=False, random_state=0).fit(images[:400], labels[:400])
+    assert len(judged) == 4
+    assert not any(seen & unseen for seen, unseen in zip(learned[:4], judged, strict=True))
+    assert set.union(*judged[:2]) == set.union(*judged[2:])
 
 
 @pytest.mark.parametrize(("better", "expected"), [(True, "supervised"), (False, "two-step-autoencoder")])

@@ -8,6 +8,8 @@ from sklearn.linear_model import LogisticRegression
 
 from fewlabels import InputError, make_method
 from fewlabels.data import FeatureRows
+from fewlabels.methods import ensemble_labels
+from fewlabels.methods.ensemble_labels import top_of_each_class
 from fewlabels.methods.linear import PENALTIES, choose_penalty, fit_linear
 from fewlabels.methods.prototypes import class_sums, left_out_logits, unit
 from fewlabels.methods.rungs import RUNGS, check_rungs, possible_rungs
@@ -215,3 +217,24 @@ def test_auto_calibrates_a_probe_as_the_probe_itself_does(clusters):
     chosen, probe = (make_method(name, random_state=0).fit(rows, truth[:40]) for name in ("auto", "linear-probe"))
     assert chosen.choice_["method"] == "linear-probe"
     assert chosen.temperature_ == probe.temperature_ != 1
+
+
+def test_the_mean_opinion_is_of_the_teachers_and_the_last_student(clusters, monkeypatch):
+    opinions, seen = [], []
+
+    def recorded(logits, axis):
+        opinions.append(softmax(logits, axis=axis))
+        return opinions[-1]
+
+    def asked(confidences, guesses, share):
+        seen.append(confidences)
+        return top_of_each_class(confidences, guesses, share)
+
+    monkeypatch.setattr(ensemble_labels, "softmax", recorded)
+    monkeypatch.setattr(ensemble_labels, "top_of_each_class", asked)
+    # Without the graph there are two teachers.
+    fitted("ensemble-labels", clusters, rounds=4, graph_samples=100)
+    assert len(opinions) == 2 + 4
+    for number, confidences in enumerate(seen):
+        students = opinions[1 + number : 2 + number] if number else []
+        assert np.allclose(confidences, np.mean([*opinions[:2], *students], axis=0).max(1))
