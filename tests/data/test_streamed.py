@@ -1,9 +1,13 @@
 """Pools in shards: what is read is what was written, and what is kept stays below the limit."""
 
+import copy
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import fsspec
 import numpy as np
@@ -239,6 +243,34 @@ def test_two_at_a_time_keep_out_of_each_others_way_and_a_later_one_goes_on_with_
     path.write_bytes(path.read_bytes()[:200])
     del again
     assert np.array_equal(streamed(str(tmp_path), tmp_path)[:], random_images(32))
+
+
+def test_threads_that_ask_for_the_same_images_at_once_all_get_them(tmp_path):
+    images = random_images(40 * BLOCK)
+    write_parquet(str(tmp_path / "a.parquet"), [as_png(image) for image in images])
+    # Room for few blocks, so that they also make room for each other.
+    pool = streamed(str(tmp_path), tmp_path, limit=4 * (BLOCK * IMAGE + 128))
+    together = threading.Barrier(4, timeout=20)
+
+    def look(_):
+        found = []
+        for row in range(0, len(images), BLOCK):
+            together.wait()
+            found.append(np.array_equal(pool[row : row + BLOCK + 1], images[row : row + BLOCK + 1]))
+        return found
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(all(found) for found in threads.map(look, range(4)))
+
+
+def test_a_pool_that_is_sent_to_another_process_has_a_folder_of_its_own(tmp_path):
+    images = random_images(2 * BLOCK)
+    write_parquet(str(tmp_path / "a.parquet"), [as_png(image) for image in images])
+    pool = streamed(str(tmp_path), tmp_path)
+    assert np.array_equal(pool[:], images)
+    for sent in (pickle.loads(pickle.dumps(pool.take(np.array([20, 3])))), copy.deepcopy(pool)):
+        assert np.array_equal(sent[:2], pool.take(np.array([20, 3]))[:] if len(sent) == 2 else images[:2])
+        assert sent.blocks.decoded > 0
 
 
 def test_sizes_are_read_in_words():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import weakref
 from collections import OrderedDict
 from functools import partial
@@ -100,7 +101,7 @@ class StreamedRows(ImageRows):
         # Half of what may be kept: the window before stays until the next is there.
         self.window = max(int(limit / 2 / largest), 1)
         shape = (*size, 1 if gray else 3)
-        self.blocks = _Blocks(shards, shape, cache / "shards" / self._key, limit=limit, strict=strict)
+        self.blocks = _Blocks(shards, shape, cache / "shards" / self._key, limit, strict)
 
     @property
     def content_key(self) -> str:  # type: ignore[override]
@@ -129,7 +130,7 @@ class StreamedRows(ImageRows):
         # Those that are here come first: they could have to make room for the others.
         for number in sorted(np.unique(which).tolist(), key=lambda one: (one not in self.blocks.here, one)):
             wanted = which == number
-            images[wanted] = self.blocks[number][flat[wanted] - self.starts[number]]
+            images[wanted] = self.blocks.read(number, flat[wanted] - self.starts[number])
         return images if chosen.ndim else images[0]
 
     def take(self, rows: NDArray[np.int64]) -> StreamedRows:
@@ -148,10 +149,14 @@ class StreamedRows(ImageRows):
 
 
 class _Blocks:
-    """Decoded blocks in a folder, the latest used last."""
+    """Decoded blocks in a folder, the latest used last; threads take turns.
 
-    def __init__(self, shards: Shards, shape: tuple[int, ...], place: Path, *, limit: int, strict: bool) -> None:
-        self._shards, self._shape, self._limit, self._strict = shards, shape, limit, strict
+    A copy, in this process or another that it is sent to, has a folder of its own.
+    """
+
+    def __init__(self, shards: Shards, shape: tuple[int, ...], place: Path, limit: int, strict: bool) -> None:
+        self._shards, self._shape, self._place, self._limit, self._strict = shards, shape, place, limit, strict
+        self._turn = threading.Lock()
         self._decode = partial(workers.decode_all, size=(shape[0], shape[1]), gray=shape[2] == 1)
         self._folder, lock = _own_folder(place)
         weakref.finalize(self, lock.release)
@@ -171,7 +176,17 @@ class _Blocks:
         """Bytes that the blocks take that are here."""
         return sum(self._bytes(number) for number in self.here)
 
-    def __getitem__(self, number: int) -> NDArray[np.uint8]:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Blocks, (self._shards, self._shape, self._place, self._limit, self._strict)
+
+    def read(self, number: int, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return a copy of some images of a block, decoding it first where it is not here."""
+        # Of two threads that ask for the same block, one would write it under the hands of the other; and a block whose
+        # images are being copied must not make room for another's.
+        with self._turn:
+            return self._block(number)[rows]
+
+    def _block(self, number: int) -> NDArray[np.uint8]:
         images = self.here.get(number)
         if images is None and number in self.here:
             images = self._open(number)
