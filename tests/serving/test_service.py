@@ -10,9 +10,11 @@ from fewlabels import load
 from fewlabels.data import read_labels
 from fewlabels.evaluation import compare
 from fewlabels.methods.saved import save_model
+from fewlabels.serving.panels import label_panel
 from fewlabels.serving.service import Service
 from fewlabels.serving.training import train_again
 from fewlabels.storage.errors import InputError
+from shard_files import as_png, random_images, write_parquet
 
 
 @pytest.fixture
@@ -149,6 +151,21 @@ def test_a_model_whose_images_are_gone_classifies_all_the_same(place, trained, m
     moved = Service(place / "model", source=str(trained / "photos"))
     assert moved.desk.queue.left == 120
     moved.close()
+
+
+def test_a_pool_that_cannot_be_looked_through_is_told_on_the_page(place):
+    write_parquet(place / "pool.parquet", [as_png(image) for image in random_images(32, side=16)])
+    method = load(place / "model")
+    method.source_.update(pool=str(place / "pool.parquet"), pool_limit="1MB")
+    method.save(place / "model", class_names=method.class_names_)
+    service = Service(place / "model")
+    (place / "pool.parquet").unlink()
+    service.begin()
+    service._ranking.join()
+    page = label_panel(service.desk.queue, [], ranked=service.desk.ranked, trouble=service.desk.trouble)
+    assert "could not be looked through: there is nothing at" in page
+    assert "pool.parquet. Start the server again" in page
+    service.close()
 
 
 def test_a_labels_file_of_other_classes_is_refused(place):

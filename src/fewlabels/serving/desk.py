@@ -44,6 +44,8 @@ class Desk:
         Who labels what.
     ranked : bool
         Whether the pool has been looked through, so that there are images to show.
+    trouble : str
+        Why it could not be looked through, in one line; empty where it could, or is being.
     notes : tuple of str
         What of the labels file was left out.
 
@@ -69,7 +71,7 @@ class Desk:
                 f"{labels} has the class {unknown[0]!r}; the model's are {', '.join(model.class_names)}; give another "
                 "file with --labels"
             )
-        self.ranked = False
+        self.ranked, self.trouble = False, ""
         self._turn, self._closing = threading.Lock(), threading.Event()
         self.queue = LabelQueue((), model.class_names, self._append, labels=given, known=self.pictures.names)
 
@@ -101,7 +103,7 @@ class Desk:
             if len(rows):
                 order = rows[rank_for_labeling(probabilities[rows], embeddings[rows], np.concatenate(known))]
             self.queue.rank([self.pictures.names[row] for row in order])
-            self.ranked = True
+            self.ranked, self.trouble = True, ""
 
     def labels_to_fit(self) -> Any:
         """Return what `load_dataset` takes as `labels`."""

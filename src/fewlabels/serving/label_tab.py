@@ -48,7 +48,7 @@ def label_tab(page: gr.Blocks, service: Service, about: gr.HTML) -> None:
         now = service.retraining.progress()
         # An image that a person looks at is not taken from under their hands.
         anew = (gr.skip(), gr.skip()) if shown else _shown(desk, person)
-        busy = now.state == "running" or not desk.ranked
+        busy = now.state == "running" or not (desk.ranked or desk.trouble)
         return (
             training_panel(now, note),
             *anew,
@@ -164,4 +164,5 @@ def _answering(desk: Desk, action: Action) -> Callable[..., tuple[str, str]]:
 
 def _shown(desk: Desk, person: str, **what: Any) -> tuple[str, str]:
     batch = desk.batch(person)
-    return label_panel(desk.queue, batch, ranked=desk.ranked, **what), batch[0].name if batch else ""
+    panel = label_panel(desk.queue, batch, ranked=desk.ranked, trouble=desk.trouble, **what)
+    return panel, batch[0].name if batch else ""

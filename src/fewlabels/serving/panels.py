@@ -94,6 +94,7 @@ def label_panel(
     batch: Sequence[Shown],
     *,
     ranked: bool = True,
+    trouble: str = "",
     last: tuple[str, str | None] | None = None,
     note: str = "",
 ) -> str:
@@ -107,12 +108,16 @@ def label_panel(
         The image to label, and those after it.
     ranked : bool
         Whether the pool has been looked through.
+    trouble : str
+        Why it could not be.
     last : tuple of (str, str or None), optional
         Image and class of the label that was just saved; None where it was taken back.
     note : str
         What to say first, such as what went wrong.
     """
-    if not ranked:
+    if trouble:
+        empty = f"The pool could not be looked through: {trouble}. Start the server again once that is put right."
+    elif not ranked:
         empty = "The pool is being looked through for the images whose labels help most."
     elif queue.left == 0:
         empty = "Every image of the pool has a label."

@@ -82,7 +82,7 @@ class Service:
     def begin(self) -> None:
         """Look through the pool, in the background."""
         if self.desk is not None:
-            self._ranking = threading.Thread(target=self.desk.rank, args=(self.model,), name="ranking", daemon=True)
+            self._ranking = threading.Thread(target=self._look_through, args=(self.desk,), name="ranking", daemon=True)
             self._ranking.start()
 
     def classify(self, path: Path) -> Answer:
@@ -116,6 +116,12 @@ class Service:
         # A process that ends while a thread of it computes ends in a crash.
         if self._ranking is not None:
             self._ranking.join()
+
+    def _look_through(self, desk: Desk) -> None:
+        try:
+            desk.rank(self.model)
+        except Exception as error:  # whatever it is, the page must say so rather than wait for images for ever
+            desk.trouble = " ".join((str(error) or repr(error)).split())[:500]
 
     def _take_new(self) -> None:
         self.model = ServedModel.read(self.folder, self.net)
