@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -5,6 +7,7 @@ from torch import nn
 from fewlabels import SimCLR, TwoStepAutoencoder, make_method
 from fewlabels.storage.errors import TrainingWarning
 from fewlabels.training.batches import Batch
+from fewlabels.training.checkpoint import Checkpoints
 from fewlabels.training.loop import train
 from fewlabels.training.monitor import Monitor
 from fewlabels.training.recipe import Recipe
@@ -101,6 +104,34 @@ def test_good_numbers_are_not_touched(few_labels):
     monitor = fit(net, lambda batch: {"l": net.weight.sum()})
     assert net.weight.item() == pytest.approx(-3.0, abs=1e-5)
     assert monitor.notes == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
+def test_a_finished_stage_that_could_not_be_written_is_written_with_the_next(tmp_path):
+    import resource
+
+    def stage(checkpoints):
+        return checkpoints.next_stage("s", {}, torch.device("cpu"))
+
+    nets = [nn.Linear(2, 2) for _ in range(3)]
+    checkpoints = Checkpoints(tmp_path / "c", every=0)
+    checkpoints.describe({"method": "m"}, {})
+    stage(checkpoints).finish(nets[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.warns(TrainingWarning, match="no checkpoint could be written: File too large"):
+            stage(checkpoints).finish(nets[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    stage(checkpoints).finish(nets[2])
+    checkpoints.close()
+    again = Checkpoints(tmp_path / "c")
+    for net in nets:
+        found = nn.Linear(2, 2)
+        assert stage(again).replay(found) is not None
+        assert torch.equal(found.weight, net.weight)
+    again.close()
 
 
 def events(count, **values):

@@ -209,21 +209,26 @@ class Checkpoints:
 
     def write(self, path: Path, header: dict[str, Any], snapshot: Snapshot) -> bool:
         """Write what waits and a checkpoint, and say whether that went well; a full disk does not end a training."""
+        return self._write([(path, header, snapshot)])
+
+    def _write(self, more: list[tuple[Path, dict[str, Any], Snapshot]]) -> bool:
         began = time.perf_counter()
         try:
             if not self._described and self.training is not None:
                 write_json(self.folder / _TRAINING, self.training)
                 self._described = True
+            # A stage waits until it is on the disk: those after it are of no use without it.
             while self._waiting:
                 self._write_one(*self._waiting[0])
                 del self._waiting[0]
-            self._write_one(path, header, snapshot)
+            for one in more:
+                self._write_one(*one)
         except OSError as error:
             warnings.warn(
                 f"no checkpoint could be written: {error.strerror or error}: {error.filename or self.folder}; training "
                 "goes on, and the last good checkpoint is kept",
                 TrainingWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
             return False
         finally:
@@ -241,7 +246,7 @@ class Checkpoints:
 
     def flush(self) -> bool:
         """Write the finished stages that are not on the disk yet, and say whether that went well."""
-        return not self._waiting or self.write(*self._waiting.pop())
+        return not self._waiting or self._write([])
 
     def complete(self) -> None:
         """Write the finished stages; checkpoints in the midst of one are of no use any more."""
