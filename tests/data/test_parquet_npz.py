@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from fewlabels import load_dataset
+from fewlabels.data.parquet import find_shards
 from fewlabels.storage.errors import InputError
 
 
@@ -54,6 +55,26 @@ def test_a_row_without_an_image_is_left_out_by_its_number(tmp_path):
     pq.write_table(pa.table({"image": images, "label": [0, 1] * 6}), tmp_path / "x.parquet")
     data = load_dataset(tmp_path / "x.parquet", cache_dir=tmp_path / "cache")
     assert [entry.path.split()[-1] for entry in data.skipped] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("latest/train-0.parquet", "train"),
+        ("validated/train_00.parquet", "train"),
+        ("test/train-0.parquet", "train"),
+        ("run-train/v2/labeled.parquet", "train"),
+        ("data/train_unlabeled-0.parquet", "unlabeled"),
+        ("default/partial-test/0000.parquet", "test"),
+        ("Val/0.parquet", "validation"),
+        ("Validation-00000-of-1.parquet", "validation"),
+        ("latest/0.parquet", None),
+    ],
+)
+def test_shards_belong_to_the_part_that_is_a_word_of_their_name_or_else_of_their_folders(tmp_path, name, part):
+    path = tmp_path / "test" / name
+    write(path, [0, 1])
+    assert find_shards(tmp_path / "test") == ({} if part is None else {part: [path]})
 
 
 @pytest.mark.parametrize(

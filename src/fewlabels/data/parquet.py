@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,26 +22,33 @@ from fewlabels.storage.errors import InputError
 
 _BATCH = 64
 _WORDS = {
-    "train": ("train", "labeled"),
+    "train": ("train", "training", "labeled", "labelled"),
     "unlabeled": ("unlabeled", "unlabelled", "unsupervised"),
     "validation": ("validation", "valid", "val"),
-    "test": ("test",),
+    "test": ("test", "testing"),
 }
 
 
 def find_shards(source: Path) -> dict[str, list[Path]]:
-    """Return the Parquet files of each part: a single file, or a folder's `*train*`, `*test*` and so on."""
+    """Return the Parquet files of each part: a single file, or a folder's with `train`, `test` and so on as a word.
+
+    The file's own name comes before those of the folders that it is in, and the innermost of these first.
+    """
     if source.is_file():
         return {"train": [source]}
     shards: dict[str, list[Path]] = {}
     for path in sorted(source.rglob("*.parquet"), key=lambda path: natural_key(str(path))):
-        # The longer words first: "unlabeled" contains "labeled".
-        where = str(path.relative_to(source)).lower()
-        for part in ("unlabeled", "validation", "test", "train"):
-            if any(word in where for word in _WORDS[part]):
-                shards.setdefault(part, []).append(path)
-                break
+        names = path.relative_to(source).with_suffix("").parts
+        part = next((part for name in reversed(names) if (part := _part_of(name)) is not None), None)
+        if part is not None:
+            shards.setdefault(part, []).append(path)
     return shards
+
+
+def _part_of(name: str) -> str | None:
+    """Return the part that a name of a file or folder says; words within others, as "test" in "latest", say none."""
+    words = re.split("[^a-z]+", name.lower())
+    return next((part for part in ("unlabeled", "validation", "test", "train") if set(words) & set(_WORDS[part])), None)
 
 
 def read_parquet(
@@ -55,7 +63,9 @@ def read_parquet(
     """
     shards = find_shards(source)
     if "train" not in shards:
-        raise InputError(f"{source} holds no *train*.parquet; name the shards after their part (train, test, …)")
+        raise InputError(
+            f"{source} holds no .parquet file of training images; name the shards after their part (train-0, test-0, …)"
+        )
     order = [(part, path) for part in ("train", "unlabeled", "validation", "test") for path in shards.get(part, [])]
     files = {path: _open(path) for _, path in order}
     counts = [files[path].metadata.num_rows for _, path in order]
