@@ -1,8 +1,5 @@
-"""What `test_processes.py` runs in several processes: whatever they have to agree on. Each writes what it came to."""
+"""Whatever several processes have to agree on: `divided.py` runs it in each, and writes what each came to."""
 
-import json
-import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +8,7 @@ from sklearn.datasets import load_digits
 
 from fewlabels.methods import make_method
 from fewlabels.storage.errors import InputError
-from fewlabels.training.processes import Processes, by_turns, first, joined
+from fewlabels.training.processes import Processes, by_turns, first
 
 
 def refused(compute) -> str:
@@ -62,15 +59,3 @@ def decisions(processes: Processes, folder: Path) -> dict[str, object]:
     make_method("supervised", steps=2, **settings).fit(images, labels, observer=events.append)
     found["told"] = len(events)
     return found
-
-
-def main(folder: Path) -> None:
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    with joined() as processes:
-        found = decisions(processes, folder)
-        (folder / f"decisions-{processes.rank}.json").write_text(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
