@@ -109,7 +109,8 @@ def compare(
         Go on with the earlier comparison in `out` that was stopped, if there is one: finished trainings are not done
         again, and the one that was interrupted is continued. All other arguments must be those it was begun with, and
         the data the same. Only `engine` may be another, since where a training is done changes nothing of what it comes
-        to, and what has no part in the results: `cache_dir`, `checkpoint_every`, and who is told.
+        to (but for last bits, with another number of threads), and what has no part in the results: `cache_dir`,
+        `checkpoint_every`, and who is told.
     checkpoint_every : float
         Seconds between checkpoints of a training.
     settings : dict, optional

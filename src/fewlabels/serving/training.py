@@ -76,8 +76,8 @@ def data_to_fit(before: SemiSupervisedClassifier, source: str | None, labels: An
     source, labels
         See `train_again`.
     """
-    place = str(getattr(before, "source_", {}).get("source") if source is None else source)
-    if not on_features(before) or is_feature_folder(Path(place)):
+    place = getattr(before, "source_", {}).get("source") if source is None else source
+    if place is None or not on_features(before) or is_feature_folder(Path(place)):
         return load_source(before, labels=labels, **({} if source is None else {"source": source}))
     size = size_to_read(before, place)
     strict = bool(getattr(before, "source_", {}).get("strict", False))
