@@ -7,9 +7,11 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
+from sklearn.manifold import TSNE
 
 from browser import chromium, new_tab
 from fewlabels.cli import main
+from fewlabels.report import feature_map
 
 __all__ = ["chromium", "new_tab"]
 
@@ -21,6 +23,18 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+class _HastyTSNE(TSNE):
+    _EXPLORATION_MAX_ITER = 5
+    _parameter_constraints = TSNE._parameter_constraints | {"max_iter": [int]}
+
+
+@pytest.fixture(autouse=True)
+def _hasty_maps(monkeypatch):
+    """Make a report's maps in ten steps: each takes longer than many a test's trainings, and few tests look at it."""
+    monkeypatch.setattr(feature_map, "TSNE", _HastyTSNE)
+    monkeypatch.setattr(feature_map, "_ITERATIONS", 10)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from importlib import resources
 from pathlib import Path
@@ -51,28 +52,14 @@ def write_report(comparison: Comparison, path: str | Path) -> Path:
 
 def render_report(comparison: Comparison) -> str:
     """Return the HTML text of a comparison's report."""
-    environment = Environment(
-        loader=PackageLoader("fewlabels.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=formats.shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": formats.share,
-        "number": formats.number,
-        "setting": formats.setting,
-        "duration": formats.duration,
-        "sentence": formats.sentence,
-    }
     class_names = tuple(visible(name) for name in comparison.class_names)
     groups = comparison.groups
     data = comparison.config.get("data") or {}
     names = list(dict.fromkeys(run.method for run in comparison.runs))
     room = Room(_LARGEST_PAGE, parts=sum(len(group.standings) for group in groups))
     script = resources.files("fewlabels.report").joinpath("templates/script.js").read_text(encoding="utf-8")
-    return environment.get_template("report.html.j2").render(
+    template = _environment().get_template("report.html.j2")
+    return template.render(
         script=Markup(script),
         script_hash=_hash_of(script),
         config=comparison.config,
@@ -92,6 +79,27 @@ def render_report(comparison: Comparison) -> str:
         seeds=max(len(standing.runs) for group in groups for standing in group.standings),
         class_names=class_names,
     )
+
+
+# Templates are compiled once in a process: that takes half a second, and some write many reports.
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("fewlabels.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=formats.shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": formats.share,
+        "number": formats.number,
+        "setting": formats.setting,
+        "duration": formats.duration,
+        "sentence": formats.sentence,
+    }
+    return environment
 
 
 def _hash_of(script: str) -> str:
