@@ -17,12 +17,21 @@ METHODS = ["supervised", "self-training", "two-step-autoencoder", "fix-match"]
 TINY = {"labels_per_class": 5, "steps": 4}
 
 
+def small_digits(labels_per_class=5):
+    """Fewer of them, which take less time to classify, and no test here looks at how well."""
+    data = load_dataset("digits", labels_per_class=labels_per_class)
+    rows = np.arange(150)
+    diagnostics = dataclasses.replace(data.diagnostics, pool_labels=data.diagnostics.pool_labels[rows])
+    less = {"pool": data.pool.take(rows), "test": data.test.take(rows), "test_labels": data.test_labels[rows]}
+    return dataclasses.replace(data, **less, diagnostics=diagnostics)
+
+
 def weights_of(found):
     return {path.parent.name: load_file(path) for path in sorted((found.folder / "models").glob("*/model.safetensors"))}
 
 
 def test_other_test_images_leave_every_trained_weight_as_it_is(tmp_path):
-    data = load_dataset("digits", labels_per_class=5)
+    data = small_digits()
     draws = np.random.default_rng(0)
     noise = ImageRows(draws.integers(0, 256, data.test.shape).astype(np.uint8))
     other = dataclasses.replace(data, test=noise, test_labels=draws.permutation(data.test_labels))
@@ -46,7 +55,7 @@ def test_test_images_are_first_read_when_the_model_is_final(tmp_path, monkeypatc
         def take(self, rows):
             return Watched(self.array, rows if self.rows is None else self.rows[rows])
 
-    data = load_dataset("digits", labels_per_class=5)
+    data = small_digits()
     watched = dataclasses.replace(data, test=Watched(data.test.array, data.test.rows))
     fit = training_module.fit_dataset
 
@@ -137,7 +146,7 @@ def test_the_method_that_auto_takes_is_among_its_choices(tmp_path):
 
 
 def test_what_the_check_found_is_kept_with_the_comparison(tmp_path):
-    data = load_dataset("digits", labels_per_class=5)
+    data = small_digits()
     leaky = dataclasses.replace(data, test=data.labeled, test_labels=data.labels)
     found = compare(leaky, methods=["supervised"], steps=1, out=tmp_path / "run")
     kinds = [finding["kind"] for finding in found.config["check"]["findings"]]
@@ -162,6 +171,7 @@ def test_hyper_parameters_are_chosen_by_held_out_labels_and_one_model_meets_the_
         labels_per_class=20,
         steps=12,
         choose={"learning_rate": [0.0001, 0.2]},
+        settings={"centroids": 16, "patches": 1000},
         out=tmp_path / "run",
     )
     tried = found.runs[0].tried
