@@ -41,6 +41,17 @@ def test_a_folder_of_features_is_the_source_that_its_images_were(arrays, tmp_pat
     assert data.summary()["features"] == 12
 
 
+@pytest.mark.parametrize("named", ["as the pool is called", "absolutely", "from the labels file on"])
+def test_labels_by_hand_name_the_images_that_features_are_of(named, photos, tmp_path):
+    embed(photos, Colors(), tmp_path / "features", cache_dir=tmp_path)
+    name = load_dataset(tmp_path / "features").pool_names[2]
+    file = {"absolutely": str(photos / name), "from the labels file on": f"photos/{name}"}.get(named, name)
+    (tmp_path / "labels.csv").write_text(f"file,class\n{file},blue\n")
+    data = load_dataset(tmp_path / "features", labels=tmp_path / "labels.csv")
+    assert len(data.labels) == 21
+    assert len(data.pool) == 5
+
+
 def test_a_stopped_embedding_goes_on_where_it_was(arrays, tmp_path, monkeypatch):
     monkeypatch.setattr(feature_files, "_NOTED", 1)
     monkeypatch.setattr("fewlabels.methods.embedding._MOST", 4)

@@ -122,6 +122,7 @@ def write_features(
             "skipped": [[image.path, image.reason] for image in parts.skipped],
             "notes": list(parts.notes),
             "content_key": parts.content_key,
+            "images_in": parts.images_in,
             "default_labels_per_class": parts.default_labels_per_class,
             "labeled_rows": None if parts.labeled_rows is None else parts.labeled_rows.tolist(),
         },
@@ -193,6 +194,7 @@ def read_feature_folder(folder: Path) -> Parts:
             default_labels_per_class=facts["default_labels_per_class"],
             labeled_rows=None if chosen is None else np.array(chosen, np.int64),
             backbone=facts["backbone"],
+            images_in=facts.get("images_in"),
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         if isinstance(error, InputError):

@@ -63,7 +63,8 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
             )
     places = {name: (part, row) for part in ("train", "unlabeled") for row, name in _names(parts, part)}
     never = {name: part for part in ("test", "validation") for _, name in _names(parts, part)}
-    root = os.path.realpath(source) if isinstance(source, str | Path) and Path(source).is_dir() else None
+    folder = source if parts.images_in is None else parts.images_in
+    root = os.path.realpath(folder) if isinstance(folder, str | Path) and Path(folder).is_dir() else None
     found = {
         part: np.full(0 if piece is None else len(piece.labels), -1, np.int64)
         for part, piece in (("train", parts.train), ("unlabeled", parts.unlabeled))

@@ -34,7 +34,7 @@ class Parts:
     """A source's parts; `train` may hold unlabeled rows, the others may be missing.
 
     `labeled_rows` are the rows of `train` that the source itself chooses to be the labeled ones; `backbone` is what
-    made the features, where they are that rather than images.
+    made the features, where they are that rather than images, and `images_in` the folder of the images they are of.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Parts:
     default_labels_per_class: int | None = None
     labeled_rows: NDArray[np.int64] | None = None
     backbone: dict[str, Any] | None = None
+    images_in: str | None = None
 
 
 def class_indices(

@@ -138,6 +138,9 @@ def embed(
     parts = read_parts(source, size, cache_folder(cache_dir), strict=strict, progress=progress)
     if parts.backbone is not None:
         raise InputError(f"{source} holds features already; give the images")
+    if isinstance(source, str | Path) and Path(source).is_dir():
+        # Labels by hand name files of this folder.
+        parts = replace(parts, images_in=str(Path(source).resolve()))
     pieces: list[Part] = [getattr(parts, name) for name in PART_NAMES if getattr(parts, name) is not None]
     if backbone.facts.size is None:
         # Features change with the size of the images, so that whatever is classified later needs this one.

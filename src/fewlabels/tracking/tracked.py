@@ -158,6 +158,8 @@ class TrackedRun:
         for name in ("labels_per_class", "seed"):
             values.pop(name, None)
         self._tell({f"final/{name}": float(value) for name, value in values.items()}, step)
+        if not self.trackers:
+            return
         figure = confusion_figure(run.test_labels, run.guesses, class_names)
 
         def draw(tracker: Tracker) -> None:
