@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import fewlabels
+import small_backbones
 from fewlabels import InputError, Supervised, embed, load_dataset
 from fewlabels.data import LabelsFile, read_labels
 from fewlabels.labeling import describe_pool
@@ -147,3 +148,16 @@ def test_a_source_that_is_gone_says_so(of_photos, photos):
     photos.rename(photos.with_name("moved"))
     with pytest.raises(InputError, match="the model was fitted on it"):
         describe_pool(of_photos)
+
+
+def test_the_pool_of_a_model_on_features_is_read_as_its_net_was_given_the_images(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEWLABELS_CACHE", str(tmp_path / "cache"))
+    net = f"python:{small_backbones.__file__}:colors"
+    given = {"methods": ["linear-probe"], "labels_per_class": 5, "check": False}
+    fewlabels.compare("digits", net=net, **given, out=tmp_path / "run")
+    model = fewlabels.load(next((tmp_path / "run" / "models").iterdir()), net=net)
+    # The net takes 16 pixels, and digits have 8.
+    found = describe_pool(model)
+    assert np.array_equal(
+        found.class_probabilities.argmax(1), np.searchsorted(model.classes_, model.predict(found.data.pool))
+    )

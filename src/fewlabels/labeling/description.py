@@ -23,7 +23,13 @@ from fewlabels.data.folder import is_source_folder
 from fewlabels.labeling.inside import InDistribution
 from fewlabels.labeling.ranking import DEFAULT_COUNT, DEFAULT_STRATEGY, check_strategy, rank_for_labeling
 from fewlabels.methods import SemiSupervisedClassifier
-from fewlabels.methods.examples import Examples, load_source, probabilities_and_embeddings
+from fewlabels.methods.examples import (
+    Examples,
+    load_source,
+    on_features,
+    probabilities_and_embeddings,
+    size_to_read,
+)
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.cells import table
 from fewlabels.storage.errors import InputError
@@ -344,7 +350,9 @@ def _source(model: SemiSupervisedClassifier, pool: Any, **options: Any) -> Image
     given = {name: value for name, value in options.items() if value is not None}
     place = getattr(model, "source_", {}).get("source") if pool is None else str(pool)
     size = None
-    if model.image_shape_ is not None and place is not None and not is_feature_folder(Path(place)):
+    if place is not None and on_features(model):
+        size = size_to_read(model, place)
+    elif model.image_shape_ is not None and place is not None and not is_feature_folder(Path(place)):
         size = model.image_shape_[0]
     if pool is None or _is_own(model, pool):
         return load_source(model, **({} if pool is None else {"source": pool}), image_size=size, **given)

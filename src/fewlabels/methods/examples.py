@@ -14,6 +14,7 @@ from safetensors.numpy import save
 from scipy.special import softmax
 
 from fewlabels.data import FeatureRows, ImageDataset, load_dataset
+from fewlabels.data.features import is_feature_folder
 from fewlabels.methods.prediction import logits_and_features
 from fewlabels.storage.errors import InputError
 
@@ -135,6 +136,27 @@ def probabilities_and_embeddings(
 def with_embeddings(method: SemiSupervisedClassifier, examples: Examples) -> Examples:
     """Return examples as a method sees them now, which has other weights than when they were kept."""
     return replace(examples, embeddings=probabilities_and_embeddings(method, examples.samples)[1])
+
+
+def on_features(method: SemiSupervisedClassifier) -> bool:
+    """Say whether a method was fitted on features that a pretrained net had made before."""
+    return len(method.sample_shape_) == 1 and hasattr(method, "backbone_facts_")
+
+
+def size_to_read(method: SemiSupervisedClassifier, source: str) -> int | None:
+    """Return the side that images are to be read at for a method fitted on features: that which its net was fed.
+
+    Parameters
+    ----------
+    method : SemiSupervisedClassifier
+    source : str
+        Where the images are.
+    """
+    known: int | None = getattr(method, "source_", {}).get("image_size")
+    # Digits have one size, and features none.
+    if known is not None or source == "digits" or is_feature_folder(Path(source)):
+        return known
+    return method.backbone_facts_.size
 
 
 def load_source(method: SemiSupervisedClassifier, **changes: Any) -> ImageDataset:

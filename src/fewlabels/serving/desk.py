@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 
 from fewlabels.data import ImageDataset, LabelsFile, read_labels
-from fewlabels.data.features import is_feature_folder
 from fewlabels.labeling import rank_for_labeling
-from fewlabels.methods import SemiSupervisedClassifier
-from fewlabels.methods.examples import load_source, probabilities_and_embeddings
+from fewlabels.methods.examples import load_source, on_features, probabilities_and_embeddings, size_to_read
 from fewlabels.serving.classify import ServedModel
 from fewlabels.serving.label_queue import LabelQueue
 from fewlabels.serving.panels import Shown
@@ -149,27 +147,6 @@ def open_desk(model: ServedModel, labels: Path, source: str | None, *, progress:
     if not len(data.pool):
         raise InputError(f"{data.source} has no images without a label")
     return Desk(data, model, labels, before)
-
-
-def on_features(method: SemiSupervisedClassifier) -> bool:
-    """Say whether a method was fitted on features that a pretrained net had made before."""
-    return len(method.sample_shape_) == 1 and hasattr(method, "backbone_facts_")
-
-
-def size_to_read(method: SemiSupervisedClassifier, source: str) -> int | None:
-    """Return the side that images are to be read at for a method fitted on features: that which its net was fed.
-
-    Parameters
-    ----------
-    method : SemiSupervisedClassifier
-    source : str
-        Where the images are.
-    """
-    known: int | None = getattr(method, "source_", {}).get("image_size")
-    # Digits have one size, and features none.
-    if known is not None or source == "digits" or is_feature_folder(Path(source)):
-        return known
-    return method.backbone_facts_.size
 
 
 def labels_before(model: ServedModel, labels: Path) -> dict[str, str]:

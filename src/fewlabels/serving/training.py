@@ -14,9 +14,8 @@ from fewlabels.data.features import is_feature_folder
 from fewlabels.evaluation.contenders import make_features
 from fewlabels.methods import SemiSupervisedClassifier, load
 from fewlabels.methods.embedding import warn_of_leak
-from fewlabels.methods.examples import load_source, remember
+from fewlabels.methods.examples import load_source, on_features, remember, size_to_read
 from fewlabels.methods.fitting import fit_dataset
-from fewlabels.serving.desk import on_features, size_to_read
 from fewlabels.storage.atomic import atomic_folder
 from fewlabels.training.monitor import Observer
 
