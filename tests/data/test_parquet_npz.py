@@ -68,6 +68,7 @@ def test_a_row_without_an_image_is_left_out_by_its_number(tmp_path):
         ("default/partial-test/0000.parquet", "test"),
         ("Val/0.parquet", "validation"),
         ("Validation-00000-of-1.parquet", "validation"),
+        ("birds_testset.parquet", "test"),
         ("latest/0.parquet", None),
     ],
 )

@@ -22,10 +22,10 @@ from fewlabels.storage.errors import InputError
 
 _BATCH = 64
 _WORDS = {
-    "train": ("train", "training", "labeled", "labelled"),
+    "train": ("train", "trainset", "training", "labeled", "labelled"),
     "unlabeled": ("unlabeled", "unlabelled", "unsupervised"),
     "validation": ("validation", "valid", "val"),
-    "test": ("test", "testing"),
+    "test": ("test", "testset", "testing"),
 }
 
 
