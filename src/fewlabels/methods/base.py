@@ -469,11 +469,9 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             worker.features_net_ = worker.net
         if given.features is not None and given.features.backbone is not None:
             worker.backbone_facts_ = BackboneFacts.from_dict(given.features.backbone)
-        self.__dict__.update(
-            {name: value for name, value in vars(worker).items() if name.endswith("_") or name.startswith("_")}
-        )
         if "transduction_" not in vars(worker):
-            self.transduction_ = self._fill_gaps(samples, targets.indices)
+            worker.transduction_ = worker._fill_gaps(samples, targets.indices)
+        self.__dict__.update({name: value for name, value in vars(worker).items() if name.endswith("_")})
         self.fit_seconds_ = monitor.seconds
         if checkpoints is not None:
             checkpoints.complete()
@@ -481,8 +479,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def _forget(self) -> None:
         """Undo an earlier fit: what it left says nothing about this one."""
         for name in list(vars(self)):
-            of_a_fit = name.endswith("_") or name in self.moves
-            if of_a_fit and name not in ("n_features_in_", "feature_names_in_"):
+            if name.endswith("_") and name not in ("n_features_in_", "feature_names_in_"):
                 delattr(self, name)
 
     def _seed(self, checkpoints: Checkpoints | None) -> int:
