@@ -61,7 +61,8 @@ def test_an_averaged_teacher_guesses_and_is_what_remains(color_images, monkeypat
 def test_a_budget_with_a_warm_start_is_kept_and_its_steps_repeat_the_run(color_images):
     X, y = color_images
     timed = UDA(preset="short", budget="4s", random_state=0).fit(X, y, unlabeled=X)
-    assert 2 < timed.fit_seconds_ < 7
+    # Not much more, also on a machine that has other work.
+    assert 2 < timed.fit_seconds_ < 10
     repeated = UDA(preset="short", steps=sum(timed.stage_steps_.values()), random_state=0).fit(X, y, unlabeled=X)
     assert repeated.stage_steps_ == timed.stage_steps_
     for a, b in zip(timed.network_.parameters(), repeated.network_.parameters(), strict=True):

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from fewlabels.storage.errors import InputError
 
 # Steps, and the seconds or the share of a budget, to find out how long a step takes.
-_UNTIMED, _LEAST_TIMED, _MOST_TIMED = 2, 3, 128
-_TIMED, _TIMED_SHARE = 2.0, 0.02
+_UNTIMED, _LEAST_TIMED, _MOST_TIMED = 2, 4, 128
+_TIMED, _TIMED_SHARE = 2.0, 0.03
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _THOUSANDS = {"": 1.0, "k": 1e3, "m": 1e6}
 
