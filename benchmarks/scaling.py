@@ -1,6 +1,6 @@
 """What a step costs in one and in two processes, the cost model fitted to that, and what it says of large pools.
 
-    python benchmarks/scaling.py [--rounds 3]    # five to ten minutes on two quiet cores
+    python benchmarks/scaling.py [--rounds 3]    # ten to twenty minutes on two quiet cores
     python benchmarks/scaling.py --only labeling # a part of it: steps, labeling
     python benchmarks/scaling.py --plan          # the tables of large pools alone, from what was measured last
 
@@ -200,10 +200,14 @@ def steps(report: Report, count: int) -> dict[str, float]:
         report.add(f"model: {name}", [1000 * seconds], "ms")
     for processes in PROCESSES:
         error = predicted(model, CHECKED, processes, crowd[processes]) / middle[CHECKED, processes] - 1
-        met = "met" if abs(error) <= WITHIN else "missed"
-        name = f"model's error at {CHECKED} images, {processes} processes"
-        report.add(name, [100 * error], "%", f"target within {100 * WITHIN:g} %: {met}")
+        add_error(report, f"model's error at {CHECKED} images, {processes} processes", error)
     return model
+
+
+def add_error(report: Report, name: str, error: float) -> None:
+    """Report a model's relative error beside what it may be."""
+    met = "met" if abs(error) <= WITHIN else "missed"
+    report.add(name, [100 * error], "%", f"target within {100 * WITHIN:g} %: {met}")
 
 
 def labeling(report: Report, rounds: int) -> dict[str, float]:
@@ -229,8 +233,7 @@ def labeling(report: Report, rounds: int) -> dict[str, float]:
     taken = np.array([middle[size, 1] for size in LABELED])
     terms, _ = nnls(np.stack([np.ones(len(sizes)), sizes], axis=1) / taken[:, None], np.ones(len(sizes)))
     error = (terms[0] + terms[1] * 2 * LABELED[-1]) / middle[2 * LABELED[-1], 1] - 1
-    met = "met" if abs(error) <= WITHIN else "missed"
-    report.add("labeling: error at twice as many", [100 * error], "%", f"target within {100 * WITHIN:g} %: {met}")
+    add_error(report, "labeling: error at twice as many", error)
     return {"start": float(terms[0]), "image": float(terms[1])}
 
 

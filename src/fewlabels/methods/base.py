@@ -331,13 +331,13 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         worker = self._resolved()
         images = is_images(X)
         stored_views = 1
+        # Where X has names, they are read with it.
+        self.__dict__.pop("feature_names_in_", None)
         if images:
             samples: Any = read_images(X)
-            self.__dict__.pop("feature_names_in_", None)
             self.n_features_in_ = int(np.prod(samples.shape[1:]))
         elif isinstance(X, FeatureRows):
             samples, stored_views = X[:], X.views
-            self.__dict__.pop("feature_names_in_", None)
             self.n_features_in_ = X.feature_size
         else:
             samples = validate_data(self, X, dtype=np.float32, ensure_min_samples=2)

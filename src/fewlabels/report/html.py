@@ -8,7 +8,7 @@ import hashlib
 from importlib import resources
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from fewlabels.evaluation.records import Comparison
@@ -19,6 +19,7 @@ from fewlabels.report.method import method_view
 from fewlabels.report.overview import Scale, group_view, varied_text
 from fewlabels.report.room import Room
 from fewlabels.storage.atomic import write_text
+from fewlabels.storage.page_templates import page_templates
 from fewlabels.storage.visible import visible
 
 # A page that is mailed and opened on a phone: past this, further pictures are left out.
@@ -58,48 +59,44 @@ def render_report(comparison: Comparison) -> str:
     names = list(dict.fromkeys(run.method for run in comparison.runs))
     room = Room(_LARGEST_PAGE, parts=sum(len(group.standings) for group in groups))
     script = resources.files("fewlabels.report").joinpath("templates/script.js").read_text(encoding="utf-8")
-    template = _environment().get_template("report.html.j2")
-    return template.render(
-        script=Markup(script),
-        script_hash=_hash_of(script),
-        config=comparison.config,
-        data=data,
-        notes=list(dict.fromkeys(note for part in data.values() for note in part["notes"])),
-        check=comparison.config.get("check"),
-        groups=[group_view(group, has_pool=comparison.has_pool) for group in groups],
-        curves=learning_curves(groups),
-        varied=varied_text(comparison.config),
-        advice=[formats.sentence(line) for line in comparison.advice()],
-        labeled=formats.span([part["labeled"] for part in data.values()]),
-        pool=formats.span([part["pool"] for part in data.values()]),
-        scale=Scale(groups),
-        several=len(groups) > 1,
-        methods=[method_view(name, groups, class_names, room) for name in names],
-        cost=cost_view(groups),
-        seeds=max(len(standing.runs) for group in groups for standing in group.standings),
-        class_names=class_names,
+    return (
+        _templates()
+        .get_template("report.html.j2")
+        .render(
+            script=Markup(script),
+            script_hash=_hash_of(script),
+            config=comparison.config,
+            data=data,
+            notes=list(dict.fromkeys(note for part in data.values() for note in part["notes"])),
+            check=comparison.config.get("check"),
+            groups=[group_view(group, has_pool=comparison.has_pool) for group in groups],
+            curves=learning_curves(groups),
+            varied=varied_text(comparison.config),
+            advice=[formats.sentence(line) for line in comparison.advice()],
+            labeled=formats.span([part["labeled"] for part in data.values()]),
+            pool=formats.span([part["pool"] for part in data.values()]),
+            scale=Scale(groups),
+            several=len(groups) > 1,
+            methods=[method_view(name, groups, class_names, room) for name in names],
+            cost=cost_view(groups),
+            seeds=max(len(standing.runs) for group in groups for standing in group.standings),
+            class_names=class_names,
+        )
     )
 
 
-# Templates are compiled once in a process: that takes half a second, and some write many reports.
+# Some write many reports in one process.
 @functools.cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("fewlabels.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=formats.shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
+def _templates() -> Environment:
+    return page_templates(
+        "fewlabels.report",
+        formats.shown,
+        percent=formats.share,
+        number=formats.number,
+        setting=formats.setting,
+        duration=formats.duration,
+        sentence=formats.sentence,
     )
-    environment.filters |= {
-        "percent": formats.share,
-        "number": formats.number,
-        "setting": formats.setting,
-        "duration": formats.duration,
-        "sentence": formats.sentence,
-    }
-    return environment
 
 
 def _hash_of(script: str) -> str:

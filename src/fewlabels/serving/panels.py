@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from fewlabels.serving.classify import Answer, ServedModel
 from fewlabels.serving.label_queue import LabelQueue
 from fewlabels.serving.pictures import data_address
 from fewlabels.serving.retraining import Progress
+from fewlabels.storage.page_templates import page_templates
 from fewlabels.storage.visible import visible
 
 _SHOWN_CLASSES = 8
@@ -152,16 +153,14 @@ def _rendered(template: str, **values: Any) -> str:
 
 @functools.cache
 def _templates() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("fewlabels.serving"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return page_templates(
+        "fewlabels.serving",
+        _shown,
+        percent=_percent,
+        number=lambda value: f"{value:,}",
+        time=_time,
+        address=data_address,
     )
-    environment.filters.update(percent=_percent, number=lambda value: f"{value:,}", time=_time, address=data_address)
-    return environment
 
 
 def _shown(value: Any) -> Any:
