@@ -30,11 +30,14 @@ class _HastyTSNE(TSNE):
     _parameter_constraints = TSNE._parameter_constraints | {"max_iter": [int]}
 
 
-@pytest.fixture(autouse=True)
-def _hasty_maps(monkeypatch):
+# For the whole session, since fixtures of modules make reports too, which are compared with those of their tests.
+@pytest.fixture(scope="session", autouse=True)
+def _hasty_maps():
     """Make a report's maps in ten steps: each takes longer than many a test's trainings, and few tests look at it."""
-    monkeypatch.setattr(feature_map, "TSNE", _HastyTSNE)
-    monkeypatch.setattr(feature_map, "_ITERATIONS", 10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feature_map, "TSNE", _HastyTSNE)
+        patch.setattr(feature_map, "_ITERATIONS", 10)
+        yield
 
 
 @pytest.fixture(scope="session")
