@@ -29,8 +29,9 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 demo: $(VENV)/.installed ## compare all methods on a small data set that is built in, and write a report
 	$(BIN)/fewlabels compare digits --out runs/demo --overwrite
 
+# One thread for each of as many processes as there are cores: threads of several that wait for each other only spin.
 test: $(VENV)/.installed ## run every test
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # uv alone can resolve to the lowest versions. TORCH=2.13.0+cpu (with UV_FIND_LINKS, where that is a file) takes that
 # PyTorch in place of the lowest, whose build for Linux on PyPI brings gigabytes of CUDA.

@@ -11,6 +11,7 @@ from sklearn.manifold import TSNE
 
 from browser import chromium, new_tab
 from fewlabels.cli import main
+from fewlabels.nets import registry
 from fewlabels.report import feature_map
 
 __all__ = ["chromium", "new_tab"]
@@ -23,6 +24,26 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+WIDTHS = dict(registry._WIDTHS)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _narrow_nets():
+    """Make the default net a quarter as wide: most of a test's time is its arithmetic, and few look at how well it does.
+
+    Commands that tests start in processes of their own have the whole net, and so has who asks for `default_net`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry._WIDTHS, "fast", tuple(width // 4 for width in WIDTHS["fast"]))
+        yield
+
+
+@pytest.fixture
+def default_net(monkeypatch):
+    """The default net as people have it."""
+    monkeypatch.setitem(registry._WIDTHS, "fast", WIDTHS["fast"])
 
 
 class _HastyTSNE(TSNE):

@@ -167,6 +167,17 @@ def test_every_command_has_help_with_an_example(run):
         assert "Example" in text
 
 
+def test_without_a_command_there_is_help_and_no_word_of_an_error(run):
+    code, output, errors = run()
+    assert code == 2
+    assert "Usage:" in output
+    assert errors == ""
+
+
+def test_the_version_is_told(run):
+    assert run("--version") == (0, f"fewlabels {fewlabels.__version__}\n", "")
+
+
 def test_the_lists_name_everything_known(run):
     assert all(name in run("datasets")[1] for name in ("digits", "stl10", "cifar10", "cifar100"))
     assert all(name in run("methods")[1] for name in METHODS)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+import fewlabels
 from fewlabels.storage.screen import is_plain, new_console
 
 app = typer.Typer(
@@ -18,6 +21,23 @@ app = typer.Typer(
 )
 screen = new_console(stderr=False, soft_wrap=True)
 errors = new_console(soft_wrap=True)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        screen.print(f"fewlabels {fewlabels.__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _of_all_commands(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_tell_version, is_eager=True)
+    ] = False,
+) -> None:
+    del version
+
+
 if is_plain():
     # Of the pages that --help prints.
     from typer import rich_utils

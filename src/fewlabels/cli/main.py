@@ -37,6 +37,9 @@ def main() -> None:
     except InputError as error:
         _fail(str(error), 2)
     except _UsageError as error:
+        # Without a command the help was shown, and there is no more to say.
+        if not error.format_message():
+            sys.exit(2)
         _fail(error.format_message(), 2)
     except Interrupted as stop:
         if Launch.read().rank > 0:
