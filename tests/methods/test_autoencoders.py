@@ -90,10 +90,10 @@ def test_pretraining_lowers_the_reconstruction_error(color_images):
 
 def test_a_frozen_encoder_stays_as_pretraining_left_it(color_images):
     X, y = color_images
-    method = TwoStepAutoencoder(steps=5, freeze=True, random_state=0).fit(X, y)
+    method = TwoStepAutoencoder(steps=5, freeze_encoder=True, random_state=0).fit(X, y)
     before, after = method.autoencoder_.classifier.encoder.state_dict(), method.network_.encoder.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
-    fine = TwoStepAutoencoder(steps=5, freeze=False, random_state=0).fit(X, y)
+    fine = TwoStepAutoencoder(steps=5, freeze_encoder=False, random_state=0).fit(X, y)
     before, after = fine.autoencoder_.classifier.encoder.state_dict(), fine.network_.encoder.state_dict()
     assert not all(torch.equal(before[key], after[key]) for key in before)
 

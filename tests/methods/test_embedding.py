@@ -14,6 +14,7 @@ from fewlabels.methods import embed
 from fewlabels.methods.embedding import feature_chunks, features_of, warn_of_leak
 from fewlabels.methods.findings import findings
 from fewlabels.nets import load_backbone
+from fewlabels.storage.lock import LOCK_NAME, FolderLock
 from small_backbones import Colors, tiny_dinov2
 
 CPU = torch.device("cpu")
@@ -90,6 +91,27 @@ def test_features_of_another_net_are_replaced_only_when_asked(arrays, tmp_path):
     (tmp_path / "full" / "letter.txt").write_text("mine")
     with pytest.raises(InputError, match="other files"):
         embed(arrays, Colors(), tmp_path / "full", cache_dir=tmp_path)
+
+
+def test_features_are_replaced_beneath_a_reader_that_keeps_what_it_had(arrays, tmp_path):
+    embed(arrays, Colors(), tmp_path / "features", cache_dir=tmp_path)
+    reader = load_dataset(tmp_path / "features").test
+    before = reader[:].copy()
+    embed(arrays, Colors(seed=1), tmp_path / "features", overwrite=True, cache_dir=tmp_path)
+    assert np.array_equal(reader[:], before)
+    assert not np.array_equal(load_dataset(tmp_path / "features").test[:], before)
+
+
+def test_one_process_at_a_time_writes_features_to_a_folder(arrays, tmp_path):
+    with FolderLock(tmp_path / "features"), pytest.raises(InputError, match=r"features is in use by process \d+; wait"):
+        embed(arrays, Colors(), tmp_path / "features", cache_dir=tmp_path)
+    # What a process that was killed leaves of its lock.
+    (tmp_path / "features" / LOCK_NAME).write_text("1\n")
+    embed(arrays, Colors(), tmp_path / "features", cache_dir=tmp_path)
+    assert not (tmp_path / "features" / LOCK_NAME).exists()
+    # Nothing is written where all is there.
+    with FolderLock(tmp_path / "features"):
+        assert embed(arrays, Colors(), tmp_path / "features", cache_dir=tmp_path).was_there
 
 
 def test_a_damaged_folder_is_told(arrays, tmp_path):

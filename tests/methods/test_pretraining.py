@@ -46,11 +46,11 @@ def test_vicregs_terms_are_the_papers():
 def test_the_classifier_starts_from_the_pretrained_encoder(method, color_images):
     X, y = color_images
     settings = {"pretraining_steps": 6, "pretraining_batch": 32, "random_state": 0, "precision": "float32"}
-    fitted = method(steps=1, learning_rate=1e-9, freeze=True, **settings).fit(X, y, unlabeled=X)
+    fitted = method(steps=1, learning_rate=1e-9, freeze_encoder=True, **settings).fit(X, y, unlabeled=X)
     assert fitted.stage_steps_ == {"encoder": 6, "classifier": 1}
     # Two views of each sample of a batch go forward and backward.
     assert fitted.gradient_images_ == 6 * 2 * 32 + 128
-    shorter = method(steps=1, learning_rate=1e-9, freeze=True, **settings | {"pretraining_steps": 1})
+    shorter = method(steps=1, learning_rate=1e-9, freeze_encoder=True, **settings | {"pretraining_steps": 1})
     shorter.fit(X, y, unlabeled=X)
     name = "encoder.stages.0.first.weight"
     assert not torch.equal(fitted.network_.state_dict()[name], shorter.network_.state_dict()[name])
@@ -62,7 +62,7 @@ def test_a_frozen_encoder_stays_as_pretraining_left_it(method, color_images):
     X, y = color_images
     settings = {"pretraining_steps": 2, "pretraining_batch": 16, "random_state": 0}
     states = [
-        method(steps=steps, freeze=True, **settings).fit(X, y, unlabeled=X).network_.encoder.state_dict()
+        method(steps=steps, freeze_encoder=True, **settings).fit(X, y, unlabeled=X).network_.encoder.state_dict()
         for steps in (1, 5)
     ]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])

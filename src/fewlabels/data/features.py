@@ -17,6 +17,7 @@ from fewlabels.data.parts import PART_NAMES, Part, Parts
 from fewlabels.data.rows import FeatureRows
 from fewlabels.storage.atomic import write_bytes, write_json
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.lock import LOCK_NAME, FolderLock
 from fewlabels.storage.mapped import new_mapped_array
 
 FORMAT_VERSION = 1
@@ -68,33 +69,82 @@ def write_features(
     Raises
     ------
     InputError
-        If the folder holds something else.
+        If the folder holds something else, or another process writes there.
     """
     present = [name for name in PART_NAMES if getattr(parts, name) is not None]
     pieces: list[Part] = [getattr(parts, name) for name in present]
     counts = [len(piece.labels) for piece in pieces]
     plan = {"format_version": FORMAT_VERSION, "rows": counts, "views": views, **plan}
-    done, whole = _done(folder, plan, overwrite)
-    if whole:
+    shape = (sum(counts), views * int(backbone["feature_size"]))
+    if _done(folder, plan, overwrite)[1]:
         return False
     was_there = folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    shape = (sum(counts), views * int(backbone["feature_size"]))
-    if done == 0:
-        try:
-            new_mapped_array(folder / _FEATURES, shape, np.float32).flush()
-            write_json(folder / _PROGRESS, {"plan": plan, "done": 0})
-        except OSError:
-            # A file that was not begun rightly could not be gone on with.
-            (folder / _FEATURES).unlink(missing_ok=True)
-            if not was_there:
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
+    with FolderLock(folder):
+        done, whole = _done(folder, plan, overwrite)
+        # Another process may have written them just now.
+        if whole:
+            return False
+        if done == 0:
+            try:
+                _begin(folder, shape, plan)
+            except OSError:
+                if not was_there:
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
+        _go_on(folder, pieces, embed, plan, done)
+        content = io.BytesIO()
+        np.save(content, np.concatenate([piece.labels for piece in pieces]))
+        write_bytes(folder / _LABELS, content.getvalue())
+        bounds = np.cumsum([0, *counts]).tolist()
+        write_json(
+            folder / _DESCRIPTION,
+            {
+                "plan": plan,
+                "name": parts.name,
+                "class_names": list(parts.class_names),
+                "parts": {name: bounds[number : number + 2] for number, name in enumerate(present)},
+                "files": {name: piece.names and list(piece.names) for name, piece in zip(present, pieces, strict=True)},
+                "views": views,
+                "backbone": backbone,
+                "skipped": [[image.path, image.reason] for image in parts.skipped],
+                "notes": list(parts.notes),
+                "content_key": parts.content_key,
+                "images_in": parts.images_in,
+                "default_labels_per_class": parts.default_labels_per_class,
+                "labeled_rows": None if parts.labeled_rows is None else parts.labeled_rows.tolist(),
+            },
+        )
+        (folder / _PROGRESS).unlink()
+    return True
+
+
+def _begin(folder: Path, shape: tuple[int, int], plan: dict[str, Any]) -> None:
+    """Make room for all features, in place of those of another plan."""
+    for name in (_DESCRIPTION, _PROGRESS):
+        (folder / name).unlink(missing_ok=True)
+    try:
+        new_mapped_array(folder / _FEATURES, shape, np.float32).flush()
+        write_json(folder / _PROGRESS, {"plan": plan, "done": 0})
+    except OSError:
+        # A file that was not begun rightly could not be gone on with.
+        (folder / _FEATURES).unlink(missing_ok=True)
+        raise
+
+
+def _go_on(
+    folder: Path,
+    pieces: list[Part],
+    embed: Callable[[Part, int], Iterator[NDArray[np.float32]]],
+    plan: dict[str, Any],
+    done: int,
+) -> None:
+    """Write the features of all rows from one on, and note now and then how far it has come."""
     features = np.load(folder / _FEATURES, mmap_mode="r+", allow_pickle=False)
     noted = done
     start = 0
-    for piece, count in zip(pieces, counts, strict=True):
-        if done < start + count:
+    for piece in pieces:
+        stop = start + len(piece.labels)
+        if done < stop:
             for rows in embed(piece, done - start):
                 features[done : done + len(rows)] = rows
                 done += len(rows)
@@ -102,33 +152,8 @@ def write_features(
                     features.flush()
                     write_json(folder / _PROGRESS, {"plan": plan, "done": done})
                     noted = done
-        start += count
+        start = stop
     features.flush()
-    del features
-    content = io.BytesIO()
-    np.save(content, np.concatenate([piece.labels for piece in pieces]))
-    write_bytes(folder / _LABELS, content.getvalue())
-    bounds = np.cumsum([0, *counts]).tolist()
-    write_json(
-        folder / _DESCRIPTION,
-        {
-            "plan": plan,
-            "name": parts.name,
-            "class_names": list(parts.class_names),
-            "parts": {name: bounds[number : number + 2] for number, name in enumerate(present)},
-            "files": {name: piece.names and list(piece.names) for name, piece in zip(present, pieces, strict=True)},
-            "views": views,
-            "backbone": backbone,
-            "skipped": [[image.path, image.reason] for image in parts.skipped],
-            "notes": list(parts.notes),
-            "content_key": parts.content_key,
-            "images_in": parts.images_in,
-            "default_labels_per_class": parts.default_labels_per_class,
-            "labeled_rows": None if parts.labeled_rows is None else parts.labeled_rows.tolist(),
-        },
-    )
-    (folder / _PROGRESS).unlink()
-    return True
 
 
 def _done(folder: Path, plan: dict[str, Any], overwrite: bool) -> tuple[int, bool]:
@@ -150,9 +175,9 @@ def _done(folder: Path, plan: dict[str, Any], overwrite: bool) -> tuple[int, boo
             raise InputError(
                 f"{folder} holds features of other images or another net; give another folder, or --overwrite"
             )
-        (folder / name).unlink()
         return 0, False
-    if any(folder.iterdir()):
+    # The lock may be that of a process that was killed.
+    if any(path.name != LOCK_NAME for path in folder.iterdir()):
         raise InputError(f"{folder} holds other files and no features; give a new or empty folder")
     return 0, False
 

@@ -96,7 +96,7 @@ class PretrainedClassifier(SemiSupervisedClassifier):
         Peak learning rate of step 1, > 0.
     projection_width, projection_size : int
         Units of the projection's hidden layer and of its output, at least 1.
-    freeze : bool
+    freeze_encoder : bool
         Leave the encoder as it is in step 2.
     encoder_rate : float
         The encoder's learning rate in step 2 as a multiple of the head's, in (0, 1].
@@ -108,7 +108,7 @@ class PretrainedClassifier(SemiSupervisedClassifier):
     pretraining_rate: float = 0.12
     projection_width: int = 256
     projection_size: int = 64
-    freeze: bool = False
+    freeze_encoder: bool = False
     encoder_rate: float = 0.5
 
     def view_loss(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
@@ -123,7 +123,7 @@ class PretrainedClassifier(SemiSupervisedClassifier):
             batch.pool_passes = 2
             first, second = nets(both).chunk(2)
             return self.view_loss(first, second)
-        if self.freeze:
+        if self.freeze_encoder:
             nets.encoder.eval()  # type: ignore[union-attr]
         return {"supervised": labeled_loss(nets, batch, view=self.view, label_smoothing=self.label_smoothing)}
 
@@ -143,7 +143,7 @@ class PretrainedClassifier(SemiSupervisedClassifier):
             recipe=replace(session.recipe, learning_rate=self.pretraining_rate),
             **pretraining_length(self, session),
         )
-        if self.freeze:
+        if self.freeze_encoder:
             network.encoder.requires_grad_(False)
         session.train(
             network,

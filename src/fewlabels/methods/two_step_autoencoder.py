@@ -37,7 +37,7 @@ class TwoStepAutoencoder(AutoencoderClassifier):
     five passes, then dense layers of 25 and 15 on the code. Mended: the decoder's last layer is
     linear, where a ReLU could die and reconstruct nothing; the code is centered and scaled before the dense
     layers, whose units had died, and the encoder goes on learning with them, since codes made for pixels alone
-    tell classes apart badly (`freeze=True` keeps them); images are held out; dropout regularizes.
+    tell classes apart badly (`freeze_encoder=True` keeps them); images are held out; dropout regularizes.
 
     See `SemiSupervisedClassifier` and `AutoencoderClassifier` for the other parameters and attributes.
 
@@ -49,7 +49,7 @@ class TwoStepAutoencoder(AutoencoderClassifier):
         The same as passes over labeled and pool samples. With neither, as many steps as the classifier has.
     pretraining_rate : float
         Peak rate of the autoencoder's training, > 0.
-    freeze : bool
+    freeze_encoder : bool
         Train the head alone on the code.
     encoder_rate : float
         Rate of the encoder in step 2 as a share of the head's, in (0, 1].
@@ -94,7 +94,7 @@ class TwoStepAutoencoder(AutoencoderClassifier):
     pretraining_steps: int | None = None
     pretraining_epochs: float | None = None
     pretraining_rate: float = 0.24
-    freeze: bool = False
+    freeze_encoder: bool = False
     encoder_rate: float = 0.5
 
     def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -111,10 +111,10 @@ class TwoStepAutoencoder(AutoencoderClassifier):
         self._pretrain(session, nets)
         self.autoencoder_ = copy.deepcopy(nets)
         classifier = nets.classifier
-        classifier.encoder.requires_grad_(not self.freeze)
+        classifier.encoder.requires_grad_(not self.freeze_encoder)
 
         def loss(batch: Batch) -> dict[str, Tensor]:
-            if self.freeze:
+            if self.freeze_encoder:
                 classifier.encoder.eval()  # batch statistics are part of what stays frozen
             losses = {
                 "supervised": labeled_loss(classifier, batch, view=self.view, label_smoothing=self.label_smoothing)

@@ -11,7 +11,7 @@ from typing import Self
 
 from fewlabels.storage.errors import InputError
 
-_NAME = ".lock"
+LOCK_NAME = ".lock"
 
 
 class FolderLock:
@@ -44,7 +44,7 @@ class FolderLock:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / _NAME
+        path = folder / LOCK_NAME
         while True:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             if not _hold(handle):
@@ -57,8 +57,10 @@ class FolderLock:
             if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
                 break
             os.close(handle)
-        os.ftruncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
+        # Who holds it is for the others' message alone: a disk too full for that is told by what comes next.
+        with contextlib.suppress(OSError):
+            os.ftruncate(handle, 0)
+            os.write(handle, f"{os.getpid()}\n".encode())
         self._handle: int | None = handle
 
     def release(self) -> None:
@@ -68,10 +70,10 @@ class FolderLock:
         if sys.platform == "win32":  # where an open file cannot be taken away
             os.close(self._handle)
             with contextlib.suppress(OSError):
-                (self.folder / _NAME).unlink(missing_ok=True)
+                (self.folder / LOCK_NAME).unlink(missing_ok=True)
         else:
             with contextlib.suppress(OSError):
-                (self.folder / _NAME).unlink(missing_ok=True)
+                (self.folder / LOCK_NAME).unlink(missing_ok=True)
             os.close(self._handle)
         self._handle = None
 

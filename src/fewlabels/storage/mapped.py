@@ -15,7 +15,7 @@ from fewlabels.storage.atomic import located
 def new_mapped_array(path: Path, shape: tuple[int, ...], dtype: Any = np.uint8) -> np.memmap[Any, Any]:
     """Return a new `.npy` file as an array to be filled.
 
-    A file with holes would be made in no time, and a disk that is full when one of them is written to ends the
+    A file of that name is replaced; whoever has it mapped keeps what it was. A file with holes would be made in no time, and a disk that is full when one of them is written to ends the
     process without an error that could be caught.
 
     Parameters
@@ -41,6 +41,8 @@ def new_mapped_array(path: Path, shape: tuple[int, ...], dtype: Any = np.uint8) 
     42
     """
     try:
+        # Cut short instead, it would end every process that reads it.
+        path.unlink(missing_ok=True)
         array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
         if hasattr(os, "posix_fallocate"):  # neither Windows nor macOS
             with path.open("r+b") as file:
