@@ -26,24 +26,10 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-WIDTHS = dict(registry._WIDTHS)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _narrow_nets():
-    """Make the default net a quarter as wide: most of a test's time is its arithmetic, and few look at how well it does.
-
-    Commands that tests start in processes of their own have the whole net, and so has who asks for `default_net`.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(registry._WIDTHS, "fast", tuple(width // 4 for width in WIDTHS["fast"]))
-        yield
-
-
 @pytest.fixture
-def default_net(monkeypatch):
-    """The default net as people have it."""
-    monkeypatch.setitem(registry._WIDTHS, "fast", WIDTHS["fast"])
+def narrow_net(monkeypatch):
+    """Make the default net a quarter as wide, for tests of what does not depend on it: most of their time is its."""
+    monkeypatch.setitem(registry._WIDTHS, "fast", tuple(width // 4 for width in registry._WIDTHS["fast"]))
 
 
 class _HastyTSNE(TSNE):

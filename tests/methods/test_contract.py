@@ -21,6 +21,7 @@ from small_backbones import colors
 
 # -1 and 1 are two classes where they are all there is; the warning that says so is wanted.
 signs = pytest.mark.filterwarnings("ignore:y holds only -1 and 1", "ignore:Estimator's parameters")
+pytestmark = pytest.mark.usefixtures("narrow_net")
 every_method = pytest.mark.parametrize("name", METHODS)
 # Their answer comes from a solver: they take no steps.
 NO_NET = ("kmeans-features", "linear-probe", "prototypes")
@@ -35,6 +36,7 @@ BRIEF = {
     "centroids": 30,
     "patches": 1000,
     "unlabeled_ratio": 1.0,
+    "batch_size": 32,
 }
 
 # Checks of scikit-learn that look at how well a classifier does.
@@ -59,7 +61,9 @@ def test_scikit_learns_own_checks_pass(estimator, check):
 @every_method
 def test_a_few_steps_on_images_beat_chance_by_far(name, few_labels):
     X, y, test, truth = few_labels
-    method = brief(METHODS[name], steps=40, random_state=0).fit(X, y)
+    # Mixed images take longer to learn from.
+    steps = 200 if name.endswith("mix-match") else 60
+    method = brief(METHODS[name], steps=steps, random_state=0).fit(X, y)
     assert method.score(test, truth) > 0.5
     assert method.predict(test).shape == truth.shape
     assert np.allclose(method.predict_proba(test).sum(1), 1)
@@ -72,7 +76,7 @@ def test_a_few_steps_on_images_beat_chance_by_far(name, few_labels):
 def test_text_labels_with_gaps_are_learned_and_given_back(name, missing, few_labels):
     X, y, test, _ = few_labels
     words = np.array([f"digit {label}" if label >= 0 else missing for label in y], dtype=object)
-    method = make_method(name, steps=4, random_state=0).fit(X, words)
+    method = brief(METHODS[name], steps=4, random_state=0).fit(X, words)
     assert list(method.classes_) == [f"digit {n}" for n in range(10)]
     assert set(method.predict(test)) <= set(method.classes_)
     assert list(method.transduction_[:60]) == list(words[:60])
@@ -82,8 +86,8 @@ def test_text_labels_with_gaps_are_learned_and_given_back(name, missing, few_lab
 @every_method
 def test_a_separate_pool_is_the_same_as_rows_marked_unlabeled(name, few_labels):
     X, y, test, _ = few_labels
-    marked = make_method(name, steps=5, random_state=0).fit(X, y)
-    apart = make_method(name, steps=5, random_state=0).fit(X[:60], y[:60], unlabeled=X[60:])
+    marked = brief(METHODS[name], steps=5, random_state=0).fit(X, y)
+    apart = brief(METHODS[name], steps=5, random_state=0).fit(X[:60], y[:60], unlabeled=X[60:])
     assert np.array_equal(marked.predict_proba(test), apart.predict_proba(test))
 
 
@@ -101,7 +105,9 @@ def test_uint8_floats_and_lazy_rows_are_the_same_images(name, few_labels):
 @every_method
 def test_the_same_random_state_gives_the_same_weights_and_another_does_not(name, few_labels):
     X, y, *_ = few_labels
-    first, again, other = (make_method(name, steps=4, random_state=s).fit(X, y).network_ for s in (1, 1, 2))
+    first, again, other = (
+        brief(METHODS[name], steps=4, random_state=s).fit(X, y).network_ for s in (1, 1, 2)
+    )
     for a, b in zip(first.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
     assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
@@ -113,15 +119,15 @@ def test_fitting_leaves_the_callers_random_generators_alone(name, few_labels):
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    make_method(name, steps=2).fit(X, y)
+    brief(METHODS[name], steps=2).fit(X, y)
     assert torch.equal(torch.rand(1), expected)
 
 
 @every_trained_net
 def test_training_moves_every_trainable_parameter(name, color_images):
     X, y = color_images
-    before = make_method(name, steps=1, learning_rate=1e-12, random_state=0)
-    after = make_method(name, steps=3, random_state=0)
+    before = brief(METHODS[name], steps=1, learning_rate=1e-12, random_state=0)
+    after = brief(METHODS[name], steps=3, random_state=0)
     pairs = zip(before.fit(X, y).network_.named_parameters(), after.fit(X, y).network_.named_parameters(), strict=True)
     still = [key for (key, a), (_, b) in pairs if a.requires_grad and torch.equal(a, b)]
     assert still == []
@@ -144,7 +150,7 @@ def test_every_loss_term_reaches_the_encoder(name, color_images):
         return original(nets, batches, loss, **rest)
 
     X, y = color_images
-    method = make_method(name, steps=2, random_state=0)
+    method = brief(METHODS[name], steps=2, random_state=0)
     if "consistency_weight" in method.get_params():
         method.set_params(threshold=0.0, mask=0.3)  # every term that there is
     if "unlabeled_ratio" in method.get_params():
@@ -225,7 +231,7 @@ def test_cross_validation_works_on_images(name, digits):
 @every_method
 def test_a_fitted_method_survives_pickling(name, few_labels):
     X, y, test, _ = few_labels
-    method = make_method(name, steps=3, random_state=0).fit(X, y)
+    method = brief(METHODS[name], steps=3, random_state=0).fit(X, y)
     assert np.array_equal(pickle.loads(pickle.dumps(method)).predict_proba(test), method.predict_proba(test))
 
 
@@ -350,8 +356,8 @@ def test_a_budget_for_few_steps_is_warned_of_once(few_labels):
 @every_trained_net
 def test_a_budget_of_images_is_spent_and_not_more(name, few_labels):
     X, y, *_ = few_labels
-    method = brief(METHODS[name], steps=None, pretraining_steps=None, budget="12k images", random_state=0).fit(X, y)
-    assert 10_000 < method.gradient_images_ <= 12_000 + 3 * 128
+    method = brief(METHODS[name], steps=None, pretraining_steps=None, budget="4k images", random_state=0).fit(X, y)
+    assert 3_500 < method.gradient_images_ <= 4_000 + 3 * 32
 
 
 def test_presets_fill_in_only_what_is_at_its_default(few_labels):

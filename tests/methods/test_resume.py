@@ -14,6 +14,7 @@ from fewlabels.storage.errors import Interrupted, TrainingWarning
 from fewlabels.storage.lock import FolderLock
 
 every_method = pytest.mark.parametrize("name", METHODS)
+pytestmark = pytest.mark.usefixtures("narrow_net")
 
 BRIEF = {
     "steps": 6,
