@@ -15,8 +15,8 @@ from fewlabels.storage.atomic import located
 def new_mapped_array(path: Path, shape: tuple[int, ...], dtype: Any = np.uint8) -> np.memmap[Any, Any]:
     """Return a new `.npy` file as an array to be filled.
 
-    A file of that name is replaced; whoever has it mapped keeps what it was. A file with holes would be made in no time, and a disk that is full when one of them is written to ends the
-    process without an error that could be caught.
+    A file of that name is replaced; whoever has it mapped keeps what it was. Nor has it holes: it would be made in no
+    time, and a disk that is full when one of them is written to ends the process without an error that could be caught.
 
     Parameters
     ----------
