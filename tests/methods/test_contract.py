@@ -105,9 +105,7 @@ def test_uint8_floats_and_lazy_rows_are_the_same_images(name, few_labels):
 @every_method
 def test_the_same_random_state_gives_the_same_weights_and_another_does_not(name, few_labels):
     X, y, *_ = few_labels
-    first, again, other = (
-        brief(METHODS[name], steps=4, random_state=s).fit(X, y).network_ for s in (1, 1, 2)
-    )
+    first, again, other = (brief(METHODS[name], steps=4, random_state=s).fit(X, y).network_ for s in (1, 1, 2))
     for a, b in zip(first.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
     assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))

@@ -27,6 +27,7 @@ from fewlabels.methods.examples import (
     Examples,
     load_source,
     on_features,
+    origin_of,
     probabilities_and_embeddings,
     size_to_read,
 )
@@ -341,14 +342,14 @@ def _is_source(model: SemiSupervisedClassifier, pool: Any) -> bool:
 
 
 def _is_own(model: SemiSupervisedClassifier, pool: Any) -> bool:
-    own = getattr(model, "source_", {}).get("source")
+    own = origin_of(model).get("source")
     return own is not None and (str(pool) == own or os.path.realpath(pool) == os.path.realpath(own))
 
 
 def _source(model: SemiSupervisedClassifier, pool: Any, **options: Any) -> ImageDataset:
     """Read a source as it was for the fit, where the model was fitted on it."""
     given = {name: value for name, value in options.items() if value is not None}
-    place = getattr(model, "source_", {}).get("source") if pool is None else str(pool)
+    place = origin_of(model).get("source") if pool is None else str(pool)
     size = None
     if place is not None and on_features(model):
         size = size_to_read(model, place)

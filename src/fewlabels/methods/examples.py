@@ -143,6 +143,11 @@ def on_features(method: SemiSupervisedClassifier) -> bool:
     return len(method.sample_shape_) == 1 and hasattr(method, "backbone_facts_")
 
 
+def origin_of(method: SemiSupervisedClassifier) -> dict[str, Any]:
+    """Return the arguments of `load_dataset` that give what a method was fitted on; empty where it does not say."""
+    return getattr(method, "source_", {})
+
+
 def size_to_read(method: SemiSupervisedClassifier, source: str) -> int | None:
     """Return the side that images are to be read at for a method fitted on features: that which its net was fed.
 
@@ -152,7 +157,7 @@ def size_to_read(method: SemiSupervisedClassifier, source: str) -> int | None:
     source : str
         Where the images are.
     """
-    known: int | None = getattr(method, "source_", {}).get("image_size")
+    known: int | None = origin_of(method).get("image_size")
     # Digits have one size, and features none.
     if known is not None or source == "digits" or is_feature_folder(Path(source)):
         return known
@@ -183,14 +188,14 @@ def load_source(method: SemiSupervisedClassifier, **changes: Any) -> ImageDatase
     >>> load_source(method).fingerprint == data.fingerprint
     True
     """
-    known = getattr(method, "source_", None)
-    if known is None and "source" not in changes:
+    known = origin_of(method)
+    if not known and "source" not in changes:
         raise InputError("the model does not say what it was fitted on; give the source")
-    given = {**({} if known is None else known), **changes}
+    given = {**known, **changes}
     try:
         return load_dataset(given.pop("source"), **given)
     except InputError as error:
-        if "source" in changes or Path(known["source"]).exists():  # type: ignore[index]
+        if "source" in changes or Path(known["source"]).exists():
             raise
         raise InputError(f"{error}; the model was fitted on it: run this where it is, or give the source") from error
 

@@ -11,7 +11,13 @@ import numpy as np
 
 from fewlabels.data import ImageDataset, LabelsFile, read_labels
 from fewlabels.labeling import rank_for_labeling
-from fewlabels.methods.examples import load_source, on_features, probabilities_and_embeddings, size_to_read
+from fewlabels.methods.examples import (
+    load_source,
+    on_features,
+    origin_of,
+    probabilities_and_embeddings,
+    size_to_read,
+)
 from fewlabels.serving.classify import ServedModel
 from fewlabels.serving.label_queue import LabelQueue
 from fewlabels.serving.panels import Shown
@@ -138,7 +144,7 @@ def open_desk(model: ServedModel, labels: Path, source: str | None, *, progress:
     """
     before = labels_before(model, labels)
     changes: dict[str, Any] = {} if source is None else {"source": source}
-    place = getattr(model.method, "source_", {}).get("source") if source is None else source
+    place = origin_of(model.method).get("source") if source is None else source
     if on_features(model.method) and place is not None:
         changes["image_size"] = size_to_read(model.method, place)
     data = load_source(model.method, labels=before or None, progress=progress, **changes)
@@ -151,7 +157,7 @@ def open_desk(model: ServedModel, labels: Path, source: str | None, *, progress:
 
 def labels_before(model: ServedModel, labels: Path) -> dict[str, str]:
     """Return the labels given by hand that a model was fitted with, unless they are those of the file itself."""
-    known = getattr(model.method, "source_", {}).get("labels")
+    known = origin_of(model.method).get("labels")
     if known is None:
         return {}
     if not isinstance(known, str):
@@ -161,5 +167,5 @@ def labels_before(model: ServedModel, labels: Path) -> dict[str, str]:
 
 def default_labels(folder: Path, model: ServedModel) -> Path:
     """Return the file that a model's labels go to: the one that it was fitted with, or one beside its folder."""
-    known = getattr(model.method, "source_", {}).get("labels")
+    known = origin_of(model.method).get("labels")
     return Path(known) if isinstance(known, str) else folder.resolve().with_name(f"{folder.resolve().name}-labels.csv")

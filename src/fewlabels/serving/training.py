@@ -14,7 +14,7 @@ from fewlabels.data.features import is_feature_folder
 from fewlabels.evaluation.contenders import make_features
 from fewlabels.methods import SemiSupervisedClassifier, load
 from fewlabels.methods.embedding import warn_of_leak
-from fewlabels.methods.examples import load_source, on_features, remember, size_to_read
+from fewlabels.methods.examples import load_source, on_features, origin_of, remember, size_to_read
 from fewlabels.methods.fitting import fit_dataset
 from fewlabels.storage.atomic import atomic_folder
 from fewlabels.training.monitor import Observer
@@ -75,11 +75,11 @@ def data_to_fit(before: SemiSupervisedClassifier, source: str | None, labels: An
     source, labels
         See `train_again`.
     """
-    place = getattr(before, "source_", {}).get("source") if source is None else source
+    place = origin_of(before).get("source") if source is None else source
     if place is None or not on_features(before) or is_feature_folder(Path(place)):
         return load_source(before, labels=labels, **({} if source is None else {"source": source}))
     size = size_to_read(before, place)
-    strict = bool(getattr(before, "source_", {}).get("strict", False))
+    strict = bool(origin_of(before).get("strict", False))
     features, _ = make_features(place, before._backbone(), size, strict=strict, device=before.device)
     data = load_source(before, labels=labels, source=str(features), image_size=None)
     return replace(data, origin={**(data.origin or {}), "source": place, "image_size": size})
