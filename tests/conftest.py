@@ -32,6 +32,9 @@ def narrow_net(monkeypatch):
     monkeypatch.setitem(registry._WIDTHS, "fast", tuple(width // 4 for width in registry._WIDTHS["fast"]))
 
 
+_ITERATIONS = feature_map._ITERATIONS
+
+
 class _HastyTSNE(TSNE):
     _EXPLORATION_MAX_ITER = 5
     _parameter_constraints = TSNE._parameter_constraints | {"max_iter": [int]}
@@ -45,6 +48,13 @@ def _hasty_maps():
         patch.setattr(feature_map, "TSNE", _HastyTSNE)
         patch.setattr(feature_map, "_ITERATIONS", 10)
         yield
+
+
+@pytest.fixture
+def whole_maps(monkeypatch):
+    """Make maps as users get them."""
+    monkeypatch.setattr(feature_map, "TSNE", TSNE)
+    monkeypatch.setattr(feature_map, "_ITERATIONS", _ITERATIONS)
 
 
 @pytest.fixture(scope="session")

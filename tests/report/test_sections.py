@@ -116,11 +116,7 @@ def marks(svg, kind, index):
     return [np.array(place, float) for d in paths for place in re.findall(r"M(\d+),(\d+)", d)]
 
 
-@pytest.fixture
-def _hasty_maps():
-    """Here the map itself is looked at, so nothing is put in place of what users get."""
-
-
+@pytest.mark.usefixtures("whole_maps")
 def test_the_map_has_every_image_and_puts_together_what_is_alike():
     found = feature_map(feature_sample(), ("a", "b", "c"))
     assert (found["test"], found["pool"]) == (60, 10)
