@@ -19,7 +19,9 @@ def zone(folder, name, joules, *, label="package-0", most=100.0):
     (path / "energy_uj").write_text(f"{round(joules * 1e6)}\n")
 
     def now(joules):
-        (path / "energy_uj").write_text(f"{round(joules * 1e6)}\n")
+        # At once, as the kernel does: a reader never sees half of it.
+        (path / "new").write_text(f"{round(joules * 1e6)}\n")
+        (path / "new").replace(path / "energy_uj")
 
     return now
 
@@ -49,13 +51,20 @@ def test_a_long_training_is_looked_at_on_the_way(tmp_path, monkeypatch):
     counter = zone(tmp_path, "intel-rapl:0", 10)
     with EnergyMeter(tmp_path) as meter:
         for joules in (90, 60, 30):  # each is almost once around
-            counter(joules)
             before = meter.joules
+            counter(joules)
             for _ in range(500):
                 if meter.joules != before:
                     break
                 time.sleep(0.01)
     assert meter.joules == pytest.approx(80 + 70 + 70)
+
+
+def test_a_counter_that_fails_on_the_way_costs_no_training(tmp_path):
+    zone(tmp_path, "intel-rapl:0", 10)
+    with EnergyMeter(tmp_path) as meter:
+        (tmp_path / "intel-rapl:0" / "energy_uj").unlink()
+    assert math.isnan(meter.joules)
 
 
 def test_where_nothing_tells_the_energy_is_not_a_number(tmp_path):

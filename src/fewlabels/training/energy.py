@@ -34,7 +34,7 @@ class EnergyMeter:
     Attributes
     ----------
     joules : float
-        What was used so far; NaN where nothing tells.
+        What was used so far; NaN where nothing tells, or no longer does.
     sources : tuple of str
         What tells: "processor", "GPU".
 
@@ -61,7 +61,7 @@ class EnergyMeter:
 
     def __enter__(self) -> Self:
         if self._counters:
-            self._last = [counter() for counter, _ in self._counters]
+            self._last = self._read()
             self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
         return self
@@ -80,10 +80,17 @@ class EnergyMeter:
 
     def _count(self) -> None:
         with self._lock:
-            now = [counter() for counter, _ in self._counters]
+            now = self._read()
             for before, after, (_, limit) in zip(self._last, now, self._counters, strict=True):
                 self.joules += after - before if after >= before else after - before + limit
             self._last = now
+
+    def _read(self) -> list[float]:
+        # A counter that cannot be read any more is no reason to lose a training: what it took is not known then.
+        try:
+            return [counter() for counter, _ in self._counters]
+        except (OSError, ValueError):
+            return [math.nan] * len(self._counters)
 
 
 def _zones(powercap: Path) -> list[Path]:
@@ -134,4 +141,11 @@ def _gpu_counters() -> list[Counter]:
         pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except pynvml.NVMLError:
         return []
-    return [lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) * _MILLI]
+
+    def read() -> float:
+        try:
+            return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) * _MILLI)
+        except pynvml.NVMLError as error:
+            raise OSError(str(error)) from error
+
+    return [read]
