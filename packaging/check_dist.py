@@ -67,7 +67,10 @@ def use(wheel: Path, place: Path) -> None:
     torch = re.search(r"^torch==\S+", pins.read_text(encoding="utf-8"), re.MULTILINE)
     assert torch, "requirements.txt pins no torch"
     run([python, "-m", "pip", "install", "--quiet", torch[0]])
-    run([python, "-m", "pip", "install", "--quiet", "--constraint", pins, wheel])
+    # What is pinned with its extras is not for this installation, and pip takes no extras in constraints.
+    constraints = place / "constraints.txt"
+    constraints.write_text(re.sub(r"\[.*?\]", "", pins.read_text(encoding="utf-8")), encoding="utf-8")
+    run([python, "-m", "pip", "install", "--quiet", "--constraint", constraints, wheel])
     run([python, "-m", "pip", "check"])
     # From elsewhere: the source folder must not be what is imported.
     code = "import fewlabels, sys; print(fewlabels.__version__, fewlabels.__file__); sys.exit('torch' in sys.modules)"
