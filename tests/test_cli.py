@@ -302,7 +302,7 @@ def weights(folder):
 @pytest.mark.parametrize(("kind", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_fit_that_is_stopped_says_how_to_go_on_and_ends_the_same(kind, expected, run, tmp_path):
     words = ["fit", "--steps", "30", "--labels-per-class", "10", "--out", "model", "--method", "self-training", "-q"]
-    words += ["--checkpoint-every", "0"]
+    words += ["--set", "batch_size=16", "--checkpoint-every", "0"]
     checkpoint = tmp_path / "model.checkpoint"
     code, _, errors = interrupted(
         tmp_path, *words, wait_for=lambda: any(checkpoint.glob("at-*.safetensors")), kind=kind

@@ -1,4 +1,5 @@
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import fewlabels
 
 SOURCE = Path(fewlabels.__file__).parent
+ROOT = Path(__file__).parents[1]
 ORDER = [
     "storage",
     "data",
@@ -44,3 +46,17 @@ def test_every_public_name_is_there_and_documented():
 def test_help_needs_no_torch():
     code = "import sys; import fewlabels.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_pip_takes_the_constraints_of_a_container(kind, tmp_path):
+    text = (ROOT / "container" / f"{kind}.Containerfile").read_text()
+    (made,) = re.findall(r"^RUN (sed .*?) requirements.txt > constraints.txt", text, re.MULTILINE)
+    constraints = tmp_path / "constraints.txt"
+    with constraints.open("w") as file:
+        subprocess.run(["bash", "-c", f"{made} requirements.txt"], cwd=ROOT, stdout=file, check=True)
+    # Without an index nothing is found; what cannot be a constraint is told before that.
+    words = [sys.executable, "-m", "pip", "install", "--no-index", "--constraint", constraints, "no-such-package"]
+    told = subprocess.run(words, capture_output=True, text=True).stderr
+    assert "No matching distribution found for no-such-package" in told
+    assert "onstraint" not in told

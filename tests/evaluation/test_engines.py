@@ -20,9 +20,9 @@ from ray_cluster import start_fewlabels, workers_of
 pytest.importorskip("ray")
 pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="the processes of a cluster are found by /proc")
 
-WORDS = ["compare", "digits", "--methods=supervised,fix-match", "--labels-per-class=6", "--seeds=2", "--steps=120"]
+WORDS = ["compare", "digits", "--methods=supervised,fix-match", "--labels-per-class=6", "--steps=60"]
 WORDS += ["--set=batch_size=8", "--checkpoint-every=0", "--no-check"]
-NAMES = ["supervised-6-0", "fix-match-6-0", "supervised-6-1", "fix-match-6-1"]
+NAMES = ["supervised-6-0", "fix-match-6-0"]
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +69,14 @@ def test_a_killed_process_changes_nothing_of_what_is_found(alone, tmp_path):
     os.kill(workers_of(command.pid, b"_train_there")[0], signal.SIGKILL)
     told = json.loads(succeeded(command))
     assert results_of(out) == results_of(alone)
-    assert [run["method"] for run in told["runs"]] == ["supervised", "fix-match"] * 2
+    assert [run["method"] for run in told["runs"]] == ["supervised", "fix-match"]
     config = json.loads((out / "config.json").read_text())
     assert (config["threads"], config["arguments"]["engine"]) == (1, "ray")
     assert "--engine ray" in config["command"]
     assert "--engine ray" in (out / "report.html").read_text()
     events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    for method, seed in [("supervised", 0), ("fix-match", 1)]:
-        assert max(e["step"] for e in events if (e["method"], e["seed"]) == (method, seed)) > 90
+    for method in ("supervised", "fix-match"):
+        assert max(event["step"] for event in events if event["method"] == method) > 45
     assert not (out / "checkpoints").exists()
 
 

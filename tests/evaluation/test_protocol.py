@@ -13,6 +13,8 @@ from fewlabels import InputError, compare, load_dataset
 from fewlabels.data.rows import ImageRows
 from fewlabels.evaluation import training as training_module
 
+pytestmark = pytest.mark.usefixtures("narrow_net")
+
 METHODS = ["supervised", "self-training", "two-step-autoencoder", "fix-match"]
 TINY = {"labels_per_class": 5, "steps": 4}
 

@@ -10,6 +10,8 @@ from fewlabels.methods.findings import findings
 from fewlabels.methods.guard import right_answers
 from small_backbones import tiny_dinov2
 
+pytestmark = pytest.mark.usefixtures("narrow_net")
+
 
 def test_the_chosen_method_learns_as_it_would_by_itself(few_labels):
     X, y, test, _ = few_labels

@@ -8,6 +8,8 @@ from fewlabels.nets import build_classifier, build_decoder
 from fewlabels.training.batches import Batch
 from fewlabels.views import ImageViews
 
+pytestmark = pytest.mark.usefixtures("narrow_net")
+
 
 def nets():
     torch.manual_seed(0)

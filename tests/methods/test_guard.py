@@ -11,6 +11,8 @@ from fewlabels.methods.findings import findings
 from fewlabels.methods.guard import is_worse
 from fewlabels.training.loop import backward_where_agreed
 
+pytestmark = pytest.mark.usefixtures("narrow_net")
+
 
 def test_is_worse_needs_more_than_chance():
     before = np.arange(100) < 80

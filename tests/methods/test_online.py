@@ -7,6 +7,8 @@ import torch
 from fewlabels import InputError
 from fewlabels.methods import UDA, VAT, FixMatch, MixMatch, ReMixMatch, fixmatch
 
+pytestmark = pytest.mark.usefixtures("narrow_net")
+
 
 def test_the_warm_start_learns_from_labels_alone(color_images):
     X, y = color_images

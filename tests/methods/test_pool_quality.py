@@ -13,6 +13,8 @@ from fewlabels.methods.flexmatch import ClassCounts
 from fewlabels.methods.online import AlignedGuesses
 from fewlabels.methods.pool_quality import compared, estimated_prior, inside_share, judged
 
+pytestmark = pytest.mark.usefixtures("narrow_net")
+
 
 def clusters(generator, counts, distance=6.0):
     """Return points around the corners of a triangle, so many around each."""

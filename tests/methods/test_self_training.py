@@ -13,6 +13,7 @@ def test_the_top_share_is_taken_of_each_predicted_class():
     assert top_of_each_class(confidences, guesses, 1.0).all()
 
 
+@pytest.mark.usefixtures("narrow_net")
 def test_every_round_labels_the_whole_pool_anew(few_labels):
     X, y, *_ = few_labels
     method = SelfTraining(rounds=3, steps=15, first_share=1.0, top_share=1.0, random_state=0).fit(X, y)
@@ -65,6 +66,7 @@ def test_labeled_iter_tells_in_which_round_a_row_got_its_final_label(few_labels)
     assert np.array_equal(own == 2, (second >= 0) & (first != second))
 
 
+@pytest.mark.usefixtures("narrow_net")
 def test_a_fresh_start_forgets_and_going_on_does_not(few_labels):
     X, y, *_ = few_labels
 

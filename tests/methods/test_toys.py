@@ -8,6 +8,8 @@ from sklearn.datasets import make_moons
 
 from fewlabels import make_method
 
+pytestmark = pytest.mark.usefixtures("narrow_net")
+
 
 def moons():
     """Two interleaved half moons with three labels each: the nearest labels mislead."""

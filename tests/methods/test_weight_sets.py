@@ -9,6 +9,8 @@ from fewlabels import FixMatch, InputError, JointAutoencoder, SelfTraining, Supe
 from fewlabels.storage.errors import Interrupted
 from fewlabels.training.kept import AVERAGE, BEST, LAST, KeptWeights
 
+pytestmark = pytest.mark.usefixtures("narrow_net")
+
 
 def fitted(few_labels, **settings):
     images, y, *_ = few_labels
