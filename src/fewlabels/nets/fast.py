@@ -65,7 +65,7 @@ class FastNet(Encoder):
         # All patches of 2,000 images of 96 px would take 4 GB.
         chunk = max(1, _STEM_PIXELS // (sample.shape[2] * sample.shape[3]))
         covariance, count = torch.zeros((), dtype=torch.float64, device=sample.device), 0
-        for some in sample.split(chunk):
+        for some in torch.split(sample, chunk):
             patches = F.unfold(some.contiguous(), _STEM_PATCH).transpose(1, 2).reshape(-1, self._patch).double()
             covariance, count = covariance + patches.T @ patches, count + len(patches)
         values, vectors = torch.linalg.eigh(covariance / count)

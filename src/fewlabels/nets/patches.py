@@ -96,7 +96,7 @@ class PatchEncoder(Encoder):
             for band in (grid[:, :half_rows], grid[:, half_rows:])
             for part in (band[:, :, :half_columns], band[:, :, half_columns:])
         ]
-        return torch.stack(quarters, 2).unflatten(2, (2, 2))
+        return torch.stack(quarters, 2).view(inputs.shape[0], -1, 2, 2)
 
     def pool(self, feature_map: Tensor) -> Tensor:
         """Return standardized features, (batch, feature_size)."""
