@@ -77,6 +77,12 @@ def test_methods_are_compared_on_the_seeds_that_both_have_finished():
     assert found.standings[1].duels[0].result.seed_differences == (pytest.approx(0.05),)
 
 
+def test_a_lead_that_comes_of_a_seed_the_other_has_not_finished_is_no_win():
+    found = group(run("supervised", 700), run("uda", 780), run("supervised", 900, seed=1))
+    assert headline(found).startswith("supervised has the highest accuracy with 10 labels per class, 80.0% test")
+    assert headline(found).endswith("but in the seeds that both have finished it is worse than uda.")
+
+
 def test_numbers_of_labels_are_kept_apart():
     groups = groups_of([run("a", 600, labels=10), run("a", 700, labels=50)])
     assert [found.labels_per_class for found in groups] == [10, 50]

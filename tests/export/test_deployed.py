@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import fewlabels
-from fewlabels import InputError, Supervised
+from fewlabels import InputError, KMeansFeatures, Supervised
 from fewlabels.export import export_model
 
 COUNT = 1000
@@ -64,6 +64,20 @@ def test_vectors_are_exported_too(tmp_path):
     model = Supervised(steps=20, random_state=0).fit(X, X[:, 0] > 0)
     program = torch.export.load(export_model(model, tmp_path / "model.pt2")).module()
     assert np.abs(program(torch.from_numpy(X)).numpy() - model.predict_proba(X)).max() <= 1e-4
+
+
+@pytest.mark.parametrize("ending", [".pt2", ".onnx"])
+def test_features_of_patches_are_exported_for_any_number_of_images(images, tmp_path, ending):
+    model = KMeansFeatures(centroids=8, steps=2, random_state=0).fit(images[:40], np.arange(40) % 2)
+    if ending == ".onnx":
+        pytest.importorskip("onnxscript")
+    path = export_model(model, tmp_path / f"model{ending}")
+    for count in (20, 1):
+        if ending == ".onnx":
+            found = run_onnx(path, images[:count])[1]
+        else:
+            found = torch.export.load(path).module()(torch.from_numpy(images[:count])).numpy()
+        assert np.abs(found - model.predict_proba(images[:count])).max() <= 1e-4
 
 
 def test_the_command_exports_a_saved_model(model, images, tmp_path):

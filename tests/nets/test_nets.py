@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fewlabels.nets import NETS, build_classifier, build_decoder
+from fewlabels.nets import NETS, build_classifier, build_decoder, fast
 from fewlabels.nets.notebook import NotebookDecoder, NotebookEncoder
 from fewlabels.storage.errors import InputError
 
@@ -31,6 +31,18 @@ def test_the_stem_whitens_patches_of_the_data():
     assert torch.allclose(covariance - torch.diag(covariance.diag()), torch.zeros_like(covariance), atol=0.05)
     assert covariance.diag().max() < 1.05
     assert covariance.diag().median() > 0.8
+
+
+def test_the_stem_holds_the_patches_of_some_images_at_a_time(monkeypatch):
+    images, held, unfold = torch.rand(50, 3, 16, 16), [], F.unfold
+    at_once = build_classifier("fast", (16, 16, 3), classes=2).encoder
+    at_once.start(images)
+    monkeypatch.setattr(fast, "_STEM_PIXELS", 8 * 16 * 16, raising=False)
+    monkeypatch.setattr(F, "unfold", lambda some, side: held.append(len(some)) or unfold(some, side))
+    in_parts = build_classifier("fast", (16, 16, 3), classes=2).encoder
+    in_parts.start(images)
+    assert held == [8] * 6 + [2]
+    assert torch.allclose(in_parts.stem.weight, at_once.stem.weight, atol=1e-5)
 
 
 def test_normalization_uses_the_sample_and_leaves_constant_channels_alone():

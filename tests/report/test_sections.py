@@ -133,6 +133,11 @@ def test_the_map_has_every_image_and_puts_together_what_is_alike():
     assert feature_map(feature_sample(), ("a", "b", "c"))["svg"] == found["svg"]
 
 
+def test_a_single_feature_makes_a_map():
+    one = dataclasses.replace(feature_sample(), points=feature_sample().points[:, :1])
+    assert feature_map(one, ("a", "b", "c"))["test"] == 60
+
+
 def test_features_that_are_all_the_same_make_no_map():
     flat = dataclasses.replace(feature_sample(), points=np.zeros((70, 5), np.float16))
     assert feature_map(flat, ("a", "b", "c")) is None

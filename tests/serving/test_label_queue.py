@@ -99,6 +99,16 @@ def test_undo_goes_back_through_all_that_one_gave_and_no_further(disk):
     assert queue.labels() == {NAMES[2]: "dog"}
 
 
+def test_undo_leaves_the_label_that_another_person_gave_later(disk):
+    queue = queue_of(disk)
+    for name in NAMES[:2]:
+        queue.label("a", name, "cat")
+    # The page of b showed the image since before.
+    queue.label("b", NAMES[1], "dog")
+    assert queue.undo("a") == NAMES[0]
+    assert queue.labels() == {NAMES[1]: "dog"}
+
+
 def test_an_image_that_nobody_holds_is_found_again_after_undo(disk):
     queue = queue_of(disk)
     for name in NAMES[:6]:

@@ -123,6 +123,13 @@ def headline(group: Group) -> str:
     if len(group.standings) == 1:
         return f"{best.method} reaches {result} {where}."
     against = [(other.method, group.duel(best.method, other.method)) for other in group.standings if other is not best]
+    # A comparison that was stopped has methods of fewer seeds, perhaps without the one that was easy.
+    ahead = [name for name, duel in against if duel is not None and duel.is_shown and duel.result.difference < 0]
+    if ahead:
+        return (
+            f"{best.method} has the highest accuracy {where}, {result}, but in the seeds that both have finished it is "
+            f"worse than {_listed(ahead)}."
+        )
     open_ones = [name for name, duel in against if duel is None or not duel.is_shown]
     if not open_ones:
         nearest = min((duel for _, duel in against if duel is not None), key=lambda duel: duel.result.difference)

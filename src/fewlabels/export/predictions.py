@@ -109,8 +109,8 @@ def write_predictions(predictions: Predictions, out: Path | None) -> None:
     if out is not None and out.suffix.lower() in (".parquet", ".pq"):
         content = io.BytesIO()
         columns = {
-            "file": list(predictions.paths),
-            "class": list(predictions.classes),
+            "file": [_as_text(path) for path in predictions.paths],
+            "class": [_as_text(name) for name in predictions.classes],
             "probability": predictions.probabilities,
         }
         pq.write_table(pa.table(columns), content)
@@ -122,6 +122,14 @@ def write_predictions(predictions: Predictions, out: Path | None) -> None:
     for path, name, probability in zip(predictions.paths, predictions.classes, predictions.probabilities, strict=True):
         writer.writerow((path, name, f"{probability:.4f}"))
     if out is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # As in a file, bytes of a name that are no text stay what they are.
+            sys.stdout.reconfigure(errors="surrogateescape")
         sys.stdout.write(text.getvalue())
     else:
         write_bytes(out, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def _as_text(name: str) -> str:
+    """Return a name that Parquet can hold: bytes of it that are no text are written out."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

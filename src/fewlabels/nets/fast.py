@@ -17,6 +17,8 @@ from fewlabels.nets.classifier import Encoder
 from fewlabels.nets.output import OutputConv2d
 
 _STEM_PATCH = 2
+# Of images whose patches are held at once: 2,000 of 32 px.
+_STEM_PIXELS = 2000 * 32 * 32
 # A stage halves the side only while something is left to look at: 8 px digits keep a 2x2 map.
 _SMALLEST_SIDE = 4
 
@@ -59,9 +61,14 @@ class FastNet(Encoder):
     @torch.no_grad()
     def start(self, inputs: Tensor) -> None:
         """Make the stem whiten the sample's patches: its filters are their scaled eigenvectors, both signs."""
-        patches = F.unfold(inputs[:2000].contiguous(), _STEM_PATCH).transpose(1, 2).reshape(-1, self._patch)
-        covariance = patches.double().T @ patches.double() / len(patches)
-        values, vectors = torch.linalg.eigh(covariance)
+        sample = inputs[:2000]
+        # All patches of 2,000 images of 96 px would take 4 GB.
+        chunk = max(1, _STEM_PIXELS // (sample.shape[2] * sample.shape[3]))
+        covariance, count = torch.zeros((), dtype=torch.float64, device=sample.device), 0
+        for some in torch.split(sample, chunk):
+            patches = F.unfold(some.contiguous(), _STEM_PATCH).transpose(1, 2).reshape(-1, self._patch).double()
+            covariance, count = covariance + patches.T @ patches, count + len(patches)
+        values, vectors = torch.linalg.eigh(covariance / count)
         # Channels that carry almost nothing would be blown up to noise; the floor is that of airbench.
         filters = (vectors / (values + 5e-4).sqrt()).T.reshape(-1, *self.stem.weight.shape[1:])
         self.stem.weight.copy_(torch.cat([filters, -filters]).to(self.stem.weight.dtype))

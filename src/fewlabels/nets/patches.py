@@ -75,25 +75,28 @@ class PatchEncoder(Encoder):
 
     def feature_map(self, inputs: Tensor) -> Tensor:
         """Return the nearness to each centroid in each quarter, (batch, *map_shape)."""
+        if torch.compiler.is_compiling():
+            # A program that is exported takes any number of samples: a loop over them would fix how many.
+            return self._nearness(inputs)
         parts = [self._nearness(inputs[start : start + _CHUNK]) for start in range(0, len(inputs), _CHUNK)]
         return torch.cat(parts) if parts else inputs.new_empty((0, *self.map_shape))
 
     def _nearness(self, inputs: Tensor) -> Tensor:
         patches = self.whitened(self.patches(inputs))
-        distances = torch.cdist(patches, self.centroids.to(patches.dtype).expand(len(patches), -1, -1))
+        distances = _distances(patches, self.centroids.to(patches.dtype))
         # A centroid that is farther than the average one says nothing.
         near = (distances.mean(2, keepdim=True) - distances).clamp_min(0)
         if self.vectors:
             return torch.cat([near[:, 0], inputs], 1)
         rows, columns = inputs.shape[2] - self.side + 1, inputs.shape[3] - self.side + 1
-        grid = near.view(len(inputs), rows, columns, -1)
+        grid = near.view(inputs.shape[0], rows, columns, -1)
         half_rows, half_columns = (rows + 1) // 2, (columns + 1) // 2
         quarters = [
             part.sum((1, 2))
             for band in (grid[:, :half_rows], grid[:, half_rows:])
             for part in (band[:, :, :half_columns], band[:, :, half_columns:])
         ]
-        return torch.stack(quarters, 2).view(len(inputs), -1, 2, 2)
+        return torch.stack(quarters, 2).view(inputs.shape[0], -1, 2, 2)
 
     def pool(self, feature_map: Tensor) -> Tensor:
         """Return standardized features, (batch, feature_size)."""
@@ -105,3 +108,12 @@ class PatchEncoder(Encoder):
         std, mean = torch.std_mean(feature_map.flatten(1).double(), dim=0, correction=0)
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.ones_like(std)))
+
+
+def _distances(patches: Tensor, centroids: Tensor) -> Tensor:
+    """Return how far each patch is from each centroid, (batch, positions, centroids)."""
+    if not torch.compiler.is_compiling():
+        return torch.cdist(patches, centroids.expand(len(patches), -1, -1))
+    # ONNX does not have `cdist`.
+    squares = patches.square().sum(2, keepdim=True) + centroids.square().sum(1) - 2 * patches @ centroids.T
+    return squares.clamp_min(0).sqrt()

@@ -75,6 +75,8 @@ def feature_map(sample: FeatureSample | None, class_names: tuple[str, ...]) -> d
 def _places(sample: FeatureSample) -> NDArray[np.int64]:
     points = sample.points.astype(np.float32)
     perplexity = min(_PERPLEXITY, (len(points) - 1) / 3)
+    if points.shape[1] < 2:  # a single feature has no second principal axis to begin with
+        points = np.pad(points, ((0, 0), (0, 1)))
     found = TSNE(2, init="pca", perplexity=perplexity, max_iter=_ITERATIONS, random_state=0).fit_transform(points)
     low, high = found.min(0), found.max(0)
     size = np.array([_WIDTH, _HEIGHT]) - 2 * _MARGIN

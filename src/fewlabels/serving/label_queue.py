@@ -132,7 +132,9 @@ class LabelQueue:
             for other in self._people.values():
                 if name in other.shown:
                     other.shown.remove(name)
-            who.given = [*(before for before in who.given if before != name), name][-_UNDONE_AT_MOST:]
+                if name in other.given:
+                    other.given.remove(name)  # the label is not theirs any more to take back
+            who.given = [*who.given, name][-_UNDONE_AT_MOST:]
 
     def skip(self, person: str, name: str) -> None:
         """Put an image behind all others."""
