@@ -120,6 +120,7 @@ def test_each_label_is_flushed_to_the_disk_before_it_is_confirmed(tmp_path, monk
         ("name,label\n", "the columns name, label; expected file and class"),
         ("file,class\na.jpg\n", "row 2 .* has 1 columns"),
         ('file,class\n"a"b,c\n', "is no CSV file"),
+        ('file,class\na.jpg,cat\n"b.jpg,cat\nc.jpg,dog\n', "line 3 .* quotation mark that is not closed"),
     ],
 )
 def test_what_is_no_labels_file_is_told(tmp_path, content, message):
@@ -133,6 +134,26 @@ def test_labels_are_not_added_to_a_file_with_other_columns(tmp_path):
     with pytest.raises(InputError, match="file and class alone"):
         LabelsFile(tmp_path / "labels.csv")
     assert (tmp_path / "labels.csv").read_text() == "file,class,guess\n"
+
+
+@pytest.mark.parametrize(
+    "content", ["a note", "title\nits last line", "file,class\ra.jpg,cat\r", '"a.jpg,cat\nb.jpg,dog\nc.jpg,dog\n']
+)
+def test_a_file_that_is_no_labels_file_is_left_as_it_was(tmp_path, content):
+    path = tmp_path / "notes.txt"
+    path.write_text(content, newline="")
+    with pytest.raises(InputError, match=r"notes\.txt"):
+        LabelsFile(path)
+    assert path.read_bytes() == content.encode()
+
+
+def test_a_quote_within_a_name_that_a_person_typed_takes_no_later_line_away(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text('file,class\na 5" disk.jpg,disk\nb.jpg,cat\n')
+    with LabelsFile(path) as labels:
+        labels.append("c.jpg", "dog")
+    assert read_labels(path).classes == {'a 5" disk.jpg': "disk", "b.jpg": "cat", "c.jpg": "dog"}
+    assert not read_labels(path).notes
 
 
 def test_a_spreadsheets_file_is_read(tmp_path):
