@@ -200,6 +200,24 @@ def test_files_are_found_by_the_sources_name_from_the_labels_file_and_absolute(p
     assert any("left out 1 labels" in note and "gone.png" in note for note in data.notes)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_files_are_found_where_links_lead_to_them_or_away_from_them(photos, tmp_path):
+    store, source = tmp_path / "store", tmp_path / "linked"
+    store.mkdir()
+    source.mkdir()
+    (source / "train").symlink_to(photos / "train")
+    (source / "unlabeled").symlink_to(tmp_path / "pool")
+    (tmp_path / "pool").mkdir()
+    for number in range(4):
+        (photos / "unlabeled" / f"{number}.png").rename(store / f"content-{number}")
+        (tmp_path / "pool" / f"{number}.png").symlink_to(store / f"content-{number}")
+    path = tmp_path / "labels.csv"
+    path.write_text(f"file,class\nlinked/unlabeled/0.png,red\npool/1.png,blue\n{source}/unlabeled/2.png,red\n")
+    data = load_dataset(source, cache_dir=tmp_path / "cache", labels=path)
+    assert set(data.pool_names) == {"unlabeled/3.png"}
+    assert [data.class_names[label] for label in data.labels[-3:]] == ["red", "blue", "red"]
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [

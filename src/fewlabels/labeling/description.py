@@ -123,11 +123,11 @@ class PoolDescription:
         if self.data is not None:
             return list(self.names)
         start = os.path.realpath(folder)
-        # A path on another drive has none from here.
-        apart = [os.path.splitdrive(os.path.realpath(name))[0] != os.path.splitdrive(start)[0] for name in self.names]
+        # Where a file lies, though it may be a link to another.
+        places = [os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name)) for name in self.names]
         return [
-            os.path.realpath(name) if far else os.path.relpath(os.path.realpath(name), start)
-            for name, far in zip(self.names, apart, strict=True)
+            place if os.path.splitdrive(place)[0] != os.path.splitdrive(start)[0] else os.path.relpath(place, start)
+            for place in places
         ]
 
     def rows(self, names: Sequence[str] | None = None, count: int | None = None) -> list[dict[str, Any]]:
