@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from fewlabels import load_dataset
@@ -87,8 +88,25 @@ def test_the_fingerprint_tells_splits_and_contents_apart(arrays):
         (np.zeros((4, 4, 4), np.uint8), [0, 0, 0, 0], "only one class"),
         (np.zeros((4, 4, 4), np.uint8), [-1, -1, -1, -1], "no training image has a label"),
         (np.zeros((4, 4, 4), np.uint8), [0.5, 0, 1, 1], "not whole numbers"),
+        (np.zeros((4, 4, 4), np.uint8), [np.inf, 0, 1, 1], "not whole numbers"),
     ],
 )
 def test_arrays_that_cannot_be_used_are_refused_with_the_reason(images, labels, message):
     with pytest.raises(InputError, match=message):
         load_dataset((images, labels))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["cat", "dog", np.nan] * 4, ("cat", "dog")),
+        (pd.Series(["cat", "dog", pd.NA] * 4, dtype="string"), ("cat", "dog")),
+        (np.array([b"cat", b"dog", b""] * 4), ("cat", "dog")),
+        (["10", "9", "-1"] * 4, ("9", "10")),
+        (["2", "01", "1"] * 4, ("01", "1", "2")),
+        (["②", "①", "--1"] * 4, ("--1", "①", "②")),
+    ],
+)
+def test_labels_name_classes_in_an_order_that_stays(arrays, labels, names):
+    images = arrays["train"][0]
+    assert load_dataset((images[: len(labels)], labels)).class_names == names
