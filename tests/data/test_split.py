@@ -53,6 +53,21 @@ def test_images_without_a_label_join_the_pool_after_the_others(arrays):
     assert data.diagnostics.pool_labels[-5:].tolist() == [-1] * 5
 
 
+@pytest.mark.parametrize("seed", [-1, 0.5, None])
+def test_a_draw_that_is_no_number_is_refused(arrays, seed):
+    with pytest.raises(InputError, match="random_state="):
+        load_dataset(arrays, labels_per_class=2, random_state=seed)
+
+
+def test_validation_images_without_a_label_are_left_out_and_said(arrays):
+    images, _ = arrays["train"]
+    some = load_dataset(arrays | {"validation": (images[:6], [-1, 1, 2, 0, 1, -1])})
+    assert rows(some.validation) == [1, 2, 3, 4]
+    assert some.validation_labels.tolist() == [1, 2, 0, 1]
+    assert "left out 2 validation images that have no label" in some.notes
+    assert load_dataset(arrays | {"validation": (images[:6], None)}).validation is None
+
+
 def test_too_few_labels_are_refused_with_the_class_and_both_numbers(arrays):
     with pytest.raises(InputError, match="class '0' has 20 labeled images, fewer than the 21"):
         load_dataset(arrays, labels_per_class=21)
