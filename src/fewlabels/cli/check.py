@@ -8,7 +8,7 @@ import typer
 
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, screen
-from fewlabels.cli.options import Fold, ImageSize, Json, Quiet, Source, Strict, TestPerClass
+from fewlabels.cli.options import LARGEST_SEED, Fold, ImageSize, Json, Quiet, Source, Strict, TestPerClass
 from fewlabels.cli.shown import show_dataset
 
 
@@ -19,7 +19,7 @@ def check(
     labels_per_class: Annotated[
         int | None, typer.Option(help="Labels of each class to learn from, the rest joins the pool.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the labels drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the labels drawn.", min=0, max=LARGEST_SEED)] = 0,
     image_size: ImageSize = None,
     test_per_class: TestPerClass = None,
     fold: Fold = None,

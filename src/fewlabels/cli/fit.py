@@ -13,6 +13,7 @@ from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, screen
 from fewlabels.cli.options import (
+    LARGEST_SEED,
     Budget,
     CheckpointEvery,
     Epochs,
@@ -54,7 +55,9 @@ def fit(
         int | None, typer.Option(help="Labels of each class to learn from; the rest joins the pool.")
     ] = None,
     labels: Labels = None,
-    seed: Annotated[int, typer.Option(help="Of the labels drawn and the initial weights.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of the labels drawn and the initial weights.", min=0, max=LARGEST_SEED)
+    ] = 0,
     steps: Steps = None,
     epochs: Epochs = None,
     budget: Budget = None,

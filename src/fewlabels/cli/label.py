@@ -12,7 +12,7 @@ from rich.table import Table
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen
-from fewlabels.cli.options import Json, Labels, Model, Quiet, Strict
+from fewlabels.cli.options import LARGEST_SEED, Json, Labels, Model, Quiet, Strict
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
 
@@ -44,7 +44,7 @@ def label(
             help="So many are chosen with regard to those before, 500 when not given; then come the least sure.", min=1
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of random choices.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of random choices.", min=0, max=LARGEST_SEED)] = 0,
     labels: Labels = None,
     engine: Annotated[
         str | None,

@@ -82,6 +82,8 @@ Net = Annotated[
         autocompletion=completion.one_of("nets.registry", "NETS", "hf:", "timm:", "python:"),
     ),
 ]
+# The largest seed that scikit-learn takes.
+LARGEST_SEED = 2**32 - 1
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results, warnings and errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on standard output.")]
 Track = Annotated[
