@@ -44,7 +44,8 @@ def read_folder(
     for index, name in enumerate(content.class_names):
         if index not in found:
             raise InputError(f"class {name!r} has no readable image; add some or remove its folder")
-    FolderMemory(cache, folder, image_size).keep(content, listing, images.key)
+    if images.is_settled:
+        FolderMemory(cache, folder, image_size).keep(content, listing, images.key)
     return _parts(folder, content, images)
 
 
