@@ -35,8 +35,12 @@ from fewlabels.cli.options import (
     parse_settings,
 )
 from fewlabels.cli.shown import show_dataset
+from fewlabels.storage.errors import InputError
 from fewlabels.storage.launch import Launch
 from fewlabels.storage.visible import visible
+
+# Settings whose options have other names.
+_OPTIONS = {"name": "method", "random_state": "seed", "verbose": "quiet"}
 
 
 @app.command()
@@ -100,17 +104,22 @@ def fit(
     from fewlabels.training.checkpoint import checkpoint_beside, holds_training
     from fewlabels.training.processes import by_turns, first, joined
 
-    learner = make_method(
-        method,
-        preset=preset,
-        steps=steps,
-        epochs=epochs,
-        budget=budget,
-        random_state=seed,
-        verbose=not quiet,
+    if out.name in ("", ".."):
+        raise InputError(f"--out {out} is no name of a new folder, which takes the model when it is whole; give one")
+    given: dict[str, Any] = {
+        "preset": preset,
+        "steps": steps,
+        "epochs": epochs,
+        "budget": budget,
+        "random_state": seed,
+        "verbose": not quiet,
         **({} if net is None else {"net": net}),
-        **parse_settings(settings),
-    )
+    }
+    more = parse_settings(settings)
+    for name in more:
+        if name in given or name in _OPTIONS:
+            raise InputError(f"--set {name} has an option of its own; give --{_OPTIONS.get(name, name)} itself")
+    learner = make_method(method, **given, **more)
     learner.check_settings()
     trackers = check_trackers(track)
     with contextlib.ExitStack() as ended:
