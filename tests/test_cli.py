@@ -200,6 +200,8 @@ def test_the_lists_name_everything_known(run):
         (["compare", "--budget", "soon"], "neither a time, like 90s"),
         (["compare", "--labels-per-class", "999"], "labeled images, fewer than the 999"),
         (["compare", "--labels-per-class", "few"], "not a whole number"),
+        (["compare", "--labels-per-class", "²"], "not a whole number"),
+        (["compare", "--choose", "rounds"], "--choose 'rounds' is not NAME=VALUE"),
         (["compare", "--preset", "notebok"], "did you mean 'notebook'"),
         (["compare", "--set", "round=2"], "has a setting 'round'"),
         (["compare", "--set", "rounds"], "is not NAME=VALUE"),
