@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
@@ -184,4 +185,5 @@ def _show(facts: dict[str, Any], source: str, quiet: bool) -> None:
     measured = "" if accuracy != accuracy else f", {accuracy:.1%} on held-out images"
     screen.print(f"model saved in {out}: {facts['fit_seconds']:.0f} s of training{measured}", highlight=False)
     if not quiet:
-        screen.print(f"next: fewlabels evaluate {out} {source}", style="dim", highlight=False)
+        words = shlex.join(["fewlabels", "evaluate", str(out), source])
+        screen.print(f"next: {words}", style="dim", highlight=False)

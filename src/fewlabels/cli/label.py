@@ -129,8 +129,8 @@ def _show(found: Any, count: int, out: str | None) -> None:
         score = row["in_distribution"]
         table.add_row(
             str(row["rank"]),
-            _plain(row["file"]),
-            _plain(row["guess"]),
+            visible(row["file"]),
+            visible(row["guess"]),
             f"{row['probability']:.1%}",
             "" if score is None else f"{score:.2f}",
         )
@@ -144,9 +144,3 @@ def _show(found: Any, count: int, out: str | None) -> None:
         )
     if out is not None:
         screen.print(f"{len(found):,} images, best first, in {out}", highlight=False)
-
-
-def _plain(name: str) -> str:
-    from rich.markup import escape
-
-    return escape(visible(name))
