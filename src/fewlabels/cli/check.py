@@ -10,6 +10,7 @@ from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, screen
 from fewlabels.cli.options import LARGEST_SEED, Fold, ImageSize, Json, Quiet, Source, Strict, TestPerClass
 from fewlabels.cli.shown import show_dataset
+from fewlabels.storage.visible import visible
 
 
 @app.command()
@@ -63,9 +64,9 @@ def _show_check(found: Any, data: Any, quiet: bool) -> None:
     for finding in found.findings:
         style = {"leak": "bold red", "trap": "yellow"}.get(finding.severity, "dim")
         screen.print(f"{finding.severity}: ", style=style, end="")
-        screen.print(f"{finding.text}.", highlight=False, markup=False)
+        screen.print(visible(f"{finding.text}."), highlight=False, markup=False)
         for pair in finding.examples:
-            screen.print("    " + " = ".join(pair), style="dim", highlight=False, markup=False)
+            screen.print(visible("    " + " = ".join(pair)), style="dim", highlight=False, markup=False)
     for sentence in found.measured:
         screen.print(f"fine: {sentence}.", style="dim", highlight=False)
     if not found.problems:
