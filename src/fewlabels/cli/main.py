@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
@@ -27,6 +28,9 @@ def main() -> None:
     """Run the command line; what a user can mend is one line on standard error, never a traceback."""
     warnings.simplefilter("always", TrainingWarning)
     warnings.showwarning = _show_warning
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files are printed byte by byte as they are, though some be no text.
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         _among_several(Launch.read())
         # A shell that asks what could come next is told, whatever the file says.

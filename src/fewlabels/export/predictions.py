@@ -22,6 +22,7 @@ from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.cells import table
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.frames import new_frame
+from fewlabels.storage.visible import encodable
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def write_predictions(predictions: Predictions, out: Path | None) -> None:
     if out is not None and out.suffix.lower() in (".parquet", ".pq"):
         content = io.BytesIO()
         columns = {
-            "file": list(predictions.paths),
+            "file": [encodable(path) for path in predictions.paths],
             "class": list(predictions.classes),
             "probability": predictions.probabilities,
         }

@@ -35,6 +35,7 @@ from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.cells import table
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.screen import new_bar
+from fewlabels.storage.visible import encodable
 
 COLUMNS = ("file", "class", "guess", "probability", "in_distribution", "rank")
 _MEASURED = ("probability", "in_distribution")
@@ -202,7 +203,7 @@ class PoolDescription:
             content.write(text.getvalue().encode("utf-8", "surrogateescape"))
         else:
             pq.write_table(
-                pa.table({name: [_as_text(row[name]) for row in rows] for name in COLUMNS}, schema=_SCHEMA), content
+                pa.table({name: [_storable(row[name]) for row in rows] for name in COLUMNS}, schema=_SCHEMA), content
             )
         write_bytes(place, content.getvalue())
         return place
@@ -321,11 +322,8 @@ def check_table(path: Path) -> None:
         raise InputError(f"{path} is neither .csv nor .parquet")
 
 
-def _as_text(value: Any) -> Any:
-    """Return a value that Parquet can hold: bytes of a file's name that are no text are written out."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return value
+def _storable(value: Any) -> Any:
+    return encodable(value) if isinstance(value, str) else value
 
 
 def _is_source(model: SemiSupervisedClassifier, pool: Any) -> bool:
