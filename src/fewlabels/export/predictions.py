@@ -118,7 +118,9 @@ def write_predictions(predictions: Predictions, out: Path | None) -> None:
         write_bytes(out, content.getvalue())
         return
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    # A carriage return would end a line for whoever reads it, and is not quoted by itself.
+    risky = any("\r" in path for path in predictions.paths)
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if risky else csv.QUOTE_MINIMAL)
     writer.writerow(("file", "class", "probability"))
     for path, name, probability in zip(predictions.paths, predictions.classes, predictions.probabilities, strict=True):
         writer.writerow((path, name, f"{probability:.4f}"))
