@@ -29,6 +29,7 @@ from fewlabels.methods.examples import (
     on_features,
     origin_of,
     probabilities_and_embeddings,
+    side_of,
     size_to_read,
 )
 from fewlabels.storage.atomic import write_bytes
@@ -355,7 +356,7 @@ def _source(model: SemiSupervisedClassifier, pool: Any, **options: Any) -> Image
     if place is not None and on_features(model):
         size = size_to_read(model, place)
     elif model.image_shape_ is not None and place is not None and not is_feature_folder(Path(place)):
-        size = model.image_shape_[0]
+        size = side_of(model.image_shape_)
     if pool is None or _is_own(model, pool):
         return load_source(model, **({} if pool is None else {"source": pool}), image_size=size, **given)
     from fewlabels.data import load_dataset
