@@ -127,6 +127,7 @@ class PoolDescription:
         start = os.path.realpath(folder)
         # Where a file lies, though it may be a link to another.
         places = [os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name)) for name in self.names]
+        # A path on another drive has none from here.
         return [
             place if os.path.splitdrive(place)[0] != os.path.splitdrive(start)[0] else os.path.relpath(place, start)
             for place in places
@@ -272,6 +273,8 @@ def describe_pool(
     skipped: list[SkippedImage] = []
     names: list[str] | Sequence[str] = []
     if isinstance(pool, ImageDataset):
+        if labels is not None:
+            raise InputError("labels go with a source that is to be read; give them to load_dataset for this data set")
         data = pool
     elif _is_source(model, pool):
         data = _source(model, pool, labels=labels, strict=strict, progress=progress, **options)
