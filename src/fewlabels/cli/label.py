@@ -79,6 +79,15 @@ def label(
     from fewlabels.methods import load
 
     if engine is not None:
+        for option, value in (
+            ("--strategy", strategy),
+            ("--count", count),
+            ("--labels", labels),
+            ("--net", net),
+            ("--strict", strict or None),
+        ):
+            if value is not None:
+                raise InputError(f"{option} does not go with --engine, which labels every image and ranks none")
         return _label_shards(model, pool, out, engine, quiet)
     given: dict[str, Any] = {
         name: value for name, value in (("strategy", strategy), ("count", count)) if value is not None
