@@ -75,6 +75,20 @@ def test_a_wrong_file_ends_a_command_with_its_message(tmp_path):
     assert "fewlabels.toml: fewlabels compare has no option 'sed'" in found.stderr
 
 
+def test_what_is_typed_or_of_the_command_takes_the_place_of_what_does_not_go_with_it(tmp_path):
+    (tmp_path / NAME).write_text('budget = "2m"\n[compare]\nepochs = 3\nmethods = "uda"\n')
+    found = read_config(tmp_path, _options())
+    assert found["compare"] == {"epochs": 3, "methods": "uda"}
+    assert found["fit"] == {"budget": "2m"}
+    found = read_config(tmp_path, _options(), ["steps", "rungs"])
+    assert not {"compare", "fit"} & set(found)
+
+
+def test_a_file_from_a_windows_editor_is_read_and_so_is_a_list_of_images(tmp_path):
+    (tmp_path / NAME).write_text('[predict]\nimages = ["a.jpg", "b, c.jpg"]\n', encoding="utf-8-sig")
+    assert read_config(tmp_path, _options()) == {"predict": {"images": ["a.jpg", "b, c.jpg"]}}
+
+
 def test_without_a_file_nothing_is_read(tmp_path):
     assert read_config(tmp_path, _options()) == {}
 

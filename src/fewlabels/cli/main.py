@@ -34,7 +34,8 @@ def main() -> None:
     try:
         _among_several(Launch.read())
         # A shell that asks what could come next is told, whatever the file says.
-        defaults = {} if "_FEWLABELS_COMPLETE" in os.environ else read_config(Path(), _options())
+        typed = [word.partition("=")[0].removeprefix("--") for word in sys.argv[1:] if word.startswith("--")]
+        defaults = {} if "_FEWLABELS_COMPLETE" in os.environ else read_config(Path(), _options(), typed)
         code = app(standalone_mode=False, default_map=defaults)
     except ToldError:
         sys.exit(2)
