@@ -59,6 +59,7 @@ def test_a_command_takes_what_the_file_says_and_the_command_line_wins(tmp_path):
         ("[compare]\nset = 3", "is no table"),
         ("[compare.seeds]\na = 3", "seeds is a table"),
         ("[compare]\nsteps = 1979-05-27", "is no text, number"),
+        ("[compare.set]\nsteps = 1979-05-27", "set has a value that is no text, number"),
     ],
 )
 def test_what_the_file_gets_wrong_is_one_line(text, message, tmp_path):
