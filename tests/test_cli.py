@@ -200,12 +200,22 @@ def test_the_lists_name_everything_known(run):
         (["compare", "--budget", "soon"], "neither a time, like 90s"),
         (["compare", "--labels-per-class", "999"], "labeled images, fewer than the 999"),
         (["compare", "--labels-per-class", "few"], "not a whole number"),
+        (["compare", "--labels-per-class", "²"], "not a whole number"),
+        (["compare", "--choose", "rounds"], "--choose 'rounds' is not NAME=VALUE"),
         (["compare", "--preset", "notebok"], "did you mean 'notebook'"),
         (["compare", "--set", "round=2"], "has a setting 'round'"),
         (["compare", "--set", "rounds"], "is not NAME=VALUE"),
         (["compare", "--image-size", "2"], "image_size=2"),
         (["fit", "--method", "magic"], "unknown method 'magic'"),
         (["fit", "--set", "learning_rate=-1"], "learning_rate=-1"),
+        (["fit", "--set", "steps=3"], "give --steps itself"),
+        (["fit", "--set", "random_state=3"], "give --seed itself"),
+        (["fit", "--net", "fast", "--set", "net=notebook"], "give --net itself"),
+        (["fit", "--set", "name=uda"], "give --method itself"),
+        (["fit", "--out", "."], "--out . is no name of a new folder"),
+        (["fit", "--seed", "-1"], "'--seed': Input should be greater than or equal to 0"),
+        (["check", "--seed", "-1"], "'--seed': Input should be greater than or equal to 0"),
+        (["label", "--seed", str(2**32)], "'--seed': Input should be less than or equal to 4294967295"),
         (["predict", "nowhere", "x.png"], "there is no model folder at nowhere"),
         (["evaluate", "nowhere"], "there is no model folder at nowhere"),
         (["evalute", "model"], "No such command 'evalute'"),
@@ -219,6 +229,35 @@ def test_bad_input_gets_one_line_and_leaves_nothing_behind(run, words, message, 
     assert errors.startswith("error: ")
     assert output == ""
     assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == []
+
+
+def test_names_with_brackets_colons_and_spaces_are_printed_as_they_are(run, photos):
+    photos.rename(photos.with_name("my [old] :cat: photos"))
+    code, output, _ = run(
+        "fit", "my [old] :cat: photos", "--method", "supervised", "--steps", 2, "--out", "a [red]m[/x]"
+    )
+    assert code == 0
+    assert "model saved in a [red]m[/x]:" in output
+    assert "next: fewlabels evaluate 'a [red]m[/x]' 'my [old] :cat: photos'" in output
+
+
+def test_a_file_whose_name_is_no_text_is_classified_on_the_screen_too(run, photos, monkeypatch):
+    assert run("fit", photos, "--method", "supervised", "--steps", 2, "--quiet")[0] == 0
+    name = os.fsencode(photos / "unlabeled") + b"/\xff.png"
+    os.rename(photos / "unlabeled" / "0.png", name)
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", screen)
+    assert run("predict", "model", os.fsdecode(name), "--quiet")[0] == 0
+    screen.flush()
+    assert name in screen.buffer.getvalue()
+
+
+def test_a_model_of_images_that_are_no_squares_is_measured_and_asked_as_it_was_fitted(run, tmp_path):
+    images = np.random.default_rng(0).integers(0, 255, (30, 8, 12, 1)).astype(np.uint8)
+    np.savez(tmp_path / "wide.npz", x_train=images, y_train=[0, 1, -1] * 10, x_test=images, y_test=[0, 1, 1] * 10)
+    assert run("fit", "wide.npz", "--method", "supervised", "--steps", 2, "--quiet")[0] == 0
+    assert run("evaluate", "model", "wide.npz", "--json")[0] == 0
+    assert json.loads(run("label", "model", "--json")[1])["images"] == 10
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten_unasked(run, tmp_path):

@@ -59,6 +59,7 @@ def test_a_command_takes_what_the_file_says_and_the_command_line_wins(tmp_path):
         ("[compare]\nset = 3", "is no table"),
         ("[compare.seeds]\na = 3", "seeds is a table"),
         ("[compare]\nsteps = 1979-05-27", "is no text, number"),
+        ("[compare.set]\nsteps = 1979-05-27", "set has a value that is no text, number"),
     ],
 )
 def test_what_the_file_gets_wrong_is_one_line(text, message, tmp_path):
@@ -73,6 +74,20 @@ def test_a_wrong_file_ends_a_command_with_its_message(tmp_path):
     found = run(tmp_path, "methods")
     assert found.returncode == 2
     assert "fewlabels.toml: fewlabels compare has no option 'sed'" in found.stderr
+
+
+def test_what_is_typed_or_of_the_command_takes_the_place_of_what_does_not_go_with_it(tmp_path):
+    (tmp_path / NAME).write_text('budget = "2m"\n[compare]\nepochs = 3\nmethods = "uda"\n')
+    found = read_config(tmp_path, _options())
+    assert found["compare"] == {"epochs": 3, "methods": "uda"}
+    assert found["fit"] == {"budget": "2m"}
+    found = read_config(tmp_path, _options(), ["steps", "rungs"])
+    assert not {"compare", "fit"} & set(found)
+
+
+def test_a_file_from_a_windows_editor_is_read_and_so_is_a_list_of_images(tmp_path):
+    (tmp_path / NAME).write_text('[predict]\nimages = ["a.jpg", "b, c.jpg"]\n', encoding="utf-8-sig")
+    assert read_config(tmp_path, _options()) == {"predict": {"images": ["a.jpg", "b, c.jpg"]}}
 
 
 def test_without_a_file_nothing_is_read(tmp_path):

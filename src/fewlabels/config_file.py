@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,14 @@ _JOINED = ","
 # Options that are given once for each of several names.
 _TABLES = ("set", "choose")
 # Options that are given once for each of several values.
-_REPEATED = ("track",)
+_REPEATED = ("track", "images")
+# Options of which one is given: one that comes nearer to the command takes the place of the others.
+_ONE_OF = (("steps", "epochs", "budget"), ("methods", "rungs"))
 
 
-def read_config(folder: Path, options: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Any]]:
+def read_config(
+    folder: Path, options: Mapping[str, Mapping[str, str]], typed: Collection[str] = ()
+) -> dict[str, dict[str, Any]]:
     r"""Return the defaults of each command that a folder's `fewlabels.toml` gives; none where there is no such file.
 
     Keys are the long options without their dashes. Those at the top go to every command that has such an option, those
@@ -32,6 +36,8 @@ def read_config(folder: Path, options: Mapping[str, Mapping[str, str]]) -> dict[
         Where the file may lie.
     options : mapping
         For each command, its options as typed, without dashes, and what its function calls them.
+    typed : collection of str
+        Options that are on the command line, without dashes: what cannot go with them is left out.
 
     Returns
     -------
@@ -56,7 +62,7 @@ def read_config(folder: Path, options: Mapping[str, Mapping[str, str]]) -> dict[
     """
     path = folder / NAME
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -74,7 +80,8 @@ def read_config(folder: Path, options: Mapping[str, Mapping[str, str]]) -> dict[
         for key in own:
             if key not in names:
                 raise InputError(f"{path}: fewlabels {command} has no option {key!r}{nearest(key, names)}")
-        given = {key: value for key, value in {**shared, **own}.items() if key in names}
+        given = _without_rivals(_without_rivals(shared, own) | own, typed)
+        given = {key: value for key, value in given.items() if key in names}
         found[command] = {names[key]: _as_typed(path, key, value) for key, value in given.items()}
     strange = [key for key, value in values.items() if isinstance(value, dict) and key not in options]
     if strange:
@@ -82,12 +89,21 @@ def read_config(folder: Path, options: Mapping[str, Mapping[str, str]]) -> dict[
     return {command: defaults for command, defaults in found.items() if defaults}
 
 
+def _without_rivals(values: Mapping[str, Any], chosen: Collection[str]) -> dict[str, Any]:
+    """Return values without those in whose place others were chosen, as steps in place of a budget."""
+    ousted = {key for group in _ONE_OF if not set(group).isdisjoint(chosen) for key in group if key not in chosen}
+    return {key: value for key, value in values.items() if key not in ousted}
+
+
 def _as_typed(path: Path, key: str, value: Any) -> Any:
     """Return a value as the command line would have it."""
     if isinstance(value, dict):
         if key not in _TABLES:
             raise InputError(f"{path}: {key} is a table; only {' and '.join(_TABLES)} are, as in [compare.set]")
-        return [f"{name}={item if isinstance(item, str) else json.dumps(item)}" for name, item in value.items()]
+        try:
+            return [f"{name}={item if isinstance(item, str) else json.dumps(item)}" for name, item in value.items()]
+        except TypeError as error:  # a date
+            raise InputError(f"{path}: {key} has a value that is no text, number, truth value or list") from error
     if key in _TABLES:
         raise InputError(f"{path}: {key} = {value!r} is no table; write [compare.{key}] with a line for each setting")
     if key in _REPEATED:

@@ -230,3 +230,6 @@ def test_the_command_prints_what_it_found_and_says_so_with_its_exit_code(parts, 
     assert found["problems"] == 1
     assert found["findings"][0]["kind"] == "exact-copies"
     assert found["images"] == {"labeled": 120, "validation": 60, "test": 120, "pool": 220}
+    (leaky / "test" / "temple" / "000.png").rename(leaky / "test" / "temple" / "000\x1b[2J.png")
+    result = CliRunner().invoke(app, ["check", str(leaky), "--quiet", "--no-near"])
+    assert "= test/temple/000\\x1b[2J.png" in result.stdout

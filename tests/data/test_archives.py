@@ -185,7 +185,7 @@ def server():
     """A server of one file that cuts the first connections after some bytes, and knows Range or not."""
 
     class Handler(BaseHTTPRequestHandler):
-        content, cuts, ranges, requests = b"", [], True, []
+        content, cuts, ranges, chunked, requests = b"", [], True, False, []
 
         def do_GET(self):
             asked = self.headers.get("Range")
@@ -196,6 +196,11 @@ def server():
                 return
             body = self.content[start:]
             self.send_response(206 if start else 200)
+            if self.chunked:
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                self.wfile.write(b"%x\r\n" % len(body) + body[:1000])
+                return
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body[: self.cuts.pop(0)] if self.cuts else body)
@@ -203,7 +208,7 @@ def server():
         def log_message(self, *_):
             pass
 
-    Handler.content, Handler.cuts, Handler.requests, Handler.ranges = b"", [], [], True
+    Handler.content, Handler.cuts, Handler.requests, Handler.ranges, Handler.chunked = b"", [], [], True, False
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=running.serve_forever)
     thread.start()
@@ -248,6 +253,13 @@ def test_a_wrong_checksum_is_refused_and_the_file_removed(server, tmp_path):
     with pytest.raises(InputError, match="has checksum"):
         download(url, tmp_path / "file.bin", MD5)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_piece_that_is_cut_off_is_told_in_one_line(server, tmp_path):
+    handler, url = server
+    handler.content, handler.chunked = CONTENT, True
+    with pytest.raises(InputError, match=r"cannot be downloaded .* give its path"):
+        download(url, tmp_path / "file.bin", MD5)
 
 
 def test_an_address_that_is_not_there_says_what_to_do(tmp_path):

@@ -268,6 +268,43 @@ def test_images_without_class_folders_are_told_what_to_do(tmp_path):
         read(tmp_path / "p", tmp_path)
 
 
+def test_an_image_that_could_not_be_reached_once_is_read_the_next_time(photos, tmp_path, monkeypatch):
+    aged(photos)
+    read_file = workers.read_file
+
+    def fails(path):
+        if path.match("deep/0.png"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_file(path)
+
+    monkeypatch.setattr(workers, "read_file", fails)
+    data = read(photos, tmp_path)
+    assert [(entry.path, "Permission denied" in entry.reason) for entry in data.skipped] == [
+        (str(photos / "unlabeled" / "deep" / "0.png"), True)
+    ]
+    monkeypatch.undo()
+    data = read(photos, tmp_path)
+    assert not data.skipped
+    assert len(data.pool) == 3
+
+
+def test_an_image_that_is_lost_while_it_is_decoded_is_not_left_out_for_good(photos, tmp_path, monkeypatch):
+    def fails(source, *_, **__):
+        raise OSError(5, "Input/output error", str(source))
+
+    monkeypatch.setattr(workers, "decode", fails)
+    with pytest.raises(InputError, match="could be read just now, so try again"):
+        read(photos, tmp_path)
+    monkeypatch.undo()
+    assert not read(photos, tmp_path).skipped
+
+
+def test_two_folders_that_mean_the_same_part_are_refused(photos, tmp_path):
+    (photos / "pool").mkdir()
+    with pytest.raises(InputError, match="pool/ and unlabeled/, which mean the same part"):
+        read(photos, tmp_path)
+
+
 def test_a_loop_of_links_ends(photos, tmp_path):
     (photos / "unlabeled" / "loop").symlink_to(photos)
     assert len(read(photos, tmp_path).pool) == 3

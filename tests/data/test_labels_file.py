@@ -120,6 +120,7 @@ def test_each_label_is_flushed_to_the_disk_before_it_is_confirmed(tmp_path, monk
         ("name,label\n", "the columns name, label; expected file and class"),
         ("file,class\na.jpg\n", "row 2 .* has 1 columns"),
         ('file,class\n"a"b,c\n', "is no CSV file"),
+        ('file,class\na.jpg,cat\n"b.jpg,cat\nc.jpg,dog\n', "line 3 .* quotation mark that is not closed"),
     ],
 )
 def test_what_is_no_labels_file_is_told(tmp_path, content, message):
@@ -133,6 +134,26 @@ def test_labels_are_not_added_to_a_file_with_other_columns(tmp_path):
     with pytest.raises(InputError, match="file and class alone"):
         LabelsFile(tmp_path / "labels.csv")
     assert (tmp_path / "labels.csv").read_text() == "file,class,guess\n"
+
+
+@pytest.mark.parametrize(
+    "content", ["a note", "title\nits last line", "file,class\ra.jpg,cat\r", '"a.jpg,cat\nb.jpg,dog\nc.jpg,dog\n']
+)
+def test_a_file_that_is_no_labels_file_is_left_as_it_was(tmp_path, content):
+    path = tmp_path / "notes.txt"
+    path.write_text(content, newline="")
+    with pytest.raises(InputError, match=r"notes\.txt"):
+        LabelsFile(path)
+    assert path.read_bytes() == content.encode()
+
+
+def test_a_quote_within_a_name_that_a_person_typed_takes_no_later_line_away(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text('file,class\na 5" disk.jpg,disk\nb.jpg,cat\n')
+    with LabelsFile(path) as labels:
+        labels.append("c.jpg", "dog")
+    assert read_labels(path).classes == {'a 5" disk.jpg': "disk", "b.jpg": "cat", "c.jpg": "dog"}
+    assert not read_labels(path).notes
 
 
 def test_a_spreadsheets_file_is_read(tmp_path):
@@ -177,6 +198,24 @@ def test_files_are_found_by_the_sources_name_from_the_labels_file_and_absolute(p
     assert data.diagnostics.labeled_names[-3:] == ("unlabeled/0.png", "unlabeled/1.png", "unlabeled/2.png")
     assert [data.class_names[label] for label in data.labels[-3:]] == ["red", "blue", "red"]
     assert any("left out 1 labels" in note and "gone.png" in note for note in data.notes)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_files_are_found_where_links_lead_to_them_or_away_from_them(photos, tmp_path):
+    store, source = tmp_path / "store", tmp_path / "linked"
+    store.mkdir()
+    source.mkdir()
+    (source / "train").symlink_to(photos / "train")
+    (source / "unlabeled").symlink_to(tmp_path / "pool")
+    (tmp_path / "pool").mkdir()
+    for number in range(4):
+        (photos / "unlabeled" / f"{number}.png").rename(store / f"content-{number}")
+        (tmp_path / "pool" / f"{number}.png").symlink_to(store / f"content-{number}")
+    path = tmp_path / "labels.csv"
+    path.write_text(f"file,class\nlinked/unlabeled/0.png,red\npool/1.png,blue\n{source}/unlabeled/2.png,red\n")
+    data = load_dataset(source, cache_dir=tmp_path / "cache", labels=path)
+    assert set(data.pool_names) == {"unlabeled/3.png"}
+    assert [data.class_names[label] for label in data.labels[-3:]] == ["red", "blue", "red"]
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,13 @@ def test_parquet_of_another_layout_is_refused_with_what_is_expected(tmp_path, ta
         load_dataset(tmp_path / "x.parquet", cache_dir=tmp_path / "cache")
 
 
+def test_labels_that_are_numbers_here_and_text_there_are_refused(tmp_path):
+    write(tmp_path / "train-0.parquet", [0, 1])
+    write(tmp_path / "test-0.parquet", ["cat", "dog"])
+    with pytest.raises(InputError, match=r"text in some files .*, whole numbers in others"):
+        load_dataset(tmp_path, cache_dir=tmp_path / "cache")
+
+
 def test_a_file_that_is_no_parquet_is_refused(tmp_path):
     (tmp_path / "x.parquet").write_bytes(b"junk" * 10)
     with pytest.raises(InputError, match="not a readable Parquet file"):

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from fewlabels import load_dataset
@@ -52,6 +53,21 @@ def test_images_without_a_label_join_the_pool_after_the_others(arrays):
     assert data.diagnostics.pool_labels[-5:].tolist() == [-1] * 5
 
 
+@pytest.mark.parametrize("seed", [-1, 0.5, None])
+def test_a_draw_that_is_no_number_is_refused(arrays, seed):
+    with pytest.raises(InputError, match="random_state="):
+        load_dataset(arrays, labels_per_class=2, random_state=seed)
+
+
+def test_validation_images_without_a_label_are_left_out_and_said(arrays):
+    images, _ = arrays["train"]
+    some = load_dataset(arrays | {"validation": (images[:6], [-1, 1, 2, 0, 1, -1])})
+    assert rows(some.validation) == [1, 2, 3, 4]
+    assert some.validation_labels.tolist() == [1, 2, 0, 1]
+    assert "left out 2 validation images that have no label" in some.notes
+    assert load_dataset(arrays | {"validation": (images[:6], None)}).validation is None
+
+
 def test_too_few_labels_are_refused_with_the_class_and_both_numbers(arrays):
     with pytest.raises(InputError, match="class '0' has 20 labeled images, fewer than the 21"):
         load_dataset(arrays, labels_per_class=21)
@@ -87,8 +103,25 @@ def test_the_fingerprint_tells_splits_and_contents_apart(arrays):
         (np.zeros((4, 4, 4), np.uint8), [0, 0, 0, 0], "only one class"),
         (np.zeros((4, 4, 4), np.uint8), [-1, -1, -1, -1], "no training image has a label"),
         (np.zeros((4, 4, 4), np.uint8), [0.5, 0, 1, 1], "not whole numbers"),
+        (np.zeros((4, 4, 4), np.uint8), [np.inf, 0, 1, 1], "not whole numbers"),
     ],
 )
 def test_arrays_that_cannot_be_used_are_refused_with_the_reason(images, labels, message):
     with pytest.raises(InputError, match=message):
         load_dataset((images, labels))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["cat", "dog", np.nan] * 4, ("cat", "dog")),
+        (pd.Series(["cat", "dog", pd.NA] * 4, dtype="string"), ("cat", "dog")),
+        (np.array([b"cat", b"dog", b""] * 4), ("cat", "dog")),
+        (["10", "9", "-1"] * 4, ("9", "10")),
+        (["2", "01", "1"] * 4, ("01", "1", "2")),
+        (["②", "①", "--1"] * 4, ("--1", "①", "②")),
+    ],
+)
+def test_labels_name_classes_in_an_order_that_stays(arrays, labels, names):
+    images = arrays["train"][0]
+    assert load_dataset((images[: len(labels)], labels)).class_names == names

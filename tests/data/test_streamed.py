@@ -91,6 +91,17 @@ def test_a_column_of_bytes_does_as_well_as_a_struct(tmp_path):
     assert np.array_equal(streamed(str(tmp_path / "a.parquet"), tmp_path)[:], images)
 
 
+def test_archives_that_look_alike_from_outside_are_not_mixed_up(tmp_path):
+    images = random_images(3)
+    for number, contents in enumerate([[b"no image", as_png(images[0])], [as_png(image) for image in images[1:]]]):
+        (tmp_path / "pool" / str(number)).mkdir(parents=True)
+        path = tmp_path / "pool" / str(number) / "0.tar"
+        write_tar(str(path), contents)
+        os.utime(path, (1e9, 1e9))
+    assert len({path.stat().st_size for path in (tmp_path / "pool").glob("*/0.tar")}) == 1
+    assert np.array_equal(streamed(str(tmp_path / "pool"), tmp_path)[1:], images)
+
+
 def test_an_object_store_is_read_by_ranges(bucket, tmp_path):
     images = random_images(50)
     write_tar(f"{bucket}/one/a.tar", [as_png(image) for image in images[:30]])

@@ -93,6 +93,23 @@ def test_the_command_exports_a_saved_model(model, images, tmp_path):
     assert np.abs(found - fewlabels.load(tmp_path / "model").predict_proba(images[:50])).max() <= 1e-4
 
 
+def test_the_folder_that_is_worked_in_can_be_the_model(model, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from fewlabels.cli import app
+    from fewlabels.export import deployed
+
+    def write(_, target, *, format):
+        target.write_text(format)
+        return target
+
+    monkeypatch.setattr(deployed, "export_model", write)
+    model.save(tmp_path / "model")
+    monkeypatch.chdir(tmp_path / "model")
+    assert CliRunner().invoke(app, ["export", ".", "--format", "torch"]).exit_code == 0
+    assert (tmp_path / "model.pt2").read_text() == "torch"
+
+
 def test_a_format_that_is_unknown_is_refused(model, tmp_path):
     with pytest.raises(InputError, match="did you mean 'onnx'"):
         export_model(model, tmp_path / "model", format="onx")

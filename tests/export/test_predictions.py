@@ -1,30 +1,20 @@
-from __future__ import annotations
+"""Classes of files, as other programs read them."""
 
-import io
-import sys
+import csv
 
 import numpy as np
 import pyarrow.parquet as pq
-import pytest
 
 from fewlabels.export import Predictions, write_predictions
 
-
-@pytest.fixture
-def predictions():
-    # As Python names a file whose name is no UTF-8: caf\xe9.png.
-    return Predictions(("caf\udce9.png",), ("cat",), np.array([0.5]), ())
+# The first as Python names a file whose name is no UTF-8.
+NAMES = ("caf\udce9.png", "back\rspace.png", "a, b.png")
 
 
-def test_a_file_name_that_is_no_text_can_be_written_as_parquet(predictions, tmp_path):
-    write_predictions(predictions, tmp_path / "classes.parquet")
-    (row,) = pq.read_table(tmp_path / "classes.parquet").to_pylist()
-    assert row == {"file": "caf\\xe9.png", "class": "cat", "probability": 0.5}
-
-
-def test_a_file_name_that_is_no_text_comes_to_the_screen_as_it_is(predictions, monkeypatch):
-    screen = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
-    monkeypatch.setattr(sys, "stdout", screen)
-    write_predictions(predictions, None)
-    screen.flush()
-    assert screen.buffer.getvalue() == b"file,class,probability\ncaf\xe9.png,cat,0.5000\n"
+def test_any_name_of_a_file_is_written_so_that_it_can_be_read(tmp_path):
+    found = Predictions(NAMES, ("cat", "dog", "cat"), np.full(3, 0.5), ())
+    write_predictions(found, tmp_path / "found.csv")
+    with (tmp_path / "found.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        assert [row["file"] for row in csv.DictReader(file)] == list(NAMES)
+    write_predictions(found, tmp_path / "found.parquet")
+    assert pq.read_table(tmp_path / "found.parquet")["file"].to_pylist() == [r"caf\xe9.png", *NAMES[1:]]

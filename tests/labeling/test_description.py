@@ -12,7 +12,7 @@ import fewlabels
 import small_backbones
 from fewlabels import InputError, Supervised, embed, load_dataset
 from fewlabels.data import LabelsFile, read_labels
-from fewlabels.labeling import describe_pool
+from fewlabels.labeling import PoolDescription, describe_pool
 from fewlabels.methods.examples import remember
 
 
@@ -54,6 +54,10 @@ def test_a_folder_of_files_is_read_as_files(of_photos, photos, tmp_path):
     assert [path.path for path in found.skipped] == [str(photos / "unlabeled" / "notes.txt")]
     assert list(found.names) == [str(photos / "unlabeled" / f"{number}.png") for number in range(6)]
     assert found.path(0) == photos / "unlabeled" / "0.png"
+    assert found.names_in(tmp_path)[0] == "photos/unlabeled/0.png"
+    # A link is called by its own name, not by that of what it leads to.
+    (photos / "unlabeled" / "0.png").rename(tmp_path / "content")
+    (photos / "unlabeled" / "0.png").symlink_to(tmp_path / "content")
     assert found.names_in(tmp_path)[0] == "photos/unlabeled/0.png"
     of_source = describe_pool(of_photos)
     same = [list(of_source.names).index(f"unlabeled/{number}.png") for number in range(6)]
@@ -102,6 +106,25 @@ def test_the_table_that_is_filled_in_is_a_labels_file(of_photos, photos, tmp_pat
             writer.writerows(rows)
         assert len(read_labels(out).classes) == 1
         assert len(load_dataset(photos, labels_per_class=4, labels=out).labeled) == 9
+
+
+def test_a_table_with_a_carriage_return_in_a_name_can_be_read(tmp_path):
+    probabilities = np.array([[0.75, 0.25], [0.5, 0.5]], np.float32)
+    scores, order = np.full(2, np.nan), np.array([1, 0])
+    found = PoolDescription(
+        [str(tmp_path / "a.png"), str(tmp_path / "b\r.png")], ("cat", "dog"), probabilities, scores, order, "margin"
+    )
+    table = found.write(tmp_path / "pool.csv")
+    with table.open(newline="") as file:
+        assert [row["file"] for row in csv.DictReader(file)] == ["b\r.png", "a.png"]
+    assert read_labels(table).classes == {}
+
+
+def test_labels_for_a_data_set_that_was_read_are_refused_rather_than_left_out(few_labels):
+    X, y, *_ = few_labels
+    data = load_dataset((X, y))
+    with pytest.raises(InputError, match="give them to load_dataset"):
+        describe_pool(Supervised(), data, labels={"train[0]": "1"})
 
 
 def test_csv_parquet_and_frame_say_the_same(of_photos, tmp_path):

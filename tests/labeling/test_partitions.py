@@ -1,8 +1,10 @@
 """One row for each image of a pool in shards, whoever labels it and whatever dies on the way."""
 
+import io
 import json
 import os
 import signal
+import tarfile
 import threading
 import time
 from pathlib import Path
@@ -77,6 +79,16 @@ def test_every_image_has_a_row_with_what_the_model_says(model, tmp_path, monkeyp
         "_summary.json",
         *(f"part-00000{number}.parquet" for number in range(3)),
     }
+
+
+def test_names_that_are_no_text_are_written_out(model, tmp_path):
+    with tarfile.open(tmp_path / "pool.tar", "w") as archive:
+        member = tarfile.TarInfo("caf\udce9.png")
+        content = as_png(random_images(1)[0])
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    label_shards(model, str(tmp_path / "pool.tar"), tmp_path / "out", cache_dir=tmp_path)
+    assert [name.rpartition("::")[2] for name in read(tmp_path / "out")] == [r"caf\xe9.png"]
 
 
 def test_what_is_missing_is_made_and_what_is_there_is_left(model, tmp_path, monkeypatch):

@@ -17,8 +17,9 @@ from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 import fewlabels
 from fewlabels import InputError, TrainingWarning
 from fewlabels.tracking import TrackedRun, check_trackers
+from fewlabels.tracking.mlflow import Mlflow
 from fewlabels.tracking.tensorboard import TensorBoard
-from fewlabels.tracking.tracker import Entry
+from fewlabels.tracking.tracker import FINISHED, STOPPED, Entry
 
 pytestmark = pytest.mark.filterwarnings("ignore::fewlabels.TrainingWarning")
 
@@ -288,6 +289,23 @@ def test_a_package_that_is_not_there_is_told_in_one_line_before_anything_is_trai
         f"error: --track {name} needs a package that is not installed: pip install 'fewlabels[{name}]'\n"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_goes_on_with_another_setting_of_how_much_is_said(store, tmp_path):
+    first = Mlflow(Entry("fit", tmp_path, {"verbose": False}))
+    first.end(STOPPED)
+    again = Mlflow(Entry("fit", tmp_path, {"verbose": True, "steps": 3}, resumed=True))
+    again.end(FINISHED)
+    assert again.run == first.run
+    assert runs_of(store)["fit"].data.params == {"verbose": "False", "steps": "3"}
+
+
+def test_an_experiment_that_was_deleted_is_told_before_anything_is_trained(store):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        store.delete_experiment(store.create_experiment("fewlabels"))
+    with pytest.raises(InputError, match="'fewlabels' was deleted; restore it"):
+        check_trackers(["mlflow"])
 
 
 def test_a_store_that_does_not_answer_is_told_before_anything_is_trained(store, tmp_path, monkeypatch):

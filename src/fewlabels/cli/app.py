@@ -19,8 +19,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-screen = new_console(stderr=False, soft_wrap=True)
-errors = new_console(soft_wrap=True)
+# Names of files and folders may have brackets and colons, which mean nothing.
+screen = new_console(stderr=False, soft_wrap=True, markup=False, emoji=False)
+errors = new_console(soft_wrap=True, markup=False, emoji=False)
 
 
 def _tell_version(asked: bool) -> None:

@@ -145,7 +145,7 @@ def compare(
             strict=strict,
             check=check,
             settings=parse_settings(settings),
-            choose=parse_settings(choose) or None,
+            choose=parse_settings(choose, "--choose") or None,
             observer=bar,
             track=track,
             progress=not quiet,

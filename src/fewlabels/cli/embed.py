@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,4 +80,5 @@ def _show(written: Any, quiet: bool) -> None:
     screen.print(f"features of {written.images:,} images {there} in {written.folder}", highlight=False)
     screen.print(f"{written.backbone.net} was trained on {written.backbone.trained_on}", highlight=False)
     if not quiet:
-        screen.print(f"next: fewlabels fit {written.folder} --method ensemble-labels", style="dim", highlight=False)
+        folder = shlex.quote(str(written.folder))
+        screen.print(f"next: fewlabels fit {folder} --method ensemble-labels", style="dim", highlight=False)

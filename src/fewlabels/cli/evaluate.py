@@ -44,6 +44,7 @@ def evaluate(
     from fewlabels.evaluation import evaluate_model
     from fewlabels.methods import load
     from fewlabels.methods.card import measurement
+    from fewlabels.methods.examples import side_of
     from fewlabels.methods.saved import add_measurement
 
     loaded = load(model, net=net)
@@ -51,7 +52,7 @@ def evaluate(
         raise InputError(f"{model} classifies vectors; evaluate it in Python with its score method")
     data = load_dataset(
         source,
-        image_size=None if is_feature_folder(Path(source)) else loaded.image_shape_[0],
+        image_size=None if is_feature_folder(Path(source)) else side_of(loaded.image_shape_),
         test_per_class=test_per_class,
         fold=fold,
         strict=strict,

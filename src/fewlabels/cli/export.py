@@ -44,7 +44,8 @@ def export(
 
     if out is None and is_hub_address(model):
         raise InputError(f"give --out: there is no place beside {model} to write to")
-    target = model.with_name(model.name + FORMATS.get(format, "")) if out is None else out
+    place = model if model.name not in ("", "..") else model.resolve()
+    target = place.with_name(place.name + FORMATS.get(format, "")) if out is None else out
     written = export_model(load(model), target, format=format)
     size = written.stat().st_size
     return Answer(

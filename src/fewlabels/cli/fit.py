@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, screen
 from fewlabels.cli.options import (
+    LARGEST_SEED,
     Budget,
     CheckpointEvery,
     Epochs,
@@ -34,8 +36,12 @@ from fewlabels.cli.options import (
     parse_settings,
 )
 from fewlabels.cli.shown import show_dataset
+from fewlabels.storage.errors import InputError
 from fewlabels.storage.launch import Launch
 from fewlabels.storage.visible import visible
+
+# Settings whose options have other names.
+_OPTIONS = {"name": "method", "random_state": "seed", "verbose": "quiet"}
 
 
 @app.command()
@@ -54,7 +60,9 @@ def fit(
         int | None, typer.Option(help="Labels of each class to learn from; the rest joins the pool.")
     ] = None,
     labels: Labels = None,
-    seed: Annotated[int, typer.Option(help="Of the labels drawn and the initial weights.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of the labels drawn and the initial weights.", min=0, max=LARGEST_SEED)
+    ] = 0,
     steps: Steps = None,
     epochs: Epochs = None,
     budget: Budget = None,
@@ -97,17 +105,22 @@ def fit(
     from fewlabels.training.checkpoint import checkpoint_beside, holds_training
     from fewlabels.training.processes import by_turns, first, joined
 
-    learner = make_method(
-        method,
-        preset=preset,
-        steps=steps,
-        epochs=epochs,
-        budget=budget,
-        random_state=seed,
-        verbose=not quiet,
+    if out.name in ("", ".."):
+        raise InputError(f"--out {out} is no name of a new folder, which takes the model when it is whole; give one")
+    given: dict[str, Any] = {
+        "preset": preset,
+        "steps": steps,
+        "epochs": epochs,
+        "budget": budget,
+        "random_state": seed,
+        "verbose": not quiet,
         **({} if net is None else {"net": net}),
-        **parse_settings(settings),
-    )
+    }
+    more = parse_settings(settings)
+    for name in more:
+        if name in given or name in _OPTIONS:
+            raise InputError(f"--set {name} has an option of its own; give --{_OPTIONS.get(name, name)} itself")
+    learner = make_method(method, **given, **more)
     learner.check_settings()
     trackers = check_trackers(track)
     with contextlib.ExitStack() as ended:
@@ -172,4 +185,5 @@ def _show(facts: dict[str, Any], source: str, quiet: bool) -> None:
     measured = "" if accuracy != accuracy else f", {accuracy:.1%} on held-out images"
     screen.print(f"model saved in {out}: {facts['fit_seconds']:.0f} s of training{measured}", highlight=False)
     if not quiet:
-        screen.print(f"next: fewlabels evaluate {out} {source}", style="dim", highlight=False)
+        words = shlex.join(["fewlabels", "evaluate", str(out), source])
+        screen.print(f"next: {words}", style="dim", highlight=False)

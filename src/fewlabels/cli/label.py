@@ -12,7 +12,7 @@ from rich.table import Table
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen
-from fewlabels.cli.options import Json, Labels, Model, Quiet, Strict
+from fewlabels.cli.options import LARGEST_SEED, Json, Labels, Model, Quiet, Strict
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
 
@@ -44,7 +44,7 @@ def label(
             help="So many are chosen with regard to those before, 500 when not given; then come the least sure.", min=1
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of random choices.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of random choices.", min=0, max=LARGEST_SEED)] = 0,
     labels: Labels = None,
     engine: Annotated[
         str | None,
@@ -79,6 +79,15 @@ def label(
     from fewlabels.methods import load
 
     if engine is not None:
+        for option, value in (
+            ("--strategy", strategy),
+            ("--count", count),
+            ("--labels", labels),
+            ("--net", net),
+            ("--strict", strict or None),
+        ):
+            if value is not None:
+                raise InputError(f"{option} does not go with --engine, which labels every image and ranks none")
         return _label_shards(model, pool, out, engine, quiet)
     given: dict[str, Any] = {
         name: value for name, value in (("strategy", strategy), ("count", count)) if value is not None
@@ -129,8 +138,8 @@ def _show(found: Any, count: int, out: str | None) -> None:
         score = row["in_distribution"]
         table.add_row(
             str(row["rank"]),
-            _plain(row["file"]),
-            _plain(row["guess"]),
+            visible(row["file"]),
+            visible(row["guess"]),
             f"{row['probability']:.1%}",
             "" if score is None else f"{score:.2f}",
         )
@@ -144,9 +153,3 @@ def _show(found: Any, count: int, out: str | None) -> None:
         )
     if out is not None:
         screen.print(f"{len(found):,} images, best first, in {out}", highlight=False)
-
-
-def _plain(name: str) -> str:
-    from rich.markup import escape
-
-    return escape(visible(name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
@@ -27,10 +28,14 @@ def main() -> None:
     """Run the command line; what a user can mend is one line on standard error, never a traceback."""
     warnings.simplefilter("always", TrainingWarning)
     warnings.showwarning = _show_warning
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files are printed byte by byte as they are, though some be no text.
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         _among_several(Launch.read())
         # A shell that asks what could come next is told, whatever the file says.
-        defaults = {} if "_FEWLABELS_COMPLETE" in os.environ else read_config(Path(), _options())
+        typed = [word.partition("=")[0].removeprefix("--") for word in sys.argv[1:] if word.startswith("--")]
+        defaults = {} if "_FEWLABELS_COMPLETE" in os.environ else read_config(Path(), _options(), typed)
         code = app(standalone_mode=False, default_map=defaults)
     except ToldError:
         sys.exit(2)

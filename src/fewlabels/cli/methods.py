@@ -75,7 +75,8 @@ def _show_settings(facts: dict[str, Any]) -> None:
     ):
         if settings:
             words = ", ".join(f"{key}={value}" for key, value in settings.items())
-            screen.print(f"\n[bold]{title}[/bold]\n{words}", highlight=False)
+            screen.print(f"\n{title}", style="bold", highlight=False)
+            screen.print(words, highlight=False)
 
 
 def _idea(method: type) -> str:

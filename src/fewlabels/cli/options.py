@@ -82,6 +82,8 @@ Net = Annotated[
         autocompletion=completion.one_of("nets.registry", "NETS", "hf:", "timm:", "python:"),
     ),
 ]
+# The largest seed that scikit-learn takes.
+LARGEST_SEED = 2**32 - 1
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results, warnings and errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on standard output.")]
 Track = Annotated[
@@ -105,18 +107,18 @@ def split(text: str) -> list[str]:
 
 def whole(text: str) -> int:
     """Return a number of labels a class as typed; InputError where it is none."""
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise InputError(f"--labels-per-class {text!r} is not a whole number of at least 1; several go as 10,50,500")
     return int(text)
 
 
-def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
-    """Return the settings that were given as NAME=VALUE, values read as JSON where they are."""
+def parse_settings(pairs: list[str] | None, option: str = "--set") -> dict[str, Any]:
+    """Return the settings that an option was given as NAME=VALUE, values read as JSON where they are."""
     settings = {}
     for pair in pairs or []:
         name, equals, text = pair.partition("=")
         if not equals:
-            raise InputError(f"--set {pair!r} is not NAME=VALUE")
+            raise InputError(f"{option} {pair!r} is not NAME=VALUE")
         words = {"true": True, "false": False, "none": None}
         try:
             value = words[text.lower()] if text.lower() in words else json.loads(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,7 @@ def pull(
     def show() -> None:
         screen.print(f"model in {folder}", highlight=False, markup=False)
         if not quiet:
-            screen.print(f"next: fewlabels predict {folder} IMAGES", style="dim", highlight=False, markup=False)
+            words = shlex.join(["fewlabels", "predict", str(folder), "IMAGES"])
+            screen.print(f"next: {words}", style="dim", highlight=False)
 
     return Answer(lambda: {"model": folder}, show)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -121,21 +122,34 @@ def _images(X: Any, what: str, image_size: int | None) -> NDArray[np.uint8]:
 
 def _labels(y: Any, what: str) -> list[str | None]:
     values = np.asarray(y)
+    if values.dtype.kind in "US" and not isinstance(y, np.ndarray):
+        values = np.asarray(y, object)  # among text, NaN would become the text "nan"
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:
         raise InputError(f"the labels of {what} have shape {values.shape}; expected one label for each image")
     if values.dtype.kind == "f":
-        if not np.array_equal(values[~np.isnan(values)], np.round(values[~np.isnan(values)])):
+        known = values[~np.isnan(values)]
+        if not np.isfinite(known).all() or not np.array_equal(known, np.round(known)):
             raise InputError(f"the labels of {what} are not whole numbers; classes are whole numbers or strings")
         return [None if np.isnan(value) or value == -1 else str(int(value)) for value in values]
-    missing = (None, -1, "-1", "")
-    return [None if value in missing or value != value else str(value) for value in values.tolist()]
+    return [_class_name(value) for value in values.tolist()]
+
+
+def _class_name(label: Any) -> str | None:
+    """Return what a label calls its class, None where there is no label."""
+    if isinstance(label, bytes):
+        label = label.decode("utf-8", "replace")
+    try:
+        return None if label in (None, -1, "-1", "") or label != label else str(label)
+    except TypeError:  # whether pandas' NA is equal to anything is neither true nor false
+        return None
 
 
 def _class_order(labels: dict[str, list[str | None]]) -> tuple[str, ...]:
     names = {name for name in labels["train"] if name is not None}
     if not names:
         raise InputError("no training image has a label; label a few of each class")
-    numeric = all(name.lstrip("-").isdigit() for name in names)
-    return tuple(sorted(names, key=int) if numeric else sorted(names))
+    if all(re.fullmatch("-?[0-9]+", name) for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    return tuple(sorted(names))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from fewlabels.data import workers
 from fewlabels.data.dataset import SkippedImage
 from fewlabels.data.decode import Header
-from fewlabels.data.workers import Encoded, in_parallel
+from fewlabels.data.workers import Encoded, Unreached, in_parallel
 from fewlabels.storage.atomic import atomic_folder, write_json
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.mapped import new_mapped_array
@@ -66,6 +66,8 @@ class DecodedImages:
         What was done to the images that a reader may want to know.
     key : str
         Name of the cache's entry: the same content gives the same key.
+    is_settled : bool
+        Whether each file was read, so that they need not be looked at again as long as they do not change.
     """
 
     images: NDArray[np.uint8]
@@ -73,6 +75,7 @@ class DecodedImages:
     skipped: tuple[SkippedImage, ...]
     notes: tuple[str, ...]
     key: str
+    is_settled: bool = True
 
 
 def decoded(
@@ -107,11 +110,13 @@ def decoded(
     key = _read_memo(memo)
     found = None if key is None else reopen(folder, key, encoded.name)
     if found is None:
-        key = _build(encoded, image_size, folder, progress)
+        key, is_settled = _build(encoded, image_size, folder, progress)
         found = reopen(folder, key, encoded.name)
         if found is None:
             raise InputError(f"the cache in {folder} cannot be read back; check the disk, or set FEWLABELS_CACHE")
-        write_json(memo, {"key": key})
+        if is_settled:
+            write_json(memo, {"key": key})
+        found = replace(found, is_settled=is_settled)
     if strict:
         refuse_skipped(found.skipped)
     if not len(found.images):
@@ -138,8 +143,8 @@ def _none_readable(count: int, first: SkippedImage) -> InputError:
     return InputError(f"none of {count} files is a readable image; the first, {first.path}: {first.reason}")
 
 
-def _build(encoded: EncodedImages, image_size: int | None, folder: Path, progress: bool) -> str:
-    """Decode what is not in the cache yet, and return the key of its entry."""
+def _build(encoded: EncodedImages, image_size: int | None, folder: Path, progress: bool) -> tuple[str, bool]:
+    """Decode what is not in the cache yet, and return the key of its entry and whether all files could be read."""
     bar = new_bar(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -157,12 +162,13 @@ def _build(encoded: EncodedImages, image_size: int | None, folder: Path, progres
                 headers.append(header)
             bar.advance(task, len(found))
         skipped = {row: header for row, header in enumerate(headers) if isinstance(header, str)}
+        is_settled = not any(isinstance(reason, Unreached) for reason in skipped.values())
         good = [header for header in headers if isinstance(header, Header)]
         if not good:
             raise _none_readable(encoded.count, SkippedImage(encoded.name(0), skipped[0]))
         key = _hash([FORMAT_VERSION, image_size, encoded.count, content.hexdigest()])
         if reopen(folder, key, encoded.name) is not None:
-            return key
+            return key, is_settled
         size, notes = _choose_size(good, image_size)
         gray = all(header.gray for header in good)
         channels = 1 if gray else 3
@@ -177,6 +183,9 @@ def _build(encoded: EncodedImages, image_size: int | None, folder: Path, progres
                 for result in pixels:
                     if position in skipped:
                         pass
+                    elif isinstance(result, Unreached):
+                        # It would be missing whenever this content comes again.
+                        raise InputError(f"{encoded.name(position)}: {result}; it could be read just now, so try again")
                     elif isinstance(result, str):
                         skipped[position] = result
                     else:
@@ -196,7 +205,7 @@ def _build(encoded: EncodedImages, image_size: int | None, folder: Path, progres
                     "notes": notes,
                 },
             )
-    return key
+    return key, is_settled
 
 
 def _choose_size(headers: list[Header], image_size: int | None) -> tuple[tuple[int, int], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -67,7 +68,7 @@ def download(url: str, target: Path, md5: str, *, progress: bool = False) -> Pat
             try:
                 _continue(url, part, bar, task)
                 break
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError, http.client.HTTPException) as error:
                 came = (part.stat().st_size if part.exists() else 0) > before
                 # As long as something comes, the line is only bad; a fruitless try or a refusal ends it.
                 if attempt == _TRIES - 1 or not came:

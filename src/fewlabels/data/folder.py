@@ -44,7 +44,8 @@ def read_folder(
     for index, name in enumerate(content.class_names):
         if index not in found:
             raise InputError(f"class {name!r} has no readable image; add some or remove its folder")
-    FolderMemory(cache, folder, image_size).keep(content, listing, images.key)
+    if images.is_settled:
+        FolderMemory(cache, folder, image_size).keep(content, listing, images.key)
     return _parts(folder, content, images)
 
 
@@ -99,11 +100,14 @@ def _parts(folder: Path, content: FolderContent, images: DecodedImages) -> Parts
 
 
 def _content(folder: Path, listing: Listing) -> FolderContent:
-    folders = {entry.name.lower(): Path(entry.path) for entry in listing.entries(folder) if entry.is_dir()}
-    places = {
-        part: next((folders[alias] for alias in aliases if alias in folders), None)
-        for part, aliases in _ALIASES.items()
-    }
+    folders = [entry for entry in listing.entries(folder) if entry.is_dir()]
+    places: dict[str, Path | None] = {}
+    for part, aliases in _ALIASES.items():
+        found_here = [entry for entry in folders if entry.name.lower() in aliases]
+        if len(found_here) > 1:
+            both = " and ".join(f"{entry.name}/" for entry in found_here)
+            raise InputError(f"{folder} has {both}, which mean the same part; put their images into one of them")
+        places[part] = Path(found_here[0].path) if found_here else None
     if places["train"] is None:
         places["train"] = folder
     taken = {str(place) for place in places.values() if place is not None and place != folder}

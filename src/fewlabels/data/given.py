@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,16 +64,16 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
     places = {name: (part, row) for part in ("train", "unlabeled") for row, name in _names(parts, part)}
     never = {name: part for part in ("test", "validation") for _, name in _names(parts, part)}
     folder = source if parts.images_in is None else parts.images_in
-    root = os.path.realpath(folder) if isinstance(folder, str | Path) and Path(folder).is_dir() else None
+    is_folder = isinstance(folder, str | Path) and Path(folder).is_dir()
+    folders = _folders([*places, *never], folder) if is_folder else {}
     found = {
         part: np.full(0 if piece is None else len(piece.labels), -1, np.int64)
         for part, piece in (("train", parts.train), ("unlabeled", parts.unlabeled))
     }
     missing: list[str] = []
     for file, name in given.classes.items():
-        known = file
-        if known not in places and known not in never:
-            known = _within(file, root, base)
+        called = [file, *_within(file, folders, base)]
+        known = next((one for one in called if one in places or one in never), file)
         if known in never:
             raise InputError(f"{what} gives a class to {file!r}, which is one of the {never[known]} images of {source}")
         if known not in places:
@@ -97,9 +97,18 @@ def _names(parts: Parts, name: str) -> Any:
     return [] if piece is None else enumerate(ImageNames([(name, np.arange(len(piece.labels)), piece.names)]))
 
 
-def _within(file: str, root: str | None, base: Path | None) -> str:
-    """Return the path of a file from the source's folder on, where it is below that."""
-    if root is None:
-        return file
-    place = os.path.realpath(file if base is None else base / file)
-    return os.path.relpath(place, root) if place.startswith(root + os.sep) else file
+def _folders(names: Iterable[str], root: str | Path) -> dict[str, str]:
+    """Return where the folders of a source's files really are, whatever links lead there, and what it calls them."""
+    folders = {os.path.dirname(name) for name in names}
+    return {os.path.realpath(os.path.join(root, folder)): folder for folder in folders}
+
+
+def _within(file: str, folders: Mapping[str, str], base: Path | None) -> Iterator[str]:
+    """Yield what a source may call a file: by its own folder, and where it is a link, by that of what it leads to."""
+    if not folders or "\0" in file:
+        return
+    place = file if base is None else str(base / file)
+    for way in (place, os.path.realpath(place)):
+        folder = folders.get(os.path.realpath(os.path.dirname(way)))
+        if folder is not None:
+            yield os.path.join(folder, os.path.basename(way))

@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import os
+import re
 import sys
 import threading
 from dataclasses import dataclass
@@ -13,13 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
 from fewlabels.storage.atomic import located, sync
 from fewlabels.storage.errors import InputError
 
 COLUMNS = ("file", "class")
 _LARGEST = 64 << 20
+# A quote begins a quoted field only where the field begins; within one, it is a letter as any other.
+_FIELD = rb'(?:"[^"]*+(?:""[^"]*+)*+"[^,\n]*+|(?!")[^,\n]*+)'
+_LINES = re.compile(rb"(?:%b(?:,%b)*+\n)*+" % (_FIELD, _FIELD))
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def read_labels(path: str | Path) -> GivenLabels:
     if place.stat().st_size > _LARGEST:
         raise InputError(f"{path} is larger than {_LARGEST >> 20} MB, too large for a labels file")
     content = place.read_bytes()
-    end = _end_of_last_line(content)
+    end = _end_of_last_line(content, place)
     notes: tuple[str, ...] = ()
     if end < len(content):
         notes = (f"the last line of {path} was not finished and is left out (if it is whole, end it with a newline)",)
@@ -186,7 +188,15 @@ class LabelsFile:
     def _begin(self) -> None:
         assert self._handle is not None
         content = self.path.read_bytes()
-        end = _end_of_last_line(content)
+        end = _end_of_last_line(content, self.path)
+        # Nothing is cut off or added before it is sure that this is a labels file.
+        text = content[: end or None].decode("utf-8-sig", "surrogateescape")
+        heading = next(csv.reader(io.StringIO(text, newline="")), [])
+        if not (tuple(heading) == COLUMNS if end else ",".join(COLUMNS).startswith(text)):
+            raise InputError(
+                f"{self.path} has the columns {', '.join(heading)[:80]}; labels are added to a file with the columns "
+                "file and class alone"
+            )
         if end < len(content):
             os.ftruncate(self._handle, end)
         if end == 0:
@@ -194,13 +204,6 @@ class LabelsFile:
             if sys.platform != "win32":
                 # The new name is on the disk only when its folder is.
                 sync(self.path.parent)
-            return
-        heading = next(csv.reader(io.StringIO(content[:end].decode("utf-8-sig", "surrogateescape"), newline="")), [])
-        if tuple(heading) != COLUMNS:
-            raise InputError(
-                f"{self.path} has the columns {', '.join(heading)[:80]}; labels are added to a file with the columns "
-                "file and class alone"
-            )
 
     def _write(self, row: tuple[str, ...]) -> None:
         if self._handle is None:
@@ -221,9 +224,13 @@ class LabelsFile:
                 raise located(error, self.path, len(line)) from error
 
 
-def _end_of_last_line(content: bytes) -> int:
+def _end_of_last_line(content: bytes, path: Path) -> int:
     """Return where the last finished line ends; within quotes, a newline is part of a name and ends none."""
-    letters = np.frombuffer(content, np.uint8)
-    within = np.bitwise_xor.accumulate((letters == ord('"')).view(np.uint8))
-    ends = np.flatnonzero((letters == ord("\n")) & (within == 0))
-    return int(ends[-1]) + 1 if len(ends) else 0
+    found = _LINES.match(content)
+    assert found is not None
+    end = found.end()
+    # A line that was cut off is one; what seems to be several is a quote that a person forgot.
+    if content.count(b"\n", end) > 1:
+        line = content.count(b"\n", 0, end) + 1
+        raise InputError(f"line {line} of {path} has a quotation mark that is not closed; close it, or take it away")
+    return end

@@ -144,6 +144,10 @@ def _class_indices(
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     values = [value for column in columns for value in column]
     given = [value for value in values if value is not None and value != -1]
+    if len({isinstance(value, str) for value in given}) > 1:
+        raise InputError(
+            f"the column 'label' is text in some files of {path.parent}, whole numbers in others; make it one"
+        )
     named = _names_in_schema(first)
     if given and isinstance(given[0], str):
         names = tuple(sorted(set(given)))

@@ -115,7 +115,7 @@ class Shards:
                 if path.endswith(".parquet"):
                     self.blocks += _parquet_blocks(self._open_parquet(path), number)
                 else:
-                    memo = cache / "shards" / "indexes" / f"{_hash([_FORMAT_VERSION, versions[number]])}.json"
+                    memo = cache / "shards" / "indexes" / f"{_hash([_FORMAT_VERSION, path, versions[number]])}.json"
                     self.blocks += _archive_blocks(self._index(path, memo), number)
         if not self.blocks:
             raise InputError(f"{url}: there is no image in its {len(self.files)} files")

@@ -283,6 +283,11 @@ def _split(
             f"there is no test part, so {len(held_out):,} labeled images ({_TEST_SHARE:.0%}) were held out for it"
         )
     test = test.take(np.flatnonzero(test.labels >= 0))
+    validation = parts.validation
+    if validation is not None and (validation.labels < 0).any():
+        known = np.flatnonzero(validation.labels >= 0)
+        notes.append(f"left out {len(validation.labels) - len(known):,} validation images that have no label")
+        validation = validation.take(known) if len(known) else None
     if test_per_class is not None:
         test = test.take(first_of_each_class(test.labels, test_per_class))
     per_class = parts.default_labels_per_class if labels_per_class is None else labels_per_class
@@ -328,8 +333,8 @@ def _split(
         pool=_pool(pool, extra),
         test=test.images,
         test_labels=test.labels,
-        validation=None if parts.validation is None else parts.validation.images,
-        validation_labels=None if parts.validation is None else parts.validation.labels,
+        validation=None if validation is None else validation.images,
+        validation_labels=None if validation is None else validation.labels,
         diagnostics=Diagnostics(
             pool_labels=pool.labels if extra is None else np.concatenate([pool.labels, extra.labels]),
             labeled_names=labeled.names,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,6 +41,8 @@ def draw_labeled(
     """
     if per_class < 1:
         raise InputError(f"labels_per_class={per_class} is not at least 1")
+    if not isinstance(random_state, Integral) or random_state < 0:
+        raise InputError(f"random_state={random_state!r} is not a whole number of at least 0")
     drawn = []
     for index, name in enumerate(class_names):
         rows = np.flatnonzero(labels == index)

@@ -18,6 +18,11 @@ Encoded = Path | bytes
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+
+class Unreached(str):
+    """Why a file could not be read this time; another time it may be."""
+
+
 # Small images spend most of their time in Python, which threads of one process cannot share; processes can, but
 # take a second to start.
 _WORTH_PROCESSES = 4000
@@ -57,8 +62,10 @@ def look(chunk: list[Encoded]) -> list[tuple[bytes, Header | str]]:
             content = read_file(item) if isinstance(item, Path) else item
             digest = hashlib.sha256(content).digest()
             found.append((digest, read_header(content)))
-        except (UnreadableImage, OSError) as error:
+        except UnreadableImage as error:
             found.append((digest, str(error)))
+        except OSError as error:
+            found.append((digest, Unreached(error)))
     return found
 
 
@@ -68,6 +75,8 @@ def decode_all(chunk: list[Encoded], *, size: tuple[int, int], gray: bool) -> li
     for item in chunk:
         try:
             found.append(decode(item, size, gray=gray))
-        except (UnreadableImage, OSError) as error:
+        except UnreadableImage as error:
             found.append(str(error))
+        except OSError as error:
+            found.append(Unreached(error))
     return found

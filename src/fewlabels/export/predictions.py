@@ -22,6 +22,7 @@ from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.cells import table
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.frames import new_frame
+from fewlabels.storage.visible import encodable
 
 
 @dataclass(frozen=True)
@@ -109,27 +110,21 @@ def write_predictions(predictions: Predictions, out: Path | None) -> None:
     if out is not None and out.suffix.lower() in (".parquet", ".pq"):
         content = io.BytesIO()
         columns = {
-            "file": [_as_text(path) for path in predictions.paths],
-            "class": [_as_text(name) for name in predictions.classes],
+            "file": [encodable(path) for path in predictions.paths],
+            "class": [encodable(name) for name in predictions.classes],
             "probability": predictions.probabilities,
         }
         pq.write_table(pa.table(columns), content)
         write_bytes(out, content.getvalue())
         return
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    # A carriage return would end a line for whoever reads it, and is not quoted by itself.
+    risky = any("\r" in path for path in predictions.paths)
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if risky else csv.QUOTE_MINIMAL)
     writer.writerow(("file", "class", "probability"))
     for path, name, probability in zip(predictions.paths, predictions.classes, predictions.probabilities, strict=True):
         writer.writerow((path, name, f"{probability:.4f}"))
     if out is None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            # As in a file, bytes of a name that are no text stay what they are.
-            sys.stdout.reconfigure(errors="surrogateescape")
         sys.stdout.write(text.getvalue())
     else:
         write_bytes(out, text.getvalue().encode("utf-8", "surrogateescape"))
-
-
-def _as_text(name: str) -> str:
-    """Return a name that Parquet can hold: bytes of it that are no text are written out."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

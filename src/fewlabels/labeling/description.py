@@ -29,12 +29,14 @@ from fewlabels.methods.examples import (
     on_features,
     origin_of,
     probabilities_and_embeddings,
+    side_of,
     size_to_read,
 )
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.cells import table
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.screen import new_bar
+from fewlabels.storage.visible import encodable
 
 COLUMNS = ("file", "class", "guess", "probability", "in_distribution", "rank")
 _MEASURED = ("probability", "in_distribution")
@@ -123,11 +125,12 @@ class PoolDescription:
         if self.data is not None:
             return list(self.names)
         start = os.path.realpath(folder)
+        # Where a file lies, though it may be a link to another.
+        places = [os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name)) for name in self.names]
         # A path on another drive has none from here.
-        apart = [os.path.splitdrive(os.path.realpath(name))[0] != os.path.splitdrive(start)[0] for name in self.names]
         return [
-            os.path.realpath(name) if far else os.path.relpath(os.path.realpath(name), start)
-            for name, far in zip(self.names, apart, strict=True)
+            place if os.path.splitdrive(place)[0] != os.path.splitdrive(start)[0] else os.path.relpath(place, start)
+            for place in places
         ]
 
     def rows(self, names: Sequence[str] | None = None, count: int | None = None) -> list[dict[str, Any]]:
@@ -194,7 +197,10 @@ class PoolDescription:
         content = io.BytesIO()
         if place.suffix.lower() == ".csv":
             text = io.StringIO()
-            writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+            # A carriage return would end a line for whoever reads it, and is not quoted by itself.
+            risky = any("\r" in row["file"] for row in rows)
+            quoting = csv.QUOTE_ALL if risky else csv.QUOTE_MINIMAL
+            writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", quoting=quoting)
             writer.writeheader()
             for row in rows:
                 shown = {name: "" if row[name] is None else f"{row[name]:.4f}" for name in _MEASURED}
@@ -202,7 +208,7 @@ class PoolDescription:
             content.write(text.getvalue().encode("utf-8", "surrogateescape"))
         else:
             pq.write_table(
-                pa.table({name: [_as_text(row[name]) for row in rows] for name in COLUMNS}, schema=_SCHEMA), content
+                pa.table({name: [_storable(row[name]) for row in rows] for name in COLUMNS}, schema=_SCHEMA), content
             )
         write_bytes(place, content.getvalue())
         return place
@@ -267,6 +273,8 @@ def describe_pool(
     skipped: list[SkippedImage] = []
     names: list[str] | Sequence[str] = []
     if isinstance(pool, ImageDataset):
+        if labels is not None:
+            raise InputError("labels go with a source that is to be read; give them to load_dataset for this data set")
         data = pool
     elif _is_source(model, pool):
         data = _source(model, pool, labels=labels, strict=strict, progress=progress, **options)
@@ -321,11 +329,8 @@ def check_table(path: Path) -> None:
         raise InputError(f"{path} is neither .csv nor .parquet")
 
 
-def _as_text(value: Any) -> Any:
-    """Return a value that Parquet can hold: bytes of a file's name that are no text are written out."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return value
+def _storable(value: Any) -> Any:
+    return encodable(value) if isinstance(value, str) else value
 
 
 def _is_source(model: SemiSupervisedClassifier, pool: Any) -> bool:
@@ -354,7 +359,7 @@ def _source(model: SemiSupervisedClassifier, pool: Any, **options: Any) -> Image
     if place is not None and on_features(model):
         size = size_to_read(model, place)
     elif model.image_shape_ is not None and place is not None and not is_feature_folder(Path(place)):
-        size = model.image_shape_[0]
+        size = side_of(model.image_shape_)
     if pool is None or _is_own(model, pool):
         return load_source(model, **({} if pool is None else {"source": pool}), image_size=size, **given)
     from fewlabels.data import load_dataset

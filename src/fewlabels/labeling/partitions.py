@@ -32,6 +32,7 @@ from fewlabels.storage.engine import check_engine
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import HubAddress, is_hub_address
 from fewlabels.storage.screen import new_bar
+from fewlabels.storage.visible import encodable
 
 # Blocks of a partition: what is lost when a process dies, and what one file of labels holds.
 _BLOCKS = 8
@@ -217,7 +218,7 @@ def _label_block(
     if len(found) != block.count:
         raise InputError(f"{shards.name(number, 0)}: {len(found)} images came of {block.count}; the file has changed")
     rows: list[dict[str, Any]] = [
-        {"file": shards.name(number, row), "unreadable": one if isinstance(one, str) else None}
+        {"file": encodable(shards.name(number, row)), "unreadable": one if isinstance(one, str) else None}
         for row, one in enumerate(found)
     ]
     images = [one for one in found if not isinstance(one, str)]

@@ -164,6 +164,14 @@ def size_to_read(method: SemiSupervisedClassifier, source: str) -> int | None:
     return method.backbone_facts_.size
 
 
+def side_of(shape: tuple[int, ...]) -> int | None:
+    """Return the side that images are to be read at for a net that was fed images of a shape; None for their own size.
+
+    Only arrays have images that are no squares, and these are not resized.
+    """
+    return shape[0] if shape[0] == shape[1] else None
+
+
 def load_source(method: SemiSupervisedClassifier, **changes: Any) -> ImageDataset:
     """Read the data again that a model was fitted on.
 

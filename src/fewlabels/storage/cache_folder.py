@@ -6,9 +6,16 @@ import os
 import sys
 from pathlib import Path
 
+from fewlabels.storage.errors import InputError
+
 
 def cache_folder(chosen: str | Path | None = None) -> Path:
     """Return the folder for caches: the chosen one, `$FEWLABELS_CACHE`, or the platform's own.
+
+    Raises
+    ------
+    InputError
+        If none is named, and the user has no home.
 
     Examples
     --------
@@ -19,10 +26,13 @@ def cache_folder(chosen: str | Path | None = None) -> Path:
         return Path(chosen)
     if named := os.environ.get("FEWLABELS_CACHE"):
         return Path(named)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    try:
+        if sys.platform == "win32":
+            base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        elif sys.platform == "darwin":
+            base = Path.home() / "Library" / "Caches"
+        else:
+            base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:  # a user without a home, as in a container
+        raise InputError("there is no home folder to keep decoded images in; set FEWLABELS_CACHE") from error
     return base / "fewlabels"

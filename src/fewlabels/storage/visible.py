@@ -8,6 +8,17 @@ import unicodedata
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
+def encodable(text: str) -> str:
+    r"""Return text that UTF-8 can hold: bytes of a file's name that are no text are written out, as Python does.
+
+    Examples
+    --------
+    >>> print(encodable("caf\udce9.jpg"))
+    caf\xe9.jpg
+    """
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def visible(text: str, *, keep: str = "") -> str:
     r"""Return text whose hidden characters are written out, as Python writes them.
 

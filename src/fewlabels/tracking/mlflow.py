@@ -98,7 +98,9 @@ class Mlflow:
                 self.stored[name] = max(m.step for m in self._client.get_metric_history(self.run, name))
             for artifact in self._client.list_artifacts(self.run):
                 self.stored[artifact.path] = 0
-        self._describe(entry.settings)
+        # A store keeps the first value for good; what may change when a run goes on is how much is said of it.
+        kept = {} if before is None else before.data.params
+        self._describe({name: value for name, value in entry.settings.items() if name not in kept})
 
     @_calm
     def scalars(self, values: Mapping[str, float], step: int) -> None:
@@ -158,6 +160,8 @@ def _client() -> Any:
 def _experiment(client: Any) -> str:
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
     found = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "deleted":
+        raise InputError(f"its experiment {name!r} was deleted; restore it, or name another in MLFLOW_EXPERIMENT_NAME")
     return str(client.create_experiment(name) if found is None else found.experiment_id)
 
 
