@@ -114,6 +114,19 @@ def test_one_process_at_a_time_writes_features_to_a_folder(arrays, tmp_path):
         assert embed(arrays, Colors(), tmp_path / "features", cache_dir=tmp_path).was_there
 
 
+def test_a_process_that_is_killed_as_it_begins_leaves_a_folder_to_go_on_in(arrays, tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(feature_files, "new_mapped_array", killed)
+        embed(arrays, Colors(), tmp_path / "features", cache_dir=tmp_path)
+    embed(arrays, Colors(), tmp_path / "features", cache_dir=tmp_path)
+    (tmp_path / "features" / "features.npy").unlink()
+    embed(arrays, Colors(), tmp_path / "features", cache_dir=tmp_path)
+    assert len(load_dataset(tmp_path / "features").test) == 8
+
+
 def test_a_damaged_folder_is_told(arrays, tmp_path):
     embed(arrays, Colors(), tmp_path / "features", cache_dir=tmp_path)
     (tmp_path / "features" / "features.npy").write_bytes(b"junk")

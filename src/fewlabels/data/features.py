@@ -123,11 +123,13 @@ def _begin(folder: Path, shape: tuple[int, int], plan: dict[str, Any]) -> None:
     for name in (_DESCRIPTION, _PROGRESS):
         (folder / name).unlink(missing_ok=True)
     try:
-        new_mapped_array(folder / _FEATURES, shape, np.float32).flush()
+        # First whose folder it is: a process that is killed here leaves nothing that the next would not touch.
         write_json(folder / _PROGRESS, {"plan": plan, "done": 0})
+        new_mapped_array(folder / _FEATURES, shape, np.float32).flush()
     except OSError:
         # A file that was not begun rightly could not be gone on with.
-        (folder / _FEATURES).unlink(missing_ok=True)
+        for name in (_PROGRESS, _FEATURES):
+            (folder / name).unlink(missing_ok=True)
         raise
 
 
@@ -169,8 +171,9 @@ def _done(folder: Path, plan: dict[str, Any], overwrite: bool) -> tuple[int, boo
             found = json.loads((folder / name).read_text(encoding="utf-8"))
         except ValueError:
             found = {}
-        if found.get("plan") == plan and (folder / _FEATURES).exists():
-            return int(found.get("done", 0)), name == _DESCRIPTION
+        if found.get("plan") == plan:
+            done, whole = int(found.get("done", 0)), name == _DESCRIPTION
+            return (done, whole) if (folder / _FEATURES).exists() else (0, False)
         if not overwrite:
             raise InputError(
                 f"{folder} holds features of other images or another net; give another folder, or --overwrite"

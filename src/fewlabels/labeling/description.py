@@ -199,8 +199,9 @@ class PoolDescription:
             text = io.StringIO()
             # A carriage return would end a line for whoever reads it, and is not quoted by itself.
             risky = any("\r" in row["file"] for row in rows)
-            quoting = csv.QUOTE_ALL if risky else csv.QUOTE_MINIMAL
-            writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", quoting=quoting)
+            writer = csv.DictWriter(
+                text, COLUMNS, lineterminator="\n", quoting=csv.QUOTE_ALL if risky else csv.QUOTE_MINIMAL
+            )
             writer.writeheader()
             for row in rows:
                 shown = {name: "" if row[name] is None else f"{row[name]:.4f}" for name in _MEASURED}
