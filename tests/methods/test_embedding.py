@@ -118,9 +118,10 @@ def test_a_process_that_is_killed_as_it_begins_leaves_a_folder_to_go_on_in(array
     def killed(*_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(feature_files, "new_mapped_array", killed)
-        embed(arrays, Colors(), tmp_path / "features", cache_dir=tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            embed(arrays, Colors(), tmp_path / "features", cache_dir=tmp_path)
     embed(arrays, Colors(), tmp_path / "features", cache_dir=tmp_path)
     (tmp_path / "features" / "features.npy").unlink()
     embed(arrays, Colors(), tmp_path / "features", cache_dir=tmp_path)
