@@ -7,7 +7,7 @@ import torch
 from fewlabels import Supervised
 from fewlabels.data import ImageRows
 from fewlabels.methods import prediction
-from fewlabels.methods.prediction import output_chunks, predict_logits
+from fewlabels.methods.prediction import logits_and_features, output_chunks, predict_logits
 from fewlabels.training.batches import Rows
 
 CPU = torch.device("cpu")
@@ -29,6 +29,27 @@ def test_chunks_of_any_size_and_several_sources_give_the_same_outputs(fitted, mo
     assert max(map(len, chunks)) == 7
     assert np.allclose(np.concatenate(chunks), whole, atol=1e-5)
     assert np.array_equal(method.predict(images), method.classes_[predict_flipped(method, images).argmax(1)])
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_logits_and_features_together_are_those_of_either_in_parts_where_memory_is_short(fitted, flip, monkeypatch):
+    method, images = fitted
+    rows, network = Rows([images]), method.network_
+    logits = predict_logits(network, rows, CPU, flip=flip)
+    features = predict_logits(network, rows, CPU, features=True)
+    whole, asked = network.feature_map, []
+
+    def in_little_memory(inputs):
+        asked.append(len(inputs))
+        if len(inputs) > 15:
+            raise MemoryError
+        return whole(inputs)
+
+    monkeypatch.setattr(network, "feature_map", in_little_memory)
+    found = logits_and_features(network, rows, CPU, flip=flip)
+    assert max(asked) == 40
+    assert np.allclose(found[0], logits, atol=1e-5)
+    assert np.allclose(found[1], features, atol=1e-5)
 
 
 def predict_flipped(method, images):

@@ -93,17 +93,19 @@ def logits_and_features(
 
     See `output_chunks` for the parameters.
     """
-    logits: list[NDArray[np.floating]] = []
-    features: list[NDArray[np.floating]] = []
-    for inputs in _inputs(classifier, rows, device):
-        with torch.inference_mode():
-            found = classifier.feature_map(inputs)
-            features.append(classifier.encoder.pool(found).cpu().numpy())
-            output = classifier.classify_map(found)
-            if flip:
-                output = (output + classifier(inputs.flip(3))) / 2
-        logits.append(output.cpu().numpy())
-    return np.concatenate(logits), np.concatenate(features)
+
+    def both(inputs: Tensor) -> Tensor:
+        feature_map = classifier.feature_map(inputs)
+        output = classifier.classify_map(feature_map)
+        if flip:
+            output = (output + classifier(inputs.flip(3))) / 2
+        return torch.cat([output, classifier.encoder.pool(feature_map)], 1)
+
+    ask = InPartsThatFit(both)
+    with torch.inference_mode():
+        found = np.concatenate([ask(inputs).cpu().numpy() for inputs in _inputs(classifier, rows, device)])
+    logits, features = np.split(found, [found.shape[1] - classifier.encoder.feature_size], axis=1)
+    return np.ascontiguousarray(logits), np.ascontiguousarray(features)
 
 
 def _inputs(classifier: Classifier, rows: Rows, device: torch.device) -> Iterator[Tensor]:
