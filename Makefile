@@ -41,7 +41,7 @@ test-lowest: ## run a part of the tests with the lowest versions that pyproject.
 	echo '$(if $(TORCH),torch==$(TORCH))' > .venv-lowest/override.txt
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --all-extras \
 		--group dev --requirement pyproject.toml --override .venv-lowest/override.txt
-	PYTHONPATH=src .venv-lowest/bin/python -m pytest -p no:cacheprovider $(OLD) $(TELLING)
+	PYTHONPATH=$(CURDIR)/src .venv-lowest/bin/python -m pytest -p no:cacheprovider $(OLD) $(TELLING)
 
 check: $(VENV)/.installed ## lint, check the format and the types
 	$(BIN)/ruff check .
