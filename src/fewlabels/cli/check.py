@@ -8,7 +8,7 @@ import typer
 
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, screen
-from fewlabels.cli.options import LARGEST_SEED, Fold, ImageSize, Json, Quiet, Source, Strict, TestPerClass
+from fewlabels.cli.options import Fold, ImageSize, Json, Quiet, Source, Strict, TestPerClass, new_seed
 from fewlabels.cli.shown import show_dataset
 from fewlabels.storage.visible import visible
 
@@ -20,7 +20,7 @@ def check(
     labels_per_class: Annotated[
         int | None, typer.Option(help="Labels of each class to learn from, the rest joins the pool.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the labels drawn.", min=0, max=LARGEST_SEED)] = 0,
+    seed: Annotated[int, new_seed("Of the labels drawn.")] = 0,
     image_size: ImageSize = None,
     test_per_class: TestPerClass = None,
     fold: Fold = None,
@@ -64,9 +64,9 @@ def _show_check(found: Any, data: Any, quiet: bool) -> None:
     for finding in found.findings:
         style = {"leak": "bold red", "trap": "yellow"}.get(finding.severity, "dim")
         screen.print(f"{finding.severity}: ", style=style, end="")
-        screen.print(visible(f"{finding.text}."), highlight=False, markup=False)
+        screen.print(visible(f"{finding.text}."), highlight=False)
         for pair in finding.examples:
-            screen.print(visible("    " + " = ".join(pair)), style="dim", highlight=False, markup=False)
+            screen.print(visible("    " + " = ".join(pair)), style="dim", highlight=False)
     for sentence in found.measured:
         screen.print(f"fine: {sentence}.", style="dim", highlight=False)
     if not found.problems:

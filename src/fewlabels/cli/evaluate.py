@@ -64,7 +64,6 @@ def evaluate(
             f"{model}/README.md was changed by hand and stays as it is; config.json holds the figures",
             style="yellow",
             highlight=False,
-            markup=False,
         )
     return Answer(lambda: found, lambda: _show(found, model, source))
 

@@ -14,7 +14,6 @@ from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, screen
 from fewlabels.cli.options import (
-    LARGEST_SEED,
     Budget,
     CheckpointEvery,
     Epochs,
@@ -33,6 +32,7 @@ from fewlabels.cli.options import (
     Steps,
     Strict,
     Track,
+    new_seed,
     parse_settings,
 )
 from fewlabels.cli.shown import show_dataset
@@ -60,9 +60,7 @@ def fit(
         int | None, typer.Option(help="Labels of each class to learn from; the rest joins the pool.")
     ] = None,
     labels: Labels = None,
-    seed: Annotated[
-        int, typer.Option(help="Of the labels drawn and the initial weights.", min=0, max=LARGEST_SEED)
-    ] = 0,
+    seed: Annotated[int, new_seed("Of the labels drawn and the initial weights.")] = 0,
     steps: Steps = None,
     epochs: Epochs = None,
     budget: Budget = None,
@@ -180,7 +178,7 @@ def fit(
 
 def _show(facts: dict[str, Any], source: str, quiet: bool) -> None:
     for finding in facts["findings"]:
-        screen.print(finding, highlight=False, markup=False)
+        screen.print(finding, highlight=False)
     accuracy, out = facts["validation_accuracy"], facts["model"]
     measured = "" if accuracy != accuracy else f", {accuracy:.1%} on held-out images"
     screen.print(f"model saved in {out}: {facts['fit_seconds']:.0f} s of training{measured}", highlight=False)

@@ -12,7 +12,7 @@ from rich.table import Table
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen
-from fewlabels.cli.options import LARGEST_SEED, Json, Labels, Model, Quiet, Strict
+from fewlabels.cli.options import Json, Labels, Model, Quiet, Strict, new_seed
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
 
@@ -44,7 +44,7 @@ def label(
             help="So many are chosen with regard to those before, 500 when not given; then come the least sure.", min=1
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of random choices.", min=0, max=LARGEST_SEED)] = 0,
+    seed: Annotated[int, new_seed("Of random choices.")] = 0,
     labels: Labels = None,
     engine: Annotated[
         str | None,
@@ -108,10 +108,10 @@ def label(
     if out is not None:
         found.write(Path(out))
     for note in () if quiet else found.notes:
-        errors.print(visible(f"note: {note}"), style="dim", highlight=False, markup=False)
+        errors.print(visible(f"note: {note}"), style="dim", highlight=False)
     for entry in found.skipped:
         line = visible(f"left out {entry.path}: {entry.reason}")
-        errors.print(line, style="yellow", highlight=False, markup=False)
+        errors.print(line, style="yellow", highlight=False)
     return Answer(lambda: found.summary(show) | {"out": out}, lambda: _show(found, show, out))
 
 
@@ -124,7 +124,7 @@ def _label_shards(model: Path, pool: str | None, out: str | None, engine: str, q
     kept = f", {found['found']:,} of them from before" if found["found"] else ""
     unreadable = f", {found['unreadable']:,} unreadable" if found["unreadable"] else ""
     line = f"{found['images']:,} images{unreadable} in {found['partitions']:,} partitions{kept} in {out}"
-    return Answer(lambda: found | {"out": out}, lambda: screen.print(line, highlight=False, markup=False))
+    return Answer(lambda: found | {"out": out}, lambda: screen.print(line, highlight=False))
 
 
 def _show(found: Any, count: int, out: str | None) -> None:

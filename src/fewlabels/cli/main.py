@@ -42,10 +42,11 @@ def main() -> None:
     except InputError as error:
         _fail(str(error), 2)
     except _UsageError as error:
+        message = error.format_message()
         # Without a command the help was shown, and there is no more to say.
-        if not error.format_message():
+        if not message:
             sys.exit(2)
-        _fail(error.format_message(), 2)
+        _fail(message, 2)
     except Interrupted as stop:
         if Launch.read().rank > 0:
             sys.exit(stop.code)
@@ -108,7 +109,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     del category, filename, lineno, file, line
-    errors.print(visible(f"warning: {message}"), style="yellow", highlight=False, markup=False)
+    errors.print(visible(f"warning: {message}"), style="yellow", highlight=False)
 
 
 def _options() -> dict[str, dict[str, str]]:
@@ -129,5 +130,5 @@ def _fail(message: str, code: int) -> None:
     launch = Launch.read()
     who = f"process {launch.rank}: " if launch.rank > 0 else ""
     errors.print("error: ", style="red", end="")
-    errors.print(visible(" ".join((who + message).split())), highlight=False, markup=False)
+    errors.print(visible(" ".join((who + message).split())), highlight=False)
     sys.exit(code)

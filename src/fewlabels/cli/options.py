@@ -82,8 +82,8 @@ Net = Annotated[
         autocompletion=completion.one_of("nets.registry", "NETS", "hf:", "timm:", "python:"),
     ),
 ]
-# The largest seed that scikit-learn takes.
-LARGEST_SEED = 2**32 - 1
+# The largest that scikit-learn takes.
+_LARGEST_SEED = 2**32 - 1
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results, warnings and errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on standard output.")]
 Track = Annotated[
@@ -98,6 +98,11 @@ Track = Annotated[
 Revision = Annotated[
     str | None, typer.Option(help="Of the model on the Hub: a branch, tag or commit; the main branch when not given.")
 ]
+
+
+def new_seed(help_text: str) -> Any:
+    """Return the option for a seed."""
+    return typer.Option(help=help_text, min=0, max=_LARGEST_SEED)
 
 
 def split(text: str) -> list[str]:

@@ -41,7 +41,7 @@ def predict(
     predictions = predict_files(load(model, net=net), images, strict=strict, progress=not quiet)
     for entry in predictions.skipped:
         line = visible(f"left out {entry.path}: {entry.reason}")
-        errors.print(line, style="yellow", highlight=False, markup=False)
+        errors.print(line, style="yellow", highlight=False)
     if out is not None:
         write_predictions(predictions, out)
 

@@ -37,7 +37,7 @@ def pull(
     folder = pull_model(name, out, revision=revision, progress=not quiet)
 
     def show() -> None:
-        screen.print(f"model in {folder}", highlight=False, markup=False)
+        screen.print(f"model in {folder}", highlight=False)
         if not quiet:
             words = shlex.join(["fewlabels", "predict", str(folder), "IMAGES"])
             screen.print(f"next: {words}", style="dim", highlight=False)

@@ -43,5 +43,5 @@ def push(
         errors.print("the labeled images that it keeps stayed here (--with-examples)", style="dim", highlight=False)
     return Answer(
         lambda: {"model": model, "name": name, "commit": commit},
-        lambda: screen.print(f"{model} is on the Hub: {commit}", highlight=False, markup=False),
+        lambda: screen.print(f"{model} is on the Hub: {commit}", highlight=False),
     )

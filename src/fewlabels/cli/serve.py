@@ -43,7 +43,7 @@ def serve(
     require_gradio()
 
     def ready(address: str) -> None:
-        screen.print(f"serving {model} at {address} (Ctrl-C ends it)", highlight=False, markup=False)
+        screen.print(f"serving {model} at {address} (Ctrl-C ends it)", highlight=False)
         if open_page:
             open_browser(address)
 
@@ -53,14 +53,13 @@ def serve(
             "there is no password",
             style="yellow",
             highlight=False,
-            markup=False,
         )
     service = Service(model, source=source, labels=labels, net=net, progress=True)
     if service.desk is None:
-        errors.print(visible(f"note: no labeling tab: {service.reason}"), style="dim", highlight=False, markup=False)
+        errors.print(visible(f"note: no labeling tab: {service.reason}"), style="dim", highlight=False)
     else:
         for note in service.desk.notes:
-            errors.print(visible(f"note: {note}"), style="dim", highlight=False, markup=False)
-        screen.print(f"labels go to {service.desk.path}", highlight=False, markup=False)
+            errors.print(visible(f"note: {note}"), style="dim", highlight=False)
+        screen.print(f"labels go to {service.desk.path}", highlight=False)
     serve_page(service, host=host, port=port, ready=ready)
     screen.print("stopped", style="dim", highlight=False)

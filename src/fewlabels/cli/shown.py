@@ -11,11 +11,11 @@ from fewlabels.storage.visible import visible
 def show_dataset(data: Any, *, quiet: bool = False) -> None:
     """Print what is to be noted about a data set, unless that is not wanted, and how many files it left out."""
     for note in () if quiet else data.notes:
-        errors.print(visible(f"note: {note}"), style="dim", highlight=False, markup=False)
+        errors.print(visible(f"note: {note}"), style="dim", highlight=False)
     if data.skipped:
         first = data.skipped[0]
         line = f"left out {len(data.skipped):,} unreadable files, the first: {first.path} ({first.reason})"
-        errors.print(visible(line), style="yellow", highlight=False, markup=False)
+        errors.print(visible(line), style="yellow", highlight=False)
 
 
 def percent(share: float | None) -> str:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from fewlabels.storage.atomic import located, sync
+from fewlabels.storage.csv_quoting import quoting_for
 from fewlabels.storage.errors import InputError
 
 COLUMNS = ("file", "class")
@@ -209,9 +210,7 @@ class LabelsFile:
         if self._handle is None:
             raise ValueError(f"{self.path} is closed")
         text = io.StringIO()
-        # A lone carriage return would end the line for whoever reads it, and is not quoted by itself.
-        risky = any("\r" in value for value in row)
-        csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if risky else csv.QUOTE_MINIMAL).writerow(row)
+        csv.writer(text, lineterminator="\n", quoting=quoting_for(row)).writerow(row)
         line = text.getvalue().encode("utf-8", "surrogateescape")
         with self._one_at_a_time:
             before = os.fstat(self._handle).st_size

@@ -20,6 +20,7 @@ from fewlabels.data.files import files_in, image_chunks
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.cells import table
+from fewlabels.storage.csv_quoting import quoting_for
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.frames import new_frame
 from fewlabels.storage.visible import encodable
@@ -118,9 +119,7 @@ def write_predictions(predictions: Predictions, out: Path | None) -> None:
         write_bytes(out, content.getvalue())
         return
     text = io.StringIO()
-    # A carriage return would end a line for whoever reads it, and is not quoted by itself.
-    risky = any("\r" in path for path in predictions.paths)
-    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if risky else csv.QUOTE_MINIMAL)
+    writer = csv.writer(text, lineterminator="\n", quoting=quoting_for(predictions.paths))
     writer.writerow(("file", "class", "probability"))
     for path, name, probability in zip(predictions.paths, predictions.classes, predictions.probabilities, strict=True):
         writer.writerow((path, name, f"{probability:.4f}"))

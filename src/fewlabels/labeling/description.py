@@ -34,6 +34,7 @@ from fewlabels.methods.examples import (
 )
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.cells import table
+from fewlabels.storage.csv_quoting import quoting_for
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.screen import new_bar
 from fewlabels.storage.visible import encodable
@@ -197,11 +198,8 @@ class PoolDescription:
         content = io.BytesIO()
         if place.suffix.lower() == ".csv":
             text = io.StringIO()
-            # A carriage return would end a line for whoever reads it, and is not quoted by itself.
-            risky = any("\r" in row["file"] for row in rows)
-            writer = csv.DictWriter(
-                text, COLUMNS, lineterminator="\n", quoting=csv.QUOTE_ALL if risky else csv.QUOTE_MINIMAL
-            )
+            quoting = quoting_for(row["file"] for row in rows)
+            writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", quoting=quoting)
             writer.writeheader()
             for row in rows:
                 shown = {name: "" if row[name] is None else f"{row[name]:.4f}" for name in _MEASURED}

@@ -59,29 +59,26 @@ def render_report(comparison: Comparison) -> str:
     names = list(dict.fromkeys(run.method for run in comparison.runs))
     room = Room(_LARGEST_PAGE, parts=sum(len(group.standings) for group in groups))
     script = resources.files("fewlabels.report").joinpath("templates/script.js").read_text(encoding="utf-8")
-    return (
-        _templates()
-        .get_template("report.html.j2")
-        .render(
-            script=Markup(script),
-            script_hash=_hash_of(script),
-            config=comparison.config,
-            data=data,
-            notes=list(dict.fromkeys(note for part in data.values() for note in part["notes"])),
-            check=comparison.config.get("check"),
-            groups=[group_view(group, has_pool=comparison.has_pool) for group in groups],
-            curves=learning_curves(groups),
-            varied=varied_text(comparison.config),
-            advice=[formats.sentence(line) for line in comparison.advice()],
-            labeled=formats.span([part["labeled"] for part in data.values()]),
-            pool=formats.span([part["pool"] for part in data.values()]),
-            scale=Scale(groups),
-            several=len(groups) > 1,
-            methods=[method_view(name, groups, class_names, room) for name in names],
-            cost=cost_view(groups),
-            seeds=max(len(standing.runs) for group in groups for standing in group.standings),
-            class_names=class_names,
-        )
+    template = _templates().get_template("report.html.j2")
+    return template.render(
+        script=Markup(script),
+        script_hash=_hash_of(script),
+        config=comparison.config,
+        data=data,
+        notes=list(dict.fromkeys(note for part in data.values() for note in part["notes"])),
+        check=comparison.config.get("check"),
+        groups=[group_view(group, has_pool=comparison.has_pool) for group in groups],
+        curves=learning_curves(groups),
+        varied=varied_text(comparison.config),
+        advice=[formats.sentence(line) for line in comparison.advice()],
+        labeled=formats.span([part["labeled"] for part in data.values()]),
+        pool=formats.span([part["pool"] for part in data.values()]),
+        scale=Scale(groups),
+        several=len(groups) > 1,
+        methods=[method_view(name, groups, class_names, room) for name in names],
+        cost=cost_view(groups),
+        seeds=max(len(standing.runs) for group in groups for standing in group.standings),
+        class_names=class_names,
     )
 
 
