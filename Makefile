@@ -11,18 +11,19 @@ TELLING := tests/test_package.py tests/test_config_file.py tests/test_completion
 # What old packages say of newer ones that they meet is no fault of ours.
 OLD := -W default::DeprecationWarning -W default::PendingDeprecationWarning -W default::FutureWarning
 
-.PHONY: help demo test test-lowest check format docs bench results doctor audit dist container-check clean
+.PHONY: help demo test test-lowest test-newest check format docs bench results doctor audit dist container-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 # torch goes first and alone: what depends on it must find this build and not bring another.
-$(VENV)/.installed: requirements.txt pyproject.toml
+$(VENV)/.installed: requirements.txt requirements-serve.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "fewlabels needs Python 3.11 or newer; give one as 'make PYTHON=python3.12 ...'"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $$(grep '^torch==' requirements.txt)
 	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-serve.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
@@ -34,14 +35,20 @@ test: $(VENV)/.installed ## run every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # uv alone can resolve to the lowest versions. TORCH=2.13.0+cpu (with UV_FIND_LINKS, where that is a file) takes that
-# PyTorch in place of the lowest, whose build for Linux on PyPI brings gigabytes of CUDA.
+# PyTorch in place of the lowest, whose build for Linux on PyPI brings gigabytes of CUDA; TORCH=system takes the one that
+# the system has, as Debian's python3-torch.
+test-lowest: RESOLUTION := lowest-direct
+test-newest: RESOLUTION := highest
 test-lowest: ## run a part of the tests with the lowest versions that pyproject.toml allows (TORCH=… for another PyTorch)
-	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/python -m pip install --quiet uv==0.13.9
-	echo '$(if $(TORCH),torch==$(TORCH))' > .venv-lowest/override.txt
-	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --all-extras \
-		--group dev --requirement pyproject.toml --override .venv-lowest/override.txt
-	PYTHONPATH=$(CURDIR)/src .venv-lowest/bin/python -m pytest -p no:cacheprovider $(OLD) $(TELLING)
+test-newest: ## the same with the newest that there are for this Python
+test-lowest test-newest:
+	$(PYTHON) -m venv $(if $(filter system,$(TORCH)),--system-site-packages) .venv-$@
+	.venv-$@/bin/python -m pip install --quiet uv==0.13.9
+	echo "$(if $(filter system,$(TORCH)),torch; sys_platform == 'none',$(if $(TORCH),torch==$(TORCH)))" > .venv-$@/override.txt
+	.venv-$@/bin/uv pip install --quiet --python .venv-$@/bin/python --resolution $(RESOLUTION) --only-binary :all: \
+		--all-extras --group dev --requirement pyproject.toml --override .venv-$@/override.txt
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/src .venv-$@/bin/python -m pytest -p no:cacheprovider \
+		$(if $(filter test-lowest,$@),$(OLD)) $(TELLING)
 
 check: $(VENV)/.installed ## lint, check the format and the types
 	$(BIN)/ruff check .
@@ -76,7 +83,7 @@ doctor: $(VENV)/.installed ## reproduce the notebook's four failures, as docs/no
 audit: $(VENV)/.installed ## look for known weaknesses in the code and in what it depends on; docs/reliability.md answers the lesser ones
 	$(BIN)/python -m pip install --quiet bandit==1.9.4 pip-audit==2.10.1
 	$(BIN)/bandit --quiet --recursive --severity-level high src
-	$(BIN)/pip-audit --no-deps --requirement requirements.txt
+	$(BIN)/pip-audit --no-deps --requirement requirements.txt --requirement requirements-serve.txt
 
 dist: $(VENV)/.installed ## build the wheel and the source archive in dist/, and try the wheel in an environment of its own (minutes)
 	$(BIN)/python -m pip install --quiet build==1.6.1 twine==7.0.0
@@ -87,4 +94,4 @@ container-check: $(VENV)/.installed ## look over the container files, without bu
 	$(BIN)/hadolint container/*.Containerfile
 
 clean: ## remove the environment and the runs
-	rm -rf $(VENV) .venv-lowest runs site dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-test-lowest .venv-test-newest runs site dist build .mypy_cache .ruff_cache .pytest_cache

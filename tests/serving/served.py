@@ -44,10 +44,10 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *words: str):
-    """Run `fewlabels serve` on a folder's model until the block ends."""
+def serving(folder: Path, *words: str, **more: str):
+    """Run `fewlabels serve` on a folder's model until the block ends, with more in its environment."""
     command = [sys.executable, "-m", "fewlabels", "serve", str(folder / "model"), "--port", "0", "--no-open", *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", **more}
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
     try:

@@ -1,5 +1,6 @@
 """`fewlabels serve` as it is typed."""
 
+import io
 import json
 import os
 import signal
@@ -108,6 +109,26 @@ def classify(address, file):
                 if told["msg"] == "process_completed":
                     return told["success"], json.dumps(told["output"])
     raise AssertionError("no answer came")
+
+
+@pytest.fixture
+def old_pillow(tmp_path):
+    """A folder to put first on the path: Pillow says, once it is loaded, that it is the last before 13."""
+    (tmp_path / "sitecustomize.py").write_text("import PIL.Image\n\nPIL.__version__ = '12.3.0'\n")
+    return os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def test_with_an_old_pillow_photos_alone_are_taken_and_the_way_to_a_new_one_is_told(place, old_pillow):
+    with serving(place, PYTHONPATH=old_pillow) as server:
+        assert "pip install --no-deps 'pillow>=13'" in (place / "log").read_text().replace("\n", " ")
+        for kind, taken in (("JPEG", True), ("TIFF", False)):
+            content = io.BytesIO()
+            photo("red", 0).save(content, kind)
+            _, text = post(server.address, content.getvalue(), f"photo.{kind.lower()}")
+            file = {"path": json.loads(text)[0], "meta": {"_type": "gradio.FileData"}}
+            _, shown = classify(server.address, file)
+            assert ("fl-first" in shown) == taken
+            assert ("not an image" in shown) != taken
 
 
 def test_uploads_are_limited_and_files_of_the_machine_stay_its_own(place, tmp_path):

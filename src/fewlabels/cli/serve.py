@@ -36,6 +36,7 @@ def serve(
 
     `fewlabels serve model --port 8000 --no-open`
     """
+    from fewlabels.data.decode import SOUND_PILLOW, pillow_is_sound
     from fewlabels.serving.server import is_local, open_browser, require_gradio
     from fewlabels.serving.server import serve as serve_page
     from fewlabels.serving.service import Service
@@ -51,6 +52,13 @@ def serve(
         errors.print(
             f"warning: listening on {host}, everybody who reaches this machine can open the page, label and train; "
             "there is no password",
+            style="yellow",
+            highlight=False,
+        )
+    if not pillow_is_sound():
+        errors.print(
+            "warning: Gradio asks for a Pillow below 13, which damaged images can crash or worse; once they are "
+            f"installed, it works with a newer one: pip install --no-deps 'pillow>={SOUND_PILLOW}'",
             style="yellow",
             highlight=False,
         )
