@@ -268,6 +268,28 @@ def test_images_without_class_folders_are_told_what_to_do(tmp_path):
         read(tmp_path / "p", tmp_path)
 
 
+def test_what_lies_beside_the_parts_and_classes_is_told(photos, tmp_path):
+    save(photos / "1.png")
+    save(photos / "train" / "2.png")
+    save(photos / "extra photos" / "3.png")
+    (photos / "notes.txt").write_text("not an image")
+    aged(photos)
+    first = read(photos, tmp_path)
+    assert first.notes[:2] == (
+        "not read: extra photos/ (the parts are train/, unlabeled/, validation/ and test/)",
+        "not read: 2 images lie in no class folder (those without a label belong into unlabeled/)",
+    )
+    assert read(photos, tmp_path).notes == first.notes
+
+
+def test_a_folder_that_is_called_digits_is_not_passed_over_in_silence(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_dataset("digits").notes == ()
+    photos.rename("digits")
+    assert load_dataset("digits").notes == ("these are the embedded digits; the folder here is ./digits",)
+    assert len(read("./digits", tmp_path).labeled) == 12
+
+
 def test_an_image_that_could_not_be_reached_once_is_read_the_next_time(photos, tmp_path, monkeypatch):
     aged(photos)
     read_file = workers.read_file

@@ -128,6 +128,21 @@ def test_all_methods_of_a_seed_see_the_same_labels(monkeypatch, tmp_path):
     assert seen[0][1] == seen[1][1] != seen[2][1] == seen[3][1]
 
 
+@pytest.mark.parametrize("setting", ["seeds", "labels_per_class"])
+@pytest.mark.parametrize("value", [2.5, [0.5], [1, None], "many", [], -1])
+def test_what_is_no_whole_number_is_refused_in_one_line(setting, value, tmp_path):
+    with pytest.raises(InputError, match=f"{setting}=.* whole number|{setting}=.* seeds") as error:
+        compare("digits", methods="supervised", steps=1, out=tmp_path / "r", **{setting: value})
+    assert "\n" not in str(error.value)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    found = compare(
+        "digits", methods="supervised", steps=1, out=tmp_path / "r", seeds=np.int64(2), labels_per_class=np.arange(3, 4)
+    )
+    assert [(run.seed, run.labels_per_class) for run in found.runs] == [(0, 3), (1, 3)]
+
+
 def test_the_same_call_gives_the_same_results(found, tmp_path):
     again = compare("digits", **TINY, out=tmp_path / "again", settings={"rounds": 1})
     assert [run.test_accuracy for run in again.runs] == [run.test_accuracy for run in found.runs]

@@ -227,6 +227,12 @@ def test_several_seeds_and_numbers_of_labels_fit_on_one_page():
     assert "seed by seed +5.0, +5.0, +5.0" in words
 
 
+def test_a_comparison_that_was_stopped_says_which_numbers_of_seeds_its_means_are_of():
+    runs = [made_run("supervised", 400 + seed, seed=seed) for seed in (0, 1, 2)]
+    runs += [made_run("self-training", 430 + seed, seed=seed) for seed in (0, 1)]
+    assert "mean of 2 or 3 seeds" in Page(render_report(made_comparison(runs))).words
+
+
 def test_one_method_alone_is_reported_without_rivals():
     words = Page(render_report(made_comparison([made_run("supervised", 420, labels=None)]))).words
     assert "supervised reaches 70.0% test accuracy" in words

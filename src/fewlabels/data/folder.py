@@ -15,6 +15,7 @@ from fewlabels.data.parts import PART_NAMES, Part, Parts, class_indices
 from fewlabels.data.rows import ImageRows
 from fewlabels.data.workers import Encoded
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.visible import visible
 
 _ALIASES = {
     "train": ("train", "training", "labeled", "labelled"),
@@ -90,7 +91,7 @@ def _parts(folder: Path, content: FolderContent, images: DecodedImages) -> Parts
         name=folder.resolve().name,
         class_names=content.class_names,
         skipped=images.skipped,
-        notes=images.notes,
+        notes=(*content.notes, *images.notes),
         content_key=images.key,
         train=parts["train"],
         unlabeled=parts.get("unlabeled"),
@@ -100,7 +101,8 @@ def _parts(folder: Path, content: FolderContent, images: DecodedImages) -> Parts
 
 
 def _content(folder: Path, listing: Listing) -> FolderContent:
-    folders = [entry for entry in listing.entries(folder) if entry.is_dir()]
+    entries = listing.entries(folder)
+    folders = [entry for entry in entries if entry.is_dir()]
     places: dict[str, Path | None] = {}
     for part, aliases in _ALIASES.items():
         found_here = [entry for entry in folders if entry.name.lower() in aliases]
@@ -111,6 +113,7 @@ def _content(folder: Path, listing: Listing) -> FolderContent:
     if places["train"] is None:
         places["train"] = folder
     taken = {str(place) for place in places.values() if place is not None and place != folder}
+    loose = 0
     found: dict[str, list[tuple[str | None, FileFacts]]] = {part: [] for part in PART_NAMES}
     for part, place in places.items():
         if place is None:
@@ -118,11 +121,21 @@ def _content(folder: Path, listing: Listing) -> FolderContent:
         if part == "unlabeled":
             found[part] = [(None, file) for file in listing.files_below(place)]
         else:
-            found[part] = _class_files(place, taken, listing)
+            found[part], beside = _class_files(place, taken, listing)
+            loose += beside
     if not found["train"]:
         raise InputError(
             f"{folder} holds no class folders with images; expected {folder.name}/train/CLASS/ or {folder.name}/CLASS/"
         )
+    notes = []
+    if places["train"] != folder:
+        loose += sum(map(_is_loose_image, entries))
+        others = [f"{visible(entry.name)}/" for entry in folders if entry.path not in taken]
+        if others:
+            notes.append(f"not read: {', '.join(others)} (the parts are train/, unlabeled/, validation/ and test/)")
+    if loose:
+        images = "1 image lies" if loose == 1 else f"{loose:,} images lie"
+        notes.append(f"not read: {images} in no class folder (those without a label belong into unlabeled/)")
     _, class_names = class_indices([name for name, _ in found["train"]])
     files = [file for part in PART_NAMES for _, file in found[part]]
     return FolderContent(
@@ -134,17 +147,23 @@ def _content(folder: Path, listing: Listing) -> FolderContent:
             [class_indices([name for name, _ in found[part]], class_names)[0] for part in PART_NAMES]
         ),
         class_names=class_names,
+        notes=tuple(notes),
     )
 
 
-def _class_files(place: Path, taken: set[str], listing: Listing) -> list[tuple[str | None, FileFacts]]:
+def _is_loose_image(entry: os.DirEntry[str]) -> bool:
+    return not entry.is_dir() and entry.name.lower().endswith(_SUFFIXES)
+
+
+def _class_files(place: Path, taken: set[str], listing: Listing) -> tuple[list[tuple[str | None, FileFacts]], int]:
+    """Return the files in class folders, and how many images lie beside those."""
     found: list[tuple[str | None, FileFacts]] = []
     loose = 0
     for entry in listing.entries(place):
         if entry.path in taken:
             continue
         if not entry.is_dir():
-            loose += entry.name.lower().endswith(_SUFFIXES)
+            loose += _is_loose_image(entry)
             continue
         below = list(listing.files_below(entry.path))
         if not below:
@@ -155,7 +174,7 @@ def _class_files(place: Path, taken: set[str], listing: Listing) -> list[tuple[s
             f"{place} holds {loose} images but no class folders; put each image into a folder named after its class, "
             "and those without a label into unlabeled/"
         )
-    return found
+    return found, loose
 
 
 def _encoded(folder: Path, content: FolderContent) -> EncodedImages:

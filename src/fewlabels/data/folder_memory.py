@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from fewlabels.data.listing import Listing
 from fewlabels.storage.atomic import write_bytes
 
-_VERSION = 1
+_VERSION = 2
 _ASKED = 10_000
 
 
@@ -42,6 +42,8 @@ class FolderContent:
         Class of each, -1 for none.
     class_names : tuple of str
         Names of the classes.
+    notes : tuple of str
+        What lies there and is not read.
     """
 
     names: tuple[str, ...]
@@ -50,6 +52,7 @@ class FolderContent:
     parts: NDArray[np.int8]
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 class FolderMemory:
@@ -86,6 +89,7 @@ class FolderMemory:
                 parts=content.parts,
                 labels=content.labels,
                 class_names=_pack(content.class_names),
+                notes=_pack(content.notes),
                 folders=_pack(tuple(listing.folders)),
                 folder_times=np.array(list(listing.folders.values()), np.int64),
                 key=_pack((key,)),
@@ -107,6 +111,7 @@ class FolderMemory:
                 found["parts"],
                 found["labels"],
                 _unpack(found["class_names"]),
+                _unpack(found["notes"]) if len(found["notes"]) else (),
             )
             if not self._are_as_before(content):
                 return None

@@ -191,6 +191,8 @@ def read_parts(
         parts = read_digits()
         if image_size is not None and image_size != 8:
             raise InputError(f"digits are 8x8 pixels; leave image_size={image_size} away")
+        if place.exists():
+            parts = replace(parts, notes=("these are the embedded digits; the folder here is ./digits",))
         return parts
     if not place.exists():
         looks_like_a_path = "/" in text or "\\" in text or place.suffix

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -350,17 +351,27 @@ def _methods(methods: Sequence[str] | str | None) -> list[str]:
 def _label_counts(labels_per_class: int | Sequence[int] | None) -> list[int | None]:
     if labels_per_class is None:
         return [None]
-    counts = [labels_per_class] if isinstance(labels_per_class, int) else list(labels_per_class)
-    if not counts or any(count != int(count) or count < 1 for count in counts):
+    counts = _whole_numbers([labels_per_class] if isinstance(labels_per_class, Real) else labels_per_class)
+    if not counts or min(counts) < 1:
         raise InputError(f"labels_per_class={labels_per_class!r} is not one or several whole numbers of at least 1")
-    return list(dict.fromkeys(int(count) for count in counts))
+    return counts
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:
-    chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    if not chosen or any(seed != int(seed) or seed < 0 for seed in chosen):
+    chosen = _whole_numbers([seeds] if isinstance(seeds, Real) else seeds)
+    if chosen and isinstance(seeds, Real):
+        chosen = list(range(chosen[0]))
+    if not chosen or min(chosen) < 0:
         raise InputError(f"seeds={seeds!r} is neither a number of seeds of at least 1 nor a list of seeds from 0 on")
-    return list(dict.fromkeys(int(seed) for seed in chosen))
+    return chosen
+
+
+def _whole_numbers(values: Iterable[Any]) -> list[int]:
+    """Return each number once, of NumPy's kinds too; none where one is not whole."""
+    given = list(values)
+    if any(not isinstance(value, Real) or not float(value).is_integer() for value in given):
+        return []
+    return list(dict.fromkeys(int(value) for value in given))
 
 
 def _varied(vary: Sequence[str] | str) -> list[str]:
