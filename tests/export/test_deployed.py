@@ -8,7 +8,7 @@ import torch
 
 import fewlabels
 from fewlabels import InputError, KMeansFeatures, Supervised
-from fewlabels.export import export_model
+from fewlabels.export import deployed, export_model
 
 COUNT = 1000
 
@@ -28,6 +28,12 @@ def model(images):
     return Supervised(steps=30, random_state=0).fit(images[:60], np.where(labels, "above", "below"))
 
 
+def needs_onnx():
+    pytest.importorskip("onnxscript")
+    if not deployed.onnx_is_translated():
+        pytest.skip("this PyTorch does not translate to ONNX")
+
+
 def run_onnx(path, samples):
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -35,7 +41,7 @@ def run_onnx(path, samples):
 
 
 def test_the_onnx_file_predicts_as_the_model_does_for_any_number_of_images(model, images, tmp_path):
-    pytest.importorskip("onnxscript")
+    needs_onnx()
     path = export_model(model, tmp_path / "model.onnx")
     session, found = run_onnx(path, images)
     expected = model.predict_proba(images)
@@ -66,11 +72,19 @@ def test_vectors_are_exported_too(tmp_path):
     assert np.abs(program(torch.from_numpy(X)).numpy() - model.predict_proba(X)).max() <= 1e-4
 
 
+def test_a_pytorch_that_cannot_translate_is_told_in_one_line(model, tmp_path, monkeypatch):
+    needs_onnx()
+    monkeypatch.setattr(deployed, "onnx_is_translated", lambda: False)
+    with pytest.raises(InputError, match=r"cannot translate this net to ONNX, 2\.8 and newer can"):
+        export_model(model, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("ending", [".pt2", ".onnx"])
 def test_features_of_patches_are_exported_for_any_number_of_images(images, tmp_path, ending):
     model = KMeansFeatures(centroids=8, steps=2, random_state=0).fit(images[:40], np.arange(40) % 2)
     if ending == ".onnx":
-        pytest.importorskip("onnxscript")
+        needs_onnx()
     path = export_model(model, tmp_path / f"model{ending}")
     for count in (20, 1):
         if ending == ".onnx":
@@ -85,7 +99,7 @@ def test_the_command_exports_a_saved_model(model, images, tmp_path):
 
     from fewlabels.cli import app
 
-    pytest.importorskip("onnxscript")
+    needs_onnx()
     model.save(tmp_path / "model")
     result = CliRunner().invoke(app, ["export", str(tmp_path / "model"), "--format", "onnx"])
     assert result.exit_code == 0

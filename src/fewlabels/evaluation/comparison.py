@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from numbers import Real
 from pathlib import Path
@@ -351,14 +351,14 @@ def _methods(methods: Sequence[str] | str | None) -> list[str]:
 def _label_counts(labels_per_class: int | Sequence[int] | None) -> list[int | None]:
     if labels_per_class is None:
         return [None]
-    counts = _whole_numbers([labels_per_class] if isinstance(labels_per_class, Real) else labels_per_class)
+    counts = _whole_numbers(labels_per_class)
     if not counts or min(counts) < 1:
         raise InputError(f"labels_per_class={labels_per_class!r} is not one or several whole numbers of at least 1")
     return counts
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:
-    chosen = _whole_numbers([seeds] if isinstance(seeds, Real) else seeds)
+    chosen = _whole_numbers(seeds)
     if chosen and isinstance(seeds, Real):
         chosen = list(range(chosen[0]))
     if not chosen or min(chosen) < 0:
@@ -366,12 +366,12 @@ def _seeds(seeds: int | Sequence[int]) -> list[int]:
     return chosen
 
 
-def _whole_numbers(values: Iterable[Any]) -> list[int]:
-    """Return each number once, of NumPy's kinds too; none where one is not whole."""
-    given = list(values)
-    if any(not isinstance(value, Real) or not float(value).is_integer() for value in given):
+def _whole_numbers(given: Any) -> list[int]:
+    """Return a number or several, each once, of NumPy's kinds too; none where one is not whole."""
+    values = [given] if isinstance(given, Real) else list(given)
+    if any(not isinstance(value, Real) or not float(value).is_integer() for value in values):
         return []
-    return list(dict.fromkeys(int(value) for value in given))
+    return list(dict.fromkeys(int(value) for value in values))
 
 
 def _varied(vary: Sequence[str] | str) -> list[str]:

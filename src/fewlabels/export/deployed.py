@@ -130,12 +130,29 @@ def _format(path: Path, given: str | None) -> str:
     return given
 
 
+def onnx_is_translated(version: str = torch.__version__) -> bool:
+    """Say whether a version of PyTorch translates to ONNX what is exported here.
+
+    Examples
+    --------
+    >>> onnx_is_translated("2.6.0+cpu"), onnx_is_translated("2.13.0")
+    (False, True)
+    """
+    major, minor = version.split(".")[:2]
+    return (int(major), int(minor)) >= (2, 8)
+
+
 def _onnx(module: Deployed, example: Tensor, facts: dict[str, str]) -> bytes:
     try:
         import onnx
         import onnxscript  # noqa: F401  what PyTorch translates with
     except ImportError as error:
         raise InputError("ONNX needs two more packages; install them with: pip install 'fewlabels[export]'") from error
+    if not onnx_is_translated():
+        raise InputError(
+            f"PyTorch {torch.__version__} cannot translate this net to ONNX, 2.8 and newer can: "
+            "pip install 'fewlabels[export]'; or write a .pt2 file"
+        )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         torch.onnx.export(
@@ -144,7 +161,7 @@ def _onnx(module: Deployed, example: Tensor, facts: dict[str, str]) -> bytes:
             str(file),
             input_names=["samples"],
             output_names=["probabilities"],
-            dynamic_shapes={"samples": {0: torch.export.Dim("batch")}},
+            dynamic_shapes=_any_number(),
             opset_version=_OPSET,
             dynamo=True,
             external_data=False,
@@ -158,10 +175,14 @@ def _onnx(module: Deployed, example: Tensor, facts: dict[str, str]) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def _any_number() -> dict[str, Any]:
+    # PyTorch 2.6 cannot show of an endless range that it leaves out the largest number of all, and refuses.
+    return {"samples": {0: torch.export.Dim("batch", max=1 << 31)}}
+
+
 def _program(module: Deployed, example: Tensor, facts: dict[str, str]) -> bytes:
-    shapes = {"samples": {0: torch.export.Dim("batch")}}
     content = io.BytesIO()
-    program = torch.export.export(module, (example,), dynamic_shapes=shapes)
+    program = torch.export.export(module, (example,), dynamic_shapes=_any_number())
     torch.export.save(program, content, extra_files=dict(facts))
     return content.getvalue()
 
