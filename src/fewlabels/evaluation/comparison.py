@@ -354,7 +354,7 @@ def _label_counts(labels_per_class: int | Sequence[int] | None) -> list[int | No
     counts = _whole_numbers(labels_per_class)
     if not counts or min(counts) < 1:
         raise InputError(f"labels_per_class={labels_per_class!r} is not one or several whole numbers of at least 1")
-    return counts
+    return [*counts]
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:
@@ -368,7 +368,7 @@ def _seeds(seeds: int | Sequence[int]) -> list[int]:
 
 def _whole_numbers(given: Any) -> list[int]:
     """Return a number or several, each once, of NumPy's kinds too; none where one is not whole."""
-    values = [given] if isinstance(given, Real) else list(given)
+    values: list[Any] = [given] if isinstance(given, Real) else list(given)
     if any(not isinstance(value, Real) or not float(value).is_integer() for value in values):
         return []
     return list(dict.fromkeys(int(value) for value in values))
