@@ -15,6 +15,7 @@ from fewlabels.evaluation import compare
 from fewlabels.evaluation import training as training_module
 from fewlabels.evaluation.conditions import repeat_command
 from fewlabels.evaluation.run_folder import COLUMNS
+from fewlabels.methods.session import looked_at
 from fewlabels.storage.errors import Interrupted
 
 TINY = {"methods": ["supervised", "self-training", "joint-autoencoder"], "labels_per_class": 5, "steps": 6}
@@ -105,6 +106,29 @@ def test_only_autoencoders_show_reconstructions(found):
     assert [run.reconstructions is not None for run in found.runs] == [False, False, True]
     shown = found.runs[2].reconstructions
     assert shown.originals.shape == shown.reconstructed.shape == (10, 8, 8, 1)
+
+
+def test_guesses_for_the_pool_are_measured_on_the_way_by_whom_knows_its_classes(found):
+    data = load_dataset("digits", labels_per_class=5)
+    learned = {run.method: run for run in found.runs}["joint-autoencoder"]
+    looks = [event["pool_accuracy"] for event in learned.history if "pool_accuracy" in event]
+    assert len(looks) == 6
+    model = fewlabels.load(found.folder / "models" / "joint-autoencoder-5-0")
+    rows = looked_at(len(data.pool))
+    right = (model.predict(data.pool.take(rows)) == data.diagnostics.pool_labels[rows]).mean()
+    # The last weights are averaged and mirrored before they predict, and so not those of the last look.
+    assert looks[-1] == pytest.approx(right, abs=0.2)
+    for other in found.runs[:2]:
+        assert not any("pool_accuracy" in event for event in other.history)
+
+
+def test_guesses_for_a_pool_of_unknown_classes_are_not_measured(tmp_path):
+    data = load_dataset("digits", labels_per_class=5)
+    arrays = {"train": (data.labeled[:], data.labels), "test": (data.test[:], data.test_labels)}
+    arrays["unlabeled"] = data.pool[:]
+    run = compare(arrays, methods="fix-match", steps=6, out=tmp_path / "r").runs[0]
+    assert not any("pool_accuracy" in event for event in run.history)
+    assert any("train_accuracy" in event for event in run.history)
 
 
 def test_all_methods_of_a_seed_see_the_same_labels(monkeypatch, tmp_path):

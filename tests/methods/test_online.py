@@ -6,6 +6,7 @@ import torch
 
 from fewlabels import InputError
 from fewlabels.methods import UDA, VAT, FixMatch, MixMatch, ReMixMatch, fixmatch
+from fewlabels.storage.errors import TrainingWarning
 
 pytestmark = pytest.mark.usefixtures("narrow_net")
 
@@ -20,6 +21,44 @@ def test_the_warm_start_learns_from_labels_alone(color_images):
     assert all("consistency" not in event for event in first)
     assert seen[-1]["consistency"] > 0
     assert method.gradient_images_ == 10 * 128 + 7 * 7 * 128
+
+
+def test_what_is_guessed_of_the_pool_is_kept_on_the_way(few_labels):
+    X, y, *_ = few_labels
+    pool = np.concatenate([X, X[:, ::-1], X[:, :, ::-1], 1 - X])
+    settings = {"warm_start": 0.5, "flip": False, "final_weights": "last", "validation_fraction": 0.0}
+    events = []
+    method = FixMatch(steps=12, batch_size=8, unlabeled_ratio=1, random_state=0, **settings)
+    method.fit(X[:60], y[:60], unlabeled=pool, observer=events.append)
+    stages = [look["stage"] for look in method.pool_looks_]
+    assert stages == ["labeled samples alone"] * 6 + ["classifier"] * 6
+    for look in method.pool_looks_:
+        # Some of many, at random, and the same each time.
+        assert len(look["rows"]) == len(look["guesses"]) == 250
+        assert np.array_equal(look["rows"], method.pool_looks_[0]["rows"])
+        assert look["rows"][-1] < len(pool)
+    last = method.pool_looks_[-1]
+    assert last["step"] == 6
+    assert np.array_equal(method.classes_[last["guesses"]], method.predict(pool[last["rows"]]))
+    # Whoever watches is told numbers.
+    assert all(isinstance(value, int | float | str) for event in events for value in event.values())
+
+
+def test_where_it_went_wrong_what_was_guessed_is_taken_back(few_labels, monkeypatch):
+    X, y, *_ = few_labels
+    steps, loss = [], FixMatch.loss
+
+    def spoiled(self, nets, batch):
+        steps.append(1)
+        losses = loss(self, nets, batch)
+        return {name: value * (float("nan") if len(steps) == 8 else 1.0) for name, value in losses.items()}
+
+    monkeypatch.setattr(FixMatch, "loss", spoiled)
+    with pytest.warns(TrainingWarning, match="not finite"):
+        method = FixMatch(steps=12, batch_size=8, unlabeled_ratio=1, random_state=0).fit(X, y)
+    assert len(steps) > 12
+    looked = [event["step"] for event in method.history_ if "train_accuracy" in event]
+    assert [look["step"] for look in method.pool_looks_] == looked
 
 
 def test_the_second_rate_is_a_share_of_the_first(color_images):

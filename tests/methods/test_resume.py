@@ -67,6 +67,7 @@ def assert_same(one, other, X):
     assert np.array_equal(one.predict_proba(X), other.predict_proba(X))
     histories = [[{k: v for k, v in e.items() if k != "seconds"} for e in m.history_] for m in (one, other)]
     assert histories[0] == histories[1]
+    np.testing.assert_equal(one.pool_looks_, other.pool_looks_)
     assert one.stage_steps_ == other.stage_steps_
     assert list(one.kept_weights_) == list(other.kept_weights_)
     for kept, again in zip(one.kept_weights_.values(), other.kept_weights_.values(), strict=True):

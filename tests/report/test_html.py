@@ -227,6 +227,16 @@ def test_several_seeds_and_numbers_of_labels_fit_on_one_page():
     assert "seed by seed +5.0, +5.0, +5.0" in words
 
 
+def test_how_right_the_guesses_for_the_pool_were_is_drawn_where_it_is_known():
+    run = made_run("fix-match", 430)
+    assert "Accuracy on training and validation images" in Page(render_report(made_comparison([run]))).words
+    watched = dataclasses.replace(run, history=[{**event, "pool_accuracy": 0.87} for event in run.history])
+    page = render_report(made_comparison([watched]))
+    assert "Accuracy on training , validation and pool images" in Page(page).words
+    # What a screen reader says of the chart.
+    assert "pool images 87.0%" in page
+
+
 def test_a_comparison_that_was_stopped_says_which_numbers_of_seeds_its_means_are_of():
     runs = [made_run("supervised", 400 + seed, seed=seed) for seed in (0, 1, 2)]
     runs += [made_run("self-training", 430 + seed, seed=seed) for seed in (0, 1)]

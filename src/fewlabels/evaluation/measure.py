@@ -23,6 +23,7 @@ from fewlabels.evaluation.trust import measure_trust
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.choices import choices
 from fewlabels.methods.findings import findings
+from fewlabels.training.watch import POOL_ACCURACY
 
 _SHOWN_MISTAKES = 24
 _SHOWN_RECONSTRUCTIONS = 10
@@ -69,7 +70,7 @@ def measure(
         balanced_accuracy=balanced_accuracy(data.test_labels, guesses),
         settings=dict(method.settings_),
         architecture=method.describe(),
-        history=list(method.history_),
+        history=_history(method, data.diagnostics.pool_labels, columns),
         rounds=_rounds(method, data.diagnostics.pool_labels, columns),
         stage_steps=dict(method.stage_steps_),
         trust=measure_trust(probabilities, data.test_labels, method.conformal_scores_),
@@ -116,6 +117,20 @@ def _weights(method: SemiSupervisedClassifier, data: ImageDataset, test_accuracy
             }
         )
     return found
+
+
+def _history(
+    method: SemiSupervisedClassifier, truth: NDArray[np.int64], columns: NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """Return the training's events; with how many guesses for pool images were right then, where that is known."""
+    events = [dict(event) for event in method.history_]
+    named = {(event["stage"], event["step"]): event for event in events}
+    for look in method.pool_looks_:
+        right = truth[look["rows"]] == columns[look["guesses"]]
+        known = truth[look["rows"]] >= 0
+        if known.any():
+            named[look["stage"], look["step"]][POOL_ACCURACY] = float(right[known].mean())
+    return events
 
 
 def _rounds(

@@ -79,7 +79,7 @@ class Run:
     architecture : str
         The net as text.
     history : list of dict
-        Events of the training.
+        Events of the training; at some, `pool_accuracy`, the share of guesses for pool images that were right then.
     rounds : list of dict
         Of self-training, with `precision` and `recall` of the pseudo-labels (None: truth unknown).
     stage_steps : dict

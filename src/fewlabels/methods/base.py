@@ -30,7 +30,7 @@ from fewlabels.methods.identity import conditions, description
 from fewlabels.methods.prediction import output_chunks, predict_logits
 from fewlabels.methods.ranges import check_above_zero, check_not_below_zero, check_whole, check_within
 from fewlabels.methods.samples import is_images, read_features, read_images, read_vectors
-from fewlabels.methods.session import Session, TrainingSet
+from fewlabels.methods.session import Session, TrainingSet, looked_at
 from fewlabels.methods.targets import Targets, held_out_rows, read_targets
 from fewlabels.methods.weight_sets import finish_weights, use_weights
 from fewlabels.nets import Backbone, Classifier, build_classifier, is_backbone, load_backbone, open_backbone
@@ -218,6 +218,10 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         With `guard`: see `fewlabels.methods.guard.Guard`.
     stage_steps_ : dict
         Steps of each stage.
+    pool_looks_ : list of dict
+        What classes some pool samples, drawn at random, were guessed to be of on the way, by methods that learn from
+        them in every step: `stage`, `step`, `rows` of the pool and `guesses`, indices into `classes_`. How many are
+        right is for those to say who know the classes; training does not.
     notes_ : list of str
         What went wrong in training, or may have, and what to change.
     settings_ : dict
@@ -752,6 +756,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self.mirrors_ = session.flip
         self.history_ = session.monitor.history
         self.notes_ = session.monitor.notes
+        rows = looked_at(session.given_pool)
+        self.pool_looks_ = [{**look, "rows": rows} for look in session.monitor.pool_looks]
         self.gradient_images_ = session.monitor.gradient_images
         self.stage_steps_ = session.monitor.stage_steps
         self.n_iter_ = getattr(self, "n_iter_", sum(self.stage_steps_.values()))

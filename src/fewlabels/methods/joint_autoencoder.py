@@ -105,6 +105,7 @@ class JointAutoencoder(AutoencoderClassifier):
 
     def _learn(self, session: Session) -> Any:
         nets = self._new_autoencoder(session)
+        session.watches_pool = self.consistency_weight > 0
         if self.teacher_decay > 0:
             self._teacher = WeightAverage(nets.classifier, self.teacher_decay)
         session.train(

@@ -110,6 +110,7 @@ class OnlineClassifier(SemiSupervisedClassifier):
         network = session.new_classifier()
         nets = self._new_nets(session, network)
         self._state = self._new_state(session)
+        session.watches_pool = True
         if self.align_guesses:
             self._alignment = AlignedGuesses(session.prior())
         length = self._length(session)

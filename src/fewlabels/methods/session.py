@@ -31,7 +31,7 @@ from fewlabels.training.processes import Processes
 from fewlabels.training.recipe import Recipe
 from fewlabels.training.recovery import Diverged
 from fewlabels.training.snapshot import capture, restore
-from fewlabels.training.watch import GUESSED, LEAST_STEPS
+from fewlabels.training.watch import GUESSED, LEAST_STEPS, POOL_GUESSES
 from fewlabels.views import ImageViews, VectorViews, Views
 from fewlabels.views.images import to_float
 from fewlabels.views.vectors import first_view
@@ -117,6 +117,8 @@ class Session:
     ----------
     quality : PoolQuality or None
         What was estimated of the pool, where a method asks for that.
+    watches_pool : bool
+        Whether looks on the way ask for the classes of some pool samples too, for whoever knows them afterwards.
     stage : str
         What the names of its stages begin with.
     kept : mapping of nn.Module to dict
@@ -164,6 +166,7 @@ class Session:
         self.to_fill = Rows([]) if to_fill is None else to_fill
         self.checkpoints = checkpoints
         self.quality: PoolQuality | None = None
+        self.watches_pool = False
         self.stage = ""
         # Whether the batches of the stage that runs are of labeled and pool samples in a row.
         self._draws_everything = False
@@ -430,7 +433,7 @@ class Session:
                 steps=steps,
                 monitor=self.monitor,
                 stage=f"{self.stage}: {stage}" if self.stage else stage,
-                accuracies=None if classifier is None else lambda: self.accuracies(classifier),
+                accuracies=None if classifier is None else lambda: self.look(classifier),
                 after_step=after_step,
                 agreement=self.method.guard,
                 state={"method": self.method, "random": self._random},
@@ -595,7 +598,7 @@ class Session:
     def _seconds_to_look(self, classifier: Classifier) -> float:
         for _ in range(2):  # the first time chooses kernels and allocates
             began = self.clock()
-            self.accuracies(classifier)
+            self.look(classifier)
             elapsed = self.clock() - began
         return elapsed
 
@@ -625,6 +628,19 @@ class Session:
                 found[name] = float((guesses == targets).mean())
                 guessed |= set(guesses.tolist())
         return found | {GUESSED: len(guessed)}
+
+    @property
+    def watched_rows(self) -> NDArray[np.int64]:
+        """Rows of the given pool whose classes are asked for on the way; none of a pool that is read in blocks."""
+        return looked_at(self.given_pool if self.watches_pool and self.pool.windows is None else 0)
+
+    def look(self, classifier: Classifier) -> dict[str, Any]:
+        """Return `accuracies`, and the classes that some pool samples are guessed to be of where those are watched."""
+        found: dict[str, Any] = dict(self.accuracies(classifier))
+        if len(rows := self.watched_rows):
+            samples = self.pool.take(rows, torch.device("cpu")).numpy()
+            found[POOL_GUESSES] = self.logits(classifier, Rows([samples]), flip=False).argmax(1).tolist()
+        return found
 
 
 def looked_at(samples: int) -> NDArray[np.int64]:

@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from fewlabels.training.watch import POOL_ACCURACY
+
 # matplotlib draws in these stand-ins, which the SVG text then trades for the page's own colors: one figure
 # serves the light and the dark page.
 INK, MUTED, LINE, FIRST, SECOND, GOOD, BAD = (f"#01020{n}" for n in range(3, 10))
@@ -61,13 +63,14 @@ def loss_chart(history: Sequence[dict[str, Any]]) -> Markup | None:
 
 
 def accuracy_chart(history: Sequence[dict[str, Any]]) -> Markup | None:
-    """Return training and validation accuracy over the steps, or None if neither was measured."""
+    """Return accuracy on training, validation and pool images over the steps, or None if none was measured."""
     events = on_one_axis(history)
     figure, axes = new_chart("optimizer step")
     drawn = []
     for key, label, color in (
         ("train_accuracy", "training images", FIRST),
         ("validation_accuracy", "validation images", SECOND),
+        (POOL_ACCURACY, "pool images", GOOD),
     ):
         points = [(at, event[key]) for at, event in events if is_number(event.get(key))]
         if points:

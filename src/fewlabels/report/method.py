@@ -22,6 +22,7 @@ from fewlabels.report.galleries import mistakes_view, pool_view
 from fewlabels.report.overview import direction
 from fewlabels.report.pictures import picture
 from fewlabels.report.room import Room
+from fewlabels.training.watch import POOL_ACCURACY
 
 _CHARTS = ("loss", "accuracy", "rounds_chart", "admitted", "reliability", "selective", "confusion")
 
@@ -79,6 +80,7 @@ def _pictures(run: Run, class_names: tuple[str, ...], room: Room) -> dict[str, A
     view: dict[str, Any] = {
         "loss": loss_chart(run.history),
         "accuracy": accuracy_chart(run.history),
+        "pool_watched": any(POOL_ACCURACY in event for event in run.history),
         "rounds_chart": rounds_chart(run.rounds),
         "admitted": admitted_chart(run.history),
         "reliability": None if run.trust is None else reliability_chart(run.trust),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fewlabels.storage.errors import TrainingWarning
-from fewlabels.training.watch import ADMITTED, warnings_of
+from fewlabels.training.watch import ADMITTED, POOL_GUESSES, warnings_of
 
 Event = dict[str, Any]
 Observer = Callable[[Event], None]
@@ -63,6 +63,8 @@ class Monitor:
         How many stages a method has, and how many go before them.
     pool_steps : int
         Steps in which the gradients of labeled and pool samples were compared.
+    pool_looks : list of dict
+        What classes some pool samples were guessed to be of on the way: `stage`, `stage_number`, `step`, `guesses`.
     """
 
     moves = (
@@ -73,6 +75,7 @@ class Monitor:
         "stage_count",
         "stages_before",
         "pool_steps",
+        "pool_looks",
         "seconds",
         "_agreed",
         "_stage",
@@ -88,6 +91,7 @@ class Monitor:
         self.stage_steps: dict[str, int] = {}
         self.stage_count, self.stages_before = 1, 0
         self.pool_steps = 0
+        self.pool_looks: list[dict[str, Any]] = []
         self._agreed: Tensor | None = None
         self._stage: Event = {}
         self._sums: dict[str, Tensor] = {}
@@ -142,8 +146,12 @@ class Monitor:
         """Return in how many of `pool_steps` the pool's gradient was left out."""
         return self.pool_steps - (0 if self._agreed is None else round(float(self._agreed)))
 
-    def report(self, step: int, steps: int, learning_rate: float, accuracies: dict[str, float]) -> None:
-        """Pass on the mean losses since the last event."""
+    def report(self, step: int, steps: int, learning_rate: float, looked: dict[str, Any]) -> None:
+        """Pass on the mean losses since the last event, and accuracies; guesses for pool samples are kept back."""
+        accuracies = dict(looked)
+        if POOL_GUESSES in accuracies:
+            stage = {name: self._stage[name] for name in ("stage", "stage_number")}
+            self.pool_looks.append({**stage, "step": step, "guesses": accuracies.pop(POOL_GUESSES)})
         names = list(self._sums)
         values = (torch.stack([self._sums[name] for name in names]) / self._summed).tolist()
         named = dict(zip(names, values, strict=True))
@@ -172,6 +180,7 @@ class Monitor:
         """Take back the stage's events after a step, to which the training was rolled back."""
         stage = self._stage["stage_number"]
         self.events = [e for e in self.events if e["stage_number"] != stage or e["step"] <= step]
+        self.pool_looks = [one for one in self.pool_looks if one["stage_number"] != stage or one["step"] <= step]
         self._sums, self._summed = {}, 0
         self._told = len(self.events)
 

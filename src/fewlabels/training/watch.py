@@ -7,6 +7,10 @@ from typing import Any
 
 ADMITTED = "pool_admitted"
 GUESSED = "classes_guessed"
+# Of what is looked at on the way, that which is no number and so in no event.
+POOL_GUESSES = "pool_guesses"
+# What the evaluation makes of it, which knows the classes of the pool.
+POOL_ACCURACY = "pool_accuracy"
 # Fewer steps are a trial, in which a net may well have learned nothing yet.
 LEAST_STEPS = 100
 _LOOKS = 3
