@@ -122,6 +122,16 @@ def test_the_steps_that_a_budget_came_to_stay_when_the_fit_goes_on(few, tmp_path
     assert alone == pytest.approx(0.4 * (alone + both), abs=1)
 
 
+@pytest.mark.parametrize("name", ["two-step-autoencoder", "sim-clr", "self-training"])
+def test_a_budget_that_several_stages_share_is_divided_as_before(name, few, tmp_path):
+    settings = {"steps": None, "pretraining_steps": None, "student_steps": 2.0, "budget": "1000 images"}
+    whole = brief(name, **settings).fit(*few)
+    assert len(set(whole.stage_steps_.values())) > 1
+    # In the last stage: those before are over, and do not measure again.
+    events = len(whole.history_) + len(whole.stage_steps_)
+    assert_same(whole, fit_with_stops(brief(name, **settings), tmp_path / "c", [events - 2], *few), few[0])
+
+
 def test_without_a_seed_the_one_that_was_drawn_is_kept(few, tmp_path):
     method = brief("supervised", random_state=None)
     told = []

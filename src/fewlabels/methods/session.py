@@ -125,7 +125,7 @@ class Session:
         For each classifier that was measured in training, the weights kept of it, by name.
     """
 
-    moves = ("_drawn", "budget", "_whole_budget", "monitor", "_stage_kept")
+    moves = ("_drawn", "budget", "_whole_budget", "evaluations", "monitor", "_stage_kept")
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ from fewlabels.storage.lock import FolderLock
 from fewlabels.training.snapshot import Snapshot, capture, restore
 from fewlabels.training.stopping import StopSignals
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 EVERY = 60.0
 _TRAINING = "training.json"
 _KEPT = 2
@@ -86,6 +86,8 @@ class Checkpoints:
     ----------
     training : dict or None
         What the folder's training was described as, None in a new folder.
+    asked : int
+        How many measurements the training has asked for so far, see `decided`.
 
     Raises
     ------
@@ -115,7 +117,7 @@ class Checkpoints:
         except BaseException:
             self.close()
             raise
-        self._asked = 0
+        self.asked = 0
         self._described = self.training is not None
 
     @property
@@ -154,10 +156,10 @@ class Checkpoints:
 
     def decided(self, compute: Callable[[], float]) -> float:
         """Return what a measurement came to, the same number again when the training is continued."""
-        if self._asked == len(self._decisions):
+        if self.asked == len(self._decisions):
             self._decisions.append(compute())
-        self._asked += 1
-        return self._decisions[self._asked - 1]
+        self.asked += 1
+        return self._decisions[self.asked - 1]
 
     def next_stage(self, name: str, run: dict[str, Any], device: torch.device) -> Stage:
         """Return the stage that comes next in the method's code.
@@ -345,6 +347,8 @@ class Stage:
             return None
         restore({"run": self._run, "nets": nets}, found[1], self._device)
         nets.eval()
+        # What it asked for is not asked for again, and not for the next stage to take.
+        self._checkpoints.asked = int(found[0]["asked"])
         return int(found[0]["steps"])
 
     def resume(self, moving: dict[str, Any], steps: int) -> int:
@@ -381,7 +385,7 @@ class Stage:
 
     def finish(self, nets: nn.Module) -> None:
         """Keep what nets and run are now; stops here if that was asked for."""
-        header = {"stage": self.number, "steps": self._steps}
+        header = {"stage": self.number, "steps": self._steps, "asked": self._checkpoints.asked}
         self._checkpoints.keep(self.number, header, capture({"run": self._run, "nets": nets}))
         if self._checkpoints.wanted()[0]:
             saved = self._checkpoints.flush()

@@ -41,7 +41,7 @@ class SharedCheckpoints(Checkpoints):
             return
         self.folder, self.signals = Path(folder), StopSignals()
         self.training, self._decisions = found["training"], list(found["decisions"])
-        self._number = self._asked = 0
+        self._number = self.asked = 0
         self._waiting, self._newest = [], None
 
     def describe(self, training: dict[str, Any], conditions: dict[str, Any]) -> None:
