@@ -287,6 +287,14 @@ def test_the_size_that_fits_is_found_by_trial():
     batch = Batch(samples, torch.zeros(100), None, torch.zeros(200, 1), None, 0.0, torch.arange(100))
     assert "one of 12 and 25 does: set batch_size=12" in str(too_large(batch, step))
 
+    def tiny(batch):
+        if len(batch.labeled) + len(batch.unlabeled) > 4:
+            raise MemoryError
+
+    # One of no labeled samples fits, and is none that can be asked for.
+    few = Batch(samples[:2], torch.zeros(2), None, torch.zeros(14, 1), None, 0.0, torch.arange(2))
+    assert "begin again with batch_size=2, or a smaller net" in str(too_large(few, tiny))
+
     def broken(batch):
         raise RuntimeError("something else")
 

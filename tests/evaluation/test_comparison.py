@@ -215,6 +215,31 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_model_is_no_comparison_and_is_not_replaced(tmp_path):
+    X = np.random.default_rng(0).random((20, 4))
+    fewlabels.Supervised(steps=1).fit(X, [0, 1] * 10).save(tmp_path / "model")
+    before = (tmp_path / "model" / "config.json").read_bytes()
+    for how in ({}, {"overwrite": True}, {"resume": True}):
+        with pytest.raises(InputError, match="holds other files and no comparison"):
+            compare("digits", methods="supervised", steps=2, out=tmp_path / "model", **how)
+    assert (tmp_path / "model" / "config.json").read_bytes() == before
+    assert len(fewlabels.load(tmp_path / "model").predict(X)) == 20
+
+
+def test_what_was_learned_is_kept_when_something_is_out_of_reach_for_now(tmp_path):
+    def unreachable(event):
+        if event["step"] == 3:
+            raise InputError("the pool cannot be reached")
+
+    arguments = {"methods": "supervised", "labels_per_class": 3, "steps": 6, "out": tmp_path / "r"}
+    whole = compare("digits", **{**arguments, "out": tmp_path / "whole"})
+    with pytest.raises(InputError, match="cannot be reached"):
+        compare("digits", **arguments, observer=unreachable, checkpoint_every=0)
+    assert list((tmp_path / "r" / "checkpoints").rglob("at-*"))
+    found = compare("digits", **arguments, resume=True)
+    assert found.runs[0].test_accuracy == whole.runs[0].test_accuracy
+
+
 def stop_in(number):
     def observer(event):
         if event["run"] == number and event["step"] > 0:

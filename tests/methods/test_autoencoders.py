@@ -126,3 +126,20 @@ def test_few_features_do_not_blow_up_the_decoder(method, features):
         X = (10 * generator.normal(size=(30, features))).astype(np.float32)
         fitted = method(steps=60, random_state=seed).fit(X, (X[:, 0] > 0).astype(int))
         assert fitted.reconstruction_error(X) < 1
+
+
+def test_hidden_features_of_vectors_are_weighted_apart_from_visible_ones():
+    class Given(torch.nn.Module):
+        def forward(self, found):
+            return found
+
+    class Plain:
+        decoder = Given()
+
+        class classifier:
+            normalize = Given()
+
+    clean, mask = torch.zeros(2, 4), torch.tensor([[1.0, 0, 0, 0], [1.0, 0, 0, 0]])
+    for weight, where, expected in ((1.0, 1 - mask, 0.0), (1.0, mask, 1.0), (0.25, 1 - mask, 0.75)):
+        method = JointAutoencoder(masked_weight=weight)
+        assert method._reconstruction_loss(Plain, where, clean, mask).item() == pytest.approx(expected)

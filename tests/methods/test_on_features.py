@@ -83,6 +83,15 @@ def test_the_probe_is_calibrated_on_its_folds(clusters):
     assert fitted("linear-probe", clusters, penalty=0.7)[0].penalty_ == 0.7
 
 
+def test_a_penalty_that_is_given_is_calibrated_as_it_is(clusters):
+    # Under a strong one all probabilities are near each other, unless the temperature knows of it.
+    method, _ = fitted("linear-probe", clusters, validation_fraction=0.0, penalty=100.0)
+    values, truth = clusters
+    proba = method.predict_proba(FeatureRows(values, np.arange(400, 600)))
+    sure, right = proba.max(1).mean(), (proba.argmax(1) == truth[400:]).mean()
+    assert abs(sure - right) < 0.2
+
+
 def test_prototypes_by_hand():
     features = unit(np.array([[1.0, 0], [1, 1], [0, 1], [0, 2]]))
     labels = np.array([0, 0, 1, 1])

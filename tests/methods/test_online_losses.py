@@ -66,6 +66,19 @@ def test_pseudo_label_learns_sure_guesses_from_the_same_view():
     assert weak.grad[[0, 2]].abs().min() > 0
 
 
+def test_pseudo_label_takes_the_guesses_of_its_teacher():
+    weak = torch.tensor([[3.0, 0.0], [0.0, 3.0]], requires_grad=True)
+    method = PseudoLabel(threshold=0.9, ramp_up=0.0)
+    teacher = torch.nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        teacher.weight.copy_(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+    losses = method.pool_loss(torch.nn.Identity(), teacher, batch_of(GivenViews(weak, None), 2))
+    # The teacher takes each for the other class.
+    assert losses["pseudo-label"].item() == pytest.approx(-math.log(softmax(3, 0)[1]), rel=1e-5)
+    losses["pseudo-label"].backward()
+    assert teacher.weight.grad is None
+
+
 def test_the_pi_models_loss_is_the_mean_squared_difference_of_two_views():
     first = torch.tensor([[1.0, 0.0], [0.0, 2.0]], requires_grad=True)
     second = torch.tensor([[0.0, 0.0], [0.0, 1.0]], requires_grad=True)

@@ -12,6 +12,7 @@ import torch
 from fewlabels import METHODS, InputError, make_method
 from fewlabels.storage.errors import Interrupted, TrainingWarning
 from fewlabels.storage.lock import FolderLock
+from fewlabels.training.checkpoint import FORMAT_VERSION
 
 every_method = pytest.mark.parametrize("name", METHODS)
 pytestmark = pytest.mark.usefixtures("narrow_net")
@@ -184,11 +185,34 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(few, tmp_path):
     assert_same(whole, brief("self-training").fit(*few, checkpoint=tmp_path / "c"), few[0])
 
 
+def test_after_a_damaged_stage_what_is_saved_of_it_stays(few, tmp_path):
+    whole = brief("self-training").fit(*few)
+    with pytest.raises(Interrupted):
+        brief("self-training").fit(*few, checkpoint=tmp_path / "c", checkpoint_every=0, observer=stop_at(11))
+    stage = tmp_path / "c" / "stage-001.safetensors"
+    stage.write_bytes(stage.read_bytes()[:-7])
+    # It is learned again, and stopped in the midst of that.
+    with pytest.raises(Interrupted):
+        brief("self-training").fit(*few, checkpoint=tmp_path / "c", checkpoint_every=0, observer=stop_at(4))
+    assert {path.name[:6] for path in (tmp_path / "c").glob("at-*")} == {"at-001"}
+    assert_same(whole, brief("self-training").fit(*few, checkpoint=tmp_path / "c"), few[0])
+
+
+def test_a_second_stop_says_that_there_is_a_checkpoint(few, tmp_path):
+    def insist(event):
+        if event["step"] == 4:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="the last checkpoint is kept"):
+        brief("supervised").fit(*few, checkpoint=tmp_path / "c", checkpoint_every=0, observer=insist)
+
+
 def test_a_checkpoint_of_another_format_says_so(few, tmp_path):
     with pytest.raises(Interrupted):
         brief("supervised").fit(*few, checkpoint=tmp_path / "c", observer=stop_at(4))
     path = tmp_path / "c" / "training.json"
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 99'))
+    path.write_text(path.read_text().replace(f'"format_version": {FORMAT_VERSION}', '"format_version": 99'))
     with pytest.raises(InputError, match="checkpoint format 99"):
         brief("supervised").fit(*few, checkpoint=tmp_path / "c")
 

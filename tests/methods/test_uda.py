@@ -37,6 +37,20 @@ def test_a_temperature_of_one_changes_nothing():
     assert sharpened(given, 0.1)[0, 0] > 0.999
 
 
+def test_a_low_temperature_makes_no_numbers_that_are_none():
+    given = torch.full((1, 10), 0.1)
+    assert torch.allclose(sharpened(given, 0.02), given)
+    assert sharpened(torch.tensor([[0.3, 0.7, 0.0]]), 0.001).tolist() == [[0.0, 1.0, 0.0]]
+
+
+def test_where_all_guesses_are_to_count_nobody_is_warned_that_they_do():
+    weak = torch.tensor([[2.0, 0.0], [0.2, 0.0]])
+    for threshold, said in ((0.8, 0.5), (0.0, None)):
+        batch = Batch(weak, torch.tensor([0, 1]), None, torch.zeros(2, 2), GivenViews(weak, weak), 0.0)
+        UDA(threshold=threshold).loss(torch.nn.Identity(), batch)
+        assert batch.admitted == said
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
 def test_a_temperature_out_of_range_is_refused(temperature, color_images):
     with pytest.raises(InputError, match="temperature="):

@@ -68,6 +68,16 @@ def test_nets_and_optimizers_go_on_bit_for_bit(kind):
     assert torch.equal(whole[0].weight, second[0].weight)
 
 
+def test_what_an_optimizer_had_not_before_its_first_step_is_taken_away():
+    net = nn.Linear(2, 1)
+    optimizer = SGD(net.parameters(), 0.1, momentum=0.9)
+    before = capture([net, optimizer])
+    net(torch.full((1, 2), torch.nan)).sum().backward()
+    optimizer.step()
+    restore([net, optimizer], before)
+    assert not optimizer.state
+
+
 def test_a_copy_does_not_change_with_what_was_copied():
     net = nn.Linear(2, 2)
     before, weight = capture(net), net.weight.detach().clone()

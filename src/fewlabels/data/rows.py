@@ -8,6 +8,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def chosen_rows(index: Any, rows: NDArray[np.int64] | None, count: int) -> Any:
+    """Return which rows an index chooses, of a selection of them or of all `count`, which are not listed for that.
+
+    Examples
+    --------
+    >>> chosen_rows([0, -1], None, 10**12).tolist()
+    [0, 999999999999]
+    """
+    if rows is not None:
+        return rows[index]
+    if isinstance(index, slice):
+        return np.arange(*index.indices(count))
+    numbers = np.asarray(index)
+    if numbers.dtype.kind not in "iu":  # a mask, or nothing
+        return np.arange(count)[index]
+    if numbers.size and not -count <= int(numbers.min()) <= int(numbers.max()) < count:
+        raise IndexError(f"rows {numbers.min()} to {numbers.max()} of {count:,}")
+    numbers = numbers.astype(np.int64)
+    return np.where(numbers < 0, numbers + count, numbers)
+
+
 class ImageRows:
     """Rows of one uint8 array, which may be memory-mapped and larger than memory.
 
@@ -55,10 +76,9 @@ class ImageRows:
         if isinstance(index, int | np.integer):
             row = int(index) if self.rows is None else int(self.rows[index])
             return np.array(self.array[row])
-        chosen = np.arange(len(self))[index] if self.rows is None else self.rows[index]
         if isinstance(index, slice) and self.rows is None:
             return np.array(self.array[index])
-        return np.asarray(self.array[chosen])
+        return np.asarray(self.array[chosen_rows(index, self.rows, len(self))])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
@@ -73,7 +93,9 @@ class ImageRows:
 
     def joined(self, other: ImageRows) -> ImageRows:
         """Return these rows and then others, as one selection of the same array where they share it."""
-        if self.array is other.array and self.rows is not None and other.rows is not None:
+        # Where there are several arrays, that of the first does not say what the rows are of.
+        simple = type(self) is type(other) is ImageRows
+        if simple and self.array is other.array and self.rows is not None and other.rows is not None:
             return ImageRows(self.array, np.concatenate([self.rows, other.rows]))
         return StackedRows([self, other])
 
@@ -153,8 +175,7 @@ class StackedRows(ImageRows):
 
     def __getitem__(self, index: Any) -> NDArray[np.uint8]:
         """Return a copy of one image or several."""
-        chosen = np.arange(int(self.starts[-1])) if self.rows is None else self.rows
-        chosen = np.asarray(chosen[index])
+        chosen = np.asarray(chosen_rows(index, self.rows, len(self)))
         flat = np.atleast_1d(chosen)
         images = np.empty((len(flat), *self.array.shape[1:]), np.uint8)
         which = np.searchsorted(self.starts, flat, side="right") - 1

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fewlabels.data import workers
 from fewlabels.data.dataset import SkippedImage
-from fewlabels.data.rows import ImageRows
+from fewlabels.data.rows import ImageRows, chosen_rows
 from fewlabels.data.shards import Shards
 from fewlabels.data.workers import in_parallel
 from fewlabels.storage.atomic import located
@@ -120,10 +120,7 @@ class StreamedRows(ImageRows):
 
     def __getitem__(self, index: Any) -> NDArray[np.uint8]:
         """Return a copy of one image or several."""
-        if isinstance(index, slice) and self.rows is None:
-            chosen = np.arange(*index.indices(len(self)))
-        else:
-            chosen = np.asarray((np.arange(len(self)) if self.rows is None else self.rows)[index])
+        chosen = np.asarray(chosen_rows(index, self.rows, len(self)))
         flat = np.atleast_1d(chosen)
         images = np.empty((len(flat), *self.array.shape[1:]), np.uint8)
         which = np.searchsorted(self.starts, flat, side="right") - 1

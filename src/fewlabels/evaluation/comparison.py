@@ -306,8 +306,9 @@ def compare(
         code = stop.code if isinstance(stop, Interrupted) else signals.exit_code
         raise _stopped(len(comparison.runs), len(plan), folder, code) from stop
     except InputError:
-        # What goes wrong in the same way again is not worth going on with.
-        if not comparison.runs:
+        # What goes wrong in the same way again is not worth going on with. A pool that cannot be reached, or memory
+        # that others have taken, does not: what was learned until then is kept.
+        if not comparison.runs and not folder.has_checkpoints:
             folder.discard()
         with contextlib.suppress(OSError):
             conclude()

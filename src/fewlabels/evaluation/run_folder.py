@@ -43,6 +43,7 @@ _FOLDERS = ("models", "predictions", "records", "checkpoints", "tensorboard")
 _ASIDE = ".lock"
 # Where trainings are done changes nothing of what they come to.
 _MAY_DIFFER = ("engine",)
+_NO_COMPARISON = "{} holds other files and no comparison; give a new or empty folder"
 
 
 class RunFolder:
@@ -116,7 +117,9 @@ class RunFolder:
     def _finished(self, config: dict[str, Any]) -> dict[str, Run]:
         for folder in (self.path, *(self.path / name for name in _FOLDERS)):
             remove_leftovers(folder)
-        before = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+        before = _described(self.path)
+        if before is None:
+            raise InputError(_NO_COMPARISON.format(self.path))
         was, now = before["arguments"], plain(config["arguments"])
         # Some are written down only where they are given.
         for name in {**was, **now}:
@@ -236,13 +239,22 @@ def check_out(out: str | Path | None, *, overwrite: bool) -> None:
         raise InputError(f"{path} is a file; give the name of a folder for the comparison")
     if not path.exists() or all(entry.name == _ASIDE for entry in path.iterdir()):
         return
-    if not any((path / name).exists() for name in ("results.csv", "config.json")):
-        raise InputError(f"{path} holds other files and no comparison; give a new or empty folder")
+    if _described(path) is None:
+        raise InputError(_NO_COMPARISON.format(path))
     if not overwrite:
         raise InputError(
             f"{path} already holds a comparison; give another folder, go on with it by --resume, or "
             "replace it with --overwrite"
         )
+
+
+def _described(path: Path) -> dict[str, Any] | None:
+    """Return what a comparison's folder says of itself; None of another folder, such as a model's."""
+    try:
+        found = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("arguments"), dict) else None
 
 
 def run_name(run: Run) -> str:

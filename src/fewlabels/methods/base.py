@@ -155,8 +155,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     final_weights : {"auto", "last", "best-on-validation", "average"}
         Which of the weights that the last training leaves the model predicts with: those of its last step, those of
         the look on the way at which the most held-out samples were classified rightly, or their moving average.
-        "auto" takes the average where one is kept (`ema_decay`, `teacher_decay`), else the last, so that nothing is
-        chosen by what held-out samples say. All are kept in `kept_weights_`.
+        "auto" takes the average where one is kept (`ema_decay`, and `teacher_decay` but for autoencoders), else the
+        last, so that nothing is chosen by what held-out samples say. All are kept in `kept_weights_`.
     device : str
         "auto", "cpu", "cuda", "cuda:1", "mps".
     precision : {"auto", "float32", "bfloat16"}

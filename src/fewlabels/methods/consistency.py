@@ -52,8 +52,8 @@ def sharpened(given: Tensor, temperature: float) -> Tensor:
     >>> sharpened(torch.tensor([[0.8, 0.2]]), 0.5)
     tensor([[0.9412, 0.0588]])
     """
-    powers = given ** (1 / temperature)
-    return powers / powers.sum(1, keepdim=True)
+    # As logarithms: a power would be zero for all classes where a temperature is low.
+    return (given.clamp_min(1e-30).log() / temperature).softmax(1)
 
 
 def strong_logits(nets: nn.Module, batch: Batch) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -138,7 +139,11 @@ def _regression(
 
 
 def choose_penalty(
-    features: NDArray[np.floating], labels: NDArray[np.integer], classes: int, seed: int
+    features: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    classes: int,
+    seed: int,
+    penalties: Sequence[float] = PENALTIES,
 ) -> tuple[float, NDArray[np.float64] | None]:
     """Return the penalty under which held-out folds of the labeled samples are most likely, and their logits.
 
@@ -148,22 +153,24 @@ def choose_penalty(
         See `fit_linear`.
     seed : int
         Of the folds.
+    penalties : sequence of float
+        To choose among, weaker ones first.
 
     Returns
     -------
     penalty : float
-        One of `PENALTIES`.
+        One of them; the only one where there is no choice, and else a middling one where nothing can be held out.
     logits : ndarray of shape (n, classes), or None
-        Of each sample by the classifier of the fold that it was held out from; None where no class has two samples.
+        Of each sample by the classifier of the fold that it was held out from; None where a class has one sample alone.
     """
     counts = np.bincount(labels, minlength=classes)
     folds = min(_FOLDS, int(counts[counts > 0].min()))
     if folds < 2:
-        return _UNCHOSEN, None
+        return (penalties[0] if len(penalties) == 1 else _UNCHOSEN), None
     rows, _ = in_their_span(features)
     splits = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(rows, labels))
     best: tuple[float, float, NDArray[np.float64] | None] = (np.inf, _UNCHOSEN, None)
-    for penalty in PENALTIES:
+    for penalty in penalties:
         logits = np.empty((len(labels), classes))
         for learned, judged in splits:
             strength = features.shape[1] * penalty / 1000

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fewlabels.methods.base import SemiSupervisedClassifier
-from fewlabels.methods.linear import choose_penalty, fit_linear, given_features, linear_classifier, set_head
+from fewlabels.methods.linear import PENALTIES, choose_penalty, fit_linear, given_features, linear_classifier, set_head
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier
 from fewlabels.storage.errors import InputError
@@ -62,9 +62,10 @@ class LinearProbe(SemiSupervisedClassifier):
         session.monitor.begin("classifier", 1)
         labels = session.labeled.targets.cpu().numpy()
         features = given_features(session, network, Rows([session.labeled.samples.cpu().numpy()]))
-        self.penalty_, self._left_out = choose_penalty(features, labels, session.classes, session.next_seed())  # type: ignore[misc]
-        if self.penalty is not None:
-            self.penalty_ = float(self.penalty)
+        # One that is given is not chosen, and held-out folds are asked under it too: probabilities go by them.
+        among = PENALTIES if self.penalty is None else (float(self.penalty),)
+        chosen = choose_penalty(features, labels, session.classes, session.next_seed(), among)
+        self.penalty_, self._left_out = chosen  # type: ignore[misc]
         set_head(network, *fit_linear(features, labels, session.classes, self.penalty_))
         session.monitor.conclude(session.accuracies(network))
         return network

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from fewlabels.methods.consistency import consistency
+from fewlabels.methods.consistency import consistency, probabilities
 from fewlabels.methods.online import OnlineClassifier
 from fewlabels.methods.ramps import linear_ramp
 from fewlabels.methods.ranges import check_within
@@ -57,9 +57,11 @@ class PseudoLabel(OnlineClassifier):
     def pool_loss(self, nets: nn.Module, teacher: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy of sure guesses to themselves."""
         assert batch.unlabeled is not None
+        views = batch.views.weak(batch.unlabeled)
         with frozen_statistics(nets):
-            logits = nets(batch.views.weak(batch.unlabeled))
-        confidences, classes = logits.detach().float().softmax(1).max(1)
+            logits = nets(views)
+        guesses = logits.detach().float().softmax(1) if teacher is nets else probabilities(teacher, views)
+        confidences, classes = guesses.max(1)
         sure = (confidences >= self.threshold).to(confidences.dtype)
         batch.admitted = sure.mean()
         weight = self.unlabeled_weight * linear_ramp(batch.progress, self.ramp_up)

@@ -155,13 +155,13 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
     def _reconstruction_loss(
         self, nets: Autoencoder, feature_map: Tensor, clean: Tensor, mask: Tensor | None
     ) -> Tensor:
-        """Return the mean squared error per pixel in normalized units, hidden pixels weighted apart."""
+        """Return the mean squared error per pixel or feature in normalized units, hidden ones weighted apart."""
         target = nets.classifier.normalize(clean)
-        errors: Tensor = (nets.decoder(feature_map).float() - target).square().mean(1, keepdim=clean.ndim > 2)
+        errors: Tensor = (nets.decoder(feature_map).float() - target).square()
         if mask is None:
             return errors.mean()
-        if clean.ndim == 2:
-            mask = mask.mean(1)
+        if clean.ndim > 2:
+            errors = errors.mean(1, keepdim=True)
         hidden = (errors * mask).sum() / mask.sum().clamp_min(1)
         visible = (errors * (1 - mask)).sum() / (1 - mask).sum().clamp_min(1)
         weighted: Tensor = self.masked_weight * hidden + (1 - self.masked_weight) * visible

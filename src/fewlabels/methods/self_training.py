@@ -69,7 +69,8 @@ class SelfTraining(SemiSupervisedClassifier):
     labeled_weight : float
         Weight of the labeled samples' loss, > 0.
     student_steps : float
-        Length of a student's training as a multiple of the teacher's, > 0.
+        Length of a student's training as a multiple of the teacher's, > 0, where steps or a budget say how long that
+        is; in `epochs`, a student goes as often over its samples as the teacher, and those are more.
 
     Attributes
     ----------

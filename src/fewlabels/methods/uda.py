@@ -77,7 +77,8 @@ class UDA(OnlineClassifier):
         found = probabilities(teacher, batch.views.weak(batch.unlabeled))
         logits = strong_logits(nets, batch)
         sure = (found.amax(1) >= self.threshold).to(logits.dtype)
-        batch.admitted = sure.mean()
+        if self.threshold > 0:  # else all guesses count, as is asked for
+            batch.admitted = sure.mean()
         targets = sharpened(found, self.temperature)
         return {"consistency": self.unlabeled_weight * consistency(logits, targets, sure)}
 

@@ -123,7 +123,7 @@ class Checkpoints:
     @property
     def is_new(self) -> bool:
         """Whether there is nothing to continue."""
-        return self._newest is None and not self._stage_file(1).exists()
+        return not any(next(self.folder.glob(kind), None) for kind in ("at-*.safetensors", "stage-*.safetensors"))
 
     def describe(self, training: dict[str, Any], conditions: dict[str, Any]) -> None:
         """Say what is trained; a folder that holds another training is refused.
@@ -270,6 +270,10 @@ class Checkpoints:
             # What came after it is of no use either: it is made again, and comes out the same.
             for later in self.folder.glob("stage-*.safetensors"):
                 if later >= path:
+                    later.unlink()
+            # They would outlive those of this stage, of which only the last few in the order of names are kept.
+            for later in self.folder.glob("at-*.safetensors"):
+                if later.name > f"at-{number + 1:03}":
                     later.unlink()
         return found
 

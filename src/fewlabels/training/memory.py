@@ -81,7 +81,7 @@ def too_large(batch: Batch, step: Callable[[Batch], object] | None) -> InputErro
     labeled, pool = len(batch.labeled), 0 if batch.unlabeled is None else len(batch.unlabeled)
     what = f"a step of {labeled} labeled and {pool} pool samples does not fit into memory"
     share = 0.5
-    while step is not None and share * max(labeled, pool) >= 2:
+    while step is not None and int(share * (labeled or pool)) >= 2:
         give_back()
         try:
             step(_part(batch, share))

@@ -134,6 +134,8 @@ def _restore(value: Any, node: Any, tensors: dict[str, Tensor], device: torch.de
             _fill(value, {name: tensors[item[1]] for name, item in content.items()})
         case "optimizer":
             parameters = _parameters(value)
+            # Before the first step there is none, and what came later is not to stay.
+            value.state.clear()
             for index, states in content.items():
                 parameter = parameters[int(index)]
                 # What is of the parameter's shape lies as it does; a step's number stays on the host.

@@ -1,0 +1,49 @@
+"""Selections of images that are read only where they are looked at."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from fewlabels.data.rows import ImageRows, StackedRows, chosen_rows
+
+
+def numbered(first, count):
+    return np.arange(first, first + count, dtype=np.uint8).reshape(-1, 1, 1, 1)
+
+
+def values(rows):
+    return rows[:].ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    "index", [3, -1, slice(1, None, 2), [0, -2], np.array([4, 1]), np.arange(5) % 2 == 0, [], np.array([1], np.uint8)]
+)
+@pytest.mark.parametrize("rows", [None, np.array([4, 3, 2, 1, 0])])
+def test_an_index_means_what_it_means_to_numpy(index, rows):
+    everything = np.arange(5) if rows is None else rows
+    assert np.array_equal(chosen_rows(index, rows, 5), everything[index])
+
+
+@pytest.mark.parametrize("index", [[5], [-6]])
+def test_rows_that_are_not_there_are_refused(index):
+    with pytest.raises(IndexError):
+        chosen_rows(np.array(index), None, 5)
+
+
+def test_a_few_of_very_many_cost_no_list_of_all():
+    tracemalloc.start()
+    chosen_rows(np.array([0, 2]), None, 20_000_000)
+    assert tracemalloc.get_traced_memory()[1] < 100_000
+    tracemalloc.stop()
+
+
+def test_rows_of_several_arrays_are_joined_with_rows_of_the_first():
+    first, second = numbered(10, 10), numbered(20, 10)
+    stacked = ImageRows(first, np.array([0, 1])).joined(ImageRows(second, np.array([0, 1])))
+    assert isinstance(stacked, StackedRows)
+    some = stacked.take(np.array([1, 2]))
+    assert values(some) == [11, 20]
+    assert values(some.joined(ImageRows(first, np.array([0])))) == [11, 20, 10]
+    assert values(ImageRows(first, np.array([2])).joined(some)) == [12, 11, 20]
+    assert values(ImageRows(first, np.array([2])).joined(ImageRows(first, np.array([5])))) == [12, 15]
