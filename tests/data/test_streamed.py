@@ -203,6 +203,16 @@ def test_unreadable_images_are_counted_and_another_stands_in_their_row(memory, t
     assert [entry.path.rpartition("/")[2] for entry in pool.skipped] == ["00003.png", "00015.png", "00017.png"]
     with pytest.raises(InputError, match=r"00003\.png: not an image"):
         streamed(memory, tmp_path / "strict", strict=True)[:]
+    # What an earlier process has decoded is judged as what is decoded now.
+    found = pool.skipped
+    del pool
+    again = streamed(memory, tmp_path)
+    again[:]
+    assert again.blocks.decoded == 0
+    assert again.skipped == found
+    del again
+    with pytest.raises(InputError, match=r"00003\.png: not an image"):
+        streamed(memory, tmp_path, strict=True)[:]
 
 
 def test_a_block_without_a_readable_image_is_an_error(memory, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
 import weakref
@@ -19,7 +20,7 @@ from fewlabels.data.dataset import SkippedImage
 from fewlabels.data.rows import ImageRows, chosen_rows
 from fewlabels.data.shards import Shards
 from fewlabels.data.workers import in_parallel
-from fewlabels.storage.atomic import located
+from fewlabels.storage.atomic import located, write_json
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.lock import FolderLock
 
@@ -163,7 +164,7 @@ class _Blocks:
         for path in self._folder.glob("*.part"):
             path.unlink(missing_ok=True)
         for path in sorted(self._folder.glob("*.npy"), key=lambda path: path.stat().st_mtime_ns):
-            # Only whole files have this name; what a block has had left out is known when it is decoded.
+            # Only whole files have this name.
             if path.stem.isdigit() and int(path.stem) < len(self._shards.blocks):
                 self.here[int(path.stem)] = None
         self._make_room(0)
@@ -185,7 +186,7 @@ class _Blocks:
 
     def _block(self, number: int) -> NDArray[np.uint8]:
         images = self.here.get(number)
-        if images is None and number in self.here:
+        if images is None and number in self.here and self._recall(number):
             images = self._open(number)
         if images is None:
             self.here.pop(number, None)
@@ -205,9 +206,30 @@ class _Blocks:
         while self.here and self.size + size > self._limit:
             oldest, _ = self.here.popitem(last=False)
             self._path(oldest).unlink(missing_ok=True)
+            self._left_out(oldest).unlink(missing_ok=True)
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number}.npy"
+
+    def _left_out(self, number: int) -> Path:
+        return self._folder / f"{number}.json"
+
+    def _recall(self, number: int) -> bool:
+        """Take note of what was left out of a block that is here already; False where that is not known."""
+        try:
+            found = json.loads(self._left_out(number).read_text(encoding="utf-8"))
+            reasons = {int(row): str(reason) for row, reason in found.items()}
+        except (OSError, ValueError, AttributeError):
+            return False
+        for row, reason in reasons.items():
+            self._skip(number, row, reason)
+        return True
+
+    def _skip(self, number: int, row: int, reason: str) -> None:
+        found = SkippedImage(self._shards.name(number, row), reason)
+        if self._strict:
+            raise InputError(f"{found.path}: {found.reason} (without strict it is left out)")
+        self.skipped[number, row] = found
 
     def _open(self, number: int) -> NDArray[np.uint8] | None:
         shape = (self._shards.blocks[number].count, *self._shape)
@@ -221,14 +243,13 @@ class _Blocks:
         shards, block = self._shards, self._shards.blocks[number]
         images = np.empty((block.count, *self._shape), np.uint8)
         good: list[int] = []
+        reasons: dict[int, str] = {}
         row = 0
         for pixels in in_parallel(self._decode, shards.read(number), block.count):
             for result in pixels:
                 if isinstance(result, str):
-                    found = SkippedImage(shards.name(number, row), result)
-                    if self._strict:
-                        raise InputError(f"{found.path}: {found.reason} (without strict it is left out)")
-                    self.skipped[number, row] = found
+                    self._skip(number, row, result)
+                    reasons[row] = result
                 else:
                     images[row] = result
                     good.append(row)
@@ -240,6 +261,8 @@ class _Blocks:
         bad = np.setdiff1d(np.arange(block.count), good)
         images[bad] = images[np.array(good)[np.searchsorted(good, bad) % len(good)]]
         path, part = self._path(number), self._path(number).with_suffix(".part")
+        # First, since the file of images is what says that a block is here.
+        write_json(self._left_out(number), reasons)
         try:
             with part.open("wb") as file:
                 np.lib.format.write_array(file, images, allow_pickle=False)
