@@ -23,6 +23,14 @@ def refused(*words, **environment):
     return done.returncode, done.stderr.strip()
 
 
+def test_gradio_has_all_that_it_needs_but_an_old_pillow():
+    # It is installed without its needs, which requirements-serve.txt lists by hand.
+    pytest.importorskip("pip")
+    told = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True).stdout
+    unmet = [line for line in told.splitlines() if line.startswith("gradio")]
+    assert all("has requirement pillow<13" in line for line in unmet), told
+
+
 @pytest.fixture
 def without_gradio(tmp_path):
     """A folder to put first on the path: Gradio is not installed."""
