@@ -308,7 +308,7 @@ def compare(
     except InputError:
         # What goes wrong in the same way again is not worth going on with. A pool that cannot be reached, or memory
         # that others have taken, does not: what was learned until then is kept.
-        if not comparison.runs and not folder.has_checkpoints:
+        if not comparison.runs and not folder.was_in_the_midst:
             folder.discard()
         with contextlib.suppress(OSError):
             conclude()

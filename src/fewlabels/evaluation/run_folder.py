@@ -150,6 +150,11 @@ class RunFolder:
         """Whether a training can be continued here."""
         return any((self.path / "checkpoints").glob("*/training.json"))
 
+    @property
+    def was_in_the_midst(self) -> bool:
+        """Whether a training got so far that a checkpoint was written in the midst of it."""
+        return any((self.path / "checkpoints").rglob("at-*.safetensors"))
+
     def _hold(self) -> None:
         if self._lock is None:
             self._lock = FolderLock(self.path)
