@@ -23,7 +23,7 @@ from fewlabels.data.rows import ImageRows
 from fewlabels.data.shards import Shards
 from fewlabels.evaluation.pool_sample import rows_at_hand
 from fewlabels.storage.errors import Interrupted
-from fewlabels.training.batches import Rows, WindowedRows, pool_order
+from fewlabels.training.batches import Rows, WindowedRows, pool_order, some_rows
 from shard_files import as_png, random_images, write_parquet, write_tar
 
 BLOCK = 16
@@ -368,6 +368,24 @@ def test_a_pool_in_shards_teaches_what_the_same_pool_in_memory_teaches(photos, t
     method = brief("kmeans-features", centroids=8, patches=200)
     method.fit(data.labeled, data.labels, unlabeled=data.pool)
     assert np.array_equal(method.predict_proba(data.pool), method.predict_proba(pool))
+
+
+def test_samples_of_a_pool_in_shards_are_drawn_from_few_blocks(photos, tmp_path):
+    data, (_, _, pool) = load(photos, tmp_path), photos
+    rows = Rows([pool[:10], data.pool])
+    found = [rows.drawn(40, np.random.default_rng(seed)) for seed in range(3)]
+    for drawn in found:
+        assert len(set(drawn)) == 40
+        assert drawn.tolist() == sorted(drawn)
+        assert len(np.unique((drawn[drawn >= 10] - 10) // BLOCK)) <= 4
+    assert not np.array_equal(found[0], found[1])
+    members = np.flatnonzero(np.arange(170) % 3 == 0)
+    assert set(rows.drawn(40, np.random.default_rng(0), members)) <= set(members)
+    assert rows.drawn(200, np.random.default_rng(0)).tolist() == list(range(170))
+    some = some_rows(rows, found[0])
+    assert np.array_equal(
+        torch.cat(list(some.chunks(7, torch.device("cpu")))), np.concatenate([pool[:10], pool])[found[0]]
+    )
 
 
 def test_rows_of_several_kinds_are_drawn_together(photos, tmp_path):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import fewlabels
 from fewlabels import InputError, SelfTraining
 from fewlabels.methods.self_training import top_of_each_class
 from fewlabels.methods.session import Session
@@ -131,6 +132,7 @@ def test_a_pool_sample_of_zero_weight_gets_no_gradient(few_labels):
         ({"threshold": 1}, "threshold=1"),
         ({"labeled_share": 1}, "labeled_share=1"),
         ({"student_steps": 0}, "student_steps=0"),
+        ({"asked_share": 0}, "asked_share=0"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message, few_labels):
@@ -149,3 +151,57 @@ def test_a_short_budget_is_spent_on_steps_rather_than_on_looks_at_accuracies(few
     looks = [event for event in method.history_ if "train_accuracy" in event]
     assert [event["stage"] for event in looks] == ["teacher", "round 1", "round 2"]
     assert all(event["step"] == event["steps"] for event in looks)
+
+
+@pytest.mark.usefixtures("narrow_net")
+def test_a_short_training_asks_for_no_more_labels_than_its_students_can_learn_from(few_labels):
+    X, y, *_ = few_labels
+    settings = {"rounds": 2, "steps": 2, "student_steps": 1.0, "batch_size": 16, "random_state": 0}
+    method = SelfTraining(asked_share=2.0, **settings).fit(X, y)
+    # Two steps draw 8 of the pool each.
+    assert [entry["asked"] for entry in method.rounds_] == [32, 32]
+    labels = np.array(method.round_pseudo_labels_)
+    assert labels.shape == (2, 90)
+    asked = (labels >= 0).any(0)
+    assert 16 <= asked.sum() <= 32
+    assert asked[45:].any()  # not the first ones
+    assert asked[:45].any()
+    assert method.rounds_[1]["pool_share"] == pytest.approx((labels[1] >= 0).mean(), abs=1e-4)
+    assert method.rounds_[1]["agreement"] is not None
+    assert [entry["asked"] for entry in SelfTraining(asked_share=None, **settings).fit(X, y).rounds_] == [90, 90]
+
+
+@pytest.mark.usefixtures("narrow_net")
+@pytest.mark.parametrize(
+    ("method", "settings", "asked"),
+    [
+        # A quarter of a noisy student's batch is labeled, half of the others'.
+        ("noisy-student", {"least_confidence": 0}, 24),
+        ("label-spreading", {}, 16),
+        ("ensemble-labels", {}, 16),
+        # How many are taken is to be what it was.
+        ("self-training", {"threshold": 0.1}, 90),
+        ("self-training", {"labeled_share": None}, 90),
+    ],
+)
+def test_how_many_labels_a_method_asks_for(method, settings, asked, few_labels):
+    X, y, *_ = few_labels
+    short = {"rounds": 1, "steps": 2, "student_steps": 1.0, "batch_size": 16, "random_state": 0}
+    fitted = fewlabels.make_method(method, **short, **settings).fit(X, y)
+    assert fitted.rounds_[0]["asked"] == asked
+
+
+@pytest.mark.usefixtures("narrow_net")
+def test_what_labels_cost_is_taken_from_the_time_of_steps_and_grows_with_them(few_labels, monkeypatch):
+    X, y, *_ = few_labels
+    monkeypatch.setattr(Session, "cost_of_step", lambda *_, **__: 0.01)
+    monkeypatch.setattr(Session, "_seconds_to_look", lambda *_: 0.0)
+    # As if a pool of 90 took twice the time there is.
+    monkeypatch.setattr(SelfTraining, "_seconds_to_label", lambda *_: 10.0)
+    settings = {"rounds": 1, "student_steps": 1.0, "batch_size": 8, "budget": "5s", "random_state": 0}
+    whole = SelfTraining(asked_share=None, **settings).fit(X, y)
+    part = SelfTraining(asked_share=1.0, **settings).fit(X, y)
+    assert whole.stage_steps_["teacher"] == 1
+    # A step of each net takes 20 ms, labels for the four samples that it draws 444.
+    assert 7 <= part.stage_steps_["teacher"] <= 11
+    assert part.rounds_[0]["asked"] == 4 * part.stage_steps_["teacher"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fewlabels.data import ImageRows
-from fewlabels.training.batches import Rows
+from fewlabels.training.batches import Rows, some_rows
 
 CPU = torch.device("cpu")
 
@@ -27,7 +27,7 @@ import sys
 import numpy as np
 import torch
 from fewlabels.data import ImageRows
-from fewlabels.training.batches import Rows
+from fewlabels.training.batches import Rows, some_rows
 
 def resident():
     with open("/proc/self/statm") as file:
@@ -61,3 +61,21 @@ def test_rows_kept_on_a_device_are_drawn_there():
     rows.sources = []  # nothing is read from there any more
     assert torch.equal(rows.take(np.array([14, 0, 5]), torch.device("cpu")), before)
     assert Rows([]).nbytes() == 0
+
+
+def test_some_rows_are_read_a_batch_at_a_time():
+    numbers = np.arange(23, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    rows = Rows([numbers[:4], ImageRows(numbers, np.arange(4, 11)), numbers[11:]])
+    chosen = rows.drawn(12, np.random.default_rng(0))
+    assert len(chosen) == len(set(chosen)) == 12
+    assert chosen.tolist() == sorted(chosen)
+    assert chosen[0] < 6
+    assert chosen[-1] > 16
+    some = some_rows(rows, chosen)
+    assert len(some) == 12
+    assert some.sample_shape == (1, 1, 1)
+    chunks = list(some.chunks(5, CPU))
+    assert [len(chunk) for chunk in chunks] == [5, 5, 2]
+    assert torch.cat(chunks).flatten().tolist() == chosen.tolist()
+    assert rows.drawn(12, np.random.default_rng(0), np.arange(7)).tolist() == list(range(7))
+    assert some_rows(rows, np.arange(23)) is rows

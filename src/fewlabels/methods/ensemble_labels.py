@@ -143,17 +143,17 @@ class EnsembleLabels(SelfTraining):
             return linear_classifier(sample_shape, classes)
         return super()._empty_network(sample_shape, classes)
 
-    def _label(self, session: Session, network: nn.Module) -> tuple[NDArray[np.float64], float]:
-        """Return the mean opinion on each pool sample of the net and of the teachers on its features."""
+    def _label(self, session: Session, network: nn.Module, pool: Rows) -> tuple[NDArray[np.float64], float]:
+        """Return the mean opinion on pool samples of the net and of the teachers on its features."""
         assert isinstance(network, Classifier)
-        own, temperature = super()._label(session, network)
-        features, pool = (
+        own, temperature = super()._label(session, network, pool)
+        features, of_pool = (
             predict_logits(network, rows, session.device, features=True, precision=session.recipe.precision)
-            for rows in (Rows([session.labeled.samples.cpu().numpy()]), session.pool)
+            for rows in (Rows([session.labeled.samples.cpu().numpy()]), pool)
         )
         length = np.sqrt(features.shape[1])
         labels = session.labeled.targets.cpu().numpy()
-        opinions, _ = self._opinions(length * unit(features), labels, length * unit(pool), session)
+        opinions, _ = self._opinions(length * unit(features), labels, length * unit(of_pool), session)
         return np.mean([own, *opinions], axis=0), temperature
 
     def _opinions(

@@ -89,29 +89,29 @@ class LabelSpreading(SelfTraining):
             self.rounds = min(self.rounds, 1)
         return super()._learn(session)
 
-    def _label(self, session: Session, network: nn.Module) -> tuple[NDArray[np.float64], float]:
-        """Return the class probabilities that spreading gives every pool sample; equal ones where no label comes."""
+    def _label(self, session: Session, network: nn.Module, pool: Rows) -> tuple[NDArray[np.float64], float]:
+        """Return the class probabilities that spreading gives pool samples; zeros where no label comes."""
         assert isinstance(network, Classifier)
-        given, pool = session.labeled.targets.cpu().numpy(), len(session.pool)
-        order = np.random.default_rng(session.next_seed()).permutation(pool)
-        in_graph = np.isin(np.arange(pool), order[: int(self.graph_samples)])
+        given = session.labeled.targets.cpu().numpy()
+        order = np.random.default_rng(session.next_seed()).permutation(len(pool))
+        in_graph = np.isin(np.arange(len(pool)), order[: int(self.graph_samples)])
         features = list(self._features(session, network, Rows([session.labeled.samples.cpu().numpy()])))
-        features += [chunk[in_graph[rows]] for rows, chunk in self._pool_features(session, network)]
+        features += [chunk[in_graph[rows]] for rows, chunk in self._pool_features(session, network, pool)]
         graph = NeighborGraph(np.concatenate(features), int(self.neighbors))
         labels = np.zeros((len(given) + int(in_graph.sum()), session.classes))
         labels[np.arange(len(given)), given] = 1
         spread = graph.spread(labels, self.alpha)
-        found = np.zeros((pool, session.classes))
+        found = np.zeros((len(pool), session.classes))
         found[in_graph] = spread[len(given) :]
         if not in_graph.all():
-            for rows, chunk in self._pool_features(session, network):
+            for rows, chunk in self._pool_features(session, network, pool):
                 outside = ~in_graph[rows]
                 if outside.any():
                     found[rows][outside] = graph.carried(chunk[outside], spread)
         return as_probabilities(found), 1.0
 
     def _seconds_to_label(self, session: Session, network: Classifier) -> float:
-        """Return how long `_label` will take: features of all, and neighbors of all, measured on some."""
+        """Return how long `_label` takes for the whole pool: features and neighbors, measured on some."""
         rows = len(session.labeled) + min(int(self.graph_samples), len(session.pool))
         size = session.sample_shape[0] if session.is_vectors else network.encoder.feature_size
         points = np.random.default_rng(0).standard_normal((rows, size), np.float32)
@@ -121,9 +121,11 @@ class LabelSpreading(SelfTraining):
         neighbors = (session.clock() - began) * (len(session.labeled) + len(session.pool)) / min(_TIMED, rows)
         return super()._seconds_to_label(session, network) + _AND_SPREAD * neighbors
 
-    def _pool_features(self, session: Session, network: Classifier) -> Iterator[tuple[slice, NDArray[np.floating]]]:
+    def _pool_features(
+        self, session: Session, network: Classifier, pool: Rows
+    ) -> Iterator[tuple[slice, NDArray[np.floating]]]:
         done = 0
-        for chunk in self._features(session, network, session.pool):
+        for chunk in self._features(session, network, pool):
             yield slice(done, done + len(chunk)), chunk
             done += len(chunk)
 

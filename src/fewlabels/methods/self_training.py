@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import Supervised, labeled_loss
 from fewlabels.nets import Classifier
 from fewlabels.storage.errors import InputError
-from fewlabels.training.batches import Batch, Batches, Rows, ShuffledRows, pool_order
+from fewlabels.training.batches import Batch, Batches, Rows, ShuffledRows, pool_order, some_rows
 from fewlabels.training.calibration import best_temperature
 
 
@@ -28,9 +29,9 @@ from fewlabels.training.calibration import best_temperature
 class SelfTraining(SemiSupervisedClassifier):
     """Curriculum labeling: the most confident share of each class joins, a fresh net starts each round.
 
-    A teacher is trained on the labeled samples. Then, in each round r, the *whole* pool is labeled anew by the
-    mean of the calibrated probabilities p of all nets so far, and of the samples that it puts into class c
-    those with the highest confidence join the training set:
+    A teacher is trained on the labeled samples. Then, in each round r, the pool is labeled anew by the mean of the
+    calibrated probabilities p of all nets so far, and of the samples that it puts into class c those with the
+    highest confidence join the training set:
 
         S_r = union over c of the top share_r of {u : argmax p(u) = c}, ranked by max p(u)
 
@@ -71,15 +72,20 @@ class SelfTraining(SemiSupervisedClassifier):
     student_steps : float
         Length of a student's training as a multiple of the teacher's, > 0, where steps or a budget say how long that
         is; in `epochs`, a student goes as often over its samples as the teacher, and those are more.
+    asked_share : float, optional
+        How much of the pool is labeled, as a multiple of the samples that a student draws from it, > 0: a short
+        training does not wait for labels that nothing would learn from. The samples are drawn once, at random, and
+        are the same in every round. It is the whole pool where that is not larger, in `epochs`, with `threshold` or
+        `labeled_share=None`, where what is taken depends on how many are asked for, and with None.
 
     Attributes
     ----------
     rounds_ : list of dict
-        For each round: `round`, `pool_share`, `agreement` with the round before (share of the pool with the
-        same label), `threshold` (the least confidence taken), `temperature`, `validation_accuracy`,
-        `accepted`.
+        For each round: `round`, `asked` (how many samples of the pool were labeled), `pool_share` (of the pool, the
+        share taken of these), `agreement` with the round before (share of those asked with the same label),
+        `threshold` (the least confidence taken), `temperature`, `validation_accuracy`, `accepted`.
     round_pseudo_labels_ : list of ndarray
-        For each round the class index of each pool sample, -1 where it was not taken.
+        For each round the class index of each pool sample, -1 where it was not taken or not asked for.
     labeled_iter_ : ndarray of shape (n_samples,)
         For each row of `X` the round in which it got its label: 0 if given, -1 if never.
     n_iter_ : int
@@ -129,6 +135,7 @@ class SelfTraining(SemiSupervisedClassifier):
     labeled_share: float | None = 0.5
     labeled_weight: float = 1.0
     student_steps: float = 3.0
+    asked_share: float | None = 1.0
 
     def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted cross-entropy on labels and pseudo-labels."""
@@ -143,6 +150,8 @@ class SelfTraining(SemiSupervisedClassifier):
         if self.labeled_share is not None and not 0 < self.labeled_share < 1:
             raise InputError(f"labeled_share={self.labeled_share} is not in (0, 1)")
         check_above_zero(self, "labeled_weight", "student_steps")
+        if self.asked_share is not None:
+            check_above_zero(self, "asked_share")
 
     def _learn(self, session: Session) -> Any:
         session.monitor.stage_count = self.rounds + 1
@@ -152,12 +161,11 @@ class SelfTraining(SemiSupervisedClassifier):
             # Students take a multiple of the teacher's steps, so that recorded steps repeat the run.
             length["budget_share"] = 1 / (1 + self.rounds * self.student_steps)
             length["budget_stages"] = 1 + self.rounds
-            length["budget_reserve"] = session.budget.cost_of(
-                lambda: self.rounds * self._seconds_to_label(session, network)
-            )
+            length["budget_rest"] = self._cost_of_labels(session, network)
         steps = self._train(session, network, "teacher", length)
         if session.budget is not None:
             length = {"steps": steps, "epochs": None}
+        asked = self._asked(session, length["steps"])
         correct = right_answers(session, network)
         self.rounds_: list[dict[str, Any]] = []
         self.round_pseudo_labels_: list[NDArray[np.int64]] = []
@@ -166,19 +174,20 @@ class SelfTraining(SemiSupervisedClassifier):
         opinions: list[NDArray[np.float64]] = []
         last = np.full(len(session.pool), -1)
         for number in range(1, self.rounds + 1):
-            if not len(session.pool):
+            if not len(asked):
                 self.termination_condition_ = "no_change"
                 break
-            probabilities, temperature = self._label(session, network)
+            found, temperature = self._label(session, network, some_rows(session.pool, asked))
             if self.ensemble:
-                opinions.append(probabilities)
-                probabilities = np.mean(opinions, axis=0)
-            confidences, guesses = probabilities.max(1), probabilities.argmax(1)
+                opinions.append(found)
+                found = np.mean(opinions, axis=0)
+            confidences, guesses = found.max(1), found.argmax(1)
             taken = self._select(confidences, guesses, number)
-            taken &= np.isin(np.arange(len(taken)), session.members)
+            taken &= np.isin(asked, session.members)
             record = {
                 "round": number,
-                "pool_share": round(float(taken.mean()), 4),
+                "asked": len(asked),
+                "pool_share": round(float(taken.sum()) / len(session.pool), 4),
                 "agreement": None if before is None else float((guesses == before).mean()),
                 "threshold": float(confidences[taken].min()) if taken.any() else None,
                 "temperature": temperature,
@@ -186,7 +195,10 @@ class SelfTraining(SemiSupervisedClassifier):
             if not taken.any():
                 self.termination_condition_ = "no_change"
                 break
-            pseudo_labels = np.where(taken, guesses, -1)
+            pseudo_labels = np.full(len(session.pool), -1)
+            pseudo_labels[asked[taken]] = guesses[taken]
+            probabilities = np.zeros((len(session.pool), session.classes))
+            probabilities[asked] = found
             student = session.new_classifier() if self.restart else network
             batches = partial(self._batches, session, pseudo_labels, probabilities)
             self._train(session, student, f"round {number}", self._student_length(session, length, taken), batches)
@@ -223,19 +235,51 @@ class SelfTraining(SemiSupervisedClassifier):
             **length,
         )
 
-    def _label(self, session: Session, network: nn.Module) -> tuple[NDArray[np.float64], float]:
-        """Return the class probabilities of every pool sample, and the temperature they were taken at."""
+    def _asked(self, session: Session, steps: int | None) -> NDArray[np.int64]:
+        """Return which pool samples are to be labeled, sorted, given the teacher's steps."""
+        pool = len(session.pool)
+        count = pool if steps is None else self._asked_count(pool, steps)
+        if count == pool:
+            return np.arange(pool)
+        order = np.random.default_rng(session.next_seed())
+        return session.pool.drawn(count, order, None if len(session.members) == pool else session.members)
+
+    def _asked_count(self, pool: int, steps: int) -> int:
+        """Return of how many samples of a pool labels are worth their time, given the teacher's steps."""
+        if self.asked_share is None or self.threshold is not None or self.labeled_share is None:
+            return pool
+        draws = max(1, round(steps * self.student_steps)) * (self.batch_size - self._labeled_size())
+        return min(pool, math.ceil(self.asked_share * draws))
+
+    def _labeled_size(self) -> int:
+        """Return how many samples of a student's batch are labeled ones; `labeled_share` is given."""
+        assert self.labeled_share is not None
+        return min(max(1, round(self.labeled_share * self.batch_size)), self.batch_size - 1)
+
+    def _cost_of_labels(self, session: Session, network: Classifier) -> Callable[[int], float]:
+        """Return what labels in all rounds cost of the budget, given the teacher's steps."""
+        budget, pool = session.budget, len(session.pool)
+        assert budget is not None
+
+        @cache
+        def whole() -> float:
+            return budget.cost_of(lambda: self.rounds * self._seconds_to_label(session, network))
+
+        return lambda steps: whole() * self._asked_count(pool, steps) / max(pool, 1)
+
+    def _label(self, session: Session, network: nn.Module, pool: Rows) -> tuple[NDArray[np.float64], float]:
+        """Return the class probabilities of some pool samples, and the temperature they were taken at."""
         held_out = session.validation
         temperature = 1.0
         if len(held_out):
             rows = Rows([held_out.samples.cpu().numpy()])
             logits = session.logits(network, rows)  # type: ignore[arg-type]
             temperature = best_temperature(logits, held_out.targets.cpu().numpy())
-        logits = session.logits(network, session.pool)  # type: ignore[arg-type]
+        logits = session.logits(network, pool)  # type: ignore[arg-type]
         return softmax(logits / temperature, axis=1), temperature
 
     def _seconds_to_label(self, session: Session, network: Classifier) -> float:
-        """Return how long `_label` will take, measured on some of the pool."""
+        """Return how long `_label` takes for the whole pool, measured on some of it."""
         return session.seconds_to_predict(network, session.pool, flip=session.flip, precision=session.recipe.precision)
 
     def _select(self, confidences: NDArray[np.float64], guesses: NDArray[np.int64], number: int) -> NDArray[np.bool_]:
@@ -273,7 +317,7 @@ class SelfTraining(SemiSupervisedClassifier):
             members = np.concatenate([np.arange(count), count + chosen])
             orders = [pool_order(both, members, self.batch_size, order)]
         else:
-            size = min(max(1, round(self.labeled_share * self.batch_size)), self.batch_size - 1)
+            size = self._labeled_size()
             pool_rows = pool_order(session.pool, chosen, self.batch_size - size, order)
             orders = [ShuffledRows(count, size, order), pool_rows]
 

@@ -6,6 +6,7 @@ import copy
 import math
 import time
 import weakref
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -361,7 +362,7 @@ class Session:
         epochs: float | None = None,
         epoch_samples: int | None = None,
         budget_share: float = 1.0,
-        budget_reserve: float = 0.0,
+        budget_rest: Callable[[int], float] | None = None,
         budget_stages: int = 1,
         recipe: Recipe | None = None,
         rate_factors: dict[str, float] | None = None,
@@ -386,8 +387,8 @@ class Session:
             what fits into the budget.
         budget_share : float
             Share of what is left of a budget that this stage gets.
-        budget_reserve : float
-            What of a budget to leave for what is not training, before shares are taken.
+        budget_rest : callable, optional
+            Returns what of a budget to leave for what is not training, given this stage's steps; it grows with them.
         budget_stages : int
             How many stages are to come that have looks at accuracies, this one counted.
         recipe : Recipe, optional
@@ -417,7 +418,7 @@ class Session:
                 raise ValueError(f"stage {stage} has no length: neither steps nor epochs nor a budget")
             per_step = self.cost_of_step(nets, loss, batches, **settings)
             steps = self.steps_in_budget(
-                per_step, classifier, share=budget_share, reserve=budget_reserve, stages=budget_stages
+                per_step, classifier, share=budget_share, rest=budget_rest, stages=budget_stages
             )
         elif steps is None:
             samples = len(self.labeled) if epoch_samples is None else epoch_samples
@@ -528,7 +529,7 @@ class Session:
         classifier: Classifier | None,
         *,
         share: float = 1.0,
-        reserve: float = 0.0,
+        rest: Callable[[int], float] | None = None,
         stages: int = 1,
     ) -> int:
         """Return how many steps fit into what is left of the budget, at least 1.
@@ -541,8 +542,8 @@ class Session:
             What is measured on the way and classifies in the end: time is set aside for both.
         share : float
             Of what is left.
-        reserve : float
-            Cost to leave for what is not training, before the share is taken.
+        rest : callable, optional
+            Returns the cost of what is not training, given the number of steps, before the share is taken.
         stages : int
             How many stages there are to be, each with its looks at accuracies; where those would take much of a
             short budget, there are fewer of them.
@@ -561,12 +562,20 @@ class Session:
 
         def affordable() -> float:
             cost = look()
-            most = _LOOKS_SHARE * (budget.left() - reserve)
+            most = _LOOKS_SHARE * (budget.left() - (rest(1) if rest is not None else 0.0))
             return max(1, int(min(EVALUATIONS, most / cost))) if cost > 0 else EVALUATIONS
 
         def measured() -> float:
-            cost = self.evaluations * look()
-            return max(1, int(share * (budget.left() - reserve - cost) / per_step))
+            free = budget.left() - self.evaluations * look()
+            most = int(share * free / per_step)
+            if rest is None or most < 1:
+                return max(1, most)
+            # Rounding is not to cost a step.
+            left = (1 + 1e-9) * free
+            fitting = bisect_left(
+                range(1, most + 1), True, key=lambda steps: steps * per_step / share + rest(steps) > left
+            )
+            return max(1, fitting)
 
         self.evaluations = int(self.decided(affordable))
         steps = int(self.decided(measured))

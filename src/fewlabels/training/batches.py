@@ -140,6 +140,59 @@ class Rows:
             rows = _spread(windows, count)
         return self.take(rows, device)
 
+    def drawn(
+        self, count: int, generator: np.random.Generator, members: NDArray[np.int64] | None = None
+    ) -> NDArray[np.int64]:
+        """Return `count` rows chosen at random, sorted; of rows that are read in blocks, those of as few as that takes.
+
+        Parameters
+        ----------
+        count : int
+            At most as many as there are to choose from are returned.
+        generator : numpy.random.Generator
+            Draws them.
+        members : ndarray of int, optional
+            Rows to choose from, sorted; all when not given.
+        """
+        members = np.arange(len(self)) if members is None else members
+        if (windows := self.windows) is None:
+            return np.sort(generator.permutation(members)[:count])
+        begins = np.concatenate([starts[:-1] for starts in windows])
+        block = np.searchsorted(begins, members, side="right") - 1
+        places = generator.permutation(len(begins))
+        return np.sort(members[np.argsort(places[block], kind="stable")][:count])
+
+
+class _SomeRows:
+    """Some rows of others, as a source."""
+
+    def __init__(self, rows: Rows, chosen: NDArray[np.int64]) -> None:
+        self._rows, self._chosen = rows, chosen
+        # What they are read from, for memory-mapped files to be let go of.
+        self.parts = [part for source in rows.sources for part in getattr(source, "parts", [source])]
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self), *self._rows.sample_shape)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        return self._rows.take(self._chosen[index], torch.device("cpu")).numpy()
+
+
+def some_rows(rows: Rows, chosen: NDArray[np.int64]) -> Rows:
+    """Return some rows, sorted, to be read a batch at a time; all of them are the rows themselves.
+
+    Examples
+    --------
+    >>> rows = some_rows(Rows([np.array([[1.0], [2.0], [3.0]])]), np.array([0, 2]))
+    >>> [chunk.tolist() for chunk in rows.chunks(2, torch.device("cpu"))]
+    [[[1.0], [3.0]]]
+    """
+    return rows if len(chosen) == len(rows) else Rows([_SomeRows(rows, chosen)])
+
 
 def _is_streamed(source: Any) -> bool:
     return isinstance(source, StreamedRows) and source.rows is None
