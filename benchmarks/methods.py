@@ -3,7 +3,8 @@
     python benchmarks/methods.py CIFAR10_FOLDER [--only uda,fix-match] [--labels 50,500] [--jobs 2] [--images 256k]
 
 Each training may take so many gradient images. What is done is not done again: results are kept in
-benchmarks/results/methods.json. With no option it runs what is missing, for hours, and prints the tables.
+benchmarks/results/methods.json. With no option it runs what is missing, for hours, prints the
+tables and writes docs/methods/measured.md.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import itertools
 import time
 from typing import Any
 
+import tables
 from fewlabels import METHODS, load_dataset, make_method
 from grid import Run, mean_and_spread, run_missing
 from harness import machine
@@ -90,6 +92,7 @@ def main() -> None:
         wanted[key] = (row, labels, seed, options.images, options.cifar10)
     runs = run_missing("methods", wanted, measured, options.jobs)
     show(runs, options.images)
+    tables.main()
 
 
 if __name__ == "__main__":
