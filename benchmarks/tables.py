@@ -30,12 +30,8 @@ Test accuracy in per cent on [the reference split](../results.md) (CIFAR-10 shap
 images in the pool, 8,000 test images that are classified once, when a model is final), from scratch, mean ± \
 standard deviation of three draws of the labels, or as many as the number in brackets says. Each training takes the \
 same number of *gradient images*, what goes forward and backward through the net, each view for itself, and all \
-train the same net with the same optimizer. Methods with settings for minutes (`preset="short"`) use these. The \
-command goes on where it was stopped:
-
-```sh
-python benchmarks/methods.py CIFAR10_FOLDER --images {images}
-```
+train the same net with the same optimizer. Methods with settings for minutes (`preset="short"`) use these. \
+`python benchmarks/methods.py CIFAR10_FOLDER --images {images}` goes on where it was stopped.
 """
 NOTES = """
 `supervised (strong views)` learns from the labels alone as the methods do that ask for strong views: what they have \
