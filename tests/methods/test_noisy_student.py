@@ -48,6 +48,16 @@ def test_unsure_samples_are_left_out():
     assert method._select(np.array([0.5, 0.6, 0.9]), np.zeros(3, int), 1).tolist() == [False, True, True]
 
 
+def test_a_teacher_that_is_sure_of_nothing_still_has_a_student(color_images):
+    confidences, guesses = np.linspace(0.1, 0.2, 40), np.arange(40) % 2
+    assert np.flatnonzero(NoisyStudent()._select(confidences, guesses, 1)).tolist() == [36, 37, 38, 39]
+    X, y = color_images
+    y = y.copy()
+    y[20:] = -1
+    method = NoisyStudent(steps=1, rounds=1, least_confidence=0.99, random_state=0).fit(X, y)
+    assert [entry["accepted"] for entry in method.rounds_] == [True]
+
+
 def test_a_confidence_out_of_range_is_refused(color_images):
     with pytest.raises(InputError, match="least_confidence="):
         NoisyStudent(least_confidence=1).fit(*color_images)

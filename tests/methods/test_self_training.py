@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import fewlabels
-from fewlabels import InputError, SelfTraining
+from fewlabels import InputError, SelfTraining, TrainingWarning
 from fewlabels.methods.self_training import top_of_each_class
 from fewlabels.methods.session import Session
 
@@ -47,6 +47,17 @@ def test_when_no_pool_image_is_sure_enough_training_ends(few_labels):
     assert method.termination_condition_ == "no_change"
     assert method.n_iter_ == 0
     assert set(method.labeled_iter_[60:]) == {-1}
+
+
+@pytest.mark.usefixtures("narrow_net")
+def test_a_budget_is_not_left_over_when_no_pool_image_is_sure_enough(few_labels):
+    X, y, *_ = few_labels
+    method = SelfTraining(threshold=0.9999, budget="8k images", random_state=0)
+    with pytest.warns(TrainingWarning, match="sure enough of no sample of the pool"):
+        method.fit(X, y)
+    assert method.termination_condition_ == "no_change"
+    assert list(method.stage_steps_) == ["teacher", "labeled samples alone"]
+    assert 7500 < method.gradient_images_ <= 8000
 
 
 def test_without_a_pool_it_is_its_teacher(digits):

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabels.methods.ranges import check_within
-from fewlabels.methods.self_training import SelfTraining
+from fewlabels.methods.self_training import SelfTraining, top_of_each_class
 from fewlabels.methods.session import Session
+
+_LEAST_SHARE = 0.1
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -22,9 +24,10 @@ class NoisyStudent(SelfTraining):
 
         H(y, q(s(x))) + H(p(u), q(s(u)))
 
-    over labeled (x, y) and those u whose highest probability is at least `least_confidence`, with strong views s
-    and dropout. Each predicted class has equally many of them: of a large one the most confident, of a small one
-    some several times. The student is the next round's teacher.
+    over labeled (x, y) and those u whose highest probability is at least `least_confidence` (where fewer than a tenth
+    are, the surest tenth of each predicted class), with strong views s and dropout. Each predicted class has equally
+    many of them: of a large one the most confident, of a small one some several times. The student is the next round's
+    teacher.
 
     See `SelfTraining` for the other parameters and attributes; shares and the threshold are not used.
 
@@ -61,7 +64,9 @@ class NoisyStudent(SelfTraining):
     least_confidence: float = 0.3
 
     def _select(self, confidences: NDArray[np.float64], guesses: NDArray[np.int64], number: int) -> NDArray[np.bool_]:
-        return confidences >= self.least_confidence
+        sure = confidences >= self.least_confidence
+        # A teacher that had little time is sure of nothing, and its probabilities still tell more than none.
+        return sure if sure.mean() >= _LEAST_SHARE else top_of_each_class(confidences, guesses, _LEAST_SHARE)
 
     def _members(
         self, session: Session, pseudo_labels: NDArray[np.int64], confidences: NDArray[np.float64]

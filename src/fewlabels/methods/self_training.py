@@ -39,7 +39,8 @@ class SelfTraining(SemiSupervisedClassifier):
     from the labeled samples and S_r by the cross-entropy H(y, q(v(x))) and H(argmax p(u), q(v(u))) over medium
     views v. Nothing of a round's labels stays: what later nets judge otherwise is corrected. Shares per
     predicted class, rather than one threshold on confidence, keep easy classes from crowding out the others.
-    A round whose student does far worse on the held-out samples is thrown away and ends the training.
+    A round whose student does far worse on the held-out samples is thrown away and ends the training. Where no sample
+    of the pool joins in the first round, what is left of a budget goes into a new net that has the labels alone.
 
     With `preset="notebook"`: the notebook's net and Adam; 10 rounds of one pass in which one net goes on
     learning, a fixed threshold of 0.8, the confidence as weight. Mended: the pool is relabeled as a whole
@@ -194,6 +195,8 @@ class SelfTraining(SemiSupervisedClassifier):
             }
             if not taken.any():
                 self.termination_condition_ = "no_change"
+                if number == 1 and session.budget is not None:
+                    network = self._from_labels_alone(session)
                 break
             pseudo_labels = np.full(len(session.pool), -1)
             pseudo_labels[asked[taken]] = guesses[taken]
@@ -234,6 +237,17 @@ class SelfTraining(SemiSupervisedClassifier):
             batches=batches,
             **length,
         )
+
+    def _from_labels_alone(self, session: Session) -> Classifier:
+        """Return a net that what is left of the budget went into, where no guess of the teacher is to be learned."""
+        session.monitor.stage_count = 2
+        session.monitor.note(
+            "the teacher was sure enough of no sample of the pool: what was left of the budget went into the labeled "
+            "samples alone; give more time or ask for less confidence"
+        )
+        network = session.new_classifier()
+        self._train(session, network, "labeled samples alone", {})
+        return network
 
     def _asked(self, session: Session, steps: int | None) -> NDArray[np.int64]:
         """Return which pool samples are to be labeled, sorted, given the teacher's steps."""
