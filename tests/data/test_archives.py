@@ -3,8 +3,11 @@
 import hashlib
 import io
 import pickle
+import subprocess
+import sys
 import tarfile
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -185,7 +188,7 @@ def server():
     """A server of one file that cuts the first connections after some bytes, and knows Range or not."""
 
     class Handler(BaseHTTPRequestHandler):
-        content, cuts, ranges, chunked, requests = b"", [], True, False, []
+        content, cuts, ranges, chunked, requests, delay = b"", [], True, False, [], 0.0
 
         def do_GET(self):
             asked = self.headers.get("Range")
@@ -195,6 +198,7 @@ def server():
                 self.send_error(416)
                 return
             body = self.content[start:]
+            time.sleep(self.delay)
             self.send_response(206 if start else 200)
             if self.chunked:
                 self.send_header("Transfer-Encoding", "chunked")
@@ -208,7 +212,6 @@ def server():
         def log_message(self, *_):
             pass
 
-    Handler.content, Handler.cuts, Handler.requests, Handler.ranges, Handler.chunked = b"", [], [], True, False
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=running.serve_forever)
     thread.start()
@@ -245,6 +248,19 @@ def test_a_later_call_continues_an_earlier_one(server, tmp_path):
     (tmp_path / "file.bin.part").write_bytes(CONTENT[:500_000])
     assert download(url, tmp_path / "file.bin", MD5).read_bytes() == CONTENT
     assert handler.requests == ["bytes=500000-"]
+
+
+def test_two_that_want_the_same_file_fetch_it_once(server, tmp_path):
+    handler, url = server
+    handler.content, handler.delay = CONTENT, 1.0
+    code = "import sys; from pathlib import Path; from fewlabels.data.download import download\n"
+    code += "download(sys.argv[1], Path(sys.argv[2]), sys.argv[3])"
+    command = [sys.executable, "-c", code, url, str(tmp_path / "file.bin"), MD5]
+    processes = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(60) for process in processes] == [0, 0]
+    assert handler.requests == [None]
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+    assert [path.name for path in tmp_path.iterdir()] == ["file.bin"]
 
 
 def test_a_wrong_checksum_is_refused_and_the_file_removed(server, tmp_path):

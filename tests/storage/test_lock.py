@@ -1,3 +1,4 @@
+import errno
 import signal
 import subprocess
 import sys
@@ -6,6 +7,20 @@ import pytest
 
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.lock import FolderLock
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks of another kind")
+def test_a_file_system_without_locks_is_told_and_used_all_the_same(tmp_path, monkeypatch):
+    import fcntl
+
+    def flock(handle, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.warns(RuntimeWarning, match="no locks"), FolderLock(tmp_path):
+        assert (tmp_path / ".lock").exists()
+    assert list(tmp_path.iterdir()) == []
+
 
 HOLD = """
 import sys, time

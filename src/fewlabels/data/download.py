@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from rich.progress import (
     BarColumn,
@@ -19,17 +21,20 @@ from rich.progress import (
 )
 
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.lock import FileLock
 from fewlabels.storage.screen import new_bar
 
 _CHUNK = 1 << 20
 _TRIES = 5
 _TIMEOUT = 30.0
+_WAIT = 0.5
 
 
 def download(url: str, target: Path, md5: str, *, progress: bool = False) -> Path:
     """Fetch a file unless it is there already.
 
-    What has come of a broken download stays in `<target>.part` and is continued, also by a later call.
+    What has come of a broken download stays in `<target>.part` and is continued, also by a later call. While another
+    process fetches the same file, it is waited for.
 
     Parameters
     ----------
@@ -52,7 +57,6 @@ def download(url: str, target: Path, md5: str, *, progress: bool = False) -> Pat
     if not url.startswith(("https://", "http://")):
         raise InputError(f"{url!r} is no http or https address")
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
     bar = new_bar(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -63,22 +67,41 @@ def download(url: str, target: Path, md5: str, *, progress: bool = False) -> Pat
     )
     with bar:
         task = bar.add_task(f"downloading {target.name}", total=None)
-        for attempt in range(_TRIES):
-            before = part.stat().st_size if part.exists() else 0
-            try:
-                _continue(url, part, bar, task)
-                break
-            except (OSError, EOFError, http.client.HTTPException) as error:
-                came = (part.stat().st_size if part.exists() else 0) > before
-                # As long as something comes, the line is only bad; a fruitless try or a refusal ends it.
-                if attempt == _TRIES - 1 or not came:
-                    raise InputError(
-                        f"{url} cannot be downloaded ({getattr(error, 'reason', error)}); download it by other means "
-                        f"and give its path, or run the command again to go on with what has come"
-                    ) from error
-    verify(part, md5, remove=True)
-    os.replace(part, target)
+        with _turn(target, bar, task):
+            if not target.exists():
+                part = target.with_name(target.name + ".part")
+                _fetch(url, part, bar, task)
+                verify(part, md5, remove=True)
+                os.replace(part, target)
     return target
+
+
+def _turn(target: Path, bar: Progress, task: Any) -> FileLock:
+    """Return what keeps other processes from fetching the same file, as soon as none does."""
+    while True:
+        try:
+            return FileLock(target.with_name(target.name + ".lock"))
+        except InputError:
+            bar.update(task, description=f"waiting for another process that downloads {target.name}")
+            time.sleep(_WAIT)
+
+
+def _fetch(url: str, part: Path, bar: Progress, task: Any) -> None:
+    """Fetch what is missing of a file, again while something comes."""
+    bar.update(task, description=f"downloading {part.stem}")
+    for attempt in range(_TRIES):
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            _continue(url, part, bar, task)
+            return
+        except (OSError, EOFError, http.client.HTTPException) as error:
+            came = (part.stat().st_size if part.exists() else 0) > before
+            # As long as something comes, the line is only bad; a fruitless try or a refusal ends it.
+            if attempt == _TRIES - 1 or not came:
+                raise InputError(
+                    f"{url} cannot be downloaded ({getattr(error, 'reason', error)}); download it by other means "
+                    f"and give its path, or run the command again to go on with what has come"
+                ) from error
 
 
 def verify(path: Path, md5: str, *, remove: bool = False) -> None:
@@ -99,7 +122,7 @@ def verify(path: Path, md5: str, *, remove: bool = False) -> None:
         )
 
 
-def _continue(url: str, part: Path, bar: Progress, task: object) -> None:
+def _continue(url: str, part: Path, bar: Progress, task: Any) -> None:
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
@@ -114,11 +137,11 @@ def _continue(url: str, part: Path, bar: Progress, task: object) -> None:
             have = 0  # a server that cannot continue sends all of it again
         length = response.headers.get("Content-Length")
         total = None if length is None else have + int(length)
-        bar.update(task, total=total, completed=have)  # type: ignore[arg-type]
+        bar.update(task, total=total, completed=have)
         with part.open("ab" if have else "wb") as file:
             while chunk := response.read(_CHUNK):
                 file.write(chunk)
-                bar.advance(task, len(chunk))  # type: ignore[arg-type]
+                bar.advance(task, len(chunk))
             file.flush()
             os.fsync(file.fileno())
             if total is not None and file.tell() < total:

@@ -1,10 +1,12 @@
-"""One process at a time in a folder."""
+"""One process at a time in a folder, or at a file."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,13 +14,84 @@ from typing import Self
 from fewlabels.storage.errors import InputError
 
 LOCK_NAME = ".lock"
+# What systems say of a file that another process has locked; anything else means that there are no locks here.
+_HELD = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK}
 
 
-class FolderLock:
-    """Holds a folder for this process, as a context manager or until `release`.
+class FileLock:
+    """Holds what a file stands for, for this process, as a context manager or until `release`.
 
     The system itself holds the lock and lets go of it when the process ends, however it ends: there is nothing to
-    clear away after a crash.
+    clear away after a crash. On a file system that has no locks a warning says that nothing keeps others out.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it is made, and taken away in the end.
+    what : str, optional
+        Names what is held, for the message; the file when not given.
+
+    Raises
+    ------
+    InputError
+        If another process (or another lock of this one) holds it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as name, FileLock(Path(name) / "one"):
+    ...     try:
+    ...         FileLock(Path(name) / "one", "the one")
+    ...     except InputError as error:
+    ...         print(str(error)[:28])
+    the one is in use by process
+    """
+
+    def __init__(self, path: Path, what: str | None = None) -> None:
+        self._path = path
+        while True:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            if not _hold(handle):
+                holder = os.read(handle, 20).decode("ascii", "replace").strip() or "another"
+                os.close(handle)
+                raise InputError(
+                    f"{what or path} is in use by process {holder}; wait until it ends, stop it, or give another folder"
+                )
+            # Between opening and locking, whoever held the lock may have taken the file away.
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+                break
+            os.close(handle)
+        # Who holds it is for the others' message alone: a disk too full for that is told by what comes next.
+        with contextlib.suppress(OSError):
+            os.ftruncate(handle, 0)
+            os.write(handle, f"{os.getpid()}\n".encode())
+        self._handle: int | None = handle
+
+    def release(self) -> None:
+        """Let go of the folder; a second call does nothing."""
+        if self._handle is None:
+            return
+        if sys.platform == "win32":  # where an open file cannot be taken away
+            os.close(self._handle)
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+        else:
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+            os.close(self._handle)
+        self._handle = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class FolderLock(FileLock):
+    """Holds a folder for this process; see `FileLock`.
 
     Parameters
     ----------
@@ -44,50 +117,11 @@ class FolderLock:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / LOCK_NAME
-        while True:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-            if not _hold(handle):
-                holder = os.read(handle, 20).decode("ascii", "replace").strip() or "another"
-                os.close(handle)
-                raise InputError(
-                    f"{folder} is in use by process {holder}; wait until it ends, stop it, or give another folder"
-                )
-            # Between opening and locking, whoever held the lock may have taken the file away.
-            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
-                break
-            os.close(handle)
-        # Who holds it is for the others' message alone: a disk too full for that is told by what comes next.
-        with contextlib.suppress(OSError):
-            os.ftruncate(handle, 0)
-            os.write(handle, f"{os.getpid()}\n".encode())
-        self._handle: int | None = handle
-
-    def release(self) -> None:
-        """Let go of the folder; a second call does nothing."""
-        if self._handle is None:
-            return
-        if sys.platform == "win32":  # where an open file cannot be taken away
-            os.close(self._handle)
-            with contextlib.suppress(OSError):
-                (self.folder / LOCK_NAME).unlink(missing_ok=True)
-        else:
-            with contextlib.suppress(OSError):
-                (self.folder / LOCK_NAME).unlink(missing_ok=True)
-            os.close(self._handle)
-        self._handle = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
+        super().__init__(folder / LOCK_NAME, str(folder))
 
 
 def _hold(handle: int) -> bool:
-    """Lock an open file without waiting, and say whether that went well."""
+    """Lock an open file without waiting, and say whether another process has it."""
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -100,6 +134,12 @@ def _hold(handle: int) -> bool:
             import fcntl
 
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in _HELD:
+            return False
+        warnings.warn(
+            f"this file system has no locks ({error.strerror}): nothing keeps a second process out of the same folder",
+            RuntimeWarning,
+            stacklevel=4,
+        )
     return True
