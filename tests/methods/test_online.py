@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewlabels import InputError
+from fewlabels import METHODS, InputError, make_method
 from fewlabels.methods import UDA, VAT, FixMatch, MixMatch, ReMixMatch, fixmatch
 from fewlabels.storage.errors import TrainingWarning
 
@@ -141,3 +141,13 @@ def test_all_views_that_go_backward_are_counted(method, passes, color_images):
 def test_settings_out_of_range_are_refused(method, settings, color_images):
     with pytest.raises(InputError, match=f"{next(iter(settings))}="):
         method(**settings).fit(*color_images)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if "unlabeled_ratio" in make_method(name).get_params()])
+def test_a_small_share_of_a_small_batch_is_still_enough_for_statistics_of_the_batch(name, digits):
+    images, labels = digits
+    vectors = images.reshape(len(images), -1)[:60]
+    short = {"pretraining_steps": 1} if "pretraining_steps" in make_method(name).get_params() else {}
+    method = make_method(name, steps=2, batch_size=2, unlabeled_ratio=0.1, random_state=0, **short)
+    method.fit(vectors[:40], labels[:40], unlabeled=vectors[40:])
+    assert sum(method.stage_steps_.values()) >= 2

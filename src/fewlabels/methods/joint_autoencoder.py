@@ -13,7 +13,7 @@ from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import Supervised, labeled_loss
 from fewlabels.nets.statistics import frozen_statistics
 from fewlabels.training.average import WeightAverage
-from fewlabels.training.batches import Batch
+from fewlabels.training.batches import Batch, pool_part
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -112,7 +112,7 @@ class JointAutoencoder(AutoencoderClassifier):
             nets,
             lambda batch: self.loss(nets, batch),
             stage="classifier and autoencoder",
-            batches=lambda: session.batches(unlabeled_size=round(self.unlabeled_ratio * self.batch_size)),
+            batches=lambda: session.batches(unlabeled_size=pool_part(self.unlabeled_ratio, self.batch_size)),
             classifier=nets.classifier,
             rate_factors=self._decoder_rate(session),
             after_step=None if self._teacher is None else self._teacher.update,

@@ -15,7 +15,7 @@ from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import labeled_loss
 from fewlabels.nets import Classifier
 from fewlabels.training.average import WeightAverage
-from fewlabels.training.batches import Batch
+from fewlabels.training.batches import Batch, pool_part
 
 # What thresholds and weights need for minutes rather than days: fewer pool samples a step, and a start on the labeled
 # samples alone, without which the first minutes pass with few sure guesses.
@@ -157,7 +157,7 @@ class OnlineClassifier(SemiSupervisedClassifier):
 
     @property
     def _pool_size(self) -> int:
-        return max(1, round(self.unlabeled_ratio * self.batch_size))
+        return pool_part(self.unlabeled_ratio, self.batch_size)
 
     def _steps_in_budget(self, session: Session, nets: nn.Module, network: Classifier) -> int:
         """Return the steps of both stages together that fit into the budget, so that they repeat the run."""

@@ -15,7 +15,7 @@ from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import Supervised, labeled_loss
 from fewlabels.nets.statistics import frozen_statistics
 from fewlabels.training.average import WeightAverage
-from fewlabels.training.batches import Batch
+from fewlabels.training.batches import Batch, pool_part
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -125,7 +125,7 @@ class TwoStepAutoencoder(AutoencoderClassifier):
                     losses |= self._consistency_loss(classifier, batch.views.weak(batch.unlabeled), feature_map)
             return losses
 
-        pool_size = round(self.unlabeled_ratio * self.batch_size) if self.consistency_weight > 0 else 0
+        pool_size = pool_part(self.unlabeled_ratio, self.batch_size) if self.consistency_weight > 0 else 0
         if self.teacher_decay > 0:
             self._teacher = WeightAverage(classifier, self.teacher_decay)
         session.train(

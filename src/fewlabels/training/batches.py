@@ -228,6 +228,17 @@ def _release(source: Any) -> None:
             mapped.madvise(mmap.MADV_DONTNEED)
 
 
+def pool_part(ratio: float, batch_size: int) -> int:
+    """Return how many pool samples a batch has for its labeled ones: at least two, whose statistics can be told.
+
+    Examples
+    --------
+    >>> pool_part(2.0, 128), pool_part(0.1, 8)
+    (256, 2)
+    """
+    return max(2, round(ratio * batch_size))
+
+
 class ShuffledRows:
     """Row numbers forever: each row once in every pass, in a new random order.
 
