@@ -13,7 +13,15 @@ from fewlabels.checks.duplicates import exact_copies
 from fewlabels.cli import app
 
 SIDE = 32
-FOUND = ("exact-copies", "near-duplicates", "label-conflict", "missing-class", "shifted-part", "stretched-part")
+FOUND = (
+    "copies-within",
+    "exact-copies",
+    "near-duplicates",
+    "label-conflict",
+    "missing-class",
+    "shifted-part",
+    "stretched-part",
+)
 
 
 @pytest.fixture(scope="module")
@@ -233,3 +241,23 @@ def test_the_command_prints_what_it_found_and_says_so_with_its_exit_code(parts, 
     (leaky / "test" / "temple" / "000.png").rename(leaky / "test" / "temple" / "000\x1b[2J.png")
     result = CliRunner().invoke(app, ["check", str(leaky), "--quiet", "--no-near"])
     assert "= test/temple/000\\x1b[2J.png" in result.stdout
+
+
+def test_many_copies_among_the_labeled_images_are_told_where_some_are_held_out_of_them(photos):
+    images = np.stack([np.asarray(image) for image in photos[0][:40] + photos[1][:40]])
+    labels = np.repeat([0, 1], 40)
+    test = (np.stack([np.asarray(image) for image in photos[0][200:230] + photos[1][200:230]]), np.repeat([0, 1], 30))
+    twice = {"train": (np.concatenate([images, images[::4]]), np.concatenate([labels, labels[::4]])), "test": test}
+    found = {finding.kind: finding for finding in check_dataset(load_dataset(twice)).findings}
+    assert found["copies-within"].count == 20
+    assert "20 of 100 labeled images (20.0%) are copies" in found["copies-within"].text
+    for other in ({"train": (images, labels), "test": test}, twice | {"validation": test}):
+        assert "copies-within" not in {finding.kind for finding in check_dataset(load_dataset(other)).findings}
+
+
+@pytest.mark.parametrize("side", [1, 2, 3])
+def test_images_of_a_few_pixels_are_checked_as_far_as_they_go(side):
+    images = np.random.default_rng(0).integers(0, 255, (60, side, side, 3), dtype=np.uint8)
+    labels = np.arange(60) % 2
+    data = load_dataset({"train": (images[:30], labels[:30]), "test": (images[30:], labels[30:])})
+    assert "not-checked" in {finding.kind for finding in check_dataset(data).findings}

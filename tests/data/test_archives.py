@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+import re
 import subprocess
 import sys
 import tarfile
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from fewlabels import load_dataset
-from fewlabels.data import stl10
+from fewlabels.data import cifar, stl10
 from fewlabels.data.download import download
 from fewlabels.storage.errors import InputError
 
@@ -281,6 +282,13 @@ def test_a_piece_that_is_cut_off_is_told_in_one_line(server, tmp_path):
 def test_an_address_that_is_not_there_says_what_to_do(tmp_path):
     with pytest.raises(InputError, match=r"cannot be downloaded .* give its path"):
         download("http://127.0.0.1:9/none", tmp_path / "file.bin", MD5)
+
+
+def test_the_published_checksums_are_such():
+    for md5 in (stl10.MD5, *cifar.MD5.values()):
+        assert re.fullmatch(r"[0-9a-f]{32}", md5)
+    # As its page, torchvision and TensorFlow Datasets have it.
+    assert stl10.MD5 == "91f7769df0f17e558f3565bffb0c7dfb"
 
 
 def test_stl10_by_name_is_downloaded_checked_and_read(server, stl, tmp_path, monkeypatch):

@@ -197,6 +197,18 @@ def test_sixteen_bit_grays_keep_their_brightness(photos, tmp_path):
     assert np.allclose(data.labeled[row], 128, atol=1)
 
 
+def test_a_pixel_that_is_no_number_does_not_blacken_the_others(photos, tmp_path):
+    values = np.full((16, 16), 200.0, np.float32)
+    values[0, 0] = np.nan
+    Image.fromarray(values).save(photos / "train" / "red" / "warm.tiff")
+    Image.fromarray(np.full((16, 16), np.nan, np.float32)).save(photos / "train" / "red" / "lost.tiff")
+    data = read(photos, tmp_path)
+    row = data.diagnostics.labeled_names.index(os.path.join("train", "red", "warm.tiff"))
+    assert data.labeled[row][8, 8].tolist() == [255, 255, 255]
+    assert data.labeled[row][0, 0].tolist() == [0, 0, 0]
+    assert [(os.path.basename(one.path), one.reason) for one in data.skipped] == [("lost.tiff", "no pixel is a number")]
+
+
 def test_exif_orientation_is_applied(photos, tmp_path):
     picture = Image.new("RGB", (16, 16), BLUE)
     picture.paste(RED, (0, 0, 16, 8))
@@ -330,6 +342,34 @@ def test_two_folders_that_mean_the_same_part_are_refused(photos, tmp_path):
 def test_a_loop_of_links_ends(photos, tmp_path):
     (photos / "unlabeled" / "loop").symlink_to(photos)
     assert len(read(photos, tmp_path).pool) == 3
+
+
+def test_a_linked_folder_is_read_as_if_it_lay_here_and_once(photos, tmp_path):
+    for index in range(4):
+        save(tmp_path / "elsewhere" / "2023" / f"{index}.png")
+    (photos / "unlabeled" / "older").symlink_to(tmp_path / "elsewhere" / "2023")
+    (photos / "unlabeled" / "all").symlink_to(tmp_path / "elsewhere")
+    (photos / "train" / "red" / "more").symlink_to(tmp_path / "elsewhere" / "2023")
+    data = read(photos, tmp_path)
+    assert len(data.pool) == 3 + 4
+    assert len(data.labeled) == 12 + 4
+
+
+def test_a_part_that_may_be_meant_as_a_class_is_told(tmp_path):
+    for name in ("garden", "kitchen", "pool"):
+        for index in range(6):
+            save(tmp_path / "house" / name / f"{index}.png")
+    data = read(tmp_path / "house", tmp_path)
+    assert data.class_names == ("garden", "kitchen")
+    assert "pool/ is taken as images without labels, not as a class; rename it if it is one" in data.notes
+
+
+def test_a_class_may_be_written_with_composed_or_with_combining_signs(photos, tmp_path):
+    (photos / "train" / "red").rename(photos / "train" / "caf\u00e9")
+    (photos / "test" / "red").rename(photos / "test" / "cafe\u0301")
+    data = read(photos, tmp_path)
+    assert data.class_names == ("blue", "caf\u00e9")
+    assert sorted(data.test_labels.tolist()) == [0, 0, 1, 1]
 
 
 def test_a_source_that_is_not_there_names_the_nearest_known(tmp_path):

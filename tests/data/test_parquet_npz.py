@@ -132,3 +132,58 @@ def test_npz_with_objects_is_refused_and_nothing_is_unpickled(tmp_path):
     with pytest.raises(InputError, match="Python objects"):
         load_dataset(tmp_path / "d.npz")
     assert not (tmp_path / "owned").exists()
+
+
+def test_files_that_were_made_apart_keep_their_own_names_of_classes(tmp_path):
+    write(tmp_path / "d" / "train-0.parquet", [0, 1, 2, 0, 1, 2], ["ant", "bee", "cat"])
+    write(tmp_path / "d" / "test-0.parquet", [0, 0, 1], ["bee", "cat"])
+    data = load_dataset(tmp_path / "d", cache_dir=tmp_path / "cache")
+    assert data.class_names == ("ant", "bee", "cat")
+    assert [data.class_names[label] for label in data.test_labels] == ["bee", "bee", "cat"]
+    write(tmp_path / "d" / "validation-0.parquet", [0, 1])
+    with pytest.raises(InputError, match="some not at all"):
+        load_dataset(tmp_path / "d", cache_dir=tmp_path / "cache")
+
+
+def test_labels_of_the_unlabeled_part_are_no_classes(tmp_path):
+    write(tmp_path / "d" / "train-0.parquet", ["cat", "dog"] * 6)
+    write(tmp_path / "d" / "unlabeled-0.parquet", ["unknown"] * 3)
+    data = load_dataset(tmp_path / "d", labels_per_class=2, cache_dir=tmp_path / "cache")
+    assert data.class_names == ("cat", "dog")
+
+
+def test_a_file_whose_name_says_no_part_is_told(tmp_path):
+    write(tmp_path / "d" / "train-0.parquet", [0, 1] * 6)
+    write(tmp_path / "d" / "batch2.parquet", [0, 1])
+    write(tmp_path / "d" / ".hidden" / "train-1.parquet", [0, 1])
+    data = load_dataset(tmp_path / "d", cache_dir=tmp_path / "cache")
+    assert any(note.startswith("not read: batch2.parquet (names say") for note in data.notes)
+    assert len(data.labels) + len(data.test_labels) == 12
+
+
+def test_a_table_beside_photos_does_not_make_them_unreadable(tmp_path):
+    for name in ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png"):
+        path = tmp_path / "photos" / "train" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(9))
+    pq.write_table(pa.table({"file": ["a.png"], "class": ["cat"]}), tmp_path / "photos" / "classes.parquet")
+    pq.write_table(pa.table({"file_name": ["a.png"]}), tmp_path / "photos" / "train" / "metadata.parquet")
+    data = load_dataset(tmp_path / "photos", cache_dir=tmp_path / "cache")
+    assert data.class_names == ("cat", "dog")
+
+
+def test_a_test_part_without_labels_is_told_and_so_is_one_with_some(tmp_path):
+    images = np.zeros((20, 6, 6, 3), np.uint8)
+    labels = np.arange(20) % 2
+    data = load_dataset({"train": (images, labels), "test": (images[:5], None)})
+    assert any(note.startswith("the images of the test part have no labels, so") for note in data.notes)
+    data = load_dataset({"train": (images, labels), "test": (images[:5], [0, 1, -1, -1, 0])})
+    assert "left out 2 test images that have no label" in data.notes
+    assert len(data.test) == 3
+
+
+def test_a_pool_may_be_given_as_a_pair_like_the_other_parts(tmp_path):
+    images = np.zeros((20, 6, 6, 3), np.uint8)
+    labels = np.arange(20) % 2
+    for pool in ((images[:5], labels[:5]), (images[:5], None)):
+        assert len(load_dataset({"train": (images, labels), "unlabeled": pool}).pool) == 5

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import fsspec
 import numpy as np
@@ -100,6 +102,66 @@ def test_archives_that_look_alike_from_outside_are_not_mixed_up(tmp_path):
         os.utime(path, (1e9, 1e9))
     assert len({path.stat().st_size for path in (tmp_path / "pool").glob("*/0.tar")}) == 1
     assert np.array_equal(streamed(str(tmp_path / "pool"), tmp_path)[1:], images)
+
+
+@pytest.fixture
+def web(tmp_path):
+    """A web server of a folder that tells when files were changed, and nothing of their content."""
+
+    class Handler(BaseHTTPRequestHandler):
+        ranges = True
+
+        def do_HEAD(self):
+            self.do_GET()
+
+        def do_GET(self):
+            path = tmp_path / "web" / self.path.lstrip("/")
+            content, asked = path.read_bytes(), self.headers.get("Range")
+            begin, end = 0, len(content)
+            if asked and self.ranges:
+                begin, last = asked.removeprefix("bytes=").split("-")
+                begin, end = int(begin), min(int(last or end) + 1, end)
+            self.send_response(206 if asked and self.ranges else 200)
+            if self.ranges:
+                self.send_header("Accept-Ranges", "bytes")
+                self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(content)}")
+            self.send_header("Last-Modified", formatdate(path.stat().st_mtime, usegmt=True))
+            self.send_header("Content-Length", str(end - begin))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content[begin:end])
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", Handler
+    server.shutdown()
+    server.server_close()
+    thread.join()
+    fsspec.filesystem("http").clear_instance_cache()
+
+
+def test_files_of_a_web_server_are_told_apart_by_place_and_time(web, tmp_path):
+    address, handler = web
+    images = random_images(4)
+    files = [tmp_path / "web" / name / "pool-0.tar" for name in ("cats", "dogs")]
+    for file, image in zip(files, images[:2], strict=True):
+        file.parent.mkdir(parents=True)
+        write_tar(str(file), [as_png(image)])
+        os.utime(file, (1e9, 1e9))
+    assert len({file.stat().st_size for file in files}) == 1
+    assert np.array_equal(streamed(f"{address}/cats/pool-0.tar", tmp_path)[:], images[:1])
+    assert np.array_equal(streamed(f"{address}/dogs/pool-0.tar", tmp_path)[:], images[1:2])
+    write_tar(str(files[0]), [as_png(images[2])])
+    fsspec.filesystem("http").clear_instance_cache()
+    assert np.array_equal(streamed(f"{address}/cats/pool-0.tar", tmp_path)[:], images[2:3])
+    # Whoever sends whole files where a part is asked for would have each image begin at the first byte.
+    handler.ranges = False
+    with pytest.raises(InputError, match=r"parts? (is|of)"):
+        streamed(f"{address}/dogs/pool-0.tar", tmp_path / "other")[:]
 
 
 def test_an_object_store_is_read_by_ranges(bucket, tmp_path):

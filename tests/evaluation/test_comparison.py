@@ -167,6 +167,21 @@ def test_numbers_of_numpy_are_numbers(tmp_path):
     assert [(run.seed, run.labels_per_class) for run in found.runs] == [(0, 3), (1, 3)]
 
 
+def test_settings_may_be_numbers_of_numpy(tmp_path):
+    chosen = list(np.array([0.1, 0.2], np.float32))
+    found = compare(
+        "digits",
+        methods=["supervised"],
+        labels_per_class=5,
+        steps=np.int64(2),
+        settings={"batch_size": np.int64(16)},
+        choose={"learning_rate": chosen},
+        check=False,
+        out=tmp_path / "run",
+    )
+    assert json.dumps(found.config["settings"]["supervised"])
+
+
 def test_the_same_call_gives_the_same_results(found, tmp_path):
     again = compare("digits", **TINY, out=tmp_path / "again", settings={"rounds": 1})
     assert [run.test_accuracy for run in again.runs] == [run.test_accuracy for run in found.runs]

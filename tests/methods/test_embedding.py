@@ -10,6 +10,7 @@ import fewlabels
 from fewlabels import InputError, load_dataset, make_method
 from fewlabels.data import FeatureRows
 from fewlabels.data import features as feature_files
+from fewlabels.evaluation.contenders import make_features
 from fewlabels.methods import embed
 from fewlabels.methods.embedding import feature_chunks, features_of, warn_of_leak
 from fewlabels.methods.findings import findings
@@ -91,6 +92,32 @@ def test_features_of_another_net_are_replaced_only_when_asked(arrays, tmp_path):
     (tmp_path / "full" / "letter.txt").write_text("mine")
     with pytest.raises(InputError, match="other files"):
         embed(arrays, Colors(), tmp_path / "full", cache_dir=tmp_path)
+
+
+def test_corrected_labels_reach_features_that_are_there(arrays, tmp_path, monkeypatch):
+    place = tmp_path / "features"
+    embed(arrays, Colors(), place, cache_dir=tmp_path)
+    X, y = arrays["train"]
+    corrected = arrays | {"train": (X, 1 - y)}
+    # The images are the same, so that nothing is computed anew.
+    before = (place / "features.npy").stat().st_mtime_ns
+    assert embed(corrected, Colors(), place, cache_dir=tmp_path).was_there
+    assert (place / "features.npy").stat().st_mtime_ns == before
+    assert np.array_equal(load_dataset(place, random_state=0).labels, load_dataset(corrected, random_state=0).labels)
+    named = arrays | {"train": (X, np.array(["b", "c"])[y]), "test": (arrays["test"][0], None)}
+    embed(named, Colors(), place, cache_dir=tmp_path)
+    assert load_dataset(place).class_names == ("b", "c")
+
+
+def test_other_arrays_have_other_features_in_the_cache(arrays, tmp_path):
+    backbone = load_backbone(Colors())
+    X, y = arrays["train"]
+    first, _ = make_features((X, y), backbone, None, cache_dir=tmp_path)
+    before = load_dataset(first).labeled[:].copy()
+    second, _ = make_features((255 - X, y), backbone, None, cache_dir=tmp_path)
+    assert first != second
+    assert np.array_equal(load_dataset(first).labeled[:], before)
+    assert make_features((X.copy(), y), backbone, None, cache_dir=tmp_path)[0] == first
 
 
 def test_features_are_replaced_beneath_a_reader_that_keeps_what_it_had(arrays, tmp_path):

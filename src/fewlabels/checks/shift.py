@@ -29,6 +29,7 @@ TOLD_APART = 0.6
 STRETCHED = 1.15
 _MOST_IMAGES = 2000
 _FEWEST_IMAGES = 20
+_SMALLEST_SIDE = 3
 _FOLDS = 5
 _ERRORS = 3.0
 _STRETCH_ERRORS = 5.0
@@ -72,7 +73,7 @@ class Shift:
 
 
 def compare_parts(one: ImageRows, other: ImageRows) -> Shift | None:
-    """Return how far two parts can be told apart; None where one has fewer than 20 images.
+    """Return how far two parts can be told apart; None where one has fewer than 20 images, or they have no insides.
 
     A logistic regression on what a glance shows (colors and brightness on 8 x 8 areas, strength of edges by place and
     direction, sharpness) learns from four fifths of at most 2,000 images of each and is asked about the rest, in turn.
@@ -87,7 +88,7 @@ def compare_parts(one: ImageRows, other: ImageRows) -> Shift | None:
     Lopez-Paz & Oquab, "Revisiting classifier two-sample tests", ICLR 2017. Hanley & McNeil, "The meaning and use of the
     area under a receiver operating characteristic (ROC) curve", Radiology 1982.
     """
-    if min(len(one), len(other)) < _FEWEST_IMAGES:
+    if min(len(one), len(other)) < _FEWEST_IMAGES or min(one.shape[1:3]) < _SMALLEST_SIDE:
         return None
     glances, slants = zip(*(_glances(part.take(_sample(len(part)))) for part in (one, other)), strict=True)
     where = np.repeat([0, 1], [len(glance) for glance in glances])

@@ -38,7 +38,7 @@ def read_arrays(source: Any, image_size: int | None, name: str = "arrays") -> Pa
     images: dict[str, NDArray[np.uint8]] = {}
     labels: dict[str, list[str | None]] = {}
     for part, value in given.items():
-        pair = value if part != "unlabeled" else (value, None)
+        pair = value if part != "unlabeled" else (_without_labels(value), None)
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise InputError(f"{part} of {name} is not a pair (X, y)")
         images[part] = _images(pair[0], f"{part} of {name}", image_size)
@@ -86,6 +86,12 @@ def read_npz(path: Path, image_size: int | None) -> Parts:
     if "train" not in source or source["train"][1] is None:
         raise InputError(f"{path} has the keys {', '.join(values)}; expected X and y, or x_train and y_train")
     return read_arrays(source, image_size, name=path.stem)
+
+
+def _without_labels(value: Any) -> Any:
+    """Return the images of an unlabeled part that is given as a pair like the others."""
+    is_pair = isinstance(value, tuple | list) and len(value) == 2 and np.ndim(value[0]) > np.ndim(value[1])
+    return value[0] if is_pair else value
 
 
 def _images(X: Any, what: str, image_size: int | None) -> NDArray[np.uint8]:

@@ -181,6 +181,10 @@ def _flattened(image: Image.Image) -> Image.Image:
     """Return the image without transparency, and 16-bit grays scaled to 8."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.asarray(image, np.float64)
+        if not np.isfinite(values).any():
+            raise UnreadableImage("no pixel is a number")
+        # What was not measured is black, as below the lowest.
+        values = np.where(np.isfinite(values), values, 0.0)
         top = 65535.0 if image.mode != "F" else max(float(values.max(initial=0)), 1.0)
         return Image.fromarray(np.clip(values / top * 255, 0, 255).round().astype(np.uint8))
     if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:

@@ -64,7 +64,7 @@ def write_features(
     Returns
     -------
     bool
-        False where all was there already.
+        False where all was there already; labels and names are written anew where the source has others now.
 
     Raises
     ------
@@ -76,13 +76,16 @@ def write_features(
     counts = [len(piece.labels) for piece in pieces]
     plan = {"format_version": FORMAT_VERSION, "rows": counts, "views": views, **plan}
     shape = (sum(counts), views * int(backbone["feature_size"]))
-    if _done(folder, plan, overwrite)[1]:
+    labels = _npy(np.concatenate([piece.labels for piece in pieces]))
+    description = _description(parts, present, pieces, plan, views, backbone)
+    if _done(folder, plan, overwrite)[1] and _says(folder, labels, description):
         return False
     was_there = folder.exists()
     with FolderLock(folder):
         done, whole = _done(folder, plan, overwrite)
         # Another process may have written them just now.
         if whole:
+            _tell(folder, labels, description)
             return False
         if done == 0:
             try:
@@ -92,30 +95,51 @@ def write_features(
                     shutil.rmtree(folder, ignore_errors=True)
                 raise
         _go_on(folder, pieces, embed, plan, done)
-        content = io.BytesIO()
-        np.save(content, np.concatenate([piece.labels for piece in pieces]))
-        write_bytes(folder / _LABELS, content.getvalue())
-        bounds = np.cumsum([0, *counts]).tolist()
-        write_json(
-            folder / _DESCRIPTION,
-            {
-                "plan": plan,
-                "name": parts.name,
-                "class_names": list(parts.class_names),
-                "parts": {name: bounds[number : number + 2] for number, name in enumerate(present)},
-                "files": {name: piece.names and list(piece.names) for name, piece in zip(present, pieces, strict=True)},
-                "views": views,
-                "backbone": backbone,
-                "skipped": [[image.path, image.reason] for image in parts.skipped],
-                "notes": list(parts.notes),
-                "content_key": parts.content_key,
-                "images_in": parts.images_in,
-                "default_labels_per_class": parts.default_labels_per_class,
-                "labeled_rows": None if parts.labeled_rows is None else parts.labeled_rows.tolist(),
-            },
-        )
+        _tell(folder, labels, description)
         (folder / _PROGRESS).unlink()
     return True
+
+
+def _description(
+    parts: Parts, present: list[str], pieces: list[Part], plan: dict[str, Any], views: int, backbone: dict[str, Any]
+) -> dict[str, Any]:
+    """Return all that is kept of a source beside features and labels, as JSON has it."""
+    bounds = np.cumsum([0, *plan["rows"]]).tolist()
+    return {
+        "plan": plan,
+        "name": parts.name,
+        "class_names": list(parts.class_names),
+        "parts": {name: bounds[number : number + 2] for number, name in enumerate(present)},
+        "files": {name: piece.names and list(piece.names) for name, piece in zip(present, pieces, strict=True)},
+        "views": views,
+        "backbone": backbone,
+        "skipped": [[image.path, image.reason] for image in parts.skipped],
+        "notes": list(parts.notes),
+        "content_key": parts.content_key,
+        "images_in": parts.images_in,
+        "default_labels_per_class": parts.default_labels_per_class,
+        "labeled_rows": None if parts.labeled_rows is None else parts.labeled_rows.tolist(),
+    }
+
+
+def _tell(folder: Path, labels: bytes, description: dict[str, Any]) -> None:
+    write_bytes(folder / _LABELS, labels)
+    write_json(folder / _DESCRIPTION, description)
+
+
+def _says(folder: Path, labels: bytes, description: dict[str, Any]) -> bool:
+    """Say whether a whole folder has these labels and names: those of the same images may have been corrected."""
+    try:
+        kept = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
+        return (folder / _LABELS).read_bytes() == labels and kept == json.loads(json.dumps(description))
+    except (OSError, ValueError):
+        return False
+
+
+def _npy(values: NDArray[Any]) -> bytes:
+    content = io.BytesIO()
+    np.save(content, values)
+    return content.getvalue()
 
 
 def _begin(folder: Path, shape: tuple[int, int], plan: dict[str, Any]) -> None:

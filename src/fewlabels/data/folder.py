@@ -10,7 +10,7 @@ import numpy as np
 
 from fewlabels.data.cache import DecodedImages, EncodedImages, decoded, refuse_skipped, reopen
 from fewlabels.data.folder_memory import FolderContent, FolderMemory
-from fewlabels.data.listing import FileFacts, Listing
+from fewlabels.data.listing import IMAGE_SUFFIXES, FileFacts, Listing
 from fewlabels.data.parts import PART_NAMES, Part, Parts, class_indices
 from fewlabels.data.rows import ImageRows
 from fewlabels.data.workers import Encoded
@@ -23,7 +23,12 @@ _ALIASES = {
     "validation": ("validation", "valid", "val"),
     "test": ("test", "testing"),
 }
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+
+_MEANT = {
+    "unlabeled": "images without labels",
+    "validation": "the validation part",
+    "test": "the test part",
+}
 
 
 def read_folder(
@@ -133,6 +138,12 @@ def _content(folder: Path, listing: Listing) -> FolderContent:
         others = [f"{visible(entry.name)}/" for entry in folders if entry.path not in taken]
         if others:
             notes.append(f"not read: {', '.join(others)} (the parts are train/, unlabeled/, validation/ and test/)")
+    else:
+        notes += [
+            f"{visible(place.name)}/ is taken as {_MEANT[part]}, not as a class; rename it if it is one"
+            for part, place in places.items()
+            if place not in (None, folder) and place.name.lower() != part
+        ]
     if loose:
         images = "1 image lies" if loose == 1 else f"{loose:,} images lie"
         notes.append(f"not read: {images} in no class folder (those without a label belong into unlabeled/)")
@@ -152,7 +163,7 @@ def _content(folder: Path, listing: Listing) -> FolderContent:
 
 
 def _is_loose_image(entry: os.DirEntry[str]) -> bool:
-    return not entry.is_dir() and entry.name.lower().endswith(_SUFFIXES)
+    return not entry.is_dir() and entry.name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def _class_files(place: Path, taken: set[str], listing: Listing) -> tuple[list[tuple[str | None, FileFacts]], int]:

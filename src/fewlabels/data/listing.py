@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fewlabels.data.decode import natural_key
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 _CLUTTER = {"thumbs.db", "desktop.ini"}
 # File systems tell times in ticks of up to two seconds (FAT): what changed just before it was listed may
 # change again without looking different.
@@ -64,21 +65,38 @@ class Listing:
         return sorted(visible, key=lambda entry: natural_key(entry.name))
 
     def files_below(self, folder: str | Path) -> Iterator[FileFacts]:
-        """Yield files in natural order, following links to files but not to folders, which could go in circles."""
+        """Yield files in natural order, following links to what lies elsewhere; no folder is read twice."""
         # No recursion: folders may lie deeper than Python's calls may go.
-        waiting = [os.fspath(folder)]
+        waiting, read = [os.fspath(folder)], [os.path.realpath(folder)]
         while waiting:
             deeper: list[str] = []
-            yield from self._files_in(waiting.pop(), deeper)
+            yield from self._files_in(waiting.pop(), deeper, read)
             waiting += reversed(deeper)
 
-    def _files_in(self, folder: str, deeper: list[str]) -> Iterator[FileFacts]:
+    def _files_in(self, folder: str, deeper: list[str], read: list[str]) -> Iterator[FileFacts]:
         for entry in self.entries(folder):
             if entry.is_dir(follow_symlinks=False):
                 deeper.append(entry.path)
+            elif _is_folder(entry):
+                target = os.path.realpath(entry.path)
+                # A link into what is read anyway, or around it, would go in circles or give images twice.
+                if not any(_is_within(target, one) or _is_within(one, target) for one in read):
+                    read.append(target)
+                    deeper.append(entry.path)
             elif entry.name.lower() not in _CLUTTER and _is_file(entry):
                 facts = entry.stat()
                 yield FileFacts(entry.path, facts.st_size, facts.st_mtime_ns)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +16,15 @@ from numpy.typing import NDArray
 
 from fewlabels.data.cache import EncodedImages, decoded
 from fewlabels.data.decode import natural_key
+from fewlabels.data.listing import IMAGE_SUFFIXES
 from fewlabels.data.parts import Part, Parts
 from fewlabels.data.rows import ImageRows
 from fewlabels.data.workers import Encoded
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.visible import visible
 
 _BATCH = 64
+_SHOWN = 3
 _WORDS = {
     "train": ("train", "trainset", "training", "labeled", "labelled"),
     "unlabeled": ("unlabeled", "unlabelled", "unsupervised"),
@@ -37,12 +41,43 @@ def find_shards(source: Path) -> dict[str, list[Path]]:
     if source.is_file():
         return {"train": [source]}
     shards: dict[str, list[Path]] = {}
-    for path in sorted(source.rglob("*.parquet"), key=lambda path: natural_key(str(path))):
-        names = path.relative_to(source).with_suffix("").parts
-        part = next((part for name in reversed(names) if (part := _part_of(name)) is not None), None)
-        if part is not None:
+    for path in _files_below(source):
+        if (part := _part_of_file(source, path)) is not None:
             shards.setdefault(part, []).append(path)
     return shards
+
+
+def holds_shards(folder: Path) -> bool:
+    """Say whether a folder's Parquet files, rather than files of images, are what it is about.
+
+    They are where one of a part has a column of images; tables that lie beside images, as predictions do, are not.
+    """
+    files = _files_below(folder)
+    if any(_has_images(path) for path in files if _part_of_file(folder, path) is not None):
+        return True
+    # Without an image that is a file there is nothing else to read, and the message is to be about these.
+    return bool(files) and not any(
+        name.lower().endswith(IMAGE_SUFFIXES) for _, _, names in os.walk(folder) for name in names
+    )
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Return the Parquet files in a folder, but for hidden ones, in natural order."""
+    found = (path for path in folder.rglob("*.parquet") if path.is_file())
+    shown = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    return sorted(shown, key=lambda path: natural_key(str(path)))
+
+
+def _part_of_file(source: Path, path: Path) -> str | None:
+    names = path.relative_to(source).with_suffix("").parts
+    return next((part for name in reversed(names) if (part := _part_of(name)) is not None), None)
+
+
+def _has_images(path: Path) -> bool:
+    try:
+        return "image" in pq.read_schema(path).names
+    except (pa.ArrowException, OSError, ValueError):
+        return True  # what is wrong with it is told where it is opened
 
 
 def _part_of(name: str) -> str | None:
@@ -78,8 +113,12 @@ def read_parquet(
         strict=strict,
         progress=progress,
     )
-    columns = [_labels(path, files[path]) for _, path in order]
-    class_names, values = _class_indices(columns, files[order[0][1]], order[0][1])
+    # What stands beside images that are to have no label is no class.
+    columns = [
+        [None] * count if part == "unlabeled" else _labels(path, files[path])
+        for (part, path), count in zip(order, counts, strict=True)
+    ]
+    class_names, values = _class_indices(columns, [files[path] for _, path in order], order[0][1])
     part_of_row = np.repeat([part for part, _ in order], counts)[images.kept]
     values = values[images.kept]
     parts: dict[str, Part] = {}
@@ -99,9 +138,20 @@ def read_parquet(
         validation=parts.get("validation"),
         test=parts.get("test"),
         skipped=images.skipped,
-        notes=images.notes,
+        notes=(*_not_read(source, shards), *images.notes),
         content_key=images.key,
     )
+
+
+def _not_read(source: Path, shards: dict[str, list[Path]]) -> list[str]:
+    """Return a note of the files whose name says no part."""
+    read = {path for paths in shards.values() for path in paths}
+    left = [] if source.is_file() else [path for path in _files_below(source) if path not in read]
+    if not left:
+        return []
+    names = ", ".join(visible(path.relative_to(source).as_posix()) for path in left[:_SHOWN])
+    more = f" and {len(left) - _SHOWN:,} more" if len(left) > _SHOWN else ""
+    return [f"not read: {names}{more} (names say the part: train-0, unlabeled-0, validation-0, test-0)"]
 
 
 def _open(path: Path) -> pq.ParquetFile:
@@ -140,15 +190,15 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 
 def _class_indices(
-    columns: list[list[Any]], first: pq.ParquetFile, path: Path
+    columns: list[list[Any]], files: list[pq.ParquetFile], path: Path
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    columns, named = _in_common_names(columns, files, path)
     values = [value for column in columns for value in column]
     given = [value for value in values if value is not None and value != -1]
     if len({isinstance(value, str) for value in given}) > 1:
         raise InputError(
             f"the column 'label' is text in some files of {path.parent}, whole numbers in others; make it one"
         )
-    named = _names_in_schema(first)
     if given and isinstance(given[0], str):
         names = tuple(sorted(set(given)))
         position: dict[Any, int] = {name: index for index, name in enumerate(names)}
@@ -160,6 +210,34 @@ def _class_indices(
     if not given:
         raise InputError(f"{path} has images but no labels; a column 'label' with a label for some rows is needed")
     return names, np.array([-1 if v is None or v == -1 else position[v] for v in values], np.int64)
+
+
+def _in_common_names(
+    columns: list[list[Any]], files: list[pq.ParquetFile], path: Path
+) -> tuple[list[list[Any]], tuple[str, ...] | None]:
+    """Return labels as numbers of one list of names, and that list: files that were made apart may each have their own.
+
+    Files without names, and numbers beyond them, leave the numbers as they are.
+    """
+    labeled = [number for number, column in enumerate(columns) if any(v is not None and v != -1 for v in column)]
+    lists = {number: names for number in labeled if (names := _names_in_schema(files[number])) is not None}
+    if not lists:
+        return columns, None
+    if len(set(lists.values())) == 1:
+        return columns, next(iter(lists.values()))
+    if len(lists) < len(labeled):
+        raise InputError(
+            f"files of {path.parent} name their classes differently, and some not at all; write them all with the same "
+            "features"
+        )
+    names = tuple(dict.fromkeys(name for own in lists.values() for name in own))
+    found = list(columns)
+    for number, own in lists.items():
+        if any(isinstance(value, str) or value >= len(own) for value in columns[number] if value is not None):
+            raise InputError(f"files of {path.parent} name their classes differently, and not all that they hold")
+        moved = [names.index(name) for name in own]
+        found[number] = [None if v is None or v < 0 else moved[v] for v in columns[number]]
+    return found, names
 
 
 def _names_in_schema(file: pq.ParquetFile) -> tuple[str, ...] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,10 @@ def class_indices(
     found = sorted({label for label in labels if label is not None})
     names = tuple(found) if class_names is None else class_names
     position = {name: index for index, name in enumerate(names)}
+    # macOS writes é as two signs, others as one.
+    composed = {unicodedata.normalize("NFC", name): index for index, name in enumerate(names)}
+    if len(composed) == len(names):
+        position |= {name: composed[same] for name in found if (same := unicodedata.normalize("NFC", name)) in composed}
     strange = [name for name in found if name not in position]
     if strange:
         raise InputError(f"class {strange[0]!r} is not among the training classes ({', '.join(names)})")

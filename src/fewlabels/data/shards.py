@@ -28,6 +28,9 @@ BLOCK_ROWS = 1024
 BLOCK_BYTES = 64 << 20
 _FORMAT_VERSION = 1
 _BATCH = 64
+# What file systems call a checksum or a version of a file's content, and its time of change.
+_SAY_CONTENT = ("ETag", "etag", "xet_hash", "blob_id", "md5Hash", "generation", "content_md5")
+_SAY_TIME = ("mtime", "LastModified", "Last-Modified", "last_modified", "updated", "created")
 _ENDINGS = (".parquet", ".tar")
 _IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".avif")
 
@@ -137,6 +140,11 @@ class Shards:
             if block.members:
                 first, last = block.members[0], block.members[-1]
                 content = self._system.cat_file(path, start=first[1], end=last[1] + last[2])
+                if len(content) > last[1] + last[2] - first[1]:
+                    raise InputError(
+                        f"{path}: whoever serves it sends whole files where a part is asked for (no range requests); "
+                        "copy it to a place that does, or to this machine"
+                    )
                 for _, offset, size in block.members:
                     yield content[offset - first[1] :][:size]
                 return
@@ -219,11 +227,12 @@ def _find(system: AbstractFileSystem, place: str) -> list[str]:
 
 
 def _version(path: str, info: dict[str, Any]) -> list[Any]:
-    """Return what changes when a file does: what its file system says of it, without where it lies."""
-    told = next(
-        (str(info[name]) for name in ("ETag", "etag", "mtime", "LastModified", "created") if info.get(name)), ""
-    )
-    return [posixpath.basename(path), info.get("size"), told]
+    """Return what changes when a file does: what its file system says of its content, or where it lies and when."""
+    for name in _SAY_CONTENT:
+        if info.get(name):
+            return [posixpath.basename(path), info.get("size"), str(info[name])]
+    times = [str(info[name]) for name in _SAY_TIME if info.get(name)]
+    return [path, info.get("size"), *times]
 
 
 def _parquet_blocks(file: pq.ParquetFile, number: int) -> list[Block]:

@@ -18,7 +18,7 @@ from fewlabels.data.features import is_feature_folder, read_feature_folder
 from fewlabels.data.folder import read_folder, read_known_folder
 from fewlabels.data.given import find_labels, read_given
 from fewlabels.data.labels_file import GivenLabels
-from fewlabels.data.parquet import read_parquet
+from fewlabels.data.parquet import holds_shards, read_parquet
 from fewlabels.data.parts import Part, Parts
 from fewlabels.data.pool import DEFAULT_LIMIT, with_pool
 from fewlabels.data.rows import ImageRows
@@ -209,7 +209,7 @@ def read_parts(
         known_folder = read_known_folder(place, image_size, cache, strict=strict)
         if known_folder is not None:
             return known_folder
-        if any(place.rglob("*.parquet")):
+        if holds_shards(place):
             return read_parquet(place, image_size, cache, strict=strict, progress=progress)
         return read_folder(place, image_size, cache, strict=strict, progress=progress)
     if place.suffix.lower() == ".npz":
@@ -281,9 +281,10 @@ def _split(
         test = train.take(held_out)
         train_rows = np.setdiff1d(train_rows, held_out)
         train = train.take(train_rows)
-        notes.append(
-            f"there is no test part, so {len(held_out):,} labeled images ({_TEST_SHARE:.0%}) were held out for it"
-        )
+        why = "there is no test part" if parts.test is None else "the images of the test part have no labels"
+        notes.append(f"{why}, so {len(held_out):,} labeled images ({_TEST_SHARE:.0%}) were held out for it")
+    if unknown := int((test.labels < 0).sum()):
+        notes.append(f"left out {unknown:,} test images that have no label")
     test = test.take(np.flatnonzero(test.labels >= 0))
     validation = parts.validation
     if validation is not None and (validation.labels < 0).any():

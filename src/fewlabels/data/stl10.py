@@ -18,7 +18,7 @@ from fewlabels.data.rows import ImageRows
 from fewlabels.storage.errors import InputError
 
 URL = "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
-MD5 = "91f7769df0f17e558f3565bffb0821dfb"
+MD5 = "91f7769df0f17e558f3565bffb0c7dfb"
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 FOLDS = 10
 _SIDE = 96

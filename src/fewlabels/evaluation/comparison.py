@@ -27,6 +27,7 @@ from fewlabels.methods import BASIC_METHODS, METHODS, make_method, method_name
 from fewlabels.methods.rungs import RUNGS
 from fewlabels.storage.engine import check_engine, import_ray
 from fewlabels.storage.errors import InputError, Interrupted, nearest
+from fewlabels.storage.plain import python_number
 from fewlabels.training.checkpoint import EVERY
 from fewlabels.training.device import choose_device
 from fewlabels.training.monitor import Observer
@@ -159,13 +160,14 @@ def compare(
     names = _methods(methods) if rungs is None else _methods(list(_methods_of(rungs)))
     sizes, seed_list, varied = _label_counts(labels_per_class), _seeds(seeds), _varied(vary)
     given = {
-        name: value
+        name: python_number(value)
         for name, value in {"preset": preset, "steps": steps, "epochs": epochs, "budget": budget}.items()
         if value is not None
     }
-    extra = dict(settings or {})
+    extra = {name: python_number(value) for name, value in (settings or {}).items()}
     options = dict(choose or {})
     check_choices(options)
+    options = {name: [python_number(value) for value in values] for name, values in options.items()}
     check_engine(engine)
     if engine == "ray":
         import_ray()  # told now, not after the data are read

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import joblib
+
 from fewlabels.data import ImageDataset
 from fewlabels.data.features import is_feature_folder
 from fewlabels.methods import SemiSupervisedClassifier, embed, make_method, method_name
@@ -167,9 +169,10 @@ def make_features(
     cache_dir, strict, progress, device
         See `embed`.
     """
-    where = str(source) if isinstance(source, str | Path) else type(source).__name__
-    if Path(where).exists():
-        where = str(Path(where).resolve())
+    # Arrays have no name: what they hold is theirs.
+    where = str(source) if isinstance(source, str | Path) else joblib.hash(source)
+    if isinstance(source, str | Path) and Path(source).exists():
+        where = str(Path(source).resolve())
     what = f"{where} {backbone.facts.weights} {image_size}"
     folder = cache_folder(cache_dir) / "features" / hashlib.sha256(what.encode()).hexdigest()
     began = time.perf_counter()

@@ -9,6 +9,17 @@ from typing import Any
 import numpy as np
 
 
+def python_number(value: Any) -> Any:
+    """Return a NumPy scalar as Python has it, and anything else as it is.
+
+    Examples
+    --------
+    >>> python_number(np.int64(3)), python_number("fast")
+    (3, 'fast')
+    """
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def plain(value: Any, other: Callable[[Any], Any] = str) -> Any:
     """Return a value as JSON has it: NumPy scalars as Python's, NaN and infinity as None.
 
@@ -24,8 +35,7 @@ def plain(value: Any, other: Callable[[Any], Any] = str) -> Any:
     >>> plain({"a": (np.float32(0.5), float("nan"))})
     {'a': [0.5, None]}
     """
-    if isinstance(value, np.generic):
-        value = value.item()
+    value = python_number(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):

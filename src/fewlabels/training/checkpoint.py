@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from fewlabels.storage.atomic import remove_leftovers, write_bytes, write_json
 from fewlabels.storage.errors import InputError, Interrupted, TrainingWarning
 from fewlabels.storage.lock import FolderLock
+from fewlabels.storage.plain import python_number
 from fewlabels.training.snapshot import Snapshot, capture, restore
 from fewlabels.training.stopping import StopSignals
 
@@ -283,7 +284,9 @@ class Checkpoints:
         return found if found is not None and found[0]["stage"] == number else None
 
     def _write_one(self, path: Path, header: dict[str, Any], snapshot: Snapshot) -> None:
-        text = json.dumps({"format_version": FORMAT_VERSION, "decisions": self._decisions, **header})
+        text = json.dumps(
+            {"format_version": FORMAT_VERSION, "decisions": self._decisions, **header}, default=python_number
+        )
         tensors = {name: value.cpu().contiguous() for name, value in snapshot.tensors.items()}
         metadata = {"header": text, "tree": snapshot.text()}
         write_bytes(path, save(tensors, metadata | {"sha256": _checksum(metadata, tensors)}))
