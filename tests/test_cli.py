@@ -443,3 +443,38 @@ def test_no_figure_of_the_table_is_cut_on_a_screen_of_eighty_columns(sizes, seed
     assert shown.count("76.1–78.0") == len(rows)
     assert shown.count("supervised") == len(rows) / 2
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_settings_are_read_as_they_are_meant_and_words_for_numbers_are_refused(run):
+    code, *_ = run(
+        "fit",
+        "digits",
+        "--method",
+        "uda",
+        "--steps",
+        2,
+        "--set",
+        "guard=no",
+        "--set",
+        "dropout=.1",
+        "-q",
+        "--out",
+        "model",
+    )
+    assert code == 0
+    model = fewlabels.load("model")
+    assert (model.guard, model.dropout) == (False, 0.1)
+    assert not hasattr(model, "guard_")
+    for given, message in (
+        ("label_smoothing=abc", "label_smoothing='abc' is not a number"),
+        ("guard=perhaps", "guard='perhaps' is neither true nor false"),
+        ("weights_seed=x", "weights_seed='x' is not a number"),
+    ):
+        code, _, errors = run("fit", "digits", "--method", "uda", "--steps", 2, "--set", given)
+        assert (code, errors) == (2, f"error: {message}\n")
+
+
+def test_models_on_the_hub_are_pulled_before_they_are_served(run):
+    code, _, errors = run("serve", "hub:jane/birds", "--no-open")
+    assert code == 2
+    assert "pull it first" in errors

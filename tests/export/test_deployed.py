@@ -107,6 +107,18 @@ def test_the_command_exports_a_saved_model(model, images, tmp_path):
     assert np.abs(found - fewlabels.load(tmp_path / "model").predict_proba(images[:50])).max() <= 1e-4
 
 
+def test_the_command_writes_what_the_name_of_the_file_says(model, tmp_path):
+    from typer.testing import CliRunner
+
+    from fewlabels.cli import app
+
+    model.save(tmp_path / "model")
+    answer = CliRunner().invoke(app, ["export", str(tmp_path / "model"), "--out", str(tmp_path / "a.pt2"), "--json"])
+    assert answer.exit_code == 0
+    assert json.loads(answer.stdout)["format"] == "torch"
+    torch.export.load(tmp_path / "a.pt2")
+
+
 def test_the_folder_that_is_worked_in_can_be_the_model(model, tmp_path, monkeypatch):
     from typer.testing import CliRunner
 

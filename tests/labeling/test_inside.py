@@ -48,6 +48,15 @@ def test_an_image_to_train_on_does_not_stand_for_itself():
     assert InDistribution(known).distances.min() > 0
 
 
+def test_copies_of_labeled_images_are_as_like_them_as_can_be():
+    places = np.repeat(cloud(4, 0), 20, 0)
+    held_out = np.arange(80) % 5 == 0
+    place = InDistribution(Examples(places, np.zeros(80, np.int64), places, held_out))
+    assert place.distances.max() < 1e-6
+    assert place.scores(places[:3]).min() > 0.9
+    assert 0 < place.scores(-places[:1])[0] < 0.05
+
+
 def test_one_example_is_too_few():
     with pytest.raises(InputError, match="2 are needed"):
         InDistribution(examples(1, 0))

@@ -8,7 +8,7 @@ from fewlabels.methods import auto
 from fewlabels.methods.choice import Candidate
 from fewlabels.methods.findings import findings
 from fewlabels.methods.guard import right_answers
-from small_backbones import tiny_dinov2
+from small_backbones import Colors, tiny_dinov2
 
 pytestmark = pytest.mark.usefixtures("narrow_net")
 
@@ -130,3 +130,16 @@ def test_on_vectors_trials_are_whole_trainings(digits):
     method = Auto(net="linear", random_state=0).fit(images.reshape(len(images), -1), y)
     assert set(method.choice_["trials"]) == {"self-training", "ensemble-labels", "linear-probe"}
     assert min(method.choice_["trials"].values()) > 0.8
+
+
+def test_what_was_chosen_for_its_settings_has_them_however_long_the_training():
+    method = Auto(preset="auto", steps=100_000)._with_settings(Candidate("uda", {"preset": "short"}, ""))
+    assert (method.threshold, method.unlabeled_ratio) == (0.0, 2.0)
+
+
+def test_a_pretrained_net_that_is_trained_further_is_given_no_decoder(color_images):
+    X, y = color_images
+    y = y.copy()
+    y[20:] = -1
+    method = make_method("auto", net=Colors(), freeze=False, steps=2, batch_size=4, random_state=0).fit(X, y)
+    assert method.choice_["method"] == "self-training"

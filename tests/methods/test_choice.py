@@ -18,6 +18,7 @@ USUAL = Situation(labels=500, classes=10, least=50, pool=45_000, side=32, images
         ({}, "two-step-autoencoder"),
         ({"labels": 5000, "least": 500}, "self-training"),
         ({"images": 500_000}, "uda"),
+        ({"decodable": False}, "self-training"),
         ({"side": 0}, "label-spreading"),
         ({"side": 0, "pretrained": True}, "self-training"),
         ({"side": 0, "pretrained": True, "pool": 0}, "linear-probe"),

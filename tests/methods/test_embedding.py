@@ -81,6 +81,22 @@ def test_a_stopped_embedding_goes_on_where_it_was(arrays, tmp_path, monkeypatch)
     assert embed(arrays, Colors(), tmp_path / "parts", views=2, cache_dir=tmp_path).was_there
 
 
+def test_further_views_of_gray_images_are_not_mirrored(tmp_path):
+    # A white left half: mirrored, the mean colors' map would be the other way round.
+    images = np.zeros((8, 16, 16, 1), np.uint8)
+    images[:, :, :8] = 255
+    source = {"train": (images, np.arange(8) % 2)}
+
+    class Halves(Colors):
+        def forward(self, images):
+            return torch.stack([images[..., :4].mean((1, 2, 3)), images[..., -4:].mean((1, 2, 3))], 1)
+
+    for given, mirrored in (({}, False), ({"flip": True}, True)):
+        written = embed(source, Halves(), tmp_path / f"{mirrored}", views=6, cache_dir=tmp_path, **given)
+        left, right = np.load(written.folder / "features.npy").reshape(-1, 2).T
+        assert bool((left < right).any()) is mirrored
+
+
 def test_features_of_another_net_are_replaced_only_when_asked(arrays, tmp_path):
     embed(arrays, Colors(), tmp_path / "features", cache_dir=tmp_path)
     with pytest.raises(InputError, match="another net"):
@@ -228,6 +244,9 @@ def test_a_model_with_a_net_from_a_folder_needs_the_folder_no_more(settings, col
     loaded = fewlabels.load(tmp_path / "model")
     assert np.array_equal(loaded.predict_proba(X), method.predict_proba(X))
     assert loaded.get_params()["net"] == net
+    # The net named beside, from wherever it is now, reads images as it did.
+    named = fewlabels.load(tmp_path / "model", net=f"hf:{tmp_path / 'gone'}")
+    assert np.allclose(named.predict_proba(X), method.predict_proba(X), atol=1e-6)
     card = (tmp_path / "model" / "README.md").read_text()
     assert f"**Pretrained net**: {net}" in card
     assert "**It was trained on**: unknown images" in card

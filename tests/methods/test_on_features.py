@@ -53,6 +53,28 @@ def test_two_classes_and_missing_ones_get_logits_for_all():
     assert probabilities[:, [0, 2]].max() < 1e-9
 
 
+def test_of_shares_that_are_taken_off_the_calibration_knows_and_prototypes_hold_none(clusters):
+    values, truth = clusters
+    chosen = np.concatenate([np.flatnonzero(truth == label)[: 4 + 12 * label] for label in range(5)])
+
+    def fit(name, strength):
+        return make_method(name, random_state=0, logit_adjustment=strength).fit(values[chosen], truth[chosen])
+
+    assert fit("linear-probe", 1.0).temperature_ != fit("linear-probe", 0.0).temperature_
+    plain, adjusted = (fit("prototypes", strength).predict_proba(values[300:]) for strength in (0.0, 1.0))
+    assert np.array_equal(plain, adjusted)
+
+
+@pytest.mark.parametrize("name", ["linear-probe", "prototypes"])
+def test_what_learned_no_mirrored_images_is_asked_about_none(name, digits):
+    images, labels = digits
+    color = np.repeat(images[..., None] if images.ndim == 3 else images, 3, 3)[:300]
+    default = make_method(name, random_state=0).fit(color[:100], labels[:100])
+    without = make_method(name, random_state=0, flip=False).fit(color[:100], labels[:100])
+    assert default.mirrors_ is False
+    assert np.array_equal(default.predict_proba(color[100:]), without.predict_proba(color[100:]))
+
+
 def test_the_penalty_is_strong_where_features_say_little():
     draws = np.random.default_rng(0)
     labels = np.arange(60) % 2

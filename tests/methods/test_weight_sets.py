@@ -28,6 +28,17 @@ def test_without_an_average_the_last_weights_are_used(few_labels):
     assert set(method.kept_weights_) == {LAST, BEST}
 
 
+@pytest.mark.parametrize("settings", [{}, {"preset": "notebook"}])
+def test_shares_of_the_classes_are_taken_off_the_output_of_any_net(settings, few_labels):
+    images, y, *_ = few_labels
+    common = {"steps": 2, "random_state": 0, "validation_fraction": 0.0} | settings
+    plain, adjusted = (Supervised(logit_adjustment=one, **common).fit(images, y) for one in (0.0, 1.0))
+    found = [torch.from_numpy(probabilities(method, few_labels)).log() for method in (plain, adjusted)]
+    counts = np.bincount(y[y >= 0], minlength=10)
+    wanted = torch.log_softmax(found[0] - torch.from_numpy(np.log(counts / counts.sum())), 1)
+    assert torch.allclose(found[1], wanted, atol=1e-4)
+
+
 def test_an_average_is_used_and_the_last_weights_are_those_of_a_training_without_one(few_labels):
     averaged, plain = fitted(few_labels, ema_decay=0.9), fitted(few_labels)
     assert averaged.used_weights_ == AVERAGE

@@ -1,8 +1,10 @@
+import shutil
 import threading
 import time
 
 import numpy as np
 import pytest
+from PIL import Image
 from served import CLASSES
 
 import small_backbones
@@ -12,7 +14,7 @@ from fewlabels.evaluation import compare
 from fewlabels.methods.saved import save_model
 from fewlabels.serving.panels import label_panel
 from fewlabels.serving.service import Service
-from fewlabels.serving.training import train_again
+from fewlabels.serving.training import data_to_fit, train_again
 from fewlabels.storage.errors import InputError
 from shard_files import as_png, random_images, write_parquet
 
@@ -195,3 +197,17 @@ def test_labeling_goes_on_while_the_pool_is_ranked_anew(service):
     thread.join()
     assert not errors
     assert desk.queue.left == 0
+
+
+def test_a_folder_whose_images_came_in_another_size_is_read_as_the_model_learned_them(place, trained, tmp_path):
+    shutil.copytree(trained / "photos", tmp_path / "photos")
+    method = load(place / "model")
+    # Without a size of one's own the default of the folder counts, which changes with its images.
+    method.source_ = {**method.source_, "image_size": None}
+    method.save(tmp_path / "free")
+    Image.new("RGB", (100, 80)).save(tmp_path / "photos" / "unlabeled" / "large.png")
+    service = Service(tmp_path / "free", source=str(tmp_path / "photos"))
+    assert service.desk is not None
+    assert service.desk.data.pool.shape[1:3] == (16, 16)
+    again = data_to_fit(load(tmp_path / "free"), str(tmp_path / "photos"), None)
+    assert again.labeled.shape[1:3] == (16, 16)

@@ -18,8 +18,8 @@ class Finding:
     Attributes
     ----------
     kind : str
-        "exact-copies", "near-duplicates", "copies-within", "label-conflict", "missing-class", "shifted-part", "stretched-part", or
-        "not-checked".
+        "exact-copies", "near-duplicates", "copies-within", "label-conflict", "missing-class", "shifted-part",
+        "stretched-part", or "not-checked".
     severity : {"leak", "trap", "note"}
         A leak makes measured accuracies too high, a trap makes training or measuring go wrong, a note is harmless.
     text : str

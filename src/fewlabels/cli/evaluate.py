@@ -12,6 +12,7 @@ from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen
 from fewlabels.cli.options import Fold, Json, Model, Quiet, Source, Strict, TestPerClass
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.hub import is_hub_address
 
 
 @app.command()
@@ -44,15 +45,21 @@ def evaluate(
     from fewlabels.evaluation import evaluate_model
     from fewlabels.methods import load
     from fewlabels.methods.card import measurement
-    from fewlabels.methods.examples import side_of
+    from fewlabels.methods.examples import on_features, side_of, size_to_read
     from fewlabels.methods.saved import add_measurement
 
+    if card and is_hub_address(model):
+        raise InputError(f"{model} is on the Hub, where no card can be written to; pull it first")
     loaded = load(model, net=net)
     if loaded.image_shape_ is None:
         raise InputError(f"{model} classifies vectors; evaluate it in Python with its score method")
+    if is_feature_folder(Path(source)):
+        size = None
+    else:
+        size = size_to_read(loaded, source) if on_features(loaded) else side_of(loaded.image_shape_)
     data = load_dataset(
         source,
-        image_size=None if is_feature_folder(Path(source)) else side_of(loaded.image_shape_),
+        image_size=size,
         test_per_class=test_per_class,
         fold=fold,
         strict=strict,

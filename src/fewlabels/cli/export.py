@@ -10,7 +10,7 @@ import typer
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, screen
-from fewlabels.cli.options import Json, Model
+from fewlabels.cli.options import Json, Model, Net
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
 
@@ -20,15 +20,16 @@ from fewlabels.storage.hub import is_hub_address
 def export(
     model: Model,
     format: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="onnx, or torch: a program of torch.export.",
+            help="onnx, or torch: a program of torch.export; as --out ends when not given.",
             autocompletion=completion.one_of("export.deployed", "FORMATS"),
         ),
-    ] = "onnx",
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The file to write; beside the model when not given: MODEL.onnx, MODEL.pt2.")
     ] = None,
+    net: Net = None,
     as_json: Json = False,
 ) -> Answer:
     """Write a model as one file for other programs: from uint8 images to calibrated probabilities.
@@ -37,7 +38,7 @@ def export(
 
     `fewlabels export model`
 
-    `fewlabels export model --format torch --out classifier.pt2`
+    `fewlabels export model --out classifier.pt2`
     """
     from fewlabels.export.deployed import FORMATS, export_model
     from fewlabels.methods import load
@@ -45,10 +46,13 @@ def export(
     if out is None and is_hub_address(model):
         raise InputError(f"give --out: there is no place beside {model} to write to")
     place = model if model.name not in ("", "..") else model.resolve()
-    target = place.with_name(place.name + FORMATS.get(format, "")) if out is None else out
-    written = export_model(load(model), target, format=format)
+    if out is None:
+        format = format or "onnx"
+        out = place.with_name(place.name + FORMATS.get(format, ""))
+    written = export_model(load(model, net=net), out, format=format)
+    kind = format or next(name for name, ending in FORMATS.items() if written.suffix == ending)
     size = written.stat().st_size
     return Answer(
-        lambda: {"file": written, "format": format, "bytes": size},
+        lambda: {"file": written, "format": kind, "bytes": size},
         lambda: screen.print(f"{written}: {size / 1e6:,.1f} MB", highlight=False),
     )

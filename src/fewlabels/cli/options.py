@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -100,6 +101,9 @@ Revision = Annotated[
 ]
 
 
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "none": None}
+
+
 def new_seed(help_text: str) -> Any:
     """Return the option for a seed."""
     return typer.Option(help=help_text, min=0, max=_LARGEST_SEED)
@@ -124,10 +128,10 @@ def parse_settings(pairs: list[str] | None, option: str = "--set") -> dict[str, 
         name, equals, text = pair.partition("=")
         if not equals:
             raise InputError(f"{option} {pair!r} is not NAME=VALUE")
-        words = {"true": True, "false": False, "none": None}
         try:
-            value = words[text.lower()] if text.lower() in words else json.loads(text)
+            value = _WORDS[text.lower()] if text.lower() in _WORDS else json.loads(text)
         except ValueError:
-            value = text
+            # JSON has no numbers like .1
+            value = float(text) if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text.lower()) else text
         settings[name.strip().replace("-", "_")] = value
     return settings

@@ -24,7 +24,7 @@ def pull(
 ) -> Answer:
     """Fetch a model from the Hugging Face Hub, checked as `load` checks it.
 
-    Other commands take `hub:OWNER/NAME` in place of a model folder and keep it in the Hub's cache.
+    Other commands but `serve` take `hub:OWNER/NAME` in place of a model folder and keep it in the Hub's cache.
 
     **Examples**
 

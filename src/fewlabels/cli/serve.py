@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from fewlabels.cli.app import app, errors, screen
+from fewlabels.storage.errors import InputError
+from fewlabels.storage.hub import is_hub_address
 from fewlabels.storage.visible import visible
 
 
@@ -42,6 +44,8 @@ def serve(
     from fewlabels.serving.service import Service
 
     require_gradio()
+    if is_hub_address(model):
+        raise InputError(f"{model} is on the Hub; pull it first, so that labels and new models have a place")
 
     def ready(address: str) -> None:
         screen.print(f"serving {model} at {address} (Ctrl-C ends it)", highlight=False)

@@ -13,6 +13,7 @@ from fewlabels.storage.errors import InputError
 _NEIGHBORS = 3
 # With fewer held-out examples, all are measured, each against the others.
 _ENOUGH_HELD_OUT = 10
+_LEAST = 1e-9
 
 
 class InDistribution:
@@ -64,9 +65,12 @@ class InDistribution:
         farthest = self.distances[-1]
         shares = np.arange(measured, 0, -1) / (measured + 1)
         # Between two of the labeled images a score is between theirs; beyond the farthest it falls with the distance.
-        inside = np.interp(found, np.concatenate([[0.0], self.distances]), np.concatenate([[1.0], shares]))
+        # Of equal distances all are at least as far.
+        places, first = np.unique(self.distances, return_index=True)
+        apart = places > 0
+        inside = np.interp(found, np.append(0.0, places[apart]), np.append(1.0, shares[first][apart]))
         beyond = found > farthest
-        inside[beyond] = shares[-1] * farthest / found[beyond]
+        inside[beyond] = np.maximum(shares[-1] * farthest / found[beyond], _LEAST)
         return np.asarray(inside)
 
     def _distances(self, places: NDArray[np.float64] | None) -> NDArray[np.float64]:

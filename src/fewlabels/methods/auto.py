@@ -17,6 +17,7 @@ from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import Supervised
 from fewlabels.methods.targets import held_out_rows
 from fewlabels.nets import Classifier
+from fewlabels.nets.pretrained import is_backbone
 
 _HALVES = 2
 # What a net says that has learned from fewer labels of a class tells little of how it will do with all of them.
@@ -111,6 +112,7 @@ class Auto(SemiSupervisedClassifier):
             side=0 if session.is_vectors else min(session.sample_shape[:2]),
             images=self._affordable(session),
             pretrained=self.net == "linear",
+            decodable=not is_backbone(self.net),
         )
 
     def _affordable(self, session: Session) -> float:
@@ -169,6 +171,8 @@ class Auto(SemiSupervisedClassifier):
 
         shared = {field.name: field.default for field in fields(SemiSupervisedClassifier)}
         given = {name: getattr(self, name) for name, default in shared.items() if getattr(self, name) != default}
+        if given.get("preset") == "auto" and "preset" in candidate.settings:
+            del given["preset"]  # which one serves is what the candidate says
         return make_method(candidate.method, **candidate.settings | given | {"guard": self.guard})._resolved()
 
     def _empty_network(self, sample_shape: tuple[int, ...], classes: int) -> Classifier:

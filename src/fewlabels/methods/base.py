@@ -28,7 +28,7 @@ from fewlabels.data.rows import FeatureRows
 from fewlabels.methods.embedding import features_of
 from fewlabels.methods.identity import conditions, description
 from fewlabels.methods.prediction import output_chunks, predict_logits
-from fewlabels.methods.ranges import check_above_zero, check_not_below_zero, check_whole, check_within
+from fewlabels.methods.ranges import check_above_zero, check_kinds, check_not_below_zero, check_whole, check_within
 from fewlabels.methods.samples import is_images, read_features, read_images, read_vectors
 from fewlabels.methods.session import Session, TrainingSet, looked_at
 from fewlabels.methods.targets import Targets, held_out_rows, read_targets
@@ -241,6 +241,10 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
     # While a method is fitted: logits of the labeled samples, each from a classifier that had not learned from it.
     _left_out: ClassVar[NDArray[np.floating] | None] = None
+    # Whether color images are learned from mirrored as well, so that predictions may be the mean over both.
+    _learns_mirrored: ClassVar[bool] = True
+    # Whether its outputs hold how frequent the classes are among the labels, which can then be taken off.
+    _holds_shares: ClassVar[bool] = True
 
     preset: str = "default"
     net: Any = "auto"
@@ -698,6 +702,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         return worker
 
     def _check_settings(self) -> None:
+        check_kinds(self)
         if self.steps is not None and (self.steps != int(self.steps) or self.steps < 1):
             raise InputError(f"steps={self.steps} is not a whole number of at least 1")
         if self.epochs is not None and not 0 < self.epochs < math.inf:
@@ -808,7 +813,11 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         if len(self.sample_shape_) == 3:
             return self.sample_shape_
         facts = getattr(self, "backbone_facts_", None)
-        return None if facts is None or facts.size is None else (facts.size, facts.size, 3)
+        if facts is None or facts.size is None:
+            return None
+        # The net resizes what it is given, so that it is to be given what it learned from.
+        side = (getattr(self, "source_", None) or {}).get("image_size") or facts.size
+        return (side, side, 3)
 
     def _device(self) -> torch.device:
         return self.network_.mean.device  # type: ignore[no-any-return]

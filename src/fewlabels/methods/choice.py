@@ -34,6 +34,9 @@ class Situation:
         Labeled samples, repetitions counted, that the length allows.
     pretrained : bool
         Whether the samples are features of a pretrained net.
+    decodable : bool
+        Whether the net shows a map that a decoder can draw an image from; a pretrained net that is trained further
+        shows none.
     """
 
     labels: int
@@ -43,6 +46,7 @@ class Situation:
     side: int
     images: float
     pretrained: bool = False
+    decodable: bool = True
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,9 @@ def candidates(situation: Situation) -> list[Candidate]:
     if situation.images >= _SHORT:
         net = {"net": "fast-wide"} if situation.images >= _LONG else {}
         return [Candidate("uda", {"preset": "short"} | net, "there is time for guesses to become better than labels")]
+    if situation.least < _FEW_LABELS and not situation.decodable:
+        why = "a pretrained net that is trained further, which no decoder fits on, learns from a first one's labels"
+        return [Candidate("self-training", {}, why)]
     if situation.least < _FEW_LABELS:
         why = f"with few labels a class ({situation.least}) and little time, agreement between views of an image pays"
         return [Candidate("two-step-autoencoder", {}, why), Candidate("joint-autoencoder", {}, why)]

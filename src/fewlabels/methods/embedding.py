@@ -75,7 +75,7 @@ def embed(
     views: int = 1,
     image_size: int | None = None,
     device: str = "auto",
-    flip: bool = True,
+    flip: bool | str = "auto",
     seed: int = 0,
     overwrite: bool = False,
     strict: bool = False,
@@ -101,8 +101,8 @@ def embed(
         Side in pixels; the net's own when not given, and where it has none, as for `load_dataset`.
     device : str
         See `SemiSupervisedClassifier`.
-    flip : bool
-        Whether further views are mirrored.
+    flip : bool or "auto"
+        Whether further views are mirrored; "auto": those of color images.
     seed : int
         Of the further views.
     overwrite : bool
@@ -146,6 +146,7 @@ def embed(
         # Features change with the size of the images, so that whatever is classified later needs this one.
         backbone.facts = replace(backbone.facts, size=max(pieces[0].images.shape[1:3]))
     images = sum(len(piece.labels) for piece in pieces)
+    mirrored = pieces[0].images.shape[3] == 3 if flip == "auto" else bool(flip)
     bar = new_bar(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -160,7 +161,7 @@ def embed(
         def features(piece: Part, first: int) -> Iterator[NDArray[np.float32]]:
             done = before[id(piece)] + first
             chunks = feature_chunks(
-                backbone, piece.images, where, first=first, views=views, flip=flip, seed=[seed, before[id(piece)]]
+                backbone, piece.images, where, first=first, views=views, flip=mirrored, seed=[seed, before[id(piece)]]
             )
             for chunk in chunks:
                 done += len(chunk)
@@ -171,7 +172,7 @@ def embed(
             "images": parts.content_key or _content(pieces),
             "image_shape": list(pieces[0].images.shape[1:]),
             "weights": backbone.facts.weights,
-            "further_views": None if views == 1 else [seed, flip],
+            "further_views": None if views == 1 else [seed, mirrored],
         }
         written = write_features(
             Path(out), parts, backbone.facts.to_dict(), features, views=views, plan=plan, overwrite=overwrite

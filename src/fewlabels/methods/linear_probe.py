@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.linear import PENALTIES, choose_penalty, fit_linear, given_features, linear_classifier, set_head
@@ -53,6 +53,8 @@ class LinearProbe(SemiSupervisedClassifier):
     >>> method.score(digits.data[100:], digits.target[100:]) > 0.75
     True
     """
+
+    _learns_mirrored: ClassVar[bool] = False
 
     penalty: float | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,8 @@ class Prototypes(SemiSupervisedClassifier):
     of `pool_weight` P(c | u) f(u) over pool samples u. With a label or two a class nothing simpler does as well.
 
     See `SemiSupervisedClassifier` for the attributes that all methods share; `steps`, `epochs`, `budget`, the
-    optimizer's settings and the views' are not used.
+    optimizer's settings, the views' and `logit_adjustment` (a mean direction does not depend on how many labels it is
+    of) are not used.
 
     Parameters
     ----------
@@ -58,6 +59,9 @@ class Prototypes(SemiSupervisedClassifier):
     >>> method.score(digits.data[100:], digits.target[100:]) > 0.7
     True
     """
+
+    _learns_mirrored: ClassVar[bool] = False
+    _holds_shares: ClassVar[bool] = False
 
     rounds: int = 1
     pool_weight: float = 0.1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from fewlabels.storage.errors import InputError
@@ -13,6 +15,24 @@ _RANGES: dict[str, Callable[[Any], bool]] = {
     "(0, 1)": lambda value: 0 < value < 1,
     "[0, 1]": lambda value: 0 <= value <= 1,
 }
+
+
+def check_kinds(method: Any) -> None:
+    """Refuse words where a number, or true or false, is meant, by the types that a method's fields say.
+
+    Raises
+    ------
+    InputError
+        With the name and value of the first such field.
+    """
+    for field in fields(method):
+        value, kinds = getattr(method, field.name), set(re.findall(r"\w+", str(field.type)))
+        if not isinstance(value, str) or kinds & {"str", "Any"}:
+            continue
+        if "bool" in kinds:
+            raise InputError(f"{field.name}={value!r} is neither true nor false")
+        if kinds & {"int", "float"}:
+            raise InputError(f"{field.name}={value!r} is not a number")
 
 
 def check_within(method: object, interval: str, *names: str) -> None:

@@ -22,7 +22,7 @@ from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.card import card_facts, checksum, model_card
 from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
 from fewlabels.methods.weight_sets import WeightSet
-from fewlabels.nets import BackboneFacts, build_decoder, load_backbone
+from fewlabels.nets import Backbone, BackboneFacts, build_decoder, load_backbone
 from fewlabels.nets.backbone import PretrainedClassifier
 from fewlabels.nets.pretrained import MODULE, check_same, empty_backbone
 from fewlabels.storage.atomic import atomic_folder, write_bytes, write_json, write_text
@@ -382,7 +382,7 @@ def _with_backbone(
     """Give a method what its pretrained net is, and return what builds the nets of the model."""
     given = None if net is None else load_backbone(net)
     if place == "network":
-        settings.net = facts if given is None else given.body
+        settings.net = facts if given is None else Backbone(given.body, facts)
         return partial(_empty_parts, settings, method, method.sample_shape_)
     settings.net = getattr(method, "features_net_", "auto")
     if given is not None:

@@ -244,7 +244,7 @@ class Session:
     @property
     def flip(self) -> bool:
         """Whether views mirror: as asked for, or for color images where that is left to choose."""
-        if self.is_vectors:
+        if self.is_vectors or not self.method._learns_mirrored:
             return False
         return self.sample_shape[2] == 3 if self.method.flip == "auto" else bool(self.method.flip)
 

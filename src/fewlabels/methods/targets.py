@@ -36,6 +36,14 @@ class Targets:
         return np.flatnonzero(self.indices != UNLABELED)
 
 
+def _is_missing(value: Any) -> bool:
+    """Say whether a label is None or not a number; pandas' NA is neither equal to itself nor not."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:
+        return True
+
+
 def read_targets(y: Any, classes: NDArray[Any] | None = None) -> Targets:
     """Find the labeled rows and turn their labels into indices.
 
@@ -63,7 +71,7 @@ def read_targets(y: Any, classes: NDArray[Any] | None = None) -> Targets:
     """
     values = np.asarray(y)
     if values.dtype.kind == "O":
-        missing = np.array([value is None or value != value for value in values], dtype=bool)
+        missing = np.array([_is_missing(value) for value in values], dtype=bool)
         given = values[~missing]
         kinds = {type(value) for value in given}
         if len(kinds) > 1 and not all(issubclass(kind, (int, float, np.number)) for kind in kinds):
@@ -71,7 +79,7 @@ def read_targets(y: Any, classes: NDArray[Any] | None = None) -> Targets:
             raise InputError(f"labels mix types ({names}); give all of them as strings or all as integers")
         if len(given):
             given = np.asarray(given.tolist())
-            if given.dtype.kind in "iufb":
+            if given.dtype.kind in "iuf":
                 return read_targets(_with_gaps(given, missing), classes)
     elif values.dtype.kind in "fiu":
         missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
-from torch import Tensor
+from torch import Tensor, nn
 
 from fewlabels.methods.examples import with_embeddings
 from fewlabels.methods.prediction import predict_logits
 from fewlabels.nets import Classifier
-from fewlabels.nets.output import OutputLinear
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.training.batches import Rows
 from fewlabels.training.calibration import best_temperature
@@ -115,12 +114,14 @@ def _measured(
     method: SemiSupervisedClassifier, session: Session, network: Classifier, state: dict[str, Tensor], step: int | None
 ) -> WeightSet:
     network.load_state_dict(state)
-    if method.logit_adjustment > 0:
-        _adjust(method.logit_adjustment, session, network)
+    offsets = np.zeros(session.classes)
+    if method.logit_adjustment > 0 and method._holds_shares:
+        offsets = _offsets(method.logit_adjustment, session)
+        _adjust(network, offsets)
     accuracy, temperature, scores = math.nan, 1.0, np.empty(0)
     unseen: list[tuple[NDArray[np.floating], NDArray[np.int64]]] = []
     if method._left_out is not None:
-        unseen.append((method._left_out, session.labeled.targets.cpu().numpy()))
+        unseen.append((method._left_out - offsets, session.labeled.targets.cpu().numpy()))
     if len(session.validation):
         rows = Rows([session.validation.samples.cpu().numpy()])
         labels = session.validation.targets.cpu().numpy()
@@ -135,12 +136,17 @@ def _measured(
     return WeightSet(copied_state(network), step, accuracy, temperature, scores)
 
 
+def _offsets(strength: float, session: Session) -> NDArray[np.float64]:
+    """Return what of each class's output is how frequent it is among the labels."""
+    counts = np.bincount(session.labeled.targets.cpu().numpy(), minlength=session.classes)
+    return np.asarray(strength * np.log(counts / counts.sum()), np.float64)
+
+
 @torch.no_grad()
-def _adjust(strength: float, session: Session, network: Classifier) -> None:
-    outputs = [module for module in network.head.modules() if isinstance(module, OutputLinear)]
-    counts = torch.bincount(session.labeled.targets, minlength=session.classes)
+def _adjust(network: Classifier, offsets: NDArray[np.float64]) -> None:
+    outputs = [module for module in network.head.modules() if isinstance(module, nn.Linear)]
     bias = outputs[-1].bias
-    bias.sub_(strength * (counts / counts.sum()).log().to(bias))
+    bias.sub_(torch.from_numpy(offsets).to(bias))
 
 
 def _like(state: dict[str, Tensor], other: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,19 @@
+"""Labels as people have them: what is missing, and what the classes are called."""
+
+import numpy as np
+import pandas as pd
+
+from fewlabels.methods.targets import read_targets
+
+
+def test_what_pandas_calls_missing_is_missing():
+    found = read_targets(pd.Series(["cat", None, "dog"], dtype="string"))
+    assert found.indices.tolist() == [0, -1, 1]
+    assert read_targets(pd.Series([3, None, 5], dtype="Int64")).indices.tolist() == [0, -1, 1]
+
+
+def test_true_and_false_stay_what_they_are():
+    found = read_targets(np.array([True, None, False], object))
+    assert found.classes.tolist() == [False, True]
+    assert found.classes.dtype == bool
+    assert found.indices.tolist() == [1, -1, 0]
