@@ -201,6 +201,10 @@ def test_how_many_labels_a_method_asks_for(method, settings, asked, few_labels):
     short = {"rounds": 1, "steps": 2, "student_steps": 1.0, "batch_size": 16, "random_state": 0}
     fitted = fewlabels.make_method(method, **short, **settings).fit(X, y)
     assert fitted.rounds_[0]["asked"] == asked
+    if method == "label-spreading":
+        # The graph of vectors is made of all of them.
+        fitted = fewlabels.make_method(method, **short, **settings).fit(X.reshape(len(X), -1), y)
+        assert fitted.rounds_[0]["asked"] == 90
 
 
 @pytest.mark.usefixtures("narrow_net")

@@ -76,8 +76,9 @@ class SelfTraining(SemiSupervisedClassifier):
     asked_share : float, optional
         How much of the pool is labeled, as a multiple of the samples that a student draws from it, > 0: a short
         training does not wait for labels that nothing would learn from. The samples are drawn once, at random, and
-        are the same in every round. It is the whole pool where that is not larger, in `epochs`, with `threshold` or
-        `labeled_share=None`, where what is taken depends on how many are asked for, and with None.
+        are the same in every round. It is the whole pool where that is not larger; of vectors, whose labels take next
+        to no time; in `epochs`; with `threshold` or `labeled_share=None`, where what is taken depends on how many are
+        asked for; and with None.
 
     Attributes
     ----------
@@ -252,15 +253,16 @@ class SelfTraining(SemiSupervisedClassifier):
     def _asked(self, session: Session, steps: int | None) -> NDArray[np.int64]:
         """Return which pool samples are to be labeled, sorted, given the teacher's steps."""
         pool = len(session.pool)
-        count = pool if steps is None else self._asked_count(pool, steps)
+        count = pool if steps is None else self._asked_count(session, steps)
         if count == pool:
             return np.arange(pool)
         order = np.random.default_rng(session.next_seed())
         return session.pool.drawn(count, order, None if len(session.members) == pool else session.members)
 
-    def _asked_count(self, pool: int, steps: int) -> int:
-        """Return of how many samples of a pool labels are worth their time, given the teacher's steps."""
-        if self.asked_share is None or self.threshold is not None or self.labeled_share is None:
+    def _asked_count(self, session: Session, steps: int) -> int:
+        """Return of how many samples of the pool labels are worth their time, given the teacher's steps."""
+        pool = len(session.pool)
+        if session.is_vectors or self.asked_share is None or self.threshold is not None or self.labeled_share is None:
             return pool
         draws = max(1, round(steps * self.student_steps)) * (self.batch_size - self._labeled_size())
         return min(pool, math.ceil(self.asked_share * draws))
@@ -279,7 +281,7 @@ class SelfTraining(SemiSupervisedClassifier):
         def whole() -> float:
             return budget.cost_of(lambda: self.rounds * self._seconds_to_label(session, network))
 
-        return lambda steps: whole() * self._asked_count(pool, steps) / max(pool, 1)
+        return lambda steps: whole() * self._asked_count(session, steps) / max(pool, 1)
 
     def _label(self, session: Session, network: nn.Module, pool: Rows) -> tuple[NDArray[np.float64], float]:
         """Return the class probabilities of some pool samples, and the temperature they were taken at."""
