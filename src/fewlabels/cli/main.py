@@ -6,6 +6,7 @@ import io
 import os
 import shlex
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,6 +18,8 @@ from fewlabels.config_file import read_config
 from fewlabels.storage.errors import InputError, Interrupted, ToldError, TrainingWarning
 from fewlabels.storage.launch import Launch
 from fewlabels.storage.visible import visible
+
+_FOR_THE_FIRST = 10.0  # seconds
 
 # Typer brings Click's exceptions under its own name; this is the one all usage errors derive from.
 _UsageError: Any = typer.BadParameter.__mro__[1]
@@ -77,6 +80,9 @@ def _among_several(launch: Launch) -> None:
         warnings.simplefilter("ignore")
         errors.quiet = sys.argv[1:2] != ["fit"]
     if sys.argv[1:2] != ["fit"]:
+        if launch.rank > 0:
+            # The launcher ends all processes as soon as one fails: the first is to have spoken by then.
+            time.sleep(_FOR_THE_FIRST)
         raise InputError(
             f"fewlabels {shlex.join(sys.argv[1:2])} runs in one process, and {launch.count} were started; leave "
             "torchrun or accelerate launch out: fit alone is divided among several"
