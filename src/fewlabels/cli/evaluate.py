@@ -45,7 +45,7 @@ def evaluate(
     from fewlabels.evaluation import evaluate_model
     from fewlabels.methods import load
     from fewlabels.methods.card import measurement
-    from fewlabels.methods.examples import on_features, side_of, size_to_read
+    from fewlabels.methods.examples import size_to_read
     from fewlabels.methods.saved import add_measurement
 
     if card and is_hub_address(model):
@@ -53,13 +53,9 @@ def evaluate(
     loaded = load(model, net=net)
     if loaded.image_shape_ is None:
         raise InputError(f"{model} classifies vectors; evaluate it in Python with its score method")
-    if is_feature_folder(Path(source)):
-        size = None
-    else:
-        size = size_to_read(loaded, source) if on_features(loaded) else side_of(loaded.image_shape_)
     data = load_dataset(
         source,
-        image_size=size,
+        image_size=None if is_feature_folder(Path(source)) else size_to_read(loaded, source),
         test_per_class=test_per_class,
         fold=fold,
         strict=strict,

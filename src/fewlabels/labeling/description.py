@@ -26,10 +26,8 @@ from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.examples import (
     Examples,
     load_source,
-    on_features,
     origin_of,
     probabilities_and_embeddings,
-    side_of,
     size_to_read,
 )
 from fewlabels.storage.atomic import write_bytes
@@ -354,11 +352,7 @@ def _source(model: SemiSupervisedClassifier, pool: Any, **options: Any) -> Image
     """Read a source as it was for the fit, where the model was fitted on it."""
     given = {name: value for name, value in options.items() if value is not None}
     place = origin_of(model).get("source") if pool is None else str(pool)
-    size = None
-    if place is not None and on_features(model):
-        size = size_to_read(model, place)
-    elif model.image_shape_ is not None and place is not None and not is_feature_folder(Path(place)):
-        size = side_of(model.image_shape_)
+    size = None if place is None else size_to_read(model, place)
     if pool is None or _is_own(model, pool):
         return load_source(model, **({} if pool is None else {"source": pool}), image_size=size, **given)
     from fewlabels.data import load_dataset

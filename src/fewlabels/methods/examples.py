@@ -149,14 +149,18 @@ def origin_of(method: SemiSupervisedClassifier) -> dict[str, Any]:
 
 
 def size_to_read(method: SemiSupervisedClassifier, source: str) -> int | None:
-    """Return the side that images are to be read at for a method fitted on features: that which its net was fed.
+    """Return the side that a source's images are to be read at for a fitted method: that which its net was fed.
 
     Parameters
     ----------
     method : SemiSupervisedClassifier
+        On images, or on features of them.
     source : str
         Where the images are.
     """
+    if not on_features(method):
+        shape = method.image_shape_
+        return None if shape is None or is_feature_folder(Path(source)) else side_of(shape)
     known: int | None = origin_of(method).get("image_size")
     # Digits have one size, and features none.
     if known is not None or source == "digits" or is_feature_folder(Path(source)):

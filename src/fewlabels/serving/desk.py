@@ -10,14 +10,11 @@ from typing import Any
 import numpy as np
 
 from fewlabels.data import ImageDataset, LabelsFile, read_labels
-from fewlabels.data.features import is_feature_folder
 from fewlabels.labeling import rank_for_labeling
 from fewlabels.methods.examples import (
     load_source,
-    on_features,
     origin_of,
     probabilities_and_embeddings,
-    side_of,
     size_to_read,
 )
 from fewlabels.serving.classify import ServedModel
@@ -147,10 +144,8 @@ def open_desk(model: ServedModel, labels: Path, source: str | None, *, progress:
     before = labels_before(model, labels)
     changes: dict[str, Any] = {} if source is None else {"source": source}
     place = origin_of(model.method).get("source") if source is None else source
-    if on_features(model.method) and place is not None:
+    if place is not None:
         changes["image_size"] = size_to_read(model.method, place)
-    elif (shape := model.method.image_shape_) is not None and place is not None and not is_feature_folder(Path(place)):
-        changes["image_size"] = side_of(shape)
     data = load_source(model.method, labels=before or None, progress=progress, **changes)
     if data.is_features:
         raise InputError(f"{data.source} holds features, not images to look at; give the images with --source")

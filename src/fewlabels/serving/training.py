@@ -14,7 +14,7 @@ from fewlabels.data.features import is_feature_folder
 from fewlabels.evaluation.contenders import make_features
 from fewlabels.methods import SemiSupervisedClassifier, load
 from fewlabels.methods.embedding import warn_of_leak
-from fewlabels.methods.examples import load_source, on_features, origin_of, remember, side_of, size_to_read
+from fewlabels.methods.examples import load_source, on_features, origin_of, remember, size_to_read
 from fewlabels.methods.fitting import fit_dataset
 from fewlabels.storage.atomic import atomic_folder
 from fewlabels.training.monitor import Observer
@@ -78,9 +78,9 @@ def data_to_fit(before: SemiSupervisedClassifier, source: str | None, labels: An
     place = origin_of(before).get("source") if source is None else source
     if place is None or not on_features(before) or is_feature_folder(Path(place)):
         changes: dict[str, Any] = {} if source is None else {"source": source}
-        if (shape := before.image_shape_) is not None and place is not None and not is_feature_folder(Path(place)):
+        if place is not None:
             # What a folder's images are read at by default changes with its images.
-            changes["image_size"] = side_of(shape)
+            changes["image_size"] = size_to_read(before, place)
         return load_source(before, labels=labels, **changes)
     size = size_to_read(before, place)
     strict = bool(origin_of(before).get("strict", False))
