@@ -15,6 +15,7 @@ from fewlabels.evaluation import compare
 from fewlabels.evaluation.contenders import Contender
 from fewlabels.evaluation.training import Draws, Training
 from fewlabels.storage.engine import check_engine
+from made_once import made_once
 from ray_cluster import start_fewlabels, workers_of
 
 pytest.importorskip("ray")
@@ -28,9 +29,11 @@ NAMES = ["supervised-6-0", "fix-match-6-0"]
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """A comparison of one process."""
-    folder = tmp_path_factory.mktemp("alone")
-    succeeded(start_fewlabels(*WORDS, "--out", folder / "run", cache=folder))
-    return folder / "run"
+
+    def run(folder):
+        succeeded(start_fewlabels(*WORDS, "--out", folder / "run", cache=folder))
+
+    return made_once(tmp_path_factory, "engines-alone", run) / "run"
 
 
 def succeeded(command):

@@ -64,7 +64,12 @@ def test_an_image_counts_once_however_often_it_was_tested():
 def test_seeds_that_agree_by_luck_prove_no_more_than_their_images():
     # The t test of two equal differences has p = 0; five images that only B gets right have p = 1/16.
     a, b = answers(10, 0, 5, 5)
-    assert compare_over_seeds([a, a], [b, b]).p_value == pytest.approx(1 / 16)
+    twice = compare_over_seeds([a, a], [b, b])
+    assert twice.p_value == pytest.approx(1 / 16)
+    # An interval over seeds alone would have no width.
+    once = mcnemar_test(a, b)
+    assert (twice.low, twice.high) == pytest.approx((once.low, once.high))
+    assert twice.low < 0.25 < twice.high
     assert compare_over_seeds([a, a], [a, a]).p_value == 1
 
 

@@ -140,6 +140,16 @@ def test_a_run_tells_its_choices_its_weights_and_how_far_to_trust_it(tmp_path):
     assert 0 <= run["trust"]["calibration_error"] <= 1
 
 
+def test_a_penalty_is_among_the_choices_with_what_it_was_chosen_on(tmp_path):
+    settings = {"centroids": 16, "patch": 3, "patches": 1000}
+    methods = ["linear-probe", "kmeans-features"]
+    runs = compare("digits", methods=methods, **TINY, settings=settings, out=tmp_path / "run").runs
+    rows = [next(row for row in run.choices if row["choice"] == "penalty of the linear classifier") for run in runs]
+    assert all(float(row["result"]) > 0 for row in rows)
+    assert rows[0]["looked_at"].startswith("folds of the labeled images")
+    assert rows[1]["looked_at"].startswith("held-out images")
+
+
 def test_the_method_that_auto_takes_is_among_its_choices(tmp_path):
     run = compare("digits", methods=["auto"], **TINY, out=tmp_path / "run").runs[0]
     first = run.choices[0]

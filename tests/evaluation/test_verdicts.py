@@ -72,6 +72,14 @@ def test_over_seeds_the_sentence_says_what_each_seed_did():
     assert "seed by seed +5.0, +5.0, +5.0" in sentence
 
 
+def test_seeds_that_happen_to_agree_do_not_make_an_accuracy_certain():
+    found = group(run("a", 700, seed=0), run("a", 700, seed=1)).standings[0]
+    assert (found.low, found.high) == pytest.approx(wilson_interval(700, N))
+    # Where they differ much, that counts.
+    apart = group(run("a", 600, seed=0), run("a", 800, seed=1)).standings[0]
+    assert (apart.low, apart.high) == (0, 1)
+
+
 def test_methods_are_compared_on_the_seeds_that_both_have_finished():
     found = group(run("a", 600, seed=0), run("b", 650, seed=0), run("a", 900, seed=1))
     assert found.standings[1].duels[0].result.seed_differences == (pytest.approx(0.05),)
@@ -120,9 +128,9 @@ def test_the_pool_helped_hurt_or_neither_in_plain_words():
     ]
     found = group(*runs)
     sentences = {name: pool_sentence(found.pool_duel(name)) for name in ("uda", "vat", "pi-model")}
-    assert sentences["uda"].startswith("the pool helped by 6.0 points (6.0 to 6.0), 21% fewer errors, p < 0.001")
-    assert sentences["vat"].startswith("the pool hurt by 6.0 points (6.0 to 6.0), 21% more errors, p < 0.001")
-    assert sentences["pi-model"].startswith("no difference shown (+0.1 points, 0.1 to 0.1;")
+    assert sentences["uda"].startswith("the pool helped by 6.0 points (4.6 to 7.4), 21% fewer errors, p < 0.001")
+    assert sentences["vat"].startswith("the pool hurt by 6.0 points (4.6 to 7.4), 21% more errors, p < 0.001")
+    assert sentences["pi-model"].startswith("no difference shown (+0.1 points, -0.2 to 0.4;")
     assert found.pool_duel("supervised") is None
     told = Comparison(("x", "y"), {}, runs).verdicts()
     assert f"  uda: {sentences['uda']}" in told

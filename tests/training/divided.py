@@ -18,7 +18,7 @@ from fewlabels.nets import registry
 from fewlabels.storage.errors import TrainingWarning
 from fewlabels.training.processes import joined
 
-STEPS = 50
+STEPS = 25
 # Beside what all are given: what each needs to be quick.
 SETTINGS = {
     "sim-clr": {"pretraining_batch": 16, "pretraining_rate": 0.01},
@@ -31,7 +31,7 @@ SETTINGS = {
     "ensemble-labels": {"rounds": 1, "student_steps": 1.0},
     "kmeans-features": {"centroids": 16, "patch": 3, "patches": 1000},
     "auto": {"trial_share": 0.0},
-    # Within 50 steps their thresholds, averages and banks are to have changed what counts.
+    # Within 25 steps their thresholds, averages and banks are to have changed what counts.
     "supervised": {"ema_decay": 0.9},
     "pseudo-label": {"threshold": 0.4},
     "pi-model": {"guard": True},
@@ -47,7 +47,7 @@ SETTINGS = {
 
 @contextlib.contextmanager
 def small_nets_in_double_precision():
-    """Train nets in float64: what rounding changes then stays small, where float32 lets it grow in 50 steps.
+    """Train nets in float64: what rounding changes then stays small, where float32 lets it grow in 25 steps.
 
     A batch-norm layer waits for the other processes twice a step, so nets of one stage take a third of the time;
     `test_shares.py` has those of three.

@@ -17,6 +17,7 @@ import pytest
 from launches import ENVIRONMENT, PATIENCE, ended, succeeded, torchrun
 
 from fewlabels import load
+from made_once import made_once
 
 SETTINGS = ("batch_size=8", "unlabeled_ratio=1", "warm_start=0.2", "dropout=0.1")
 FIT = ["-m", "fewlabels", "fit", "digits", "--labels-per-class=6", "--method=flex-match", "--steps=40", "--quiet"]
@@ -31,9 +32,12 @@ def weights(folder: Path) -> bytes:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """Return the folder of a fit of two processes that nothing has happened to, and what it said."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    found = succeeded(torchrun(2, *FIT, "--out", folder / "model"))
-    return folder / "model", found.stdout
+
+    def fit(folder):
+        (folder / "said.txt").write_text(succeeded(torchrun(2, *FIT, "--out", folder / "model")).stdout)
+
+    folder = made_once(tmp_path_factory, "launch-undisturbed", fit)
+    return folder / "model", (folder / "said.txt").read_text()
 
 
 def test_the_first_process_alone_saves_and_speaks(undisturbed):

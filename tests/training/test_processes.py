@@ -13,6 +13,7 @@ from fewlabels.methods import METHODS
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.launch import Launch
 from fewlabels.training.processes import current, joined
+from made_once import made_once
 
 HERE = Path(__file__).parent
 # Some whose losses join the rows of a batch in ways of their own.
@@ -21,24 +22,27 @@ BY_FOUR = ("supervised", "vicreg", "joint-autoencoder", "free-match", "sim-match
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("alone")
-    succeeded([sys.executable, str(HERE / "divided.py"), str(folder), ",".join(METHODS)])
-    return folder
+    def fit(folder):
+        succeeded([sys.executable, str(HERE / "divided.py"), str(folder), ",".join(METHODS)])
+
+    return made_once(tmp_path_factory, "processes-alone", fit)
 
 
 @pytest.fixture(scope="module")
 def by_two(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("two")
-    # With what else two processes have to do: to start two more takes longer.
-    succeeded(torchrun(2, HERE / "divided.py", folder, ",".join(METHODS), "decide"))
-    return folder
+    def fit(folder):
+        # With what else two processes have to do: to start two more takes longer.
+        succeeded(torchrun(2, HERE / "divided.py", folder, ",".join(METHODS), "decide"))
+
+    return made_once(tmp_path_factory, "processes-two", fit)
 
 
 @pytest.fixture(scope="module")
 def by_four(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("four")
-    succeeded(torchrun(4, HERE / "divided.py", folder, ",".join(BY_FOUR)))
-    return folder
+    def fit(folder):
+        succeeded(torchrun(4, HERE / "divided.py", folder, ",".join(BY_FOUR)))
+
+    return made_once(tmp_path_factory, "processes-four", fit)
 
 
 @pytest.fixture(scope="module")

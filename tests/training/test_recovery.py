@@ -57,6 +57,22 @@ def test_a_step_that_goes_wrong_is_taken_back_and_the_rate_lowered():
 
 
 @pytest.mark.filterwarnings("ignore::fewlabels.storage.errors.TrainingWarning")
+def test_steps_taken_back_are_not_counted_among_those_whose_gradients_were_compared():
+    net, seen = a_net(), []
+
+    def loss(batch):
+        seen.append(1)
+        worse = torch.tensor(float("nan")) if len(seen) == 22 else torch.tensor(1.0)
+        return {"supervised": net.weight.sum(), "pool": -net.weight.sum() * worse}
+
+    monitor = Monitor()
+    recipe = Recipe(optimizer="sgd", learning_rate=0.01, momentum=0.0, schedule="constant")
+    train(net, batches(), loss, steps=40, recipe=recipe, monitor=monitor, stage="s", agreement=True)
+    assert len(seen) > 41
+    assert (monitor.pool_steps, monitor.steps_left_out()) == (40, 40)
+
+
+@pytest.mark.filterwarnings("ignore::fewlabels.storage.errors.TrainingWarning")
 def test_a_gradient_that_is_not_finite_is_caught_before_the_weights_move():
     net, weights = a_net(), []
 

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 from launches import succeeded, torchrun
 
+from made_once import made_once
+
 SCRIPT = Path(__file__).parent / "divided_layers.py"
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("alone")
-    succeeded([sys.executable, str(SCRIPT), str(folder)])
+    folder = made_once(
+        tmp_path_factory, "shares-alone", lambda folder: succeeded([sys.executable, str(SCRIPT), str(folder)])
+    )
     return np.load(folder / "layers-0.npz")
 
 

@@ -22,7 +22,8 @@ class PairedResult:
     difference : float
         Accuracy of B minus accuracy of A, in [-1, 1]; the mean over the seeds.
     low, high : float
-        95 % interval of the difference: over test images for one seed, over seeds for more.
+        95 % interval of the difference: over test images for one seed; for more, as wide as that and Student's over
+        seeds together, since test images are a draw as well.
     p_value : float
         Two-sided. One seed: McNemar's exact test, about these two trained classifiers. More: the larger of
         `image_p_value` and a paired t test over seeds, so that a difference has to hold for both.
@@ -89,11 +90,8 @@ def mcnemar_test(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> 
     n = len(a)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     p_value = float(stats.binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0
-    share_a, share_b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
-    center = share_b - share_a
-    half = float(stats.norm.ppf(0.975) * np.sqrt((share_a + share_b - center**2) / (n + 2)))
+    low, high = _image_interval(b.astype(int) - a.astype(int), 1)
     difference = (only_b - only_a) / n
-    low, high = max(-1.0, center - half), min(1.0, center + half)
     reduction, g, _ = _effects([(a, b)])
     return PairedResult(difference, low, high, p_value, p_value, n, (difference,), reduction, g)
 
@@ -130,11 +128,12 @@ def compare_over_seeds(correct_a: Sequence[NDArray[np.bool_]], correct_b: Sequen
     gains = np.sum([b.astype(int) - a.astype(int) for a, b in pairs], axis=0)
     per_seed = tuple(float(b.mean() - a.mean()) for a, b in pairs)
     difference, low, high = mean_interval(per_seed)
+    image_low, image_high = _image_interval(gains, len(pairs))
     over_images = sign_flip_p_value(gains)
     return PairedResult(
         difference,
-        max(-1.0, low),
-        min(1.0, high),
+        max(-1.0, min(low, image_low)),
+        min(1.0, max(high, image_high)),
         max(_t_test(per_seed), over_images),
         over_images,
         len(gains),
@@ -168,6 +167,16 @@ def sign_flip_p_value(gains: NDArray[np.int64]) -> float:
         chances = np.convolve(chances, flips)
     sums = np.arange(len(chances)) - len(chances) // 2
     return float(min(1.0, chances[np.abs(sums) >= total].sum()))
+
+
+def _image_interval(gains: NDArray[np.int64], seeds: int) -> tuple[float, float]:
+    """Return Bonett and Price's interval of the mean difference, given each image's sum of differences over seeds."""
+    # Two images more, of which A alone gets one right in every seed, and B alone the other.
+    count = len(gains) + 2
+    center = gains.sum() / seeds / count
+    square = ((gains / seeds) @ (gains / seeds) + 2) / count
+    half = stats.norm.ppf(0.975) * math.sqrt((square - center**2) / count)
+    return max(-1.0, float(center - half)), min(1.0, float(center + half))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

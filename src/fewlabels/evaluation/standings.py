@@ -52,8 +52,8 @@ class Standing:
     runs : tuple of Run
         One a seed.
     test_accuracy, low, high : float
-        Mean over the seeds with its 95 % interval: Wilson's over images for one seed, Student's over seeds
-        for more.
+        Mean over the seeds with its 95 % interval: Wilson's over images for one seed; for more, as wide as the mean
+        of those and Student's over seeds together.
     duels : tuple of Duel
         Against the methods before it.
     """
@@ -146,8 +146,9 @@ def groups_of(runs: Sequence[Run]) -> list[Group]:
 
 def _standing(name: str, runs: list[Run], duels: tuple[Duel, ...]) -> Standing:
     mean, low, high = mean_interval([run.test_accuracy for run in runs])
-    if math.isnan(low):
-        low, high = runs[0].test_low, runs[0].test_high
+    # Seeds that happen to agree say nothing of other test images. Of one there is no interval over seeds: it is NaN.
+    low = float(np.fmin(low, np.mean([run.test_low for run in runs])))
+    high = float(np.fmax(high, np.mean([run.test_high for run in runs])))
     return Standing(name, tuple(runs), mean, max(0.0, low), min(1.0, high), duels)
 
 

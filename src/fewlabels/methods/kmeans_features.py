@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -59,6 +59,11 @@ class KMeansFeatures(SemiSupervisedClassifier):
         Strength of the L2 penalty per labeled sample, > 0; None: of six the one that is best on the held-out
         samples.
 
+    Attributes
+    ----------
+    penalty_ : float
+        The penalty that was taken.
+
     References
     ----------
     Coates, Lee & Ng, "An analysis of single-layer networks in unsupervised feature learning", 2011; it introduced
@@ -75,6 +80,9 @@ class KMeansFeatures(SemiSupervisedClassifier):
     >>> method.score(images[100:], digits.target[100:]) > 0.8
     True
     """
+
+    # For a list of what a fit chose, see `choices`.
+    penalty_looked_at: ClassVar[str] = "held-out images, where there are some"
 
     centroids: int = 800
     patch: int = 6
@@ -150,7 +158,7 @@ class KMeansFeatures(SemiSupervisedClassifier):
         if self.penalty is None and len(held_out):
             strengths = _STRENGTHS
             judged = self._features(session, network, held_out.samples, mirrored=False)
-        best, most = None, -1.0
+        best, most, self.penalty_ = None, -1.0, strengths[0]
         for strength in strengths:
             # scikit-learn divides by the penalty of the sum; ours is of the mean.
             model = LogisticRegression(C=1 / (strength * len(features)), max_iter=_ITERATIONS)
@@ -162,7 +170,7 @@ class KMeansFeatures(SemiSupervisedClassifier):
                 right = float((model.predict(judged) == held_out.targets.cpu().numpy()).mean())
             # Of equally good ones the stronger penalty, which comes later.
             if right >= most:
-                best, most = model, right
+                best, most, self.penalty_ = model, right, strength
         assert best is not None
         weights, bias = np.zeros((session.classes, features.shape[1])), np.full(session.classes, -1e3)
         if len(best.classes_) == 2 and len(best.coef_) == 1:

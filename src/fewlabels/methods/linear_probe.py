@@ -56,6 +56,9 @@ class LinearProbe(SemiSupervisedClassifier):
 
     _learns_mirrored: ClassVar[bool] = False
 
+    # For a list of what a fit chose, see `choices`.
+    penalty_looked_at: ClassVar[str] = "folds of the labeled images learned from, each held out in turn"
+
     penalty: float | None = None
 
     def _learn(self, session: Session) -> Any:

@@ -45,10 +45,11 @@ class OnlineClassifier(SemiSupervisedClassifier):
         what the warm start has brought. 0: no second rise, one schedule over all steps, for the shortest trainings.
     teacher_decay : float
         Guess the pool's classes by the moving average of the net with this decay, in [0, 1); 0: by the net
-        itself.
+        itself. `VAT` and `SimMatch` guess by the net in any case, and end with the average.
     align_guesses : bool
         Scale the guesses of each class so that their running mean becomes the pool's classes as estimated by
         `assess_pool`, or equally frequent ones (distribution alignment, Berthelot et al., "ReMixMatch", 2020).
+        `ReMixMatch` and `SimMatch` align in any case, `VAT` guesses no classes.
     """
 
     unlabeled_ratio: float = 7.0

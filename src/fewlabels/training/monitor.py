@@ -97,6 +97,7 @@ class Monitor:
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
         self._told = 0
+        self._remembered: tuple[int, Tensor | None] = (0, None)
         self._began = time.perf_counter()
 
     @property
@@ -176,8 +177,13 @@ class Monitor:
         self.notes.append(sentence)
         warnings.warn(sentence, TrainingWarning, stacklevel=2)
 
+    def remember(self) -> None:
+        """Keep what counts have come to, at a step to which the training may be rolled back."""
+        self._remembered = self.pool_steps, self._agreed
+
     def forget(self, step: int) -> None:
-        """Take back the stage's events after a step, to which the training was rolled back."""
+        """Take back the stage's events and counts after a step, the last remembered, to which training goes back."""
+        self.pool_steps, self._agreed = self._remembered
         stage = self._stage["stage_number"]
         self.events = [e for e in self.events if e["stage_number"] != stage or e["step"] <= step]
         self.pool_looks = [one for one in self.pool_looks if one["stage_number"] != stage or one["step"] <= step]

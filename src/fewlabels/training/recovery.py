@@ -116,6 +116,7 @@ class Recovery:
         # Let go of the old one first: there is room for one.
         self._good = None
         self._good, self._good_step = capture(self._moving), done
+        self._monitor.remember()
 
     @property
     def is_settled(self) -> bool:
