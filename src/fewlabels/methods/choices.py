@@ -75,8 +75,8 @@ def _temperature(method: SemiSupervisedClassifier, held_out: str) -> dict[str, s
 def _penalty(method: SemiSupervisedClassifier) -> dict[str, str]:
     looked = _NO_IMAGES
     if method.get_params()["penalty"] is None:
-        looked = method.penalty_looked_at  # type: ignore[attr-defined]
-    return _row("penalty of the linear classifier", f"{method.penalty_:g}", looked)  # type: ignore[attr-defined]
+        looked = method.penalty_looked_at
+    return _row("penalty of the linear classifier", f"{method.penalty_:g}", looked)
 
 
 def _row(choice: str, result: str, looked_at: str) -> dict[str, str]:
