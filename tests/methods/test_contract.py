@@ -358,6 +358,25 @@ def test_a_budget_of_images_is_spent_and_not_more(name, few_labels):
     assert 3_500 < method.gradient_images_ <= 4_000 + 3 * 32
 
 
+# The mended notebook's say how long they train, in passes over thousands of images.
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if "notebook" in method.PRESETS])
+def test_a_budget_comes_before_the_lengths_of_a_preset(name, digits):
+    images, labels = digits
+    method = make_method(name, preset="notebook", budget="4k images", random_state=0)
+    method.fit(images[:150], labels[:150], unlabeled=images[150:])
+    assert method.gradient_images_ <= 4_000 + 3 * 32
+    # Self-training ends where a round finds nothing that it is sure of.
+    assert name == "self-training" or method.gradient_images_ > 3_500
+
+
+def test_steps_come_before_the_passes_of_a_preset_in_both_of_its_stages(few_labels):
+    X, y, *_ = few_labels
+    method = make_method("two-step-autoencoder", preset="notebook", steps=3, random_state=0).fit(X, y)
+    assert method.stage_steps_ == {"autoencoder": 3, "classifier": 3}
+    longer = make_method("two-step-autoencoder", preset="notebook", steps=3, pretraining_epochs=1, random_state=0)
+    assert longer.fit(X, y).stage_steps_["autoencoder"] > 3
+
+
 def test_presets_fill_in_only_what_is_at_its_default(few_labels):
     X, y, *_ = few_labels
     method = make_method("supervised", preset="notebook", batch_size=16, steps=2, random_state=0).fit(X, y)

@@ -58,6 +58,16 @@ def test_the_classifier_starts_from_the_pretrained_encoder(method, color_images)
 
 
 @pytest.mark.parametrize("method", [SimCLR, VICReg])
+def test_a_batch_holds_no_more_samples_than_there_are(method, color_images):
+    X, y = color_images
+    # As many as are not held out, and the pool: copies of a sample would count as other samples.
+    fitted = method(steps=1, pretraining_steps=3, validation_fraction=0.0, random_state=0).fit(
+        X[:20], y[:20], unlabeled=X[20:]
+    )
+    assert fitted.gradient_images_ == 3 * 2 * 40 + 128
+
+
+@pytest.mark.parametrize("method", [SimCLR, VICReg])
 def test_a_frozen_encoder_stays_as_pretraining_left_it(method, color_images):
     X, y = color_images
     settings = {"pretraining_steps": 2, "pretraining_batch": 16, "random_state": 0}

@@ -91,7 +91,7 @@ class PretrainedClassifier(SemiSupervisedClassifier):
         Length of step 1: steps, or passes over all samples; with neither, as many steps as step 2, or half of the
         budget.
     pretraining_batch : int
-        Samples in a batch of step 1, at least 2.
+        Samples in a batch of step 1, at least 2; no more than there are, whose copies would count as other samples.
     pretraining_rate : float
         Peak learning rate of step 1, > 0.
     projection_width, projection_size : int
@@ -133,12 +133,13 @@ class PretrainedClassifier(SemiSupervisedClassifier):
         torch.manual_seed(session.next_seed(weights=True))
         nets = Projected(network, self.projection_width, self.projection_size).to(session.device)
         everything = session.everything
+        size = min(self.pretraining_batch, len(everything))
         session.train(
             nets,
             partial(self.loss, nets),
             stage="encoder",
-            batches=lambda: session.batches(labeled_size=0, unlabeled_size=self.pretraining_batch, pool=everything),
-            epoch_samples=round(len(everything) * self.batch_size / self.pretraining_batch),
+            batches=lambda: session.batches(labeled_size=0, unlabeled_size=size, pool=everything),
+            epoch_samples=round(len(everything) * self.batch_size / size),
             budget_share=0.5,
             recipe=replace(session.recipe, learning_rate=self.pretraining_rate),
             **pretraining_length(self, session),
