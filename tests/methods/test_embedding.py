@@ -13,6 +13,7 @@ from fewlabels.data import features as feature_files
 from fewlabels.evaluation.contenders import make_features
 from fewlabels.methods import embed
 from fewlabels.methods.embedding import feature_chunks, features_of, warn_of_leak
+from fewlabels.methods.examples import size_to_read
 from fewlabels.methods.findings import findings
 from fewlabels.nets import load_backbone
 from fewlabels.storage.lock import LOCK_NAME, FolderLock
@@ -278,6 +279,20 @@ def test_a_model_of_features_classifies_images_with_the_net_that_made_them(color
     tiny_dinov2(tmp_path / "dino", seed=1)
     with pytest.raises(InputError, match="not those"):
         fewlabels.load(tmp_path / "model").predict(images)
+
+
+def test_images_are_read_at_the_size_that_features_were_made_at(photos, tmp_path):
+    net = tiny_dinov2(tmp_path / "dino")
+    data = load_dataset(embed(photos, net, tmp_path / "features", image_size=20, cache_dir=tmp_path).folder)
+    method = make_method("linear-probe").fit(data.labeled, data.labels, unlabeled=data.pool)
+    method.save(tmp_path / "model")
+    loaded = fewlabels.load(tmp_path / "model")
+    # The net reads 28 px, to which it resizes them then as it did before.
+    assert loaded.image_shape_ == (20, 20, 3)
+    size = size_to_read(loaded, str(photos))
+    assert size == 20
+    images = load_dataset(photos, image_size=size, cache_dir=tmp_path).test
+    assert np.allclose(loaded.predict_proba(images), method.predict_proba(data.test), atol=1e-4)
 
 
 def test_features_of_another_length_are_refused(color_images):

@@ -209,6 +209,13 @@ def _done(folder: Path, plan: dict[str, Any], overwrite: bool) -> tuple[int, boo
     return 0, False
 
 
+def _with_size(backbone: dict[str, Any], image_shape: list[int]) -> dict[str, Any]:
+    """Return a backbone's facts with the side that images were read at, where it is not the one that it reads."""
+    height, width, _ = image_shape
+    own = height != width or height == backbone["size"]
+    return backbone if own else {**backbone, "read_at": height}
+
+
 def read_feature_folder(folder: Path) -> Parts:
     """Return the parts of a source whose features `write_features` wrote, memory-mapped.
 
@@ -226,9 +233,10 @@ def read_feature_folder(folder: Path) -> Parts:
         array = np.load(folder / _FEATURES, mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / _LABELS, allow_pickle=False)
         views, files = int(facts["views"]), facts["files"]
+        backbone = _with_size(facts["backbone"], facts["plan"].get("image_shape", [0, 1, 3]))
         made = {}
         for name, (start, stop) in facts["parts"].items():
-            rows = FeatureRows(array, np.arange(start, stop), views, facts["backbone"])
+            rows = FeatureRows(array, np.arange(start, stop), views, backbone)
             made[name] = Part(rows, labels[start:stop], None if files[name] is None else tuple(files[name]))
         if len(array) != len(labels):
             raise InputError(f"{folder} is damaged: {len(array)} features and {len(labels)} labels")
@@ -245,7 +253,7 @@ def read_feature_folder(folder: Path) -> Parts:
             content_key=f"{facts['content_key']} {facts['backbone']['weights']} {views}",
             default_labels_per_class=facts["default_labels_per_class"],
             labeled_rows=None if chosen is None else np.array(chosen, np.int64),
-            backbone=facts["backbone"],
+            backbone=backbone,
             images_in=facts.get("images_in"),
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:

@@ -818,7 +818,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         if facts is None or facts.size is None:
             return None
         # The net resizes what it is given, so that it is to be given what it learned from.
-        side = (getattr(self, "source_", None) or {}).get("image_size") or facts.size
+        side = (getattr(self, "source_", None) or {}).get("image_size") or facts.read_at or facts.size
         return (side, side, 3)
 
     def _device(self) -> torch.device:

@@ -165,7 +165,7 @@ def size_to_read(method: SemiSupervisedClassifier, source: str) -> int | None:
     # Digits have one size, and features none.
     if known is not None or source == "digits" or is_feature_folder(Path(source)):
         return known
-    return method.backbone_facts_.size
+    return method.backbone_facts_.read_at or method.backbone_facts_.size
 
 
 def side_of(shape: tuple[int, ...]) -> int | None:

@@ -40,6 +40,9 @@ class BackboneFacts:
         What the net is built from, without weights.
     weights : str
         SHA-256 of its weights: two backbones with the same give the same features.
+    read_at : int or None
+        Side in pixels at which the images were read whose features are learned from, before the net resized them;
+        None: `size`.
     """
 
     net: str
@@ -51,10 +54,14 @@ class BackboneFacts:
     trained_on: str = UNKNOWN_TRAINING
     architecture: dict[str, Any] = field(default_factory=dict)
     weights: str = ""
+    read_at: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the facts as JSON has them."""
-        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+        facts = asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+        if self.read_at is None:
+            del facts["read_at"]  # which older releases do not know
+        return facts
 
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> Self:
