@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fewlabels import METHODS, Auto, Supervised, load, make_method
-from fewlabels.methods import auto
+from fewlabels.methods import auto, choice
 from fewlabels.methods.choice import Candidate
 from fewlabels.methods.findings import findings
 from fewlabels.methods.guard import right_answers
@@ -86,7 +86,17 @@ def test_few_labels_are_not_split_for_trials(few_labels):
     assert not any("trial" in stage for stage in method.stage_steps_)
 
 
-def test_trials_keep_within_a_budget(digits):
+def test_a_budget_too_short_for_the_pool_goes_into_the_labels(few_labels):
+    X, y, *_ = few_labels
+    method = Auto(budget="2k images", random_state=0).fit(X, y)
+    assert method.choice_["method"] == "supervised"
+    assert "the labels alone" in findings(method)[0]
+    assert method.stage_steps_ == {"classifier": 2000 // 128}
+    assert not hasattr(method, "guard_")
+
+
+def test_trials_keep_within_a_budget(digits, monkeypatch):
+    monkeypatch.setattr(choice, "_TOO_SHORT", 0)
     images, labels = digits
     y = labels.copy()
     y[500:] = -1

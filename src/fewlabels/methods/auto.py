@@ -113,6 +113,7 @@ class Auto(SemiSupervisedClassifier):
             images=self._affordable(session),
             pretrained=self.net == "linear",
             decodable=not is_backbone(self.net),
+            budgeted=session.budget is not None,
         )
 
     def _affordable(self, session: Session) -> float:
