@@ -8,7 +8,7 @@ from typing import Any
 # Labels of the rarest class: below it, what the pool's images look like teaches more than guesses of their classes.
 _FEW_LABELS = 100
 # Gradient images of a budget that samples of the pool take their share of: below it, nothing that learns from the pool
-# gets better than the labels alone, which have all of them (50 labels a class: 8 points behind at 32,000, 1.5 at 96,000).
+# gets better than the labels alone, which have all: 8 points behind at 32,000, 1.5 at 96,000 (50 labels a class).
 _TOO_SHORT = 100_000
 # Labeled samples, repetitions counted, that the length allows: below it, methods that guess in every step have no
 # time to get better than the labels alone.
