@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 from fewlabels import InputError, compare, load_dataset
 from fewlabels.data.rows import ImageRows
 from fewlabels.evaluation import training as training_module
+from small_backbones import Colors
 
 pytestmark = pytest.mark.usefixtures("narrow_net")
 
@@ -147,7 +148,22 @@ def test_a_penalty_is_among_the_choices_with_what_it_was_chosen_on(tmp_path):
     rows = [next(row for row in run.choices if row["choice"] == "penalty of the linear classifier") for run in runs]
     assert all(float(row["result"]) > 0 for row in rows)
     assert rows[0]["looked_at"].startswith("folds of the labeled images")
-    assert rows[1]["looked_at"].startswith("held-out images")
+    assert rows[1]["looked_at"].endswith("held-out images")
+
+
+def test_a_penalty_is_told_of_what_auto_took_and_of_a_given_one(color_images, tmp_path):
+    X, y = color_images
+    source = {"train": (X[:30], y[:30]), "test": (X[30:], y[30:])}
+    options = {"net": Colors(), "check": False, "cache_dir": tmp_path / "cache"}
+    chosen = compare(source, methods=["auto"], out=tmp_path / "auto", **options).runs[0].choices
+    given = compare(
+        source, methods=["linear-probe"], settings={"penalty": 0.1}, out=tmp_path / "given", **options
+    ).runs[0]
+    assert [row["result"] for row in chosen if row["choice"] == "method"] == ["linear-probe"]
+    (penalty,) = [row for row in chosen if row["choice"].startswith("penalty")]
+    assert penalty["looked_at"].startswith("folds of the labeled images")
+    (penalty,) = [row for row in given.choices if row["choice"].startswith("penalty")]
+    assert penalty == penalty | {"result": "0.1", "looked_at": "nothing: it was fixed before"}
 
 
 def test_the_method_that_auto_takes_is_among_its_choices(tmp_path):

@@ -52,12 +52,12 @@ if TYPE_CHECKING:
     from fewlabels.training.shares import SharedRows
 
 # What the default recipe was chosen for: 64,000 gradient images of 32 px, under a minute on two cores.
-# How long to train; then those of a first step, which a preset's own says only where no length is asked for.
-_LENGTHS = ("steps", "epochs", "budget", "pretraining_steps", "pretraining_epochs")
 _DEFAULT_STEPS = 500
 # Images of a few pixels, such as the embedded digits, and vectors are learned in fewer.
 _DEFAULT_SMALL_STEPS = 200
 _SMALL_SIDE = 16
+# How long to train, and how long a first step: a preset's own hold only where no length is asked for.
+_LENGTHS = ("steps", "epochs", "budget", "pretraining_steps", "pretraining_epochs")
 # What replaces defaults where a pretrained net is trained further: small steps, small batches.
 FINE_TUNING: dict[str, Any] = {
     "optimizer": "adam",

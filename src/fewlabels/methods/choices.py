@@ -38,7 +38,8 @@ def choices(method: SemiSupervisedClassifier) -> list[dict[str, str]]:
             looked += "; halves of the labeled images learned from, in turn"
         found.insert(0, _row("method", choice["method"], looked))
     if hasattr(method, "penalty_"):
-        found.append(_penalty(method))
+        looked = method._penalty_looked_at_ or _NO_IMAGES
+        found.append(_row("penalty of the linear classifier", f"{method.penalty_:g}", looked))
     if hasattr(method, "rounds_"):
         kept = sum(bool(record["accepted"]) for record in method.rounds_)
         found.append(_row("rounds of self-training", f"{kept} kept of {len(method.rounds_)} made", held_out))
@@ -70,13 +71,6 @@ def _weights(method: SemiSupervisedClassifier, held_out: str) -> dict[str, str]:
 def _temperature(method: SemiSupervisedClassifier, held_out: str) -> dict[str, str]:
     looked = held_out if method.n_validation_ else "nothing: no images were held out"
     return _row("temperature of the probabilities, and limits of prediction sets", f"{method.temperature_:.2f}", looked)
-
-
-def _penalty(method: SemiSupervisedClassifier) -> dict[str, str]:
-    looked = _NO_IMAGES
-    if method.get_params()["penalty"] is None:
-        looked = method.penalty_looked_at
-    return _row("penalty of the linear classifier", f"{method.penalty_:g}", looked)
 
 
 def _row(choice: str, result: str, looked_at: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,9 +81,6 @@ class KMeansFeatures(SemiSupervisedClassifier):
     True
     """
 
-    # For a list of what a fit chose, see `choices`.
-    penalty_looked_at: ClassVar[str] = "held-out images, where there are some"
-
     centroids: int = 800
     patch: int = 6
     patches: int = 200_000
@@ -158,6 +155,8 @@ class KMeansFeatures(SemiSupervisedClassifier):
         if self.penalty is None and len(held_out):
             strengths = _STRENGTHS
             judged = self._features(session, network, held_out.samples, mirrored=False)
+        # For a list of what a fit chose, see `choices`.
+        self._penalty_looked_at_ = f"{len(held_out):,} held-out images" if len(strengths) > 1 else ""
         best, most, self.penalty_ = None, -1.0, strengths[0]
         for strength in strengths:
             # scikit-learn divides by the penalty of the sum; ours is of the mean.

@@ -56,9 +56,6 @@ class LinearProbe(SemiSupervisedClassifier):
 
     _learns_mirrored: ClassVar[bool] = False
 
-    # For a list of what a fit chose, see `choices`.
-    penalty_looked_at: ClassVar[str] = "folds of the labeled images learned from, each held out in turn"
-
     penalty: float | None = None
 
     def _learn(self, session: Session) -> Any:
@@ -71,6 +68,9 @@ class LinearProbe(SemiSupervisedClassifier):
         among = PENALTIES if self.penalty is None else (float(self.penalty),)
         chosen = choose_penalty(features, labels, session.classes, session.next_seed(), among)
         self.penalty_, self._left_out = chosen  # type: ignore[misc]
+        # For a list of what a fit chose, see `choices`.
+        folds = "folds of the labeled images learned from, each held out in turn"
+        self._penalty_looked_at_ = folds if self.penalty is None else ""
         set_head(network, *fit_linear(features, labels, session.classes, self.penalty_))
         session.monitor.conclude(session.accuracies(network))
         return network
