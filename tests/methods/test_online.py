@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fewlabels import METHODS, InputError, make_method
-from fewlabels.methods import UDA, VAT, FixMatch, MixMatch, ReMixMatch, fixmatch
+from fewlabels.methods import UDA, VAT, FixMatch, MixMatch, ReMixMatch, fixmatch, online
 from fewlabels.storage.errors import TrainingWarning
 
 pytestmark = pytest.mark.usefixtures("narrow_net")
@@ -82,14 +82,38 @@ def test_without_a_second_rate_both_stages_share_one_schedule(color_images):
     assert method.stage_steps_ == {"labeled samples alone": 20, "classifier": 20}
 
 
+@pytest.mark.parametrize(
+    ("length", "decay"),
+    [({"steps": 50}, 0.75), ({"steps": 5000}, 0.99), ({"epochs": 20}, 0.5), ({"budget": "2k images"}, 1 - 1 / 5.5)],
+)
+def test_an_average_after_a_warm_start_is_over_a_tenth_of_the_steps_at_most(length, decay, color_images, monkeypatch):
+    X, y = color_images
+    decays = []
+
+    class Stopped(Exception):
+        pass
+
+    def note(network, decay, *, ramp):
+        decays.append((decay, ramp))
+        raise Stopped
+
+    monkeypatch.setattr(online, "WeightAverage", note)
+    # The warm start is all that is trained, and one step of it is enough.
+    monkeypatch.setattr(UDA, "_train", lambda *arguments, **more: None)
+    method = UDA(teacher_decay=0.99, warm_start=0.2, batch_size=16, unlabeled_ratio=1.0, validation_fraction=0.0)
+    with pytest.raises(Stopped):
+        method.set_params(**length).fit(X[:20], y[:20], unlabeled=X[20:])
+    assert decays == [(pytest.approx(decay, abs=0.01), False)]
+
+
 def test_an_averaged_teacher_guesses_and_is_what_remains(color_images, monkeypatch):
     X, y = color_images
     asked = []
     original = fixmatch.probabilities
     monkeypatch.setattr(fixmatch, "probabilities", lambda net, weak: asked.append(net) or original(net, weak))
-    settings = {"steps": 6, "warm_start": 0.5, "threshold": 0.0, "random_state": 0}
+    settings = {"steps": 40, "batch_size": 8, "warm_start": 0.5, "threshold": 0.0, "random_state": 0}
     method = FixMatch(**settings, teacher_decay=0.9).fit(X, y, unlabeled=X)
-    assert len(asked) == 3
+    assert len(asked) == 20
     assert all(net is asked[0] and not net.training for net in asked)
     assert all(not parameter.requires_grad for parameter in asked[0].parameters())
     for mine, teachers in zip(method.network_.parameters(), asked[0].parameters(), strict=True):

@@ -21,6 +21,8 @@ from fewlabels.training.batches import Batch, pool_part
 # samples alone, without which the first minutes pass with few sure guesses.
 SHORT: dict[str, Any] = {"unlabeled_ratio": 2.0, "warm_start": 0.2, "view": "medium"}
 
+# An average over more than this share of the steps lags so far behind the net that its guesses hold training back.
+_LONGEST_AVERAGE = 0.1
 # Of the running mean that guesses are aligned by: some hundred steps.
 _ALIGNMENT_DECAY = 0.99
 
@@ -45,7 +47,8 @@ class OnlineClassifier(SemiSupervisedClassifier):
         what the warm start has brought. 0: no second rise, one schedule over all steps, for the shortest trainings.
     teacher_decay : float
         Guess the pool's classes by the moving average of the net with this decay, in [0, 1); 0: by the net
-        itself. `VAT` and `SimMatch` guess by the net in any case, and end with the average.
+        itself. After a warm start it averages over a tenth of the steps at most. `VAT` and `SimMatch` guess by the
+        net in any case, and end with the average.
     align_guesses : bool
         Scale the guesses of each class so that their running mean becomes the pool's classes as estimated by
         `assess_pool`, or equally frequent ones (distribution alignment, Berthelot et al., "ReMixMatch", 2020).
@@ -129,7 +132,9 @@ class OnlineClassifier(SemiSupervisedClassifier):
             self._train(session, nets, network, "labeled samples alone", settings, with_pool=False)
             length = _part(length, 1 - self.warm_start) | {"recipe": second}
         if self.teacher_decay > 0:
-            self._teacher = WeightAverage(network, self.teacher_decay, ramp=self.warm_start == 0)
+            # After a warm start the average begins with a net that is worth carrying along.
+            decay = self.teacher_decay if self.warm_start == 0 else self._decay_within(session, length)
+            self._teacher = WeightAverage(network, decay, ramp=self.warm_start == 0)
         self._train(session, nets, network, "classifier", length, with_pool=True)
         if self._teacher is not None:
             session.take_average(network, self._teacher)
@@ -159,6 +164,11 @@ class OnlineClassifier(SemiSupervisedClassifier):
     @property
     def _pool_size(self) -> int:
         return pool_part(self.unlabeled_ratio, self.batch_size)
+
+    def _decay_within(self, session: Session, length: dict[str, Any]) -> float:
+        """Return the average's decay for a stage of a length: what is asked for, or less where the stage is short."""
+        steps = float(length.get("steps") or length["epochs"] * len(session.labeled) / self.batch_size)
+        return max(0.0, min(self.teacher_decay, 1 - 1 / max(1.0, _LONGEST_AVERAGE * steps)))
 
     def _steps_in_budget(self, session: Session, nets: nn.Module, network: Classifier) -> int:
         """Return the steps of both stages together that fit into the budget, so that they repeat the run."""
