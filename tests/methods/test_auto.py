@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fewlabels import METHODS, Auto, Supervised, load, make_method
-from fewlabels.methods import auto, choice
+from fewlabels.methods import auto
 from fewlabels.methods.choice import Candidate
 from fewlabels.methods.findings import findings
 from fewlabels.methods.guard import right_answers
@@ -96,7 +96,8 @@ def test_a_budget_too_short_for_the_pool_goes_into_the_labels(few_labels):
 
 
 def test_trials_keep_within_a_budget(digits, monkeypatch):
-    monkeypatch.setattr(choice, "_TOO_SHORT", 0)
+    found = [Candidate(name, {}, "to be tried") for name in ("two-step-autoencoder", "joint-autoencoder")]
+    monkeypatch.setattr(auto, "candidates", lambda situation: found)
     images, labels = digits
     y = labels.copy()
     y[500:] = -1

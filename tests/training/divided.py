@@ -36,7 +36,7 @@ SETTINGS = {
     "pseudo-label": {"threshold": 0.4},
     "pi-model": {"guard": True},
     "re-mix-match": {"mean_decay": 0.9},
-    "uda": {"threshold": 0.4, "teacher_decay": 0.9},
+    "uda": {"threshold": 0.2, "teacher_decay": 0.9},
     "fix-match": {"threshold": 0.4, "align_guesses": True},
     "flex-match": {"threshold": 0.4},
     "free-match": {"mean_decay": 0.9},
