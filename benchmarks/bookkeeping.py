@@ -60,8 +60,10 @@ def main() -> None:
     whole = [full() for _ in range(TURNS)]
     report.add("supervised step, default net, 32 px", [1000 * s for s in whole], "ms")
     tiny = contender("supervised", options.steps, vectors, labels)
-    every = [name for name in METHODS if name not in LEFT_OUT]
-    for name in every if options.methods is None else options.methods.split(","):
+    names = [name for name in METHODS if name not in LEFT_OUT]
+    if options.methods is not None:
+        names = options.methods.split(",")
+    for name in names:
         measured = contender(name, options.steps, vectors, labels)
         more = [measured() - tiny() for _ in range(TURNS)]
         report.share(f"{name}: more than a supervised step", more, whole, TARGET, least=False)

@@ -98,7 +98,7 @@ def test_an_average_after_a_warm_start_is_over_a_tenth_of_the_steps_at_most(leng
         raise Stopped
 
     monkeypatch.setattr(online, "WeightAverage", note)
-    # The warm start is all that is trained, and one step of it is enough.
+    # The decay follows from the length alone: nothing has to be trained.
     monkeypatch.setattr(UDA, "_train", lambda *arguments, **more: None)
     method = UDA(teacher_decay=0.99, warm_start=0.2, batch_size=16, unlabeled_ratio=1.0, validation_fraction=0.0)
     with pytest.raises(Stopped):

@@ -209,8 +209,10 @@ def _done(folder: Path, plan: dict[str, Any], overwrite: bool) -> tuple[int, boo
     return 0, False
 
 
-def _with_size(backbone: dict[str, Any], image_shape: list[int]) -> dict[str, Any]:
-    """Return a backbone's facts with the side that images were read at, where it is not the one that it reads."""
+def _with_size(backbone: dict[str, Any], image_shape: list[int] | None) -> dict[str, Any]:
+    """Return a backbone's facts with the side that images were read at, where it is known and not its own."""
+    if image_shape is None:
+        return backbone
     height, width, _ = image_shape
     own = height != width or height == backbone["size"]
     return backbone if own else {**backbone, "read_at": height}
@@ -233,7 +235,7 @@ def read_feature_folder(folder: Path) -> Parts:
         array = np.load(folder / _FEATURES, mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / _LABELS, allow_pickle=False)
         views, files = int(facts["views"]), facts["files"]
-        backbone = _with_size(facts["backbone"], facts["plan"].get("image_shape", [0, 1, 3]))
+        backbone = _with_size(facts["backbone"], facts["plan"].get("image_shape"))
         made = {}
         for name, (start, stop) in facts["parts"].items():
             rows = FeatureRows(array, np.arange(start, stop), views, backbone)
