@@ -1,6 +1,7 @@
 import shutil
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,6 +113,7 @@ def test_a_model_of_pretrained_features_is_ranked_and_trained_again_on_such_feat
     np.testing.assert_array_equal(after.examples_.samples[:12], before.examples_.samples[:12])
     # A model of an earlier version does not say at which size its images were read.
     after.source_["image_size"] = None
+    after.backbone_facts_ = replace(after.backbone_facts_, read_at=None)
     save_model(after, tmp_path / "older", after.class_names_)
     older = Service(tmp_path / "older", net=net)
     assert older.desk.data.image_size == (16, 16)
