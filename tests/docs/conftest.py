@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from shortened import connect_nowhere, defaults
 
-from fewlabels.methods import base
+from fewlabels.methods import settings
 
 # Small squares keep their size, and take little to learn.
 SIDE = 12
@@ -34,12 +34,12 @@ def place_of_a_reader(tmp_path, monkeypatch):
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).with_name("shortened.py")}" "$@"\n')
     command.chmod(0o755)
     monkeypatch.setenv("PATH", str(command.parent), prepend=":")
-    monkeypatch.setenv("PYTHONPATH", str(Path(base.__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(settings.__file__).parents[2]))
     monkeypatch.setenv("FEWLABELS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(socket.socket, "connect", connect_nowhere)
     for name, steps in defaults().items():
-        monkeypatch.setattr(base, name, steps)
+        monkeypatch.setattr(settings, name, steps)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

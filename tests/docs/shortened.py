@@ -12,7 +12,7 @@ BUDGET = "1k images"
 
 
 def defaults() -> dict[str, int]:
-    """Return the lengths that `fewlabels.methods.base` takes where nothing is said, and their short stand-ins."""
+    """Return the lengths that `fewlabels.methods.settings` takes where nothing is said, and their short stand-ins."""
     return {"_DEFAULT_STEPS": STEPS, "_DEFAULT_SMALL_STEPS": STEPS}
 
 
@@ -29,11 +29,11 @@ def with_short_budget(words: list[str]) -> list[str]:
 def main() -> None:
     """Run the command line: with the arguments of this process, but for the length."""
     from fewlabels import cli
-    from fewlabels.methods import base
+    from fewlabels.methods import settings
 
     for name, steps in defaults().items():
-        assert hasattr(base, name)
-        setattr(base, name, steps)
+        assert hasattr(settings, name)
+        setattr(settings, name, steps)
     socket.socket.connect = connect_nowhere  # type: ignore[method-assign]
     sys.argv = with_short_budget(sys.argv)
     cli.main()

@@ -15,7 +15,7 @@ from fewlabels.evaluation import compare
 from fewlabels.evaluation import training as training_module
 from fewlabels.evaluation.conditions import repeat_command
 from fewlabels.evaluation.run_folder import COLUMNS
-from fewlabels.methods.session import looked_at
+from fewlabels.methods.training_set import looked_at
 from fewlabels.storage.errors import Interrupted
 
 TINY = {"methods": ["supervised", "self-training", "joint-autoencoder"], "labels_per_class": 5, "steps": 6}

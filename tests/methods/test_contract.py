@@ -16,7 +16,7 @@ from waits import Waits
 
 from fewlabels import METHODS, InputError, SelfTraining, TrainingWarning, make_method
 from fewlabels.data import ImageRows
-from fewlabels.methods.session import looked_at
+from fewlabels.methods.training_set import looked_at
 from small_backbones import colors
 
 # -1 and 1 are two classes where they are all there is; the warning that says so is wanted.

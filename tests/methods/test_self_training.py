@@ -3,8 +3,8 @@ import pytest
 
 import fewlabels
 from fewlabels import InputError, SelfTraining, TrainingWarning
+from fewlabels.methods import session, spending
 from fewlabels.methods.self_training import top_of_each_class
-from fewlabels.methods.session import Session
 
 
 def test_the_top_share_is_taken_of_each_predicted_class():
@@ -154,7 +154,7 @@ def test_settings_out_of_range_are_refused(settings, message, few_labels):
 
 def test_a_short_budget_is_spent_on_steps_rather_than_on_looks_at_accuracies(few_labels, monkeypatch):
     # Six looks in each of three stages would take more than there is.
-    monkeypatch.setattr(Session, "_seconds_to_look", lambda self, classifier: 0.5)
+    monkeypatch.setattr(spending, "_seconds_to_look", lambda *_: 0.5)
     X, y, *_ = few_labels
     method = SelfTraining(rounds=2, student_steps=3, budget="8s", random_state=0).fit(X, y)
     # With all looks it would be one; a busy machine has time for few more.
@@ -210,8 +210,8 @@ def test_how_many_labels_a_method_asks_for(method, settings, asked, few_labels):
 @pytest.mark.usefixtures("narrow_net")
 def test_what_labels_cost_is_taken_from_the_time_of_steps_and_grows_with_them(few_labels, monkeypatch):
     X, y, *_ = few_labels
-    monkeypatch.setattr(Session, "cost_of_step", lambda *_, **__: 0.01)
-    monkeypatch.setattr(Session, "_seconds_to_look", lambda *_: 0.0)
+    monkeypatch.setattr(session, "cost_of_step", lambda *_, **__: 0.01)
+    monkeypatch.setattr(spending, "_seconds_to_look", lambda *_: 0.0)
     # As if a pool of 90 took twice the time there is.
     monkeypatch.setattr(SelfTraining, "_seconds_to_label", lambda *_: 10.0)
     settings = {"rounds": 1, "student_steps": 1.0, "batch_size": 8, "budget": "5s", "random_state": 0}

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
+from fewlabels import Prototypes
 from fewlabels.methods.targets import read_targets
 
 
@@ -17,3 +19,9 @@ def test_true_and_false_stay_what_they_are():
     assert found.classes.tolist() == [False, True]
     assert found.classes.dtype == bool
     assert found.indices.tolist() == [1, -1, 0]
+
+
+def test_signs_are_told_of_at_the_line_that_gives_them():
+    with pytest.warns(UserWarning, match="only -1 and 1") as told:
+        Prototypes(random_state=0).fit(np.eye(8, dtype=np.float32), np.array([-1, 1] * 4))
+    assert told[0].filename == __file__

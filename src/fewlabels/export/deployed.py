@@ -97,7 +97,7 @@ def export_model(
     """
     target = Path(path)
     chosen = _format(target, format)
-    names = class_names if class_names is not None else getattr(method, "class_names_", method.classes_)
+    names: Any = getattr(method, "class_names_", method.classes_) if class_names is None else class_names
     facts = {
         "classes": json.dumps([str(name) for name in names], ensure_ascii=False),
         "sample_shape": json.dumps([int(size) for size in method.sample_shape_]),

@@ -14,6 +14,7 @@ from fewlabels.methods.choice import Candidate, Situation, candidates
 from fewlabels.methods.guard import is_worse, right_answers
 from fewlabels.methods.ranges import check_within
 from fewlabels.methods.session import Session
+from fewlabels.methods.spending import cost_of_step
 from fewlabels.methods.supervised import Supervised
 from fewlabels.methods.targets import held_out_rows
 from fewlabels.nets import Classifier
@@ -121,7 +122,7 @@ class Auto(SemiSupervisedClassifier):
         if session.budget is not None:
             network = session.new_classifier(plain=True)
             method = Supervised()
-            per_step = session.of(method).cost_of_step(network, lambda b: method.loss(network, b), session.batches)
+            per_step = cost_of_step(session.of(method), network, lambda b: method.loss(network, b), session.batches)
             return self.batch_size * session.decided(session.budget.left) / per_step
         length = self._length(session)
         steps: float | None = length.get("steps")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -13,69 +11,34 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    clone,
-)
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from fewlabels.data.rows import FeatureRows
-from fewlabels.methods.embedding import features_of
-from fewlabels.methods.identity import conditions, description
+from fewlabels.methods.given import read_given, rows_to_predict
+from fewlabels.methods.learning import learn
 from fewlabels.methods.prediction import output_chunks, predict_logits
-from fewlabels.methods.ranges import check_above_zero, check_kinds, check_not_below_zero, check_whole, check_within
-from fewlabels.methods.samples import is_images, read_features, read_images, read_vectors
-from fewlabels.methods.session import Session, TrainingSet, looked_at
-from fewlabels.methods.targets import Targets, held_out_rows, read_targets
-from fewlabels.methods.weight_sets import finish_weights, use_weights
-from fewlabels.nets import Backbone, Classifier, build_classifier, is_backbone, load_backbone, open_backbone
-from fewlabels.nets.backbone import BackboneFacts, PretrainedClassifier
-from fewlabels.storage.errors import InputError, nearest
+from fewlabels.methods.session import Session
+from fewlabels.methods.settings import Settings
+from fewlabels.methods.weight_sets import use_weights
+from fewlabels.nets import Backbone, Classifier, build_classifier, open_backbone
+from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch, Rows
-from fewlabels.training.budget import read_budget
 from fewlabels.training.checkpoint import EVERY, Checkpoints
 from fewlabels.training.conformal import conformal_sets, conformal_threshold
-from fewlabels.training.device import choose_device, deterministic_algorithms
-from fewlabels.training.kept import AVERAGE, BEST, LAST
-from fewlabels.training.memory import ran_out_of_memory, reused_memory
-from fewlabels.training.monitor import Monitor, Observer, both
+from fewlabels.training.memory import ran_out_of_memory
+from fewlabels.training.monitor import Observer
 from fewlabels.training.processes import Processes, current
-from fewlabels.training.progress import ProgressBar
-from fewlabels.training.recipe import Recipe, choose_precision
 
 if TYPE_CHECKING:
     from fewlabels.training.shares import SharedRows
 
-# What the default recipe was chosen for: 64,000 gradient images of 32 px, under a minute on two cores.
-_DEFAULT_STEPS = 500
-# Images of a few pixels, such as the embedded digits, and vectors are learned in fewer.
-_DEFAULT_SMALL_STEPS = 200
-_SMALL_SIDE = 16
-# How long to train, and how long a first step: a preset's own hold only where no length is asked for.
-_LENGTHS = ("steps", "epochs", "budget", "pretraining_steps", "pretraining_epochs")
-# What replaces defaults where a pretrained net is trained further: small steps, small batches.
-FINE_TUNING: dict[str, Any] = {
-    "optimizer": "adam",
-    "learning_rate": 1e-3,
-    "weight_decay": 0.05,
-    "batch_size": 32,
-    "view": "weak",
-}
-# Of a budget, for each of the two trainings that assess a pool.
-_POOL_SHARE = 0.1
 # Of a budget, for the net to fall back on.
 _GUARD_SHARE = 0.2
-# From here on the papers' own settings are in their element.
-_LONG_STEPS = 100_000
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):
+class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, Settings):
     """Base of all methods: settings, `fit`, `predict`, `save`.
 
     Parameters
@@ -240,55 +203,12 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         In such models: arguments of `load_dataset` for what they were fitted on.
     """
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
     # While a method is fitted: logits of the labeled samples, each from a classifier that had not learned from it.
     _left_out: ClassVar[NDArray[np.floating] | None] = None
     # Whether color images are learned from mirrored as well, so that predictions may be the mean over both.
     _learns_mirrored: ClassVar[bool] = True
     # Whether its outputs hold how frequent the classes are among the labels, which can then be taken off.
     _holds_shares: ClassVar[bool] = True
-
-    preset: str = "default"
-    net: Any = "auto"
-    freeze: bool = True
-    feature_views: int = 1
-    backbone_rate: float = 0.1
-    layer_decay: float = 0.75
-    steps: int | None = None
-    epochs: float | None = None
-    budget: str | float | None = None
-    batch_size: int = 128
-    optimizer: str = "muon"
-    learning_rate: float = 0.24
-    momentum: float = 0.6
-    weight_decay: float = 0.0
-    schedule: str = "triangle"
-    warmup: float = 0.2
-    ema_decay: float = 0.0
-    label_smoothing: float = 0.1
-    dropout: float = 0.0
-    view: str = "medium"
-    flip: bool | str = "auto"
-    shift: float = 0.125
-    cutout: float = 0.25
-    color: float = 0.2
-    operations: int = 2
-    noise: float = 0.1
-    feature_dropout: float = 0.0
-    feature_mixup: float = 0.0
-    validation_fraction: float = 0.1
-    labeled_in_pool: bool = False
-    assess_pool: bool = False
-    logit_adjustment: float = 0.0
-    guard: bool = False
-    final_weights: str = "auto"
-    device: str = "auto"
-    precision: str = "auto"
-    deterministic: bool = False
-    random_state: Any = None
-    weights_seed: int | None = None
-    order_seed: int | None = None
-    verbose: bool = False
 
     def fit(
         self,
@@ -339,49 +259,14 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
                 "mark samples without a label by -1"
             )
         worker = self._resolved()
-        images = is_images(X)
-        stored_views = 1
-        # Where X has names, they are read with it.
-        self.__dict__.pop("feature_names_in_", None)
-        if images:
-            samples: Any = read_images(X)
-            self.n_features_in_ = int(np.prod(samples.shape[1:]))
-        elif isinstance(X, FeatureRows):
-            samples, stored_views = X[:], X.views
-            self.n_features_in_ = X.feature_size
-        else:
-            samples = validate_data(self, X, dtype=np.float32, ensure_min_samples=2)
-        y = column_or_1d(y, warn=True, dtype=None) if not isinstance(y, list) else np.asarray(y)
-        if len(y) != len(samples):
-            raise InputError(f"X has {len(samples)} samples but y has {len(y)}; give one label each (-1 for none)")
-        targets = read_targets(y)
-        if len(targets.classes) < 2:
-            raise InputError(
-                f"only one class ({targets.classes[0]!r}) among the labels; a classifier needs at least 2 classes"
-            )
-        shape = tuple(samples.shape[1:]) if images else (self.n_features_in_,)
-        more = None
-        if unlabeled is not None and len(unlabeled):
-            more = self._read_more(unlabeled, shape, "unlabeled", stored_views)
-        values = None if validation is None else self._read_more(validation[0], shape, "validation", stored_views)
-        if validation is not None and len(validation[0]) != len(validation[1]):
-            raise InputError(
-                f"validation has {len(validation[0])} samples and {len(validation[1])} labels; give one label each"
-            )
-        given = _Given(
-            samples,
-            targets,
-            more,
-            values,
-            None if validation is None else validation[1],
-            X if isinstance(X, FeatureRows) else None,
-        )
+        given = read_given(self, X, y, unlabeled, validation)
         processes = current()
         shared = None if processes is None else _shared_rows(processes)
         checkpoints = None if checkpoint is None else _open(checkpoint, checkpoint_every, processes)
         with contextlib.nullcontext() if checkpoints is None else checkpoints.stoppable():
             try:
-                self._fit(worker, given, observer, checkpoints, shared)
+                self._forget()
+                learn(self, worker, given, observer, checkpoints, shared)
             except (RuntimeError, MemoryError) as error:
                 if not ran_out_of_memory(error):
                     raise
@@ -392,112 +277,11 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
                     shared.release()
         return self
 
-    def _fit(
-        self,
-        worker: Self,
-        given: _Given,
-        observer: Observer | None,
-        checkpoints: Checkpoints | None,
-        shared: SharedRows | None,
-    ) -> None:
-        self._forget()
-        samples, targets, more, values = given.samples, given.targets, given.more, given.validation
-        images = len(samples.shape) > 2
-        shape = tuple(samples.shape[1:]) if images else (self.n_features_in_,)
-        stored_views = 1 if given.features is None else given.features.views
-        seed = self._seed(checkpoints)
-        device = choose_device(worker.device)
-        processes = None if shared is None else shared.processes
-        if processes is not None:
-            # Where nothing fixes it, each has drawn another.
-            seed, device = processes.told(seed), processes.device(device)
-        frozen = images and worker.freeze and is_backbone(worker.net)
-        if frozen:
-            stored_views = int(worker.feature_views)
-            samples, more, values = worker._embedded([samples, more, values], device, seed, shared)
-            images = False
-        if (frozen or given.features is not None) and worker.net == "auto":
-            worker.net = "linear"
-        pool = [samples[np.flatnonzero(targets.indices < 0)]] if (targets.indices < 0).any() else []
-        if more is not None:
-            pool.append(more)
-        speaks = processes is None or processes.is_first
-        monitor = Monitor(observer if speaks else None)
-        bar = ProgressBar(type(self).__name__) if self.verbose and speaks else None
-        if bar is not None:
-            monitor.observer = both(bar, observer)
-        labeled = targets.labeled
-        if values is None:
-            draws = np.random.default_rng([seed, 0])
-            held_out = held_out_rows(targets.indices, worker.validation_fraction, draws)
-            part = _training_set(samples, targets.indices, held_out, device)
-        else:
-            held_out = np.empty(0, np.int64)
-            indices = read_targets(given.validation_labels, targets.classes).indices
-            part = _training_set(values, indices, np.flatnonzero(indices >= 0), device)
-        learned = np.setdiff1d(labeled, held_out)
-        given_pool = sum(len(source) for source in pool)
-        if worker.labeled_in_pool and given_pool:
-            pool.append(samples[learned])
-        session = Session(
-            worker,
-            labeled=_training_set(samples, targets.indices, learned, device),
-            validation=part,
-            pool=Rows(pool),
-            classes=len(targets.classes),
-            seed=seed,
-            recipe=worker._recipe(device, vectors=not images),
-            device=device,
-            monitor=monitor,
-            given_pool=given_pool,
-            to_fill=Rows(pool[:1] if (targets.indices < 0).any() else []),
-            stored_views=stored_views,
-            checkpoints=checkpoints,
-            weights_seed=None if self.weights_seed is None else _drawn_seed(self.weights_seed),
-            order_seed=None if self.order_seed is None else _drawn_seed(self.order_seed),
-            shared=shared,
-        )
-        described = None if checkpoints is None and processes is None else description(self, session)
-        if processes is not None:
-            processes.agreed(json.dumps(described, sort_keys=True))
-        if checkpoints is not None and described is not None:
-            checkpoints.describe(described, conditions(device, 1 if processes is None else processes.count))
-        # Layers draw their initial weights from the global generator; the caller's is left as it was.
-        rng = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-        with reused_memory(), rng, deterministic_algorithms(worker.deterministic), bar or _Quiet():
-            if worker.assess_pool and len(session.pool):
-                worker._assess_pool(session)
-            guard = worker._new_guard(session) if worker.guard and len(session.pool) else None
-            network = worker._learn(session)
-            if guard is not None:
-                network = guard.accept(network)
-                worker.guard_ = guard.record
-        worker._finish(session, network, targets.classes, held_out)
-        if frozen:
-            worker.sample_shape_ = shape
-        if frozen or given.features is not None:
-            worker.features_net_ = worker.net
-        if given.features is not None and given.features.backbone is not None:
-            worker.backbone_facts_ = BackboneFacts.from_dict(given.features.backbone)
-        if "transduction_" not in vars(worker):
-            worker.transduction_ = worker._fill_gaps(samples, targets.indices)
-        self.__dict__.update({name: value for name, value in vars(worker).items() if name.endswith("_")})
-        self.fit_seconds_ = monitor.seconds
-        if checkpoints is not None:
-            checkpoints.complete()
-
     def _forget(self) -> None:
         """Undo an earlier fit: what it left says nothing about this one."""
         for name in list(vars(self)):
             if name.endswith("_") and name not in ("n_features_in_", "feature_names_in_"):
                 delattr(self, name)
-
-    def _seed(self, checkpoints: Checkpoints | None) -> int:
-        """Return what all randomness follows from: where nothing fixes it, that of the training to continue."""
-        kept = None if checkpoints is None else checkpoints.training
-        if self.random_state is None and kept is not None and isinstance(kept.get("seed"), int):
-            return int(kept["seed"])
-        return _drawn_seed(self.random_state)
 
     @property
     def moves(self) -> tuple[str, ...]:
@@ -517,7 +301,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         ndarray of shape (n, n_classes)
             float64; columns in the order of `classes_`.
         """
-        rows = self._read_for_prediction(X)
+        rows = rows_to_predict(self, X)
         logits = predict_logits(self.network_, rows, self._device(), flip=self.mirrors_)
         return softmax(logits.astype(np.float64) / self.temperature_, axis=1)  # type: ignore[no-any-return]
 
@@ -576,37 +360,14 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable class of each sample, as it was given in `y`."""
-        rows = self._read_for_prediction(X)
+        rows = rows_to_predict(self, X)
         guesses = self._guesses(rows, flip=self.mirrors_)
-        return self.classes_[guesses]
-
-    def check_settings(self) -> Self:
-        """Check the hyper-parameters, as `fit` does first, without data.
-
-        Raises
-        ------
-        InputError
-            If a setting cannot be used.
-        """
-        worker = self._resolved()
-        device = choose_device(worker.device)
-        worker._recipe(device, vectors=False)
-        return self
-
-    def resolved_settings(self) -> dict[str, Any]:
-        """Return the hyper-parameters that are plain values, as `fit` takes them: the preset applied.
-
-        Examples
-        --------
-        >>> from fewlabels.methods import Supervised
-        >>> Supervised(preset="notebook").resolved_settings()["net"]
-        'notebook'
-        """
-        return _plain_settings(self._resolved())
+        predicted: NDArray[Any] = self.classes_[guesses]
+        return predicted
 
     def transform(self, X: Any) -> NDArray[np.float64]:
         """Return the encoder's features, (n, n_features_out)."""
-        rows = self._read_for_prediction(X)
+        rows = rows_to_predict(self, X)
         return predict_logits(self.network_, rows, self._device(), features=True).astype(np.float64)
 
     def describe(self) -> str:
@@ -650,13 +411,6 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         """Return the classifier with weights that are still to be read or learned."""
         return build_classifier(self.net, sample_shape, classes, dropout=self.dropout)
 
-    def _length(self, session: Session) -> dict[str, Any]:
-        """Return the length of the classifier's training as arguments of `Session.train`."""
-        if self.steps is None and self.epochs is None and self.budget is None:
-            small = session.is_vectors or max(session.sample_shape[:2]) < _SMALL_SIDE or is_backbone(self.net)
-            return {"steps": _DEFAULT_SMALL_STEPS if small else _DEFAULT_STEPS}
-        return {"steps": self.steps, "epochs": self.epochs}
-
     def _new_guard(self, session: Session) -> Any:
         from fewlabels.methods.guard import Guard
 
@@ -664,143 +418,14 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         length = self._length(session) if session.budget is None else {"budget_share": _GUARD_SHARE}
         return Guard(session, length)
 
-    def _assess_pool(self, session: Session) -> None:
-        from fewlabels.methods.pool_quality import assess_pool
-
-        session.monitor.stages_before += 2
-        length: dict[str, Any] = {"budget_share": _POOL_SHARE}
-        if session.budget is None:
-            # On a half of the labels each, half as long.
-            own = self._length(session)
-            half = max(1, own["steps"] // 2) if own.get("steps") else None
-            length = {"steps": half, "epochs": own["epochs"] if own.get("epochs") else None}
-        session.quality = assess_pool(session, length)
-        self.pool_inside_share_ = session.quality.inside_share
-        self.pool_prior_ = session.quality.prior
-        self.pool_belongs_ = session.quality.belongs[: session.given_pool]
-
-    def _resolved(self) -> Self:
-        presets = {"default": {}, "auto": {}, **self.PRESETS}
-        if (self.steps or 0) < _LONG_STEPS:
-            presets["auto"] = self.PRESETS.get("short", {})
-        if self.preset not in presets:
-            raise InputError(
-                f"unknown preset {self.preset!r}{nearest(str(self.preset), presets)} (known: {', '.join(presets)})"
-            )
-        worker: Self = clone(self)
-        defaults = {field.name: field.default for field in fields(self)}
-        chosen = {name: value for name, value in presets[self.preset].items() if getattr(self, name) == defaults[name]}
-        lengths = [name for name in _LENGTHS[:3] if getattr(self, name) is not None]
-        if len(lengths) > 1:
-            raise InputError(f"{' and '.join(lengths)} are given; give one of steps, epochs and budget")
-        if lengths:
-            # A length that is asked for comes before the preset's own, whatever unit that is in.
-            chosen = {name: value for name, value in chosen.items() if name not in _LENGTHS}
-        if is_backbone(self.net) and not self.freeze:
-            gentle = {name: value for name, value in FINE_TUNING.items() if getattr(self, name) == defaults[name]}
-            chosen = {**gentle, **chosen}
-        worker.set_params(**chosen)
-        worker._check_settings()
-        return worker
-
-    def _check_settings(self) -> None:
-        check_kinds(self)
-        if self.steps is not None and (self.steps != int(self.steps) or self.steps < 1):
-            raise InputError(f"steps={self.steps} is not a whole number of at least 1")
-        if self.epochs is not None and not 0 < self.epochs < math.inf:
-            raise InputError(f"epochs={self.epochs} is not above 0")
-        if self.budget is not None:
-            read_budget(self.budget)
-        check_whole(self, 2, "batch_size")
-        check_whole(self, 1, "feature_views")
-        check_not_below_zero(self, "logit_adjustment", "weight_decay", "shift", "cutout", "color", "noise")
-        check_above_zero(self, "backbone_rate")
-        check_within(self, "(0, 1]", "layer_decay")
-        if self.view not in ("strong", "medium", "weak", "plain"):
-            raise InputError(f"unknown view {self.view!r} (known: strong, medium, weak, plain)")
-        if self.operations != int(self.operations) or not 0 <= self.operations <= 10:
-            raise InputError(f"operations={self.operations} is not a whole number from 0 to 10")
-        if self.final_weights not in ("auto", LAST, BEST, AVERAGE):
-            raise InputError(f"unknown final_weights {self.final_weights!r} (known: auto, {LAST}, {BEST}, {AVERAGE})")
-        if self.final_weights == AVERAGE and not (self.ema_decay > 0 or getattr(self, "teacher_decay", 0) > 0):
-            raise InputError(f"final_weights={AVERAGE!r} needs an average; give ema_decay, such as 0.99")
-        for name in ("weights_seed", "order_seed"):
-            value = getattr(self, name)
-            if value is not None and (value != int(value) or value < 0):
-                raise InputError(f"{name}={value!r} is not a whole number of at least 0")
-        if self.flip not in (True, False, "auto"):
-            raise InputError(f"flip={self.flip!r} is none of True, False and 'auto'")
-        check_within(
-            self, "[0, 1)", "label_smoothing", "dropout", "ema_decay", "momentum", "warmup", "validation_fraction"
-        )
-        check_within(self, "[0, 1)", "feature_dropout", "feature_mixup")
-
-    def _recipe(self, device: torch.device, *, vectors: bool) -> Recipe:
-        precision = choose_precision(self.precision, device)
-        return Recipe(
-            optimizer=self.optimizer,
-            learning_rate=self.learning_rate,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            schedule=self.schedule,
-            warmup=self.warmup,
-            ema_decay=self.ema_decay,
-            precision=torch.float32 if vectors else precision,
-        )
-
-    def _finish(self, session: Session, network: Any, classes: NDArray[Any], held_out: NDArray[np.int64]) -> None:
-        if session.is_vectors:
-            # In double precision a sample's prediction does not depend on which others are in its batch.
-            network = network.double()
-            if hasattr(self, "autoencoder_"):
-                self.autoencoder_.double()
-        self.network_ = network.eval()
-        if isinstance(network, PretrainedClassifier):
-            assert isinstance(network.encoder, Backbone)
-            self.backbone_facts_ = network.encoder.facts
-        self.classes_ = classes
-        self.sample_shape_ = session.sample_shape
-        self.mirrors_ = session.flip
-        self.history_ = session.monitor.history
-        self.notes_ = session.monitor.notes
-        rows = looked_at(session.given_pool)
-        self.pool_looks_ = [{**look, "rows": rows} for look in session.monitor.pool_looks]
-        self.gradient_images_ = session.monitor.gradient_images
-        self.stage_steps_ = session.monitor.stage_steps
-        self.n_iter_ = getattr(self, "n_iter_", sum(self.stage_steps_.values()))
-        self.settings_ = _plain_settings(self)
-        if hasattr(self, "backbone_facts_"):
-            self.settings_["net"] = self.backbone_facts_.net
-        self.validation_rows_ = held_out
-        self.n_validation_ = len(session.validation)
-        self.n_labeled_ = len(session.labeled)
-        self.n_pool_ = session.given_pool
-        finish_weights(self, session, network)
-        self.__dict__.pop("_left_out", None)
-
     def _fill_gaps(self, samples: Any, indices: NDArray[np.int64]) -> NDArray[Any]:
         filled = indices.copy()
         missing = np.flatnonzero(indices < 0)
         if len(missing):
             rows = Rows([samples[missing]])
             filled[missing] = self._guesses(rows, flip=False)
-        return self.classes_[filled]
-
-    def _embedded(self, parts: list[Any], device: torch.device, seed: int, shared: SharedRows | None) -> list[Any]:
-        """Return the features of images, and learn from now on from these as from vectors."""
-        self.backbone_ = load_backbone(self.net).to(device)
-        if shared is not None:
-            shared.divide(self.backbone_)
-        self.backbone_facts_ = self.backbone_.facts
-        self.net = "auto"
-        views = int(self.feature_views)
-        flip = parts[0].shape[3] == 3 if self.flip == "auto" else bool(self.flip)
-        return [
-            None
-            if images is None
-            else features_of(self.backbone_, images, device, views=views, flip=flip, seed=[seed, number])
-            for number, images in enumerate(parts)
-        ]
+        labels: NDArray[Any] = self.classes_[filled]
+        return labels
 
     def _backbone(self) -> Backbone:
         """Return the frozen backbone, from where it was taken if the model was fitted on features."""
@@ -812,8 +437,9 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def image_shape_(self) -> tuple[int, ...] | None:
         """Height, width and channels of the images that it classifies, or None where it reads vectors alone."""
         check_is_fitted(self)
-        if len(self.sample_shape_) == 3:
-            return self.sample_shape_
+        shape: tuple[int, ...] = self.sample_shape_
+        if len(shape) == 3:
+            return shape
         facts = getattr(self, "backbone_facts_", None)
         if facts is None or facts.size is None:
             return None
@@ -828,46 +454,6 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         chunks = output_chunks(self.network_, rows, self._device(), flip=flip)
         return np.concatenate([chunk.argmax(1) for chunk in chunks])
 
-    def _read_for_prediction(self, X: Any) -> Rows:
-        check_is_fitted(self)
-        if len(self.sample_shape_) == 1:
-            if isinstance(X, FeatureRows):
-                return Rows([read_features(X, X.views, self.sample_shape_[0])])
-            if hasattr(self, "backbone_facts_") and is_images(X):
-                return Rows([features_of(self._backbone(), read_images(X), self._device())])
-            return Rows([validate_data(self, X, reset=False, dtype=np.float32)])
-        images = self._read_more(X, self.sample_shape_, "X")
-        if hasattr(self, "backbone_facts_") and not isinstance(self.network_, PretrainedClassifier):
-            return Rows([features_of(self._backbone(), images, self._device())])
-        return Rows([images])
-
-    def _read_more(self, X: Any, sample_shape: tuple[int, ...], what: str, stored_views: int = 1) -> Any:
-        if len(sample_shape) == 1:
-            if isinstance(X, FeatureRows):
-                return read_features(X, stored_views, sample_shape[0])
-            vectors = read_vectors(X, sample_shape[0], what)
-            if hasattr(self, "feature_names_in_") and hasattr(X, "columns"):
-                validate_data(self, X, reset=False, skip_check_array=True)
-            return vectors
-        images = read_images(X, what=what)
-        if tuple(images.shape[1:]) != tuple(sample_shape):
-            raise InputError(
-                f"{what} has images of shape {tuple(images.shape[1:])}; expected {tuple(sample_shape)} as in training"
-            )
-        return images
-
-
-@dataclass(frozen=True)
-class _Given:
-    """What a fit is given, read and checked."""
-
-    samples: Any
-    targets: Targets
-    more: Any
-    validation: Any
-    validation_labels: Any
-    features: FeatureRows | None
-
 
 def _open(folder: str | Path, every: float, processes: Processes | None) -> Checkpoints:
     if processes is None:
@@ -881,26 +467,3 @@ def _shared_rows(processes: Processes) -> SharedRows:
     from fewlabels.training.shares import SharedRows
 
     return SharedRows(processes)
-
-
-def _plain_settings(method: SemiSupervisedClassifier) -> dict[str, Any]:
-    return {name: value for name, value in method.get_params().items() if isinstance(value, str | int | float | None)}
-
-
-def _drawn_seed(random_state: Any) -> int:
-    return int(check_random_state(random_state).randint(2**31 - 1))
-
-
-def _training_set(
-    samples: Any, indices: NDArray[np.int64], rows: NDArray[np.int64], device: torch.device
-) -> TrainingSet:
-    values = torch.from_numpy(np.array(samples[rows]))
-    return TrainingSet(values.to(device), torch.from_numpy(indices[rows]).to(device), rows)
-
-
-class _Quiet:
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        return None

@@ -13,6 +13,7 @@ from torch import nn
 from fewlabels.methods.graph import NeighborGraph
 from fewlabels.methods.label_spreading import as_probabilities
 from fewlabels.methods.linear import choose_penalty, fit_linear, given_features, linear_classifier, set_head
+from fewlabels.methods.looks import accuracies
 from fewlabels.methods.pool_quality import estimated_prior
 from fewlabels.methods.prediction import predict_logits
 from fewlabels.methods.prototypes import SCALE, class_sums, left_out_logits, unit
@@ -102,7 +103,7 @@ class EnsembleLabels(SelfTraining):
         teachers, head = self._opinions(features, labels, pool, session)
         opinions = teachers
         set_head(network, *head)
-        session.monitor.conclude(session.accuracies(network))
+        session.monitor.conclude(accuracies(session, network))
         self.rounds_: list[dict[str, Any]] = []
         self.round_pseudo_labels_: list[NDArray[np.int64]] = []
         self.termination_condition_ = "max_iter" if len(session.members) else "no_change"
@@ -129,12 +130,12 @@ class EnsembleLabels(SelfTraining):
                     "agreement": None if before is None else float((guesses == before).mean()),
                     "threshold": float(confidences[taken].min()) if taken.any() else None,
                     "temperature": 1.0,
-                    "validation_accuracy": session.accuracies(network).get("validation_accuracy"),
+                    "validation_accuracy": accuracies(session, network).get("validation_accuracy"),
                     "accepted": True,
                 }
             )
             before = guesses
-            session.monitor.conclude(session.accuracies(network))
+            session.monitor.conclude(accuracies(session, network))
         self.n_iter_ = len(self.rounds_)
         return network
 

@@ -15,11 +15,13 @@ from scipy.special import softmax
 
 from fewlabels.data import FeatureRows, ImageDataset, load_dataset
 from fewlabels.data.features import is_feature_folder
+from fewlabels.methods.given import rows_to_predict
 from fewlabels.methods.prediction import logits_and_features
 from fewlabels.storage.errors import InputError
 
 if TYPE_CHECKING:
     from fewlabels.methods.base import SemiSupervisedClassifier
+    from fewlabels.nets import BackboneFacts
 
 # Labeled images that a model keeps: so many, and so many bytes of them.
 MOST = 2000
@@ -128,7 +130,7 @@ def probabilities_and_embeddings(
     probabilities : ndarray of float64, shape (n, n_classes)
     embeddings : ndarray of float32, shape (n, features)
     """
-    rows, device = method._read_for_prediction(X), method._device()
+    rows, device = rows_to_predict(method, X), method._device()
     logits, features = logits_and_features(method.network_, rows, device, flip=method.mirrors_)
     return softmax(logits.astype(np.float64) / method.temperature_, axis=1), features.astype(np.float32)
 
@@ -165,7 +167,8 @@ def size_to_read(method: SemiSupervisedClassifier, source: str) -> int | None:
     # Digits have one size, and features none.
     if known is not None or source == "digits" or is_feature_folder(Path(source)):
         return known
-    return method.backbone_facts_.read_at or method.backbone_facts_.size
+    facts: BackboneFacts = method.backbone_facts_
+    return facts.read_at or facts.size
 
 
 def side_of(shape: tuple[int, ...]) -> int | None:

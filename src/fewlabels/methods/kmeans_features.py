@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.looks import accuracies
 from fewlabels.methods.ranges import check_whole
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier
@@ -98,7 +99,7 @@ class KMeansFeatures(SemiSupervisedClassifier):
         session.monitor.conclude({})
         session.monitor.begin("classifier", 1)
         self._fit_head(session, network, encoder)
-        session.monitor.conclude(session.accuracies(network))
+        session.monitor.conclude(accuracies(session, network))
         return network
 
     def _empty_network(self, sample_shape: tuple[int, ...], classes: int) -> Classifier:

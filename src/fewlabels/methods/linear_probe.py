@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.linear import PENALTIES, choose_penalty, fit_linear, given_features, linear_classifier, set_head
+from fewlabels.methods.looks import accuracies
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier
 from fewlabels.storage.errors import InputError
@@ -72,7 +73,7 @@ class LinearProbe(SemiSupervisedClassifier):
         folds = "folds of the labeled images learned from, each held out in turn"
         self._penalty_looked_at_ = folds if self.penalty is None else ""
         set_head(network, *fit_linear(features, labels, session.classes, self.penalty_))
-        session.monitor.conclude(session.accuracies(network))
+        session.monitor.conclude(accuracies(session, network))
         return network
 
     def _empty_network(self, sample_shape: tuple[int, ...], classes: int) -> Classifier:

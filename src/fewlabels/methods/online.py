@@ -12,6 +12,7 @@ from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.ranges import check_above_zero, check_not_below_zero, check_within
 from fewlabels.methods.running import RunningMean, uniform
 from fewlabels.methods.session import Session
+from fewlabels.methods.spending import cost_of_step, steps_in_budget
 from fewlabels.methods.supervised import labeled_loss
 from fewlabels.nets import Classifier
 from fewlabels.training.average import WeightAverage
@@ -173,10 +174,10 @@ class OnlineClassifier(SemiSupervisedClassifier):
     def _steps_in_budget(self, session: Session, nets: nn.Module, network: Classifier) -> int:
         """Return the steps of both stages together that fit into the budget, so that they repeat the run."""
         loss = partial(self.loss, nets)
-        alone = session.cost_of_step(nets, loss, session.batches)
-        with_pool = session.cost_of_step(nets, loss, partial(session.batches, unlabeled_size=self._pool_size))
+        alone = cost_of_step(session, nets, loss, session.batches)
+        with_pool = cost_of_step(session, nets, loss, partial(session.batches, unlabeled_size=self._pool_size))
         mean = self.warm_start * alone + (1 - self.warm_start) * with_pool
-        return max(2, session.steps_in_budget(mean, network, stages=2))
+        return max(2, steps_in_budget(session, mean, network, stages=2))
 
     def _check_settings(self) -> None:
         super()._check_settings()

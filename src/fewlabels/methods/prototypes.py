@@ -11,6 +11,7 @@ from scipy.special import softmax
 
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.linear import given_features, linear_classifier, set_head
+from fewlabels.methods.looks import accuracies
 from fewlabels.methods.ranges import check_not_below_zero, check_whole
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier
@@ -83,7 +84,7 @@ class Prototypes(SemiSupervisedClassifier):
                 prototypes = unit(sums + self.pool_weight * shares.T @ pool)
         length = np.sqrt(network.encoder.feature_size)
         set_head(network, SCALE / length * prototypes, np.zeros(session.classes))
-        session.monitor.conclude(session.accuracies(network))
+        session.monitor.conclude(accuracies(session, network))
         return network
 
     def _empty_network(self, sample_shape: tuple[int, ...], classes: int) -> Classifier:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.consistency import consistency, guess
+from fewlabels.methods.given import rows_to_predict
 from fewlabels.methods.ranges import check_above_zero, check_not_below_zero, check_whole, check_within
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier, build_decoder
@@ -182,7 +183,7 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
 
     @torch.inference_mode()
     def _reconstructions(self, X: Any) -> Any:
-        rows = self._read_for_prediction(X)
+        rows = rows_to_predict(self, X)
         nets = self.autoencoder_.eval()
         plain = ImageViews(torch.Generator(self._device())).plain
         for chunk in rows.chunks(_CHUNK, self._device()):

@@ -18,6 +18,7 @@ from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.guard import is_worse, right_answers
 from fewlabels.methods.ranges import check_above_zero, check_whole, check_within
 from fewlabels.methods.session import Session
+from fewlabels.methods.spending import seconds_to_predict
 from fewlabels.methods.supervised import Supervised, labeled_loss
 from fewlabels.nets import Classifier
 from fewlabels.storage.errors import InputError
@@ -296,7 +297,7 @@ class SelfTraining(SemiSupervisedClassifier):
 
     def _seconds_to_label(self, session: Session, network: Classifier) -> float:
         """Return how long `_label` takes for the whole pool, measured on some of it."""
-        return session.seconds_to_predict(network, session.pool, flip=session.flip, precision=session.recipe.precision)
+        return seconds_to_predict(session, network, session.pool, flip=session.flip, precision=session.recipe.precision)
 
     def _select(self, confidences: NDArray[np.float64], guesses: NDArray[np.int64], number: int) -> NDArray[np.bool_]:
         """Return which pool samples join: above the threshold, or the top share of each predicted class."""

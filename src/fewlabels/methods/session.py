@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 import weakref
-from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fewlabels.methods.looks import look
 from fewlabels.methods.prediction import predict_logits
+from fewlabels.methods.spending import cost_of_step, steps_in_budget
+from fewlabels.methods.training_set import TrainingSet
 from fewlabels.nets import Classifier, build_classifier
 from fewlabels.nets.backbone import layer_rates
 from fewlabels.training.average import WeightAverage
@@ -32,7 +31,6 @@ from fewlabels.training.processes import Processes
 from fewlabels.training.recipe import Recipe
 from fewlabels.training.recovery import Diverged
 from fewlabels.training.snapshot import capture, restore
-from fewlabels.training.watch import GUESSED, LEAST_STEPS, POOL_GUESSES
 from fewlabels.views import ImageViews, VectorViews, Views
 from fewlabels.views.images import to_float
 from fewlabels.views.vectors import first_view
@@ -43,37 +41,6 @@ if TYPE_CHECKING:
     from fewlabels.training.shares import SharedRows
 
 _SAMPLE = 2000
-# Looks on the way cost time that training could use: a curve needs no more than these.
-_LOOK_AT = 250
-_TIMED = 1000
-# Of a time budget, for looks at accuracies.
-_LOOKS_SHARE = 0.1
-
-
-@dataclass
-class TrainingSet:
-    """Labeled samples in memory.
-
-    Attributes
-    ----------
-    samples : Tensor
-        uint8 images (n, height, width, channels) or float vectors (n, features).
-    targets : Tensor
-        Class index of each, (n,).
-    rows : ndarray of int64
-        Which rows of what was given they are, (n,).
-    """
-
-    samples: Tensor
-    targets: Tensor
-    rows: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def part(self, rows: NDArray[np.int64]) -> TrainingSet:
-        """Return some of the samples."""
-        return TrainingSet(self.samples[rows], self.targets[rows], self.rows[rows])
 
 
 class Session:
@@ -184,12 +151,13 @@ class Session:
             pool.keep_on(device)
 
     @property
-    def _processes(self) -> Processes | None:
+    def processes(self) -> Processes | None:
+        """Those among which the work of nets is divided."""
         return None if self.shared is None else self.shared.processes
 
     def clock(self) -> float:
         """Return the time in seconds, the same in all processes."""
-        return time.perf_counter() if self._processes is None else self._processes.clock()
+        return time.perf_counter() if self.processes is None else self.processes.clock()
 
     @property
     def everything(self) -> Rows:
@@ -416,9 +384,9 @@ class Session:
         if steps is None and epochs is None:
             if self.budget is None:
                 raise ValueError(f"stage {stage} has no length: neither steps nor epochs nor a budget")
-            per_step = self.cost_of_step(nets, loss, batches, **settings)
-            steps = self.steps_in_budget(
-                per_step, classifier, share=budget_share, rest=budget_rest, stages=budget_stages
+            per_step = cost_of_step(self, nets, loss, batches, **settings)
+            steps = steps_in_budget(
+                self, per_step, classifier, share=budget_share, rest=budget_rest, stages=budget_stages
             )
         elif steps is None:
             samples = len(self.labeled) if epoch_samples is None else epoch_samples
@@ -434,13 +402,13 @@ class Session:
                 steps=steps,
                 monitor=self.monitor,
                 stage=f"{self.stage}: {stage}" if self.stage else stage,
-                accuracies=None if classifier is None else lambda: self.look(classifier),
+                accuracies=None if classifier is None else lambda: look(self, classifier),
                 after_step=after_step,
                 agreement=self.method.guard,
                 state={"method": self.method, "random": self._random},
                 checkpoint=checkpoint,
                 keep=keep,
-                processes=self._processes,
+                processes=self.processes,
                 evaluations=self.evaluations,
                 **settings,
             )
@@ -465,7 +433,21 @@ class Session:
         """Return what was measured, the same again when a training is continued: whatever depends on time goes here."""
         if self.checkpoints is not None:
             return self.checkpoints.decided(compute)
-        return compute() if self._processes is None else float(self._processes.told(compute()))
+        return compute() if self.processes is None else float(self.processes.told(compute()))
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether its budget is a part of the fit's, and so meant to be short."""
+        return self.budget is not self._whole_budget
+
+    def leaving_no_trace(self, nets: nn.Module, compute: Callable[[], float]) -> float:
+        """Return what was computed; nets, method and seeds are then as if nothing had been."""
+        state = {"nets": nets, "method": self.method, "random": self._random}
+        before, drawn = capture(state), self._drawn
+        found = compute()
+        restore(state, before, self.device)
+        self._drawn = drawn
+        return found
 
     def keep_average(self, network: nn.Module, average: WeightAverage) -> None:
         """Keep the weights of a net's average, unless one was kept in training."""
@@ -479,137 +461,6 @@ class Session:
         kept[LAST] = kept_state(network, step)
         average.copy_to(network)
         self.kept[network] = kept
-
-    def cost_of_step(
-        self,
-        nets: nn.Module,
-        loss: Loss,
-        batches: Callable[[], Batches],
-        *,
-        recipe: Recipe | None = None,
-        rate_factors: dict[str, float] | None = None,
-    ) -> float:
-        """Return what a step of a stage costs, and leave no trace: nets and seeds are as if nothing had been.
-
-        See `train` for the parameters.
-        """
-        budget = self.budget
-        assert budget is not None
-        state = {"nets": nets, "method": self.method, "random": self._random}
-
-        def run(count: int, after_step: Callable[[], None]) -> int:
-            monitor = Monitor()
-            train(
-                nets,
-                batches(),
-                loss,
-                steps=count,
-                monitor=monitor,
-                stage="timing",
-                recipe=self.recipe if recipe is None else recipe,
-                rate_factors=rate_factors,
-                after_step=after_step,
-                agreement=self.method.guard,
-                processes=self._processes,
-            )
-            return monitor.gradient_images
-
-        def measured() -> float:
-            before, drawn = capture(state), self._drawn
-            found = budget.cost_of_step(run)
-            restore(state, before, self.device)
-            self._drawn = drawn
-            return found
-
-        return self.decided(measured)
-
-    def steps_in_budget(
-        self,
-        per_step: float,
-        classifier: Classifier | None,
-        *,
-        share: float = 1.0,
-        rest: Callable[[int], float] | None = None,
-        stages: int = 1,
-    ) -> int:
-        """Return how many steps fit into what is left of the budget, at least 1.
-
-        Parameters
-        ----------
-        per_step : float
-            Cost of a step.
-        classifier : Classifier, optional
-            What is measured on the way and classifies in the end: time is set aside for both.
-        share : float
-            Of what is left.
-        rest : callable, optional
-            Returns the cost of what is not training, given the number of steps, before the share is taken.
-        stages : int
-            How many stages there are to be, each with its looks at accuracies; where those would take much of a
-            short budget, there are fewer of them.
-        """
-        budget = self.budget
-        assert budget is not None
-
-        @cache
-        def look() -> float:
-            if classifier is None:
-                return 0.0
-            budget.reserve(
-                lambda: self.seconds_to_predict(classifier, self.to_fill, flip=False, precision=torch.float32)
-            )
-            return stages * budget.cost_of(lambda: self._seconds_to_look(classifier))
-
-        def affordable() -> float:
-            cost = look()
-            most = _LOOKS_SHARE * (budget.left() - (rest(1) if rest is not None else 0.0))
-            return max(1, int(min(EVALUATIONS, most / cost))) if cost > 0 else EVALUATIONS
-
-        def measured() -> float:
-            free = budget.left() - self.evaluations * look()
-            most = int(share * free / per_step)
-            if rest is None or most < 1:
-                return max(1, most)
-            # Rounding is not to cost a step.
-            left = (1 + 1e-9) * free
-            fitting = bisect_left(
-                range(1, most + 1), True, key=lambda steps: steps * per_step / share + rest(steps) > left
-            )
-            return max(1, fitting)
-
-        self.evaluations = int(self.decided(affordable))
-        steps = int(self.decided(measured))
-        # Trials get a part of the budget and are to be short.
-        if steps < LEAST_STEPS and budget is self._whole_budget:
-            self._tell_short(steps)
-        return steps
-
-    def _tell_short(self, steps: int) -> None:
-        """Warn of a budget that allows so few steps; once."""
-        if any(note.startswith("budget=") for note in self.monitor.notes):
-            return
-        self.monitor.note(
-            f"budget={self.method.budget!r} is enough for {steps} steps of a stage here, too few to learn much: give "
-            f"{math.ceil(LEAST_STEPS / steps)} times as much, or take smaller images or a quicker net"
-        )
-
-    def seconds_to_predict(self, classifier: Classifier, rows: Rows, *, flip: bool, precision: torch.dtype) -> float:
-        """Return how long predictions take for all rows, measured on some."""
-        if not len(rows):
-            return 0.0
-        some = Rows([rows.sample(_TIMED, torch.device("cpu")).numpy()])
-        for _ in range(2):  # the first time allocates
-            began = self.clock()
-            predict_logits(classifier, some, self.device, flip=flip, precision=precision)
-            elapsed = self.clock() - began
-        return elapsed * len(rows) / len(some)
-
-    def _seconds_to_look(self, classifier: Classifier) -> float:
-        for _ in range(2):  # the first time chooses kernels and allocates
-            began = self.clock()
-            self.look(classifier)
-            elapsed = self.clock() - began
-        return elapsed
 
     def logits(self, classifier: Classifier, rows: Rows, *, flip: bool | None = None) -> NDArray[np.floating]:
         """Return a classifier's outputs in the training's own precision, (n, classes).
@@ -625,43 +476,3 @@ class Session:
         """
         flip = self.flip if flip is None else flip
         return predict_logits(classifier, rows, self.device, flip=flip, precision=self.recipe.precision)
-
-    def accuracies(self, classifier: Classifier) -> dict[str, float]:
-        """Return accuracy on some of the training and of the validation samples, and how many classes are guessed."""
-        found, guessed = {}, set()
-        for name, part in (("train_accuracy", self.labeled), ("validation_accuracy", self.validation)):
-            some = looked_at(len(part))
-            samples, targets = part.samples[some].cpu().numpy(), part.targets[some].cpu().numpy()
-            if len(targets):
-                guesses = self.logits(classifier, Rows([samples]), flip=False).argmax(1)
-                found[name] = float((guesses == targets).mean())
-                guessed |= set(guesses.tolist())
-        return found | {GUESSED: len(guessed)}
-
-    @property
-    def watched_rows(self) -> NDArray[np.int64]:
-        """Rows of the given pool whose classes are asked for on the way; none of a pool that is read in blocks."""
-        return looked_at(self.given_pool if self.watches_pool and self.pool.windows is None else 0)
-
-    def look(self, classifier: Classifier) -> dict[str, Any]:
-        """Return `accuracies`, and the classes that some pool samples are guessed to be of where those are watched."""
-        found: dict[str, Any] = dict(self.accuracies(classifier))
-        if len(rows := self.watched_rows):
-            samples = self.pool.take(rows, torch.device("cpu")).numpy()
-            found[POOL_GUESSES] = self.logits(classifier, Rows([samples]), flip=False).argmax(1).tolist()
-        return found
-
-
-def looked_at(samples: int) -> NDArray[np.int64]:
-    """Return the rows of so many samples whose accuracy is looked at on the way: all, or some at random.
-
-    At random, as every tenth of samples that go round ten classes is of the same.
-
-    Examples
-    --------
-    >>> looked_at(3).tolist(), len(looked_at(10_000))
-    ([0, 1, 2], 250)
-    """
-    if samples < 2 * _LOOK_AT:
-        return np.arange(samples)
-    return np.sort(np.random.default_rng(0).permutation(samples)[:_LOOK_AT])

@@ -114,7 +114,7 @@ def _are_signs(values: NDArray[Any]) -> bool:
     if signs:
         warnings.warn(
             "y holds only -1 and 1, which are taken as two classes, not as missing labels and one class",
-            stacklevel=4,
+            stacklevel=5,
         )
     return signs
 

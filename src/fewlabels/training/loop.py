@@ -64,8 +64,8 @@ def train(
     stage : str
         Name of this training among the run's.
     accuracies : callable, optional
-        Returns named accuracies of the nets as they are, and maybe guesses for pool samples, see `Session.look`;
-        called `evaluations` times, the last at the end.
+        Returns named accuracies of the nets as they are, and maybe guesses for pool samples (see
+        `fewlabels.methods.looks`); called `evaluations` times, the last at the end.
     rate_factors : dict of str to float, optional
         Learning rates of the parameters whose name begins so, as a multiple of the recipe's.
     after_step : callable, optional

@@ -1,0 +1,148 @@
+"""What a method is given to learn from or to predict, read, checked and brought into one form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+from fewlabels.data.rows import FeatureRows
+from fewlabels.methods.embedding import features_of
+from fewlabels.methods.samples import is_images, read_features, read_images, read_vectors
+from fewlabels.methods.targets import Targets, read_targets
+from fewlabels.nets.backbone import PretrainedClassifier
+from fewlabels.storage.errors import InputError
+from fewlabels.training.batches import Rows
+
+if TYPE_CHECKING:
+    from fewlabels.methods.base import SemiSupervisedClassifier
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a fit is given.
+
+    Attributes
+    ----------
+    samples : array-like
+        uint8 images (n, height, width, channels) or float32 vectors (n, stored features).
+    targets : Targets
+        Their labels, with gaps.
+    more : array-like or None
+        Samples without labels, of the same form.
+    validation : array-like or None
+        Samples to measure on.
+    validation_targets : Targets or None
+        Their labels.
+    shape : tuple of int
+        Of one sample, as it was given.
+    stored_views : int
+        Views of an image that each vector holds, one after the other.
+    are_features : bool
+        Whether a pretrained net had made them.
+    backbone : dict or None
+        That net's facts, where they are known.
+    """
+
+    samples: Any
+    targets: Targets
+    more: Any
+    validation: Any
+    validation_targets: Targets | None
+    shape: tuple[int, ...]
+    stored_views: int
+    are_features: bool
+    backbone: dict[str, Any] | None
+
+    @property
+    def are_images(self) -> bool:
+        """Whether the samples are images rather than vectors."""
+        return len(self.samples.shape) > 2
+
+
+def read_given(
+    method: SemiSupervisedClassifier, X: Any, y: Any, unlabeled: Any, validation: tuple[Any, Any] | None
+) -> Given:
+    """Return the arguments of `fit`, checked; the method is told how many features and which names they have.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be used.
+    """
+    # Where X has names, they are read with it.
+    method.__dict__.pop("feature_names_in_", None)
+    stored_views = 1
+    if images := is_images(X):
+        samples: Any = read_images(X)
+        method.n_features_in_ = int(np.prod(samples.shape[1:]))
+    elif isinstance(X, FeatureRows):
+        samples, stored_views = X[:], X.views
+        method.n_features_in_ = X.feature_size
+    else:
+        samples = validate_data(method, X, dtype=np.float32, ensure_min_samples=2)
+    y = column_or_1d(y, warn=True, dtype=None) if not isinstance(y, list) else np.asarray(y)
+    if len(y) != len(samples):
+        raise InputError(f"X has {len(samples)} samples but y has {len(y)}; give one label each (-1 for none)")
+    targets = read_targets(y)
+    if len(targets.classes) < 2:
+        raise InputError(
+            f"only one class ({targets.classes[0]!r}) among the labels; a classifier needs at least 2 classes"
+        )
+    shape = tuple(samples.shape[1:]) if images else (method.n_features_in_,)
+    more = values = None
+    if unlabeled is not None and len(unlabeled):
+        more = read_more(method, unlabeled, shape, "unlabeled", stored_views)
+    if validation is not None:
+        values = read_more(method, validation[0], shape, "validation", stored_views)
+        if len(validation[0]) != len(validation[1]):
+            raise InputError(
+                f"validation has {len(validation[0])} samples and {len(validation[1])} labels; give one label each"
+            )
+    return Given(
+        samples,
+        targets,
+        more,
+        values,
+        None if validation is None else read_targets(validation[1], targets.classes),
+        shape,
+        stored_views,
+        isinstance(X, FeatureRows),
+        X.backbone if isinstance(X, FeatureRows) else None,
+    )
+
+
+def rows_to_predict(method: SemiSupervisedClassifier, X: Any) -> Rows:
+    """Return samples in the form that a fitted method's net reads; images as features, where it learned from these."""
+    check_is_fitted(method)
+    if len(method.sample_shape_) == 1:
+        if isinstance(X, FeatureRows):
+            return Rows([read_features(X, X.views, method.sample_shape_[0])])
+        if hasattr(method, "backbone_facts_") and is_images(X):
+            return Rows([features_of(method._backbone(), read_images(X), method._device())])
+        return Rows([validate_data(method, X, reset=False, dtype=np.float32)])
+    images = read_more(method, X, method.sample_shape_, "X")
+    if hasattr(method, "backbone_facts_") and not isinstance(method.network_, PretrainedClassifier):
+        return Rows([features_of(method._backbone(), images, method._device())])
+    return Rows([images])
+
+
+def read_more(
+    method: SemiSupervisedClassifier, X: Any, sample_shape: tuple[int, ...], what: str, stored_views: int = 1
+) -> Any:
+    """Return more samples, `what` they are called in an error, checked against those of the training."""
+    if len(sample_shape) == 1:
+        if isinstance(X, FeatureRows):
+            return read_features(X, stored_views, sample_shape[0])
+        vectors = read_vectors(X, sample_shape[0], what)
+        if hasattr(method, "feature_names_in_") and hasattr(X, "columns"):
+            validate_data(method, X, reset=False, skip_check_array=True)
+        return vectors
+    images = read_images(X, what=what)
+    if tuple(images.shape[1:]) != tuple(sample_shape):
+        raise InputError(
+            f"{what} has images of shape {tuple(images.shape[1:])}; expected {tuple(sample_shape)} as in training"
+        )
+    return images
