@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fewlabels import InputError
 from fewlabels.storage.lock import FileLock
 
 PATIENCE = 1800
@@ -32,21 +30,10 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     # Each of several processes has a folder of its own in one that they share.
     place = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder, done = place / name, place / f"{name}.done"
-    with _held(place / f"{name}.lock"):
+    with FileLock.when_free(place / f"{name}.lock", every=0.1, patience=PATIENCE):
         if not done.exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             make(folder)
             done.touch()
     return folder
-
-
-def _held(path: Path) -> FileLock:
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return FileLock(path)
-        except InputError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)

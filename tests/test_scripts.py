@@ -141,6 +141,14 @@ def test_quiet_prints_results_alone(place):
     assert "note:" not in errors
 
 
+def test_what_goes_wrong_in_training_is_told_once(place):
+    words = ("fit", "photos", "--method", "supervised", "--budget", "1k images", "--out", "short")
+    ((code, output),), errors = run_all(place, words)
+    assert code == 0
+    assert errors.count("is enough for") == 1
+    assert "is enough for" not in output
+
+
 def in_a_terminal(place, words, **environment):
     """Return what a command writes to a terminal, and its exit code."""
     pid, terminal = pty.fork()

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from fewlabels.storage.errors import InputError
-from fewlabels.storage.lock import FolderLock
+from fewlabels.storage.lock import FileLock, FolderLock
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="locks of another kind")
@@ -42,3 +42,17 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path):
     with FolderLock(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_waits_has_it_when_it_is_free_or_is_refused_when_patience_ends(tmp_path):
+    lock, waits = FileLock(tmp_path / "one"), []
+    with pytest.raises(InputError, match="in use by process"):
+        FileLock.when_free(tmp_path / "one", every=0.01, patience=0.05, waiting=lambda: waits.append(0))
+    assert waits
+
+    def let_go():
+        waits.append(1)
+        lock.release()
+
+    with FileLock.when_free(tmp_path / "one", every=0.01, waiting=let_go):
+        assert waits.count(1) == 1

@@ -177,8 +177,10 @@ def fit(
 
 
 def _show(facts: dict[str, Any], source: str, quiet: bool) -> None:
+    warned = {visible(note) for note in facts["notes"]}
     for finding in facts["findings"]:
-        screen.print(finding, highlight=False)
+        if finding not in warned:
+            screen.print(finding, highlight=False)
     accuracy, out = facts["validation_accuracy"], facts["model"]
     measured = "" if accuracy != accuracy else f", {accuracy:.1%} on held-out images"
     screen.print(f"model saved in {out}: {facts['fit_seconds']:.0f} s of training{measured}", highlight=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -67,23 +66,15 @@ def download(url: str, target: Path, md5: str, *, progress: bool = False) -> Pat
     )
     with bar:
         task = bar.add_task(f"downloading {target.name}", total=None)
-        with _turn(target, bar, task):
+        told = f"waiting for another process that downloads {target.name}"
+        lock = target.with_name(target.name + ".lock")
+        with FileLock.when_free(lock, every=_WAIT, waiting=lambda: bar.update(task, description=told)):
             if not target.exists():
                 part = target.with_name(target.name + ".part")
                 _fetch(url, part, bar, task)
                 verify(part, md5, remove=True)
                 os.replace(part, target)
     return target
-
-
-def _turn(target: Path, bar: Progress, task: Any) -> FileLock:
-    """Return what keeps other processes from fetching the same file, as soon as none does."""
-    while True:
-        try:
-            return FileLock(target.with_name(target.name + ".lock"))
-        except InputError:
-            bar.update(task, description=f"waiting for another process that downloads {target.name}")
-            time.sleep(_WAIT)
 
 
 def _fetch(url: str, part: Path, bar: Progress, task: Any) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import sys
+import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -66,6 +69,38 @@ class FileLock:
             os.ftruncate(handle, 0)
             os.write(handle, f"{os.getpid()}\n".encode())
         self._handle: int | None = handle
+
+    @classmethod
+    def when_free(
+        cls, path: Path, *, every: float, patience: float = math.inf, waiting: Callable[[], object] = lambda: None
+    ) -> Self:
+        """Hold what a file stands for as soon as nobody else does.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+        every : float
+            Seconds between two tries.
+        patience : float
+            Seconds after which to give up.
+        waiting : callable
+            Is called before each wait.
+
+        Raises
+        ------
+        InputError
+            If it is still held then.
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return cls(path)
+            except InputError:
+                if time.monotonic() > deadline:
+                    raise
+                waiting()
+                time.sleep(every)
 
     def release(self) -> None:
         """Let go of the folder; a second call does nothing."""
