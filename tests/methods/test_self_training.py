@@ -156,13 +156,35 @@ def test_a_short_budget_is_spent_on_steps_rather_than_on_looks_at_accuracies(few
     # Six looks in each of three stages would take more than there is.
     monkeypatch.setattr(spending, "_seconds_to_look", lambda *_: 0.5)
     X, y, *_ = few_labels
-    method = SelfTraining(rounds=2, student_steps=3, budget="8s", random_state=0).fit(X, y)
+    method = SelfTraining(rounds=2, student_steps=2, budget="8s", random_state=0).fit(X, y)
     # With all looks it would be one; a busy machine has time for few more.
     assert method.stage_steps_["teacher"] > 1
-    assert method.stage_steps_["round 2"] == 3 * method.stage_steps_["teacher"]
+    assert method.stage_steps_["round 2"] == 2 * method.stage_steps_["teacher"]
     looks = [event for event in method.history_ if "train_accuracy" in event]
     assert [event["stage"] for event in looks] == ["teacher", "round 1", "round 2"]
     assert all(event["step"] == event["steps"] for event in looks)
+
+
+@pytest.mark.usefixtures("narrow_net")
+@pytest.mark.parametrize("name", ["self-training", "noisy-student"])
+def test_a_budget_too_short_for_several_students_goes_into_one(name, few_labels):
+    X, y, *_ = few_labels
+    settings = {"batch_size": 8, "random_state": 0}
+    method = fewlabels.make_method(name, budget="800 images", **settings).fit(X, y)
+    assert method.stage_steps_ == {"teacher": 50, "round 1": 50}
+    recorded = {key: method.settings_[key] for key in ("rounds", "student_steps")}
+    again = fewlabels.make_method(name, steps=50, **recorded, **settings).fit(X, y)
+    np.testing.assert_array_equal(method.predict_proba(X), again.predict_proba(X))
+    # Rounds that are asked for are held, and with more time there are as many as by default.
+    asked = fewlabels.make_method(name, budget="800 images", rounds=4, **settings).fit(X, y)
+    assert asked.stage_steps_["round 4"] == 3 * asked.stage_steps_["teacher"]
+
+
+@pytest.mark.usefixtures("narrow_net")
+def test_a_budget_with_time_for_a_teacher_goes_into_all_rounds(few_labels):
+    X, y, *_ = few_labels
+    method = SelfTraining(budget="7k images", batch_size=4, random_state=0).fit(X, y)
+    assert method.stage_steps_ == {"teacher": 250, "round 1": 750, "round 2": 750}
 
 
 @pytest.mark.usefixtures("narrow_net")
