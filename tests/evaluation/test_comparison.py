@@ -14,7 +14,8 @@ from fewlabels import InputError, load_dataset
 from fewlabels.evaluation import compare
 from fewlabels.evaluation import training as training_module
 from fewlabels.evaluation.conditions import repeat_command
-from fewlabels.evaluation.run_folder import COLUMNS
+from fewlabels.evaluation.reading import read_comparison
+from fewlabels.evaluation.run_folder import COLUMNS, RunFolder
 from fewlabels.methods.training_set import looked_at
 from fewlabels.storage.errors import Interrupted
 
@@ -411,3 +412,49 @@ def test_methods_are_compared_with_their_settings_for_minutes(tmp_path):
     assert (
         comparison.runs[0].settings["unlabeled_ratio"] == fewlabels.METHODS["uda"].PRESETS["short"]["unlabeled_ratio"]
     )
+
+
+def test_what_was_finished_stays_when_going_on_with_an_earlier_training_fails(tmp_path):
+    arguments = {"methods": ["supervised", "self-training", "linear-probe"], "labels_per_class": 3, "steps": 2}
+    compare("digits", **arguments, out=tmp_path / "run")
+    before = {path.name for path in (tmp_path / "run" / "models").iterdir()}
+    for path in (tmp_path / "run" / "records").glob("supervised-3-0.*"):
+        path.unlink()
+
+    def fail(event):
+        raise InputError("no more memory")
+
+    def stop(event):
+        raise KeyboardInterrupt
+
+    for observer, error in ((fail, InputError), (stop, Interrupted)):
+        with pytest.raises(error):
+            compare("digits", **arguments, out=tmp_path / "run", resume=True, observer=observer)
+        assert {path.name for path in (tmp_path / "run" / "models").iterdir()} == before
+        assert {row["method"] for row in rows_of(tmp_path / "run")} == {"self-training", "linear-probe"}
+    found = compare("digits", **arguments, out=tmp_path / "run", resume=True)
+    assert [one.method for one in found.runs] == arguments["methods"]
+
+
+def test_a_comparison_that_was_written_meanwhile_is_not_replaced(tmp_path):
+    late = RunFolder(tmp_path / "run", "digits")
+    compare("digits", methods=["supervised"], labels_per_class=3, steps=2, out=tmp_path / "run")
+    try:
+        with pytest.raises(InputError, match="already holds a comparison"):
+            late.begin({})
+    finally:
+        late.close()
+    assert [path.name for path in (tmp_path / "run" / "models").iterdir()] == ["supervised-3-0"]
+
+
+def test_records_of_another_version_are_read_and_damaged_ones_are_told(tmp_path):
+    compare("digits", methods=["supervised"], labels_per_class=3, steps=2, out=tmp_path / "run")
+    record = tmp_path / "run" / "records" / "supervised-3-0.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "of_a_later_version": 1}))
+    assert len(read_comparison(tmp_path / "run").runs) == 1
+    packed = record.with_suffix(".npz")
+    content = bytearray(packed.read_bytes())
+    content[len(content) // 2] ^= 255
+    packed.write_bytes(bytes(content))
+    with pytest.raises(InputError, match="is damaged; delete both"):
+        read_comparison(tmp_path / "run")

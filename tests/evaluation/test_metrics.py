@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from fewlabels import InputError, Supervised, load_dataset
+from fewlabels import InputError, Supervised, load, load_dataset
 from fewlabels.evaluation.metrics import (
     accuracy,
     balanced_accuracy,
@@ -78,3 +78,8 @@ def with_names(model, names):
     named.__dict__.update(vars(model))
     named.class_names_ = list(names)
     return named
+
+
+def test_a_model_that_was_saved_without_names_is_measured_by_its_indices(data, model, tmp_path):
+    model.save(tmp_path / "model")
+    assert evaluate_model(load(tmp_path / "model"), data) == evaluate_model(model, data)

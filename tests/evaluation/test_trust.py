@@ -83,3 +83,11 @@ def test_figures_come_back_from_json():
     probabilities, labels = binary(200)
     found = measure_trust(probabilities, labels, np.sort(1 - probabilities[np.arange(30), labels[:30]]))
     assert Trust.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_classes_that_a_model_does_not_know_are_in_none_of_its_sets():
+    probabilities = np.array([[0.7, 0.3, 0.0, 0.0], [0.2, 0.8, 0.0, 0.0]])
+    # Two held-out scores are too few for any promise: a set is then all that the model knows.
+    sets = measure_trust(probabilities, np.array([0, 3]), np.array([0.1, 0.2])).sets
+    assert all(one.mean_size == 2.0 for one in sets)
+    assert all(one.kept == 0.5 for one in sets)

@@ -153,3 +153,9 @@ def test_without_a_pool_nothing_is_said_of_it():
     told = Comparison(("x", "y"), config, runs).verdicts()
     assert not [sentence for sentence in told if "pool" in sentence]
     assert [sentence for sentence in told if sentence.startswith("  uda: beats supervised by 6.0 points")]
+
+
+def test_whoever_makes_no_mistake_spares_all_of_the_other_s():
+    found = group(run("self-training", N), run("supervised", 900))
+    assert found.duel("self-training", "supervised").result.error_reduction == 1.0
+    assert math.isnan(found.duel("supervised", "self-training").result.error_reduction)

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from scipy.sparse import csc_matrix, eye_array
+from scipy.sparse.linalg import spsolve
 from sklearn.datasets import make_moons
 
 from fewlabels import InputError
@@ -87,3 +89,26 @@ def test_vectors_take_one_round_and_images_as_many_as_asked_for(few_labels):
 def test_settings_out_of_range_are_refused(setting, few_labels):
     with pytest.raises(InputError, match=f"{next(iter(setting))}="):
         LabelSpreading(**setting).fit(*few_labels[:2])
+
+
+def test_labels_come_as_far_as_the_graph_reaches():
+    points, truth = make_moons(2000, noise=0.05, random_state=0)
+    graph = NeighborGraph(points, 10)
+    given = np.zeros((len(points), 2))
+    for label in (0, 1):
+        given[np.flatnonzero(truth == label)[0], label] = 1
+    found = graph.spread(given, 0.9)
+    exact = 0.1 * spsolve(csc_matrix(eye_array(len(points)) - 0.9 * graph.normalized), given)
+    assert ((found.sum(1) > 0) == (exact.sum(1) > 1e-300)).all()
+    shares, expected = found / found.sum(1, keepdims=True), exact / exact.sum(1, keepdims=True)
+    assert np.abs(shares - expected).max() < 0.02
+
+
+def test_a_sample_with_more_copies_than_neighbors_is_still_near_the_others():
+    draws = np.random.default_rng(0)
+    points = np.concatenate([np.zeros((16, 2)), draws.normal(size=(200, 2))])
+    graph = NeighborGraph(points, 10)
+    given = np.zeros((len(points), 2))
+    given[0, 0] = 1
+    assert (graph.spread(given, 0.9)[16:].sum(1) > 0).all()
+    assert (graph.carried(points[:1], np.ones((len(points), 2))) > 0).all()

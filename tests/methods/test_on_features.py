@@ -48,9 +48,20 @@ def test_two_classes_and_missing_ones_get_logits_for_all():
     features, labels = draws.standard_normal((10, 4)), np.array([1, 3] * 5)
     weights, bias = fit_linear(features, labels, 4, 0.1)
     probabilities = softmax(features @ weights.T + bias, 1)
-    own = LogisticRegression(C=1 / (10 * 4 * 0.1 / 1000), max_iter=1000, tol=1e-8).fit(features, labels)
+    # scikit-learn has one weight w for two classes, where there are -w/2 and w/2 here, whose squares are half of w's.
+    own = LogisticRegression(C=2 / (10 * 4 * 0.1 / 1000), max_iter=1000, tol=1e-8).fit(features, labels)
     assert np.allclose(probabilities[:, [1, 3]], own.predict_proba(features), atol=1e-3)
     assert probabilities[:, [0, 2]].max() < 1e-9
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_at_the_minimum_of_loss_and_penalty_nothing_pulls_at_the_weights(classes):
+    draws = np.random.default_rng(0)
+    features, labels = draws.standard_normal((60, 5)), np.arange(60) % classes
+    weights, bias = fit_linear(features, labels, classes, 20.0)
+    off = softmax(features @ weights.T + bias, 1) - np.eye(classes)[labels]
+    assert np.abs(off.T @ features / 60 + 5 * 20.0 / 1000 * weights).max() < 1e-3
+    assert np.abs(weights).max() > 0.05
 
 
 def test_of_shares_that_are_taken_off_the_calibration_knows_and_prototypes_hold_none(clusters):

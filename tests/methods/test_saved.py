@@ -6,6 +6,9 @@ import pytest
 
 import fewlabels
 from fewlabels import METHODS, InputError, make_method
+from fewlabels.methods.card import measurement
+from fewlabels.methods.examples import remember
+from fewlabels.methods.saved import EXAMPLES, add_measurement, model_files
 
 
 @pytest.fixture
@@ -71,7 +74,7 @@ def edit(saved, change):
         (lambda f: (f / "model.safetensors").write_bytes(b"\0" * 99), "is damaged"),
         (lambda f: edit(f, lambda c: c.update(format_version=99)), "written by a newer fewlabels"),
         (lambda f: edit(f, lambda c: c.update(method="magic")), "unknown method"),
-        (lambda f: edit(f, lambda c: c.update(classes=[1, 2])), "does not fit its description"),
+        (lambda f: edit(f, lambda c: c.update(classes=[1, 2])), "names 10 of 2 classes"),
         (lambda f: edit(f, lambda c: c.pop("sample_shape")), "is damaged"),
         (lambda f: turn_a_bit(f / "model.safetensors"), "is not what was saved"),
         (lambda f: edit(f, lambda c: c.update(sample_shape=[10**6, 10**6, 3])), r"is damaged|does not fit"),
@@ -105,3 +108,92 @@ def test_saving_again_replaces_the_model(saved, few_labels):
 def test_a_missing_folder_says_so(tmp_path):
     with pytest.raises(InputError, match="there is no model folder"):
         fewlabels.load(tmp_path / "none")
+
+
+def test_what_else_a_person_keeps_in_a_model_s_folder_stays_there(saved, few_labels):
+    X, y, *_ = few_labels
+    (saved / "classes.csv").write_text("mine")
+    (saved / "photos").mkdir()
+    (saved / "photos" / "cat.txt").write_text("also mine")
+    card = (saved / "README.md").read_text() + "\nWritten by hand.\n"
+    (saved / "README.md").write_text(card)
+    make_method("supervised", steps=3, random_state=1).fit(X, y).save(saved)
+    assert (saved / "classes.csv").read_text() == "mine"
+    assert (saved / "photos" / "cat.txt").read_text() == "also mine"
+    assert (saved / "README.md").read_text() == card
+    assert fewlabels.load(saved).stage_steps_ == {"classifier": 3}
+
+
+def test_a_folder_of_something_else_that_has_a_description_is_refused(saved, few_labels, tmp_path):
+    project = tmp_path / "project"
+    (project / "src").mkdir(parents=True)
+    (project / "config.json").write_text('{"port": 1}')
+    with pytest.raises(InputError, match="holds other files and no model"):
+        fewlabels.load(saved).save(project)
+    assert sorted(path.name for path in project.iterdir()) == ["config.json", "src"]
+
+
+def test_a_link_to_a_model_stays_one(saved, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(saved)
+    model = fewlabels.load(saved)
+    before = (saved / "config.json").stat().st_ino
+    model.save(link)
+    assert link.is_symlink()
+    assert (saved / "config.json").stat().st_ino != before
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("where", ["parameters", "choice"])
+@pytest.mark.parametrize("net", ["python:{}:make", "hf:somebody/net", "module"])
+def test_no_net_that_a_description_names_is_run_or_fetched(where, net, few_labels, tmp_path):
+    X, y, *_ = few_labels
+    code = tmp_path / "code.py"
+    code.write_text(f"open({str(tmp_path / 'owned')!r}, 'w')\ndef make():\n    pass\n")
+    net = net.format(code)
+    saved = make_method("auto" if where == "choice" else "supervised", steps=2, random_state=0).fit(X, y)
+    saved.save(tmp_path / "model")
+
+    def ask(config):
+        if where == "choice":
+            config["records"]["choice_"]["settings"]["net"] = net
+        else:
+            config["parameters"]["net"] = net
+
+    edit(tmp_path / "model", ask)
+    with pytest.raises(InputError, match="to be run or fetched"):
+        fewlabels.load(tmp_path / "model")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_there_is_a_name_for_each_class(saved, tmp_path):
+    with pytest.raises(InputError, match="2 class names are given for 10 classes"):
+        fewlabels.load(saved).save(tmp_path / "other", class_names=["a", "b"])
+    edit(saved, lambda config: config.update(class_names=["a", "b"]))
+    with pytest.raises(InputError, match="names 2 of 10 classes"):
+        fewlabels.load(saved)
+
+
+def test_a_model_whose_labeled_images_were_taken_away_classifies_all_the_same(tmp_path):
+    data = fewlabels.load_dataset("digits", labels_per_class=3)
+    method = make_method("linear-probe", random_state=0).fit(data.labeled, data.labels)
+    remember(method, data)
+    method.save(tmp_path / "model")
+    (tmp_path / "model" / EXAMPLES).unlink()
+    loaded = fewlabels.load(tmp_path / "model")
+    assert np.array_equal(loaded.predict(data.test), method.predict(data.test))
+    assert EXAMPLES not in model_files(tmp_path / "model")
+
+
+def test_a_card_of_before_a_stop_is_still_ours(saved):
+    card = (saved / "README.md").read_bytes()
+    found = {"data": "digits", "test_accuracy": 0.5, "test_low": 0.4, "test_high": 0.6, "test_images": 100}
+    found |= {"balanced_accuracy": 0.5, "trust": {"calibration_error": 0.1}}
+    assert add_measurement(saved, measurement("digits", found))
+    after = (saved / "README.md").read_bytes()
+    # As if stopped between the description and the card.
+    (saved / "README.md").write_bytes(card)
+    assert add_measurement(saved, measurement("digits", found))
+    assert (saved / "README.md").read_bytes() == after
+    (saved / "README.md").write_bytes("von Müller".encode("latin-1"))
+    assert not add_measurement(saved, measurement("digits", found))

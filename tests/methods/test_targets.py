@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fewlabels import Prototypes
+from fewlabels import InputError, Prototypes
 from fewlabels.methods.targets import read_targets
 
 
@@ -25,3 +25,9 @@ def test_signs_are_told_of_at_the_line_that_gives_them():
     with pytest.warns(UserWarning, match="only -1 and 1") as told:
         Prototypes(random_state=0).fit(np.eye(8, dtype=np.float32), np.array([-1, 1] * 4))
     assert told[0].filename == __file__
+
+
+@pytest.mark.parametrize("labels", [np.array(["2020-01-01", "2021-01-01"], "M8[D]"), [b"cat", b"dog"], [1j, 2j]])
+def test_labels_that_no_file_could_keep_are_refused_before_anything_is_learned(labels):
+    with pytest.raises(InputError, match="give them as strings or as whole numbers"):
+        read_targets(labels)

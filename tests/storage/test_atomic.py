@@ -4,6 +4,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -77,3 +78,15 @@ def test_bytes_of_a_name_that_are_no_text_are_written_and_read_back(tmp_path):
     name = os.fsdecode(b"caf\xe9.png")
     write_json(tmp_path / "a.json", {"name": name})
     assert json.loads((tmp_path / "a.json").read_text())["name"] == name
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    found = []
+    reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()))
+    reader.start()
+    write_bytes(pipe, b"content")
+    reader.join(timeout=30)
+    assert found == [b"content"]
+    assert pipe.is_fifo()

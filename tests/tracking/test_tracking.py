@@ -17,8 +17,10 @@ from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 import fewlabels
 from fewlabels import InputError, TrainingWarning
 from fewlabels.tracking import TrackedRun, check_trackers
+from fewlabels.tracking.confusion import confusion_figure
 from fewlabels.tracking.mlflow import Mlflow
 from fewlabels.tracking.tensorboard import TensorBoard
+from fewlabels.tracking.tracked import TRACKERS
 from fewlabels.tracking.tracker import FINISHED, STOPPED, Entry
 
 pytestmark = pytest.mark.filterwarnings("ignore::fewlabels.TrainingWarning")
@@ -340,3 +342,32 @@ def test_numbers_that_are_none_are_left_out(tmp_path):
     with fewlabels.track("tensorboard", tmp_path) as run:
         run(event)
     assert events_in(Path(tmp_path) / "tensorboard" / "fit").Tags()["scalars"] == ["seconds"]
+
+
+def test_a_tracker_that_fails_as_a_training_begins_does_not_end_the_comparison(store, tmp_path, monkeypatch):
+    class Full(TensorBoard):
+        def __init__(self, entry):
+            if entry.name == "linear-probe-3-1":
+                raise OSError(28, "No space left on device")
+            super().__init__(entry)
+
+    monkeypatch.setitem(TRACKERS, "tensorboard", (TRACKERS["tensorboard"][0], Full))
+    arguments = {"methods": "linear-probe", "labels_per_class": 3, "seeds": 3, "out": tmp_path / "run"}
+    with pytest.warns(TrainingWarning, match="tensorboard is told no more of this training: .*No space left"):
+        found = fewlabels.compare("digits", **arguments, track="tensorboard")
+    assert len(found.runs) == 3
+    assert (tmp_path / "run" / "tensorboard" / "linear-probe-3-2").is_dir()
+
+
+def test_mlflow_goes_on_with_a_run_in_a_folder_with_an_apostrophe(store, tmp_path):
+    folder = tmp_path / "o'brien"
+    first = Mlflow(Entry("fit", folder))
+    first.end(STOPPED)
+    assert Mlflow(Entry("fit", folder, resumed=True)).run == first.run
+
+
+def test_the_confusions_of_very_many_classes_are_drawn_without_their_names():
+    names = [f"class {number}" for number in range(300)]
+    figure = confusion_figure(np.arange(300), np.arange(300), names)
+    assert figure.axes[0].get_xticklabels() == []
+    assert figure.axes[0].get_images()[0].get_array().shape == (300, 300)

@@ -98,6 +98,7 @@ def fit(
     from fewlabels.methods.examples import remember
     from fewlabels.methods.findings import findings
     from fewlabels.methods.fitting import fit_dataset
+    from fewlabels.methods.saved import check_target
     from fewlabels.tracking import check_trackers
     from fewlabels.tracking import track as begin_run
     from fewlabels.training.checkpoint import checkpoint_beside, holds_training
@@ -105,6 +106,7 @@ def fit(
 
     if out.name in ("", ".."):
         raise InputError(f"--out {out} is no name of a new folder, which takes the model when it is whole; give one")
+    check_target(out)
     given: dict[str, Any] = {
         "preset": preset,
         "steps": steps,

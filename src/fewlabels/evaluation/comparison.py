@@ -257,7 +257,8 @@ def compare(
     except BaseException:
         folder.close()
         raise
-    comparison = Comparison(class_names=first.class_names, config=config, folder=folder.path)
+    # All that was finished before is part of it from the beginning, whatever comes of the rest.
+    comparison = Comparison(first.class_names, config, list(finished.values()), folder.path)
     plan = [(seed, size, who) for seed in seed_list for size in sizes for who in entered.contenders]
     order: list[str] = []
     signals = StopSignals()
@@ -273,8 +274,7 @@ def compare(
             if not np.array_equal(data.test_labels, first.test_labels):
                 raise InputError(f"{who.name} does not see the same test images as the others; embed the source anew")
             order.append(name_of(who.name, data.labels_per_class, seed))
-            if (before := finished.get(order[-1])) is not None:
-                comparison.runs.append(before)
+            if order[-1] in finished:
                 continue
             config["data"][_draw_name(data.labels_per_class, states["random_state"])] = data.summary()
             candidates = combinations(who.method, options)
@@ -293,8 +293,9 @@ def compare(
 
     def conclude() -> None:
         if comparison.runs:
-            # Side by side, they end in any order.
-            comparison.runs.sort(key=lambda run: order.index(run_name(run)))
+            # Side by side, they end in any order; what was not come to yet stands behind.
+            place = {name: number for number, name in enumerate(order)}
+            comparison.runs.sort(key=lambda run: place.get(run_name(run), len(place)))
             folder.write_results(comparison)
             if on_finished is not None:
                 on_finished(comparison)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,10 @@ from fewlabels.methods.rungs import RUNGS, Rung, check_rungs
 from fewlabels.nets import Backbone, load_backbone
 from fewlabels.storage.cache_folder import cache_folder
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.lock import FileLock
+
+_WAIT = 1.0
+_WAITING = "waiting for another process that makes the same features"
 
 
 @dataclass(frozen=True)
@@ -177,17 +183,21 @@ def make_features(
     folder = cache_folder(cache_dir) / "features" / hashlib.sha256(what.encode()).hexdigest()
     began = time.perf_counter()
     # A source that has changed since gets new features: the plan that is kept with them tells.
-    written = embed(
-        source,
-        backbone,
-        folder,
-        image_size=image_size,
-        cache_dir=cache_dir,
-        strict=strict,
-        progress=progress,
-        device=device,
-        overwrite=True,
-    )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    told = functools.cache(lambda: warnings.warn(_WAITING, stacklevel=2))
+    # Another comparison that needs the same makes them once for both.
+    with FileLock.when_free(folder.with_name(f"{folder.name}.lock"), every=_WAIT, waiting=told):
+        written = embed(
+            source,
+            backbone,
+            folder,
+            image_size=image_size,
+            cache_dir=cache_dir,
+            strict=strict,
+            progress=progress,
+            device=device,
+            overwrite=True,
+        )
     facts = {
         "images": written.images,
         "seconds": None if written.was_there else time.perf_counter() - began,

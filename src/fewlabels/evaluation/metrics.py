@@ -99,7 +99,8 @@ def class_probabilities(
 def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict[str, Any]:
     """Measure a fitted or loaded method on the test images of a data set.
 
-    Classes are matched by name where the model knows names; else they must be the data set's indices.
+    Classes are matched by name where the model knows names that the data have; else they must be the data set's
+    indices.
 
     Returns
     -------
@@ -129,11 +130,13 @@ def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict
 
 def _columns(method: SemiSupervisedClassifier, class_names: tuple[str, ...]) -> NDArray[np.int64]:
     names = getattr(method, "class_names_", None)
-    if names is None:
+    numbers = [str(label) for label in method.classes_]
+    if names is None or (names == numbers and not set(names) & set(class_names)):
+        # Saved without names, a model has its classes as such.
         try:
             names = [class_names[int(index)] for index in method.classes_]
         except (IndexError, ValueError):
-            names = [str(label) for label in method.classes_]
+            names = numbers
     position = {name: index for index, name in enumerate(class_names)}
     strange = [name for name in names if name not in position]
     if strange:

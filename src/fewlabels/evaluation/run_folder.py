@@ -74,7 +74,8 @@ class RunFolder:
         self.path = _new_folder(name) if out is None else Path(out)
         self.data_name = name
         self._began = False
-        self._resume = resume
+        self._overwrite, self._resume = overwrite, resume
+        self._was_there = False
         self._made: list[Path] = []
         self._metrics: IO[str] | None = None
         self._lock: FolderLock | None = None
@@ -86,6 +87,8 @@ class RunFolder:
             return
         missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         self._hold()
+        # While the data were read, another comparison may have been written here.
+        check_out(self.path, overwrite=self._overwrite or self._resume)
         if not self._resume:
             self._clear()
         self._began, self._made = True, missing
@@ -107,6 +110,7 @@ class RunFolder:
         """
         if not (self.path / "config.json").exists():
             return {}
+        self._was_there = True
         self._hold()
         try:
             return self._finished(config)
@@ -218,9 +222,9 @@ class RunFolder:
             self._lock = None
 
     def discard(self) -> None:
-        """Take away what was written, when no run was finished."""
+        """Take away what was written, when no run was finished; not what an earlier process has written."""
         self.close()
-        if not self._began:
+        if not self._began or self._was_there:
             return
         self._clear()
         for folder in self._made:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import zipfile
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -90,8 +89,10 @@ def read_record(path: Path) -> Run | None:
             # JSON has no NaN.
             if field.type == "float" and values.get(field.name, 0.0) is None:
                 values[field.name] = math.nan
-        return Run(**values, **arrays)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        # A newer version may tell more.
+        known = {field.name for field in fields(Run)}
+        return Run(**{name: value for name, value in {**values, **arrays}.items() if name in known})
+    except Exception:  # what is damaged may be wrong in any way
         return None
 
 

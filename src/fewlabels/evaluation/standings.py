@@ -161,13 +161,15 @@ def _paired(runs_a: list[Run], runs_b: list[Run]) -> PairedResult | None:
 
 
 def _turned(result: PairedResult) -> PairedResult:
+    # Where A makes no mistake and B some, A spares all of them.
+    spares_all = math.isnan(result.error_reduction) and result.difference != 0
     return replace(
         result,
         difference=-result.difference,
         low=-result.high,
         high=-result.low,
         seed_differences=tuple(-difference for difference in result.seed_differences),
-        error_reduction=turned_reduction(result.error_reduction),
+        error_reduction=1.0 if spares_all else turned_reduction(result.error_reduction),
         cohens_g=-result.cohens_g,
         cohens_d=-result.cohens_d,
     )

@@ -219,7 +219,8 @@ def _selective(
 def _sets(
     probabilities: NDArray[np.float64], labels: NDArray[np.int64], scores: NDArray[np.float64], promised: float
 ) -> PredictionSets:
-    sets = conformal_sets(probabilities, conformal_threshold(scores, promised))
+    # A class that a model does not know is in none of its sets.
+    sets = conformal_sets(probabilities, conformal_threshold(scores, promised)) & (probabilities > 0).any(0)
     held = int(sets[np.arange(len(labels)), labels].sum())
     low, high = wilson_interval(held, len(labels))
     sizes = sets.sum(1)

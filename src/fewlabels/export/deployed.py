@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from fewlabels.methods import SemiSupervisedClassifier
@@ -95,9 +96,12 @@ def export_model(
     InputError
         If the format is unknown, what it needs is not installed, or the model has a frozen pretrained net before it.
     """
+    check_is_fitted(method)
     target = Path(path)
     chosen = _format(target, format)
     names: Any = getattr(method, "class_names_", method.classes_) if class_names is None else class_names
+    if len(names) != len(method.classes_):
+        raise InputError(f"{len(names)} class names are given for {len(method.classes_)} classes; give one for each")
     facts = {
         "classes": json.dumps([str(name) for name in names], ensure_ascii=False),
         "sample_shape": json.dumps([int(size) for size in method.sample_shape_]),

@@ -95,15 +95,17 @@ def predict_files(
         raise InputError("this model classifies vectors, not image files; use its predict method in Python")
     names = getattr(model, "class_names_", [str(name) for name in model.classes_])
     kept: list[str] = []
-    probabilities: list[NDArray[np.float64]] = []
+    classes: list[str] = []
+    shares: list[NDArray[np.float64]] = []
     skipped: list[SkippedImage] = []
     for chunk in image_chunks(files_in(paths), shape, strict=strict, progress=progress):
         kept += chunk.paths
         skipped += chunk.skipped
         if len(chunk.images):
-            probabilities.append(model.predict_proba(chunk.images))
-    table = np.concatenate(probabilities)
-    return Predictions(tuple(kept), tuple(names[index] for index in table.argmax(1)), table.max(1), tuple(skipped))
+            probabilities = model.predict_proba(chunk.images)
+            classes += [names[index] for index in probabilities.argmax(1)]
+            shares.append(probabilities.max(1))
+    return Predictions(tuple(kept), tuple(classes), np.concatenate(shares), tuple(skipped))
 
 
 def write_predictions(predictions: Predictions, out: Path | None) -> None:
@@ -119,7 +121,7 @@ def write_predictions(predictions: Predictions, out: Path | None) -> None:
         write_bytes(out, content.getvalue())
         return
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n", quoting=quoting_for(predictions.paths))
+    writer = csv.writer(text, lineterminator="\n", quoting=quoting_for([*predictions.paths, *predictions.classes]))
     writer.writerow(("file", "class", "probability"))
     for path, name, probability in zip(predictions.paths, predictions.classes, predictions.probabilities, strict=True):
         writer.writerow((path, name, f"{probability:.4f}"))

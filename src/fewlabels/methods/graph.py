@@ -12,6 +12,10 @@ from fewlabels.methods.neighbors import NearestRows
 
 _TOLERANCE = 1e-4
 _MOST_ITERATIONS = 200
+# What a sample's shares may change by in a step when labels have come to rest, and the most steps after the solver's.
+_SETTLED, _MOST_STEPS = 1e-3, 300
+# Of the scale in the middle, the least that any sample has.
+_LEAST_SCALE = 0.05
 
 
 def affinities(distances: NDArray[Any], own: NDArray[Any], theirs: NDArray[Any]) -> NDArray[np.float64]:
@@ -70,7 +74,10 @@ class NeighborGraph:
         count = len(features)
         self._search = NearestRows(features, neighbors)
         distances, rows = self._search.kneighbors()
-        self._scales = _scales(distances)
+        last = distances[:, -1].astype(np.float64)
+        # A sample with more copies than neighbors would have no scale, and no edge but to these.
+        self._least_scale = _LEAST_SCALE * float(np.median(last[last > 0])) if (last > 0).any() else 1.0
+        self._scales = np.maximum(last, self._least_scale)
         weights = affinities(distances, self._scales[:, None], self._scales[rows])
         starts = np.arange(0, rows.size + 1, rows.shape[1])
         one_way = csr_array((weights.ravel(), rows.ravel(), starts), shape=(count, count))
@@ -93,7 +100,8 @@ class NeighborGraph:
         ndarray of shape (n, classes)
             Not below 0; a row of zeros where no label comes.
         """
-        return np.maximum(_solve(self.normalized, (1 - alpha) * np.asarray(given, np.float64), alpha), 0.0)
+        right = (1 - alpha) * np.asarray(given, np.float64)
+        return _come_to_rest(self.normalized, right, alpha, np.maximum(_solve(self.normalized, right, alpha), 0.0))
 
     def carried(self, features: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
         """Return the mean of the graph's values over the neighbors of other samples, weighted by the affinities.
@@ -106,7 +114,8 @@ class NeighborGraph:
             Of those that are.
         """
         distances, rows = self._search.kneighbors(features)
-        weights = affinities(distances, _scales(distances)[:, None], self._scales[rows])
+        own = np.maximum(distances[:, -1:].astype(np.float64), self._least_scale)
+        weights = affinities(distances, own, self._scales[rows])
         weights /= np.maximum(weights.sum(1, keepdims=True), np.finfo(float).tiny)
         return np.einsum("mk,mkc->mc", weights, values[rows])  # type: ignore[no-any-return]
 
@@ -134,6 +143,18 @@ def _solve(matrix: csr_array, right: NDArray[np.float64], alpha: float) -> NDArr
     return found
 
 
-def _scales(distances: NDArray[Any]) -> NDArray[np.float64]:
-    """Return each sample's distance to its last neighbor; samples that lie in one place have the smallest scale."""
-    return np.maximum(distances[:, -1].astype(np.float64), 1e-12)
+def _come_to_rest(
+    matrix: csr_array, right: NDArray[np.float64], alpha: float, found: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return a solution whose rows are right each for itself, from one that is right as a whole.
+
+    Far from all labels the values are smaller than what the solver leaves over, and only their shares count. Steps
+    F = alpha S F + B add up what is not below zero, so that nothing cancels.
+    """
+    for _ in range(_MOST_STEPS):
+        following = alpha * (matrix @ found) + right
+        change = np.abs(following - found).sum(1)
+        found = following
+        if (change <= _SETTLED * following.sum(1)).all():
+            break
+    return found

@@ -120,7 +120,7 @@ class KMeansFeatures(SemiSupervisedClassifier):
         count = min(len(everything), max(_SAMPLE, -(-int(self.patches) // positions)))
         each = min(positions, -(-int(self.patches) // count))
         found: list[Tensor] = []
-        chosen = np.sort(draws.permutation(len(everything))[:count])
+        chosen = everything.drawn(count, draws)
         for start in range(0, count, _CHUNK):
             stored = everything.take(chosen[start : start + _CHUNK], session.device)
             patches = encoder.patches(network.normalize(session.plain(stored)))
@@ -160,8 +160,9 @@ class KMeansFeatures(SemiSupervisedClassifier):
         self._penalty_looked_at_ = f"{len(held_out):,} held-out images" if len(strengths) > 1 else ""
         best, most, self.penalty_ = None, -1.0, strengths[0]
         for strength in strengths:
-            # scikit-learn divides by the penalty of the sum; ours is of the mean.
-            model = LogisticRegression(C=1 / (strength * len(features)), max_iter=_ITERATIONS)
+            # scikit-learn divides by the penalty of the sum, ours is of the mean; of two classes see `fit_linear`.
+            halves = 2 if session.classes == 2 else 1
+            model = LogisticRegression(C=halves / (strength * len(features)), max_iter=_ITERATIONS)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 model.fit(features, np.tile(labels, len(features) // len(labels)))

@@ -122,8 +122,10 @@ def _regression(
     sample_weights: NDArray[np.floating] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     total = float(len(labels) if sample_weights is None else sample_weights.sum())
-    # scikit-learn's penalty is of the sum of the losses.
-    model = LogisticRegression(C=1 / (penalty * total), max_iter=_ITERATIONS)
+    # scikit-learn's penalty is of the sum of the losses; of two classes it penalizes w^2, which is twice the squares of
+    # the weights -w/2 and w/2 that stand for them here.
+    halves = 2 if len(np.unique(labels)) == 2 else 1
+    model = LogisticRegression(C=halves / (penalty * total), max_iter=_ITERATIONS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(rows, labels, sample_weight=sample_weights)

@@ -24,8 +24,8 @@ class LinearProbe(SemiSupervisedClassifier):
 
     The penalty is the one of seven under which folds of the labeled samples are most likely when they are held out
     (cross-validation), and the temperature that calibrates the probabilities is found on the same folds, together with
-    the held-out samples. No gradient step is taken by the training loop: seconds, and the same answer every time. Of
-    images without a pretrained net the features are the pixels.
+    the held-out samples. No gradient step is taken by the training loop: seconds, and with a `random_state` the same
+    answer every time. Of images without a pretrained net the features are the pixels.
 
     See `SemiSupervisedClassifier` for the attributes that all methods share; `steps`, `epochs`, `budget`, the
     optimizer's settings and the views' are not used.

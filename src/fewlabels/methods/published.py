@@ -84,8 +84,10 @@ def push(
         raise InputError(f"{folder} keeps no labeled images ({EXAMPLES}); push it without --with-examples")
     if not with_examples:
         files.pop(EXAMPLES, None)
-    config = _public_description(folder, with_examples)
-    files[CONFIG] = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    config = _public_description(folder, EXAMPLES in files)
+    files[CONFIG] = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False).encode(
+        "utf-8", "backslashreplace"
+    )
     if CARD in files:
         files[CARD] = _card_for(folder, address)
     method = config["method"]

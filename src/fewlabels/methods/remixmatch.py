@@ -73,7 +73,8 @@ class ReMixMatch(OnlineClassifier):
     view after k of four quarter turns, which a second head on the features has to tell (square images alone). No
     gradient flows through q; r grows linearly over the first `ramp_up` of the steps.
 
-    `preset="short"` is for minutes: a start on the labeled samples alone.
+    `preset="short"` is for minutes: half of the labeled samples come first, alone; then one strong view, no rotations
+    to tell apart, and weights that grow: what a step costs and what a net that knows little is asked for is less.
 
     See `OnlineClassifier` for the other parameters and attributes; `unlabeled_weight` is lambda.
 
@@ -109,7 +110,15 @@ class ReMixMatch(OnlineClassifier):
     True
     """
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": {"warm_start": 0.2}}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "short": {
+            "warm_start": 0.5,
+            "strong_views": 1,
+            "rotation_weight": 0.0,
+            "ramp_up": 1.0,
+            "unlabeled_weight": 0.5,
+        }
+    }
 
     unlabeled_ratio: float = 1.0
     unlabeled_weight: float = 1.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
 from fewlabels.methods.weight_sets import WeightSet
 from fewlabels.nets import Backbone, BackboneFacts, build_decoder, load_backbone
 from fewlabels.nets.backbone import PretrainedClassifier
-from fewlabels.nets.pretrained import MODULE, check_same, empty_backbone
+from fewlabels.nets.pretrained import MODULE, check_same, empty_backbone, is_backbone
 from fewlabels.storage.atomic import atomic_folder, write_bytes, write_json, write_text
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import HubAddress, is_hub_address
@@ -80,12 +81,11 @@ def save_model(
     from fewlabels.methods.registry import method_name
 
     check_is_fitted(method)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; give the name of a folder to save the model in")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).exists():
-        raise InputError(f"{folder} holds other files and no model; give a new or empty folder")
+    check_target(folder)
     classes = method.classes_
     names = [str(name) for name in (classes if class_names is None else class_names)]
+    if len(names) != len(classes):
+        raise InputError(f"{len(names)} class names are given for {len(classes)} classes; give one for each")
     parameters = {key: _plain(value) for key, value in method.get_params(deep=False).items()}
     facts = getattr(method, "backbone_facts_", None)
     if parameters["net"] is None:
@@ -121,15 +121,65 @@ def save_model(
         config["feature_names"] = [str(name) for name in method.feature_names_in_]
     card = model_card(config)
     config["card"]["sha256"] = checksum(card)
+    changed = _changed_card(folder)
     with atomic_folder(folder) as temporary:
+        _keep_others(folder, temporary)
         write_bytes(temporary / WEIGHTS, weights)
         for file, content in others.items():
             write_bytes(temporary / file, content)
         if packed is not None:
             write_bytes(temporary / EXAMPLES, packed)
         write_json(temporary / CONFIG, config)
-        write_text(temporary / CARD, card)
+        if changed is None:
+            write_text(temporary / CARD, card)
+        else:
+            write_bytes(temporary / CARD, changed)
     return folder
+
+
+def check_target(folder: Path) -> None:
+    """Refuse a place that no model can be saved in: a file, or a folder that holds other things than a model.
+
+    Raises
+    ------
+    InputError
+        With what to give instead.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give the name of a folder to save the model in")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    try:
+        parse_description(folder / CONFIG)
+    except (OSError, InputError) as error:
+        raise InputError(f"{folder} holds other files and no model; give a new or empty folder") from error
+
+
+def _changed_card(folder: Path) -> bytes | None:
+    """Return the card of a model that is about to be replaced, if a person has written in it."""
+    if not (folder / CARD).is_file():
+        return None
+    content = (folder / CARD).read_bytes()
+    return None if _is_ours(content, parse_description(folder / CONFIG)) else content
+
+
+def _is_ours(card: bytes, config: dict[str, Any]) -> bool:
+    """Say whether a card is one that was written with a model's description, or with the one before it."""
+    facts = config.get("card", {})
+    found = hashlib.sha256(card).hexdigest()
+    return found in (facts.get("sha256"), facts.get("sha256_before"))
+
+
+def _keep_others(folder: Path, temporary: Path) -> None:
+    """Take over what else a person keeps in a model's folder."""
+    own = {WEIGHTS, CONFIG, CARD, EXAMPLES}
+    for path in folder.iterdir() if folder.is_dir() else []:
+        if path.name in own or _OTHER_WEIGHTS.fullmatch(path.name):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, temporary / path.name, symlinks=True)
+        else:
+            shutil.copy2(path, temporary / path.name, follow_symlinks=False)
 
 
 def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> SemiSupervisedClassifier:
@@ -169,13 +219,20 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
     config = read_description(folder)
     version = config["format_version"]
     try:
+        _refuse_nets_to_run(folder, config)
         method = make_method(config["method"], **config["parameters"])
         method.sample_shape_ = tuple(int(n) for n in config["sample_shape"])
         method.classes_ = _classes(config["classes"], config["classes_dtype"])
         method.class_names_ = [str(name) for name in config["class_names"]]
+        if len(method.class_names_) != len(method.classes_):
+            raise InputError(
+                f"{folder} is damaged: it names {len(method.class_names_)} of {len(method.classes_)} classes"
+            )
         for name in _RECORDS:
             if name in config["records"]:
                 value = config["records"][name]
+                if name == "pool_prior_":
+                    value = np.array(value, np.float64)
                 setattr(method, name, float("nan") if value is None and name == "validation_accuracy_" else value)
         if "feature_names" in config:
             method.feature_names_in_ = np.array(config["feature_names"], dtype=object)
@@ -194,7 +251,7 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
         _read_weight_sets(method, folder, config, parts["network"])
         for name, part in parts.items():
             setattr(method, f"{name}_", part.eval())
-        if "examples_sha256" in config:
+        if "examples_sha256" in config and keeps_examples(folder):
             method.examples_ = examples.unpack(folder / EXAMPLES, method, config["examples_sha256"])
     except InputError:
         raise
@@ -202,6 +259,23 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
         reason = str(error).splitlines()[0] if str(error) else repr(error)
         raise InputError(f"{folder} is damaged and cannot be loaded: {reason}") from error
     return method if weights is None else method.with_weights(weights)
+
+
+def _refuse_nets_to_run(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse a description that asks for code to be run, or for weights to be fetched, to build the model's net.
+
+    A model with a pretrained net describes that, and is built by the description.
+    """
+    choice = config["records"].get("choice_") or {}
+    asked = [choice.get("settings", {}).get("net")]
+    if "backbone" not in config:
+        asked.append(config["parameters"].get("net"))
+    for net in asked:
+        if net == MODULE or is_backbone(net):
+            raise InputError(
+                f"{folder} asks for the net {str(net)[:80]!r} to be run or fetched, and does not describe it; loading "
+                "a model runs nothing: take another model"
+            )
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -249,7 +323,7 @@ def model_files(folder: Path) -> list[str]:
     """
     config = read_description(folder)
     checksums = weight_files(config, folder)
-    if (known := config.get("examples_sha256")) is not None:
+    if (known := config.get("examples_sha256")) is not None and keeps_examples(folder):
         checksums[EXAMPLES] = str(known)
     for file, expected in checksums.items():
         if not (folder / file).is_file():
@@ -292,13 +366,15 @@ def add_measurement(folder: Path, found: dict[str, Any]) -> bool:
     """
     config = read_description(folder)
     known = config.get("card", {}).get("sha256")
-    written = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else ""
+    written = (folder / CARD).read_bytes() if (folder / CARD).is_file() else b""
+    ours = not written or _is_ours(written, config)
     if "card" not in config:
         config["card"] = card_facts(load(folder), config["class_names"])
     config["measured"] = [one for one in config.get("measured", []) if one["data"] != found["data"]] + [found]
-    ours = not written or (known is not None and checksum(written) == known)
     card = model_card(config)
-    config["card"]["sha256"] = checksum(card) if ours else known
+    # Whoever is stopped between the two writes leaves the card of before, which is no less ours.
+    before = hashlib.sha256(written).hexdigest()
+    config["card"] |= {"sha256": checksum(card), "sha256_before": before} if ours else {"sha256": known}
     write_json(folder / CONFIG, config)
     if ours:
         write_text(folder / CARD, card)

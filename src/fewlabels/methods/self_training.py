@@ -26,7 +26,8 @@ from fewlabels.training.batches import Batch, Batches, Rows, ShuffledRows, pool_
 from fewlabels.training.calibration import best_temperature
 
 # Steps that a teacher needs before several long students pay. With 32,000 images and 50 labels a class (CIFAR-10) one
-# round of 125 steps after a teacher of 125 has 51.7 % (development images), two of 105 after one of 35 have 47.5 (test).
+# round of 125 steps after a teacher of 125 has 51.7 % (development images), two of 105 after one of 35 have 47.5 %
+# (test images).
 _LEAST_TEACHER = 250
 
 

@@ -95,6 +95,9 @@ def read_targets(y: Any, classes: NDArray[Any] | None = None) -> Targets:
         given = values
     if len(given) == 0:
         raise InputError("no sample has a label: every y is -1, None or NaN; label a few of each class")
+    if given.dtype.kind not in "biufU":
+        kind = type(given[0]).__name__ if given.dtype.kind == "O" else given.dtype
+        raise InputError(f"labels are of the type {kind}; give them as strings or as whole numbers")
     check_classification_targets(given)
     found = np.unique(given)
     if classes is None:

@@ -24,8 +24,10 @@ _NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `target` that takes its place when the block ends well.
 
-    An existing `target` is replaced in one rename; when the block raises, nothing of it stays behind.
+    An existing `target` is replaced in one rename; when the block raises, nothing of it stays behind. Where it is a
+    link, what it points to is replaced.
     """
+    target = target.resolve() if target.is_symlink() else target
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     try:
@@ -55,7 +57,13 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to a temporary file beside `path`, flush it to the disk and rename it."""
+    """Write `content` to a temporary file beside `path`, flush it to the disk and rename it.
+
+    What is no file, such as a pipe, is written to as it is.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        path.write_bytes(content)
+        return
     name = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

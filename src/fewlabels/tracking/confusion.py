@@ -13,6 +13,7 @@ from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 from fewlabels.storage.visible import visible
 
 _MOST_COUNTED = 20
+_MOST_NAMED = 60
 _INCHES_A_CLASS = 0.45
 
 
@@ -43,6 +44,11 @@ def confusion_figure(labels: NDArray[np.int64], guesses: NDArray[np.int64], clas
     axes = figure.add_subplot()
     # A dollar sign in a name is a dollar sign, not mathematics.
     names = [visible(name).replace("$", r"\$") for name in class_names]
+    if classes > _MOST_NAMED:
+        # Names could not be read, and take a minute to lay out.
+        axes.imshow(counts, cmap="Blues")
+        axes.set(xlabel="Predicted label", ylabel="True label", xticks=[], yticks=[])
+        return figure
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         ConfusionMatrixDisplay(counts, display_labels=names).plot(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import logging
 import os
 import time
@@ -23,7 +24,7 @@ _EVERY_SECONDS = 1.0
 # What a store takes in one call, and how long a value may be.
 _MOST_METRICS, _MOST_PARAMETERS, _LONGEST = 1000, 100, 6000
 _STATUS = {FINISHED: "FINISHED", STOPPED: "KILLED", FAILED: "FAILED"}
-_KEY, _PARENT = "fewlabels.run", "mlflow.parentRunId"
+_KEY, _HASH, _PARENT = "fewlabels.run", "fewlabels.run_sha256", "mlflow.parentRunId"
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -89,7 +90,7 @@ class Mlflow:
         experiment = _experiment(self._client)
         before = self._before(experiment, key) if entry.resumed else None
         if before is None:
-            tags = {_KEY: key, **entry.facts, **({_PARENT: entry.parent} if entry.parent else {})}
+            tags = {_KEY: key, _HASH: _hash_of(key), **entry.facts, **({_PARENT: entry.parent} if entry.parent else {})}
             self.run = self._client.create_run(experiment, run_name=entry.name, tags=tags).info.run_id
         else:
             self.run = before.info.run_id
@@ -144,11 +145,19 @@ class Mlflow:
             self._client.log_batch(self.run, params=known[start : start + _MOST_PARAMETERS])
 
     def _before(self, experiment: str, key: str) -> Any:
-        quoted = key.replace("'", "''")
-        found = self._client.search_runs(
-            [experiment], f"tags.`{_KEY}` = '{quoted}'", max_results=1, order_by=["attributes.start_time DESC"]
-        )
-        return found[0] if found else None
+        # The store's language has no way to write an apostrophe; runs of earlier versions have the key alone.
+        wanted = [f"tags.`{_HASH}` = '{_hash_of(key)}'", *([] if "'" in key else [f"tags.`{_KEY}` = '{key}'"])]
+        for condition in wanted:
+            found = self._client.search_runs(
+                [experiment], condition, max_results=1, order_by=["attributes.start_time DESC"]
+            )
+            if found:
+                return found[0]
+        return None
+
+
+def _hash_of(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _client() -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from matplotlib.figure import Figure
 
 from fewlabels.evaluation import Comparison, Run
 from fewlabels.methods import SemiSupervisedClassifier
@@ -160,11 +163,14 @@ class TrackedRun:
         self._tell({f"final/{name}": float(value) for name, value in values.items()}, step)
         if not self.trackers:
             return
-        figure = confusion_figure(run.test_labels, run.guesses, class_names)
+
+        @functools.cache
+        def figure() -> Figure:
+            return confusion_figure(run.test_labels, run.guesses, class_names)
 
         def draw(tracker: Tracker) -> None:
             if not {_CONFUSION, "test_confusion.png"} & set(tracker.stored):
-                tracker.figure(_CONFUSION, figure, step)
+                tracker.figure(_CONFUSION, figure(), step)
 
         self._each(draw)
 
@@ -202,9 +208,21 @@ class TrackedRun:
                 do(tracker)
             except Exception as error:  # of any kind: a disk, a database, a network
                 self.trackers.remove(tracker)
-                reason = (str(error) or type(error).__name__).splitlines()[0]
-                name = type(tracker).__name__.lower()
-                warnings.warn(f"{name} is told no more of this training: {reason}", TrainingWarning, stacklevel=3)
+                _warn_of(type(tracker).__name__.lower(), error)
+
+
+def _begun(name: str, entry: Entry) -> Tracker | None:
+    """Return what a tracker is told through, or None where it fails: the training goes on."""
+    try:
+        return TRACKERS[name][1](entry)
+    except Exception as error:  # of any kind, as above
+        _warn_of(name, error)
+        return None
+
+
+def _warn_of(name: str, error: Exception) -> None:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    warnings.warn(f"{name} is told no more of this training: {reason}", TrainingWarning, stacklevel=4)
 
 
 class TrackedComparison:
@@ -245,18 +263,15 @@ class TrackedComparison:
         if self._whole is None:
             self._whole = TrackedRun([])
             for tracker in self._names:
-                whole = TRACKERS[tracker][1](Entry("comparison", folder, resumed=self._resumed))
-                self._whole.trackers.append(whole)
-                self._parents[tracker] = whole.run
+                if (whole := _begun(tracker, Entry("comparison", folder, resumed=self._resumed))) is not None:
+                    self._whole.trackers.append(whole)
+                    self._parents[tracker] = whole.run
         words = {key: str(value) for key, value in facts.items()}
-        return TrackedRun(
-            [
-                TRACKERS[tracker][1](
-                    Entry(name, folder, settings, words, resumed, self._parents[tracker]),
-                )
-                for tracker in self._names
-            ]
-        )
+        entries = {
+            tracker: Entry(name, folder, settings, words, resumed, parent) for tracker, parent in self._parents.items()
+        }
+        found = [_begun(tracker, entry) for tracker, entry in entries.items()]
+        return TrackedRun([tracker for tracker in found if tracker is not None])
 
     def conclude(self, comparison: Comparison) -> None:
         """Tell the learning curves, test accuracy over labels of each class, and keep report and table."""
