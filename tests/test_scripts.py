@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -196,3 +197,32 @@ def test_a_pipe_gets_no_code_and_no_bar(place):
     assert ended.returncode == 0
     assert "\x1b" not in ended.stdout + ended.stderr
     assert "30/30" not in ended.stderr
+
+
+def test_characters_that_the_output_has_not_are_written_out(place):
+    shutil.copytree(place / "photos" / "train", place / "cjk" / "train")
+    (place / "cjk" / "train" / "red").rename(place / "cjk" / "train" / "猫")
+    words = ["fit", "cjk", "--method", "linear-probe", "--out", "cat"]
+    environment = os.environ | {"FEWLABELS_CACHE": str(place / "cache"), "PYTHONIOENCODING": "cp1252"}
+    script = f"import sys\nfrom fewlabels.cli import main\nfor words in ({words}, ['predict', 'cat', 'cjk/train']):\n"
+    script += "    sys.argv = ['fewlabels', *words]\n    try:\n        main()\n    except SystemExit:\n        pass\n"
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=place, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert "Traceback" not in ended.stderr
+    assert "\\u732b" in ended.stdout
+
+
+def test_a_model_is_measured_on_what_it_learned_from_where_nothing_else_is_said(place):
+    words = ("fit", "photos", "--method", "linear-probe", "--out", "own", "--quiet")
+    found, errors = run_all(place, words, ("evaluate", "own", "--json"), ("evaluate", "own", "photos", "--json"))
+    assert [code for code, _ in found] == [0, 0, 0], errors
+    assert found[1][1] == found[2][1]
+    assert json.loads(found[1][1])["test_images"] == 6
+
+
+def test_a_place_where_no_model_can_be_saved_is_refused_before_anything_is_learned(place):
+    found, errors = run_all(place, ("fit", "photos", "--method", "supervised", "--steps", 100_000, "--out", "photos"))
+    assert found == [(2, "")]
+    assert "holds other files and no model" in errors
+    assert not (place / "photos.checkpoint").exists()

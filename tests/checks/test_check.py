@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 
@@ -11,6 +12,7 @@ from sklearn.datasets import load_sample_images
 from fewlabels import check_dataset, load_dataset
 from fewlabels.checks.duplicates import exact_copies
 from fewlabels.cli import app
+from fewlabels.data import ImageRows
 
 SIDE = 32
 FOUND = (
@@ -261,3 +263,21 @@ def test_images_of_a_few_pixels_are_checked_as_far_as_they_go(side):
     labels = np.arange(60) % 2
     data = load_dataset({"train": (images[:30], labels[:30]), "test": (images[30:], labels[30:])})
     assert "not-checked" in {finding.kind for finding in check_dataset(data).findings}
+
+
+def test_all_copies_count_and_not_the_first_alone():
+    draws = np.random.default_rng(0)
+    images = draws.integers(0, 256, (30, 8, 8, 1), dtype=np.uint8)
+    data = dataclasses.replace(
+        load_dataset("digits", labels_per_class=1),
+        labeled=ImageRows(np.concatenate([images[20:], np.repeat(images[11:12], 4, axis=0)])),
+        labels=np.array([0, 1] * 7),
+        pool=ImageRows(images[10:11]),
+        test=ImageRows(np.concatenate([images[:10], np.repeat(images[10:11], 5, axis=0)])),
+        test_labels=np.arange(15) % 2,
+    )
+    found = {finding.kind: finding for finding in check_dataset(data).findings}
+    assert found["exact-copies"].count == 5
+    assert "5 of 15 test images" in found["exact-copies"].text
+    # Of the labeled copies two have another label than the others, and so it is with those to test.
+    assert found["label-conflict"].count == 4 + 5

@@ -1,6 +1,7 @@
 """Labels given by hand: what is said to be on the disk is there, whatever happens after."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -239,3 +240,35 @@ def test_an_image_held_out_to_test_with_cannot_be_labeled(color_images):
     assert len(drawn.labeled) == 9
     with pytest.raises(InputError, match="held out of arrays to test with"):
         load_dataset(color_images, labels_per_class=4, labels={f"train[{row}]": "1" for row in held_out})
+
+
+def test_a_line_without_an_end_is_kept_aside(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("file,class\na.jpg,cat\nb.jpg,dog")
+    with LabelsFile(path) as labels:
+        assert labels.unfinished == tmp_path / "labels.csv.unfinished"
+        labels.append("c.jpg", "dog")
+    assert path.read_text() == "file,class\na.jpg,cat\nc.jpg,dog\n"
+    assert labels.unfinished.read_text() == "b.jpg,dog\n"
+
+
+def test_labels_by_hand_are_understood_as_they_are_meant(photos, tmp_path):
+    (photos / "train" / " odd").mkdir()
+    for number in range(4):
+        shutil.copy(photos / "train" / "red" / f"{number}.png", photos / "train" / " odd" / f"{number}.png")
+    table = tmp_path / "labels.csv"
+    table.write_text(
+        "file,class\n"
+        "unlabeled\\0.png,red\n"  # as Windows writes it
+        "unlabeled/1.png, odd\n"
+        "unlabeled/2.png,blue \n"
+        "unlabeled/3.png,red\n"
+        f"{photos}/unlabeled/3.png,\n"  # taken back, by another way to it
+    )
+    data = load_dataset(photos, labels_per_class=4, labels=table)
+    names = dict(zip(data.diagnostics.labeled_names, data.labels, strict=True))
+    assert {name: data.class_names[names[name]] for name in names if name.startswith("unlabeled")} == {
+        "unlabeled/0.png": "red",
+        "unlabeled/1.png": " odd",
+        "unlabeled/2.png": "blue",
+    }

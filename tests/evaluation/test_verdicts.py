@@ -159,3 +159,12 @@ def test_whoever_makes_no_mistake_spares_all_of_the_other_s():
     found = group(run("self-training", N), run("supervised", 900))
     assert found.duel("self-training", "supervised").result.error_reduction == 1.0
     assert math.isnan(found.duel("supervised", "self-training").result.error_reduction)
+
+
+def test_the_pool_is_not_said_to_have_helped_what_does_not_learn_from_it():
+    comparison = Comparison(("a", "b"), {}, [run("supervised", 600), run("linear-probe", 700), run("uda", 800)])
+    lines = [line.strip() for line in comparison.verdicts()]
+    assert any(line.startswith("uda: 20.0 points better than the labels alone") for line in lines)
+    probe = next(line for line in lines if line.startswith("linear-probe:"))
+    assert "pool" not in probe
+    assert "10.0 points" in probe

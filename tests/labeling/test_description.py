@@ -93,8 +93,8 @@ def test_labels_given_since_leave_the_pool_and_count_as_labeled(of_photos, tmp_p
 
 
 def test_the_table_that_is_filled_in_is_a_labels_file(of_photos, photos, tmp_path):
-    out = tmp_path / "elsewhere" / "wanted.csv"
-    for pool in (None, photos / "unlabeled"):
+    for number, pool in enumerate((None, photos / "unlabeled")):
+        out = tmp_path / "elsewhere" / f"wanted-{number}.csv"
         describe_pool(of_photos, pool).write(out)
         with out.open() as file:
             rows = list(csv.DictReader(file))
@@ -184,3 +184,53 @@ def test_the_pool_of_a_model_on_features_is_read_as_its_net_was_given_the_images
     assert np.array_equal(
         found.class_probabilities.argmax(1), np.searchsorted(model.classes_, model.predict(found.data.pool))
     )
+
+
+def test_what_a_person_has_filled_in_is_never_written_over(of_photos, tmp_path):
+    out = tmp_path / "wanted.csv"
+    found = describe_pool(of_photos)
+    found.write(out)
+    table = pd.read_csv(out, dtype=str, keep_default_na=False)
+    table.loc[[3, 5], "class"] = "blue"
+    table.to_csv(out, index=False)
+    typed = table.loc[[3, 5], "file"].tolist()
+    found.write(out)
+    again = pd.read_csv(out, dtype=str, keep_default_na=False)
+    assert again["file"].tolist()[:2] == typed
+    assert again["class"].tolist() == ["blue"] * 2 + [""] * 16
+    assert sorted(again["file"]) == sorted(table["file"])
+    assert list(read_labels(out).classes) == typed
+    # With what was learned from them since, too: the pool has fewer.
+    describe_pool(of_photos, labels=out).write(out)
+    assert list(read_labels(out).classes) == typed
+
+
+def test_labels_in_another_form_are_refused_rather_than_lost(of_photos, tmp_path):
+    found = describe_pool(of_photos)
+    with LabelsFile(tmp_path / "labels.csv") as labels:
+        labels.append(found.names[0], "red")
+    found.write(tmp_path / "wanted.parquet")
+    table = pq.read_table(tmp_path / "wanted.parquet").to_pandas()
+    table.loc[0, "class"] = "red"
+    table.to_parquet(tmp_path / "wanted.parquet")
+    for name in ("labels.csv", "wanted.parquet"):
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(InputError, match="holds 1 classes, which would be lost"):
+            found.write(tmp_path / name)
+        assert (tmp_path / name).read_bytes() == before
+
+
+def test_a_table_beside_photos_does_not_make_their_folder_another_source(of_photos, photos):
+    describe_pool(of_photos).write(photos / "unlabeled" / "ranked.parquet")
+    assert len(describe_pool(of_photos, photos / "unlabeled")) == 6
+
+
+def test_of_few_held_out_images_no_share_of_strangers_is_told(of_photos):
+    found = describe_pool(of_photos)
+    assert found.summary()["unlike_the_labeled"] is None
+    assert any("too few to say how many of the pool are unlike them" in note for note in found.notes)
+    data = load_dataset("digits", labels_per_class=40)
+    method = Supervised(steps=20, random_state=0, validation_fraction=0.2).fit(data.labeled, data.labels)
+    remember(method, data)
+    found = describe_pool(method, data)
+    assert found.summary()["unlike_the_labeled"] == (found.in_distribution < 0.05).sum()

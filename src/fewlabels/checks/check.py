@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -120,8 +121,8 @@ def _copies(parts: list[_Part], class_names: tuple[str, ...], *, near: bool) -> 
     # The pool comes last: of pairs within it nothing follows.
     searched = int(starts[-2]) if parts[-1].name == "pool" else int(starts[-1])
     exact, group = exact_copies(every.hashes, starts, searched)
-    yield from _between(parts, starts, exact, "exact-copies", np.empty((0, 2), np.int64))
-    yield from _conflicts(parts, starts, exact, class_names, "exact copies")
+    yield from _between(parts, starts, exact, "exact-copies", group)
+    yield from _conflicts(parts, starts, exact, class_names, "exact copies", group)
     if not near:
         yield from _within_labeled(parts, starts, exact)
         return
@@ -133,7 +134,7 @@ def _copies(parts: list[_Part], class_names: tuple[str, ...], *, near: bool) -> 
         return
     close, is_whole = near_duplicates(every, searched)
     close = close[group[close[:, 0]] != group[close[:, 1]]]
-    yield from _between(parts, starts, close, "near-duplicates", exact)
+    yield from _between(parts, starts, close, "near-duplicates", group)
     yield from _conflicts(parts, starts, close, class_names, "near duplicates")
     yield from _within_labeled(parts, starts, np.concatenate([exact, close]))
     if not is_whole:
@@ -142,18 +143,24 @@ def _copies(parts: list[_Part], class_names: tuple[str, ...], *, near: bool) -> 
 
 
 def _between(
-    parts: list[_Part], starts: NDArray[np.int64], pairs: Pairs, kind: str, before: Pairs
+    parts: list[_Part], starts: NDArray[np.int64], pairs: Pairs, kind: str, group: NDArray[np.int64]
 ) -> Iterable[Finding]:
-    """Yield what follows from pairs of like images between two parts; those told of before are left out."""
+    """Yield what follows from pairs of like images between two parts; `group` is the same for exact copies.
+
+    Near duplicates are those that are no exact copies as well.
+    """
     part_of = np.searchsorted(starts, pairs, side="right") - 1
-    part_before = np.searchsorted(starts, before, side="right") - 1
     for (a, one), (b, other) in itertools.combinations(enumerate(parts), 2):
         here = pairs[((part_of[:, 0] == a) & (part_of[:, 1] == b)) | ((part_of[:, 0] == b) & (part_of[:, 1] == a))]
-        told = set(before[(part_before[:, 0] == a) & (part_before[:, 1] == b)].ravel().tolist())
         # What counts is how many of the part that measures, or of the pool, are concerned.
         counted = one if other.name == "pool" else other
-        side = 0 if counted is one else 1
-        rows = np.array([row for row in np.unique(here[:, side]) if row not in told], np.int64)
+        own, others_rows = (slice(starts[n], starts[n + 1]) for n in ((a, b) if counted is one else (b, a)))
+        # Of exact copies a pair has but the first of each part.
+        copies = starts[a if counted is one else b] + np.flatnonzero(np.isin(group[own], np.unique(group[others_rows])))
+        rows = copies
+        if kind != "exact-copies":
+            near = np.unique(here[(here >= own.start) & (here < own.stop)])
+            rows = np.setdiff1d(near, copies)
         if not len(rows):
             continue
         severity, meaning = _MEANING[one.name, other.name]
@@ -183,16 +190,24 @@ def _within_labeled(parts: list[_Part], starts: NDArray[np.int64], pairs: Pairs)
 
 
 def _conflicts(
-    parts: list[_Part], starts: NDArray[np.int64], pairs: Pairs, class_names: tuple[str, ...], what: str
+    parts: list[_Part],
+    starts: NDArray[np.int64],
+    pairs: Pairs,
+    class_names: tuple[str, ...],
+    what: str,
+    group: NDArray[np.int64] | None = None,
 ) -> Iterable[Finding]:
+    """Yield what follows from like images with different labels; with `group`, of all that are the same."""
     labels = np.concatenate([np.full(len(p.images), UNKNOWN) if p.labels is None else p.labels for p in parts])
     first, second = labels[pairs[:, 0]], labels[pairs[:, 1]]
     here = pairs[(first != second) & (first >= 0) & (second >= 0)]
     if not len(here):
         return
     concerned = np.unique(here)
-    classes = [tuple(sorted((class_names[labels[a]], class_names[labels[b]]))) for a, b in here.tolist()]
-    most = max(sorted(set(classes)), key=classes.count)
+    if group is not None:
+        concerned = np.flatnonzero(np.isin(group, group[concerned]) & (labels >= 0))
+    classes = Counter(tuple(sorted((class_names[labels[a]], class_names[labels[b]]))) for a, b in here.tolist())
+    most = max(sorted(classes), key=classes.__getitem__)
     names = tuple(
         dict.fromkeys(parts[int(np.searchsorted(starts, row, side="right")) - 1].name for row in concerned.tolist())
     )

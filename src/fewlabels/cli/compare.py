@@ -169,7 +169,7 @@ def _show_comparison(comparison: Any) -> None:
     sizes = {row["labels_per_class"] for row in rows}
     for finding in (comparison.config.get("check") or {}).get("findings", ()):
         if finding["severity"] != "note":
-            screen.print(f"{finding['severity']}: {finding['text']}.", style="yellow", highlight=False)
+            screen.print(visible(f"{finding['severity']}: {finding['text']}."), style="yellow", highlight=False)
     columns: dict[str, list[str]] = {"method": [row["method"] for row in rows]}
     if len(sizes) > 1:
         columns["labels"] = ["all" if row["labels_per_class"] is None else str(row["labels_per_class"]) for row in rows]

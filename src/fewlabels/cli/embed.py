@@ -12,6 +12,7 @@ from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen
 from fewlabels.cli.options import ImageSize, Json, Quiet, Source, Strict
+from fewlabels.storage.visible import visible
 
 
 @app.command()
@@ -63,7 +64,7 @@ def embed(
         progress=not quiet,
     )
     if written.warning:
-        errors.print(f"warning: {written.warning}", style="yellow", highlight=False)
+        errors.print(visible(f"warning: {written.warning}"), style="yellow", highlight=False)
     facts = {
         "folder": written.folder,
         "images": written.images,
@@ -78,7 +79,8 @@ def embed(
 def _show(written: Any, quiet: bool) -> None:
     there = "were there already" if written.was_there else "are written"
     screen.print(f"features of {written.images:,} images {there} in {written.folder}", highlight=False)
-    screen.print(f"{written.backbone.net} was trained on {written.backbone.trained_on}", highlight=False)
+    trained = f"{written.backbone.net} was trained on {written.backbone.trained_on}"
+    screen.print(visible(trained), highlight=False)
     if not quiet:
         folder = shlex.quote(str(written.folder))
         screen.print(f"next: fewlabels fit {folder} --method ensemble-labels", style="dim", highlight=False)

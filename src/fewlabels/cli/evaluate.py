@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen
-from fewlabels.cli.options import Fold, Json, Model, Quiet, Source, Strict, TestPerClass
+from fewlabels.cli.options import Fold, Json, Model, Quiet, Strict, TestPerClass
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
 
@@ -19,7 +20,15 @@ from fewlabels.storage.hub import is_hub_address
 @answers
 def evaluate(
     model: Model,
-    source: Source = "digits",
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="A folder, file or known data set (see fewlabels fit --help); the one that the model learned from "
+            "when not given.",
+            show_default=False,
+            autocompletion=completion.source,
+        ),
+    ] = None,
     test_per_class: TestPerClass = None,
     fold: Fold = None,
     net: Annotated[str | None, typer.Option(help="The pretrained net, where it was code of your own.")] = None,
@@ -45,7 +54,7 @@ def evaluate(
     from fewlabels.evaluation import evaluate_model
     from fewlabels.methods import load
     from fewlabels.methods.card import measurement
-    from fewlabels.methods.examples import size_to_read
+    from fewlabels.methods.examples import origin_of, size_to_read
     from fewlabels.methods.saved import add_measurement
 
     if card and is_hub_address(model):
@@ -53,6 +62,10 @@ def evaluate(
     loaded = load(model, net=net)
     if loaded.image_shape_ is None:
         raise InputError(f"{model} classifies vectors; evaluate it in Python with its score method")
+    if source is None:
+        source = origin_of(loaded).get("source")
+    if source is None:
+        raise InputError(f"{model} does not say what it learned from; give the SOURCE to measure it on")
     data = load_dataset(
         source,
         image_size=None if is_feature_folder(Path(source)) else size_to_read(loaded, source),

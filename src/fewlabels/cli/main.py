@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import shlex
@@ -32,8 +33,10 @@ def main() -> None:
     warnings.simplefilter("always", TrainingWarning)
     warnings.showwarning = _show_warning
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Names of files are printed byte by byte as they are, though some be no text.
-        sys.stdout.reconfigure(errors="surrogateescape")
+        # Names of files are printed byte by byte as they are, though some be no text; where the encoding has not all
+        # characters, as that of a pipe on Windows, those are written out.
+        is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
     try:
         _among_several(Launch.read())
         # A shell that asks what could come next is told, whatever the file says.
@@ -136,5 +139,5 @@ def _fail(message: str, code: int) -> None:
     launch = Launch.read()
     who = f"process {launch.rank}: " if launch.rank > 0 else ""
     errors.print("error: ", style="red", end="")
-    errors.print(visible(" ".join((who + message).split())), highlight=False)
+    errors.print(visible(" ".join(line.strip() for line in (who + message).splitlines())), highlight=False)
     sys.exit(code)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabels.data.dataset import ImageNames
-from fewlabels.data.labels_file import GivenLabels, read_labels
+from fewlabels.data.labels_file import GivenLabels, class_called, read_labels
 from fewlabels.data.parts import Part, Parts
 from fewlabels.storage.errors import InputError, nearest
 
@@ -55,8 +55,11 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
     what = given.called
     base = None if given.path is None else given.path.parent
     position = {name: index for index, name in enumerate(parts.class_names)}
-    for file, name in given.classes.items():
-        if name not in position:
+    lines = {
+        file: class_called(name, position) if name else "" for file, name in (given.lines or given.classes).items()
+    }
+    for file, name in lines.items():
+        if name and name not in position:
             raise InputError(
                 f"{what} gives {file!r} the class {name!r}{nearest(name, position)}; the classes of {source} are "
                 f"{', '.join(parts.class_names)}"
@@ -71,9 +74,16 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
         for part, piece in (("train", parts.train), ("unlabeled", parts.unlabeled))
     }
     missing: list[str] = []
-    for file, name in given.classes.items():
-        called = [file, *_within(file, folders, base)]
+    for file, name in lines.items():
+        # A file that was written on Windows has backslashes.
+        ways = [file, *([file.replace("\\", "/")] if "\\" in file else [])]
+        called = [one for way in ways for one in (way, *_within(way, folders, base))]
         known = next((one for one in called if one in places or one in never), file)
+        if not name:
+            # Taken back, in whatever way the image was called before.
+            if known in places:
+                found[places[known][0]][places[known][1]] = -1
+            continue
         if known in never:
             raise InputError(f"{what} gives a class to {file!r}, which is one of the {never[known]} images of {source}")
         if known not in places:

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -38,11 +39,14 @@ class GivenLabels:
         the label back.
     notes : tuple of str
         What was left out.
+    lines : dict of str to str, optional
+        The last line of each image in the file's order, those with an empty class included.
     """
 
     path: Path | None
     classes: dict[str, str]
     notes: tuple[str, ...] = ()
+    lines: dict[str, str] | None = None
 
     @property
     def called(self) -> str:
@@ -106,16 +110,30 @@ def read_labels(path: str | Path) -> GivenLabels:
         if len(row) <= max(file, label):
             raise InputError(f"row {number} of {path} has {len(row)} columns; the heading has {len(heading)}")
         classes.pop(row[file], None)
-        if row[label].strip():
-            classes[row[file]] = row[label].strip()
-    return GivenLabels(place, classes, notes)
+        # A class may begin or end with a space, and so may a cell that a person has filled in.
+        classes[row[file]] = row[label] if row[label].strip() else ""
+    return GivenLabels(place, {name: given for name, given in classes.items() if given}, notes, classes)
+
+
+def class_called(given: str, known: Collection[str]) -> str:
+    """Return the class that a person means, who may have typed spaces around it that none has.
+
+    Examples
+    --------
+    >>> class_called("cat ", ["cat", "dog"]), class_called(" dog", ["dog", " dog"])
+    ('cat', ' dog')
+    """
+    if given in known:
+        return given
+    alike = [name for name in known if name.strip() == given.strip()]
+    return alike[0] if len(alike) == 1 else given.strip()
 
 
 class LabelsFile:
     """Adds labels to a file, each on the disk before `append` returns.
 
     A process that is killed loses none of them: the line that it was writing is the only one that may be half there,
-    and is taken away when the file is opened the next time.
+    and is moved to `PATH.unfinished` when the file is opened the next time.
 
     Several threads may add to one file.
 
@@ -123,6 +141,11 @@ class LabelsFile:
     ----------
     path : str or Path
         Is made where it is missing.
+
+    Attributes
+    ----------
+    unfinished : Path or None
+        Where a last line without an end went.
 
     Raises
     ------
@@ -138,6 +161,8 @@ class LabelsFile:
     ...     read_labels(Path(folder) / "labels.csv").classes
     {'unlabeled/1.jpg': 'cat'}
     """
+
+    unfinished: Path | None = None
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -199,6 +224,12 @@ class LabelsFile:
                 "file and class alone"
             )
         if end < len(content):
+            # Whoever wrote the line may have forgotten its end alone.
+            self.unfinished = self.path.with_name(f"{self.path.name}.unfinished")
+            with self.unfinished.open("ab") as file:
+                file.write(content[end:] + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
             os.ftruncate(self._handle, end)
         if end == 0:
             self._write(COLUMNS)

@@ -190,7 +190,7 @@ def read_parts(
     if text == "digits":
         parts = read_digits()
         if image_size is not None and image_size != 8:
-            raise InputError(f"digits are 8x8 pixels; leave image_size={image_size} away")
+            raise InputError(f"digits are 8x8 pixels, not the {image_size} that are asked for, or that the model reads")
         if place.exists():
             parts = replace(parts, notes=("these are the embedded digits; the folder here is ./digits",))
         return parts

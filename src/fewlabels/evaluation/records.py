@@ -67,6 +67,8 @@ class Comparison:
             for standing in group.standings:
                 if alone and (duel := group.pool_duel(standing.method)) is not None:
                     sentences.append(f"  {standing.method}: {pool_sentence(duel)}")
+                elif alone and (duel := group.duel(standing.method, LABELS_ALONE)) is not None:
+                    sentences.append(f"  {standing.method}: {duel_sentence(duel)}")
                 elif not alone and len(group.standings) > 2:
                     sentences += [
                         f"  {standing.method}: {duel_sentence(d)}" for d in standing.duels if d.other == reference

@@ -11,6 +11,7 @@ import numpy as np
 from fewlabels.evaluation.intervals import mean_interval
 from fewlabels.evaluation.paired import PairedResult, compare_over_seeds, holm
 from fewlabels.evaluation.run import Run
+from fewlabels.methods import METHODS
 
 _LEVEL = 0.05
 # The method that learns from the labeled images and nothing else.
@@ -95,7 +96,8 @@ class Group:
 
     def pool_duel(self, method: str) -> Duel | None:
         """Return the duel of a method that learns from the pool with the labels alone; None if there is none."""
-        return None if method == LABELS_ALONE else self.duel(method, LABELS_ALONE)
+        known = METHODS.get(method)
+        return None if known is not None and not known._learns_from_pool else self.duel(method, LABELS_ALONE)
 
     def duel(self, method: str, other: str) -> Duel | None:
         """Return the duel of two methods, turned so that `method` comes first; None if they share no seed."""

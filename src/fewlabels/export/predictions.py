@@ -23,7 +23,7 @@ from fewlabels.storage.cells import table
 from fewlabels.storage.csv_quoting import quoting_for
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.frames import new_frame
-from fewlabels.storage.visible import encodable
+from fewlabels.storage.visible import encodable, visible
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,7 @@ def write_predictions(predictions: Predictions, out: Path | None) -> None:
     for path, name, probability in zip(predictions.paths, predictions.classes, predictions.probabilities, strict=True):
         writer.writerow((path, name, f"{probability:.4f}"))
     if out is None:
-        sys.stdout.write(text.getvalue())
+        # What a program reads is left as it is; a terminal would obey what is hidden in a name.
+        sys.stdout.write(visible(text.getvalue(), keep="\n") if sys.stdout.isatty() else text.getvalue())
     else:
         write_bytes(out, text.getvalue().encode("utf-8", "surrogateescape"))

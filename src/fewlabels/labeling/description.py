@@ -20,7 +20,10 @@ from fewlabels.data import ImageDataset, SkippedImage
 from fewlabels.data.features import is_feature_folder
 from fewlabels.data.files import files_in, image_chunks
 from fewlabels.data.folder import is_source_folder
-from fewlabels.labeling.inside import InDistribution
+from fewlabels.data.labels_file import COLUMNS as LABELS_COLUMNS
+from fewlabels.data.labels_file import read_labels
+from fewlabels.data.parquet import holds_shards
+from fewlabels.labeling.inside import UNLIKE, InDistribution
 from fewlabels.labeling.ranking import DEFAULT_COUNT, DEFAULT_STRATEGY, check_strategy, rank_for_labeling
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.examples import (
@@ -45,8 +48,6 @@ _SCHEMA = pa.schema(
     + [("rank", pa.int64())]
 )
 TABLE_SUFFIXES = (".csv", ".parquet", ".pq")
-# A score below says that an image is unlike all but so many of the labeled ones.
-UNLIKE = 0.05
 _CHUNK = 2048
 
 
@@ -77,6 +78,8 @@ class PoolDescription:
         Files left out.
     notes : tuple of str
         What a user should know.
+    is_measured : bool
+        Whether so many labeled images were held out that a score below 0.05 says how rare its image is among them.
     """
 
     names: Sequence[str]
@@ -88,6 +91,7 @@ class PoolDescription:
     data: ImageDataset | None = None
     skipped: tuple[SkippedImage, ...] = ()
     notes: tuple[str, ...] = ()
+    is_measured: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
@@ -166,7 +170,7 @@ class PoolDescription:
             "notes": list(self.notes),
             "strategy": self.strategy,
             "classes": list(self.class_names),
-            "unlike_the_labeled": int((self.in_distribution < UNLIKE).sum()) if known else None,
+            "unlike_the_labeled": int((self.in_distribution < UNLIKE).sum()) if known and self.is_measured else None,
             "next": self.rows(count=count),
         }
 
@@ -183,22 +187,25 @@ class PoolDescription:
     def write(self, path: str | Path) -> Path:
         """Write the pool, best first, to a `.csv` or `.parquet` file, whole or not at all.
 
-        Its column `class` is empty: filled in for some images, the CSV file is a labels file.
+        Its column `class` is empty: filled in for some images, the CSV file is a labels file. Rows of such a file that
+        are filled in stay, before those of the pool.
 
         Raises
         ------
         InputError
-            If the file is to be of another kind.
+            If the file is to be of another kind, or holds labels in another form.
         """
         place = Path(path)
-        check_table(place)
-        rows = self.rows(self.names_in(place.parent))
+        kept = check_table(place)
+        filled = {row["file"] for row in kept}
+        rows = [row for row in self.rows(self.names_in(place.parent)) if row["file"] not in filled]
         content = io.BytesIO()
         if place.suffix.lower() == ".csv":
             text = io.StringIO()
-            quoting = quoting_for(row["file"] for row in rows)
+            quoting = quoting_for(value for row in [*kept, *rows] for value in (row["file"], row["class"]))
             writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", quoting=quoting)
             writer.writeheader()
+            writer.writerows(kept)
             for row in rows:
                 shown = {name: "" if row[name] is None else f"{row[name]:.4f}" for name in _MEASURED}
                 writer.writerow({**row, **shown})
@@ -291,7 +298,7 @@ def describe_pool(
     del found
     examples: Examples | None = getattr(model, "examples_", None)
     notes = list(() if data is None else data.notes)
-    inside = np.full(len(probabilities), np.nan)
+    inside, is_measured = np.full(len(probabilities), np.nan), False
     known = np.empty((0, embeddings.shape[1]), np.float32)
     if examples is None:
         notes.append(
@@ -299,7 +306,14 @@ def describe_pool(
             "fit it again with this version"
         )
     else:
-        inside = InDistribution(examples).scores(embeddings)
+        measure = InDistribution(examples)
+        is_measured = measure.is_measured
+        inside = measure.scores(embeddings)
+        if not is_measured:
+            notes.append(
+                f"{int(examples.held_out.sum()):,} labeled images were held out, too few to say how many of the pool "
+                "are unlike them; the scores tell the order alone"
+            )
         known = examples.embeddings
     if data is not None and (labels is not None or examples is None):
         more = [probabilities_and_embeddings(model, images)[1] for images in _labeled(data)]
@@ -317,13 +331,46 @@ def describe_pool(
         data=data,
         skipped=tuple(skipped),
         notes=tuple(notes),
+        is_measured=is_measured,
     )
 
 
-def check_table(path: Path) -> None:
-    """Refuse a file that a table cannot be written to."""
+def check_table(path: Path) -> list[dict[str, str]]:
+    """Refuse a file that a table cannot be written to; return the rows of an earlier table that a person has filled in.
+
+    Raises
+    ------
+    InputError
+        If it is of another kind, or holds classes in another form, which would be lost.
+    """
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise InputError(f"{path} is neither .csv nor .parquet")
+    if not path.is_file() or not path.stat().st_size:
+        return []
+    if path.suffix.lower() != ".csv":
+        filled = _filled_in_parquet(path)
+    else:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            heading = next(csv.reader(file), [])
+        if set(LABELS_COLUMNS) - set(heading):
+            return []
+        classes = read_labels(path).classes
+        if set(COLUMNS) <= set(heading):
+            with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+                rows = {row["file"]: {name: row[name] or "" for name in COLUMNS} for row in csv.DictReader(file)}
+            return [{**rows[name], "class": given} for name, given in classes.items()]
+        filled = len(classes)
+    if filled:
+        raise InputError(f"{path} holds {filled:,} classes, which would be lost; give another --out")
+    return []
+
+
+def _filled_in_parquet(path: Path) -> int:
+    try:
+        found = pq.read_table(path, columns=["class"])["class"].to_pylist()
+    except (OSError, ValueError, KeyError):  # another program's, or none
+        return 0
+    return sum(bool(str(one or "").strip()) for one in found)
 
 
 def _storable(value: Any) -> Any:
@@ -340,7 +387,7 @@ def _is_source(model: SemiSupervisedClassifier, pool: Any) -> bool:
         return True
     if place.is_file():
         return place.suffix.lower() in (".npz", ".parquet", ".pq") or ".tar" in place.name
-    return is_source_folder(place) or is_feature_folder(place) or any(place.rglob("*.parquet"))
+    return is_source_folder(place) or is_feature_folder(place) or holds_shards(place)
 
 
 def _is_own(model: SemiSupervisedClassifier, pool: Any) -> bool:

@@ -10,6 +10,8 @@ from sklearn.preprocessing import normalize
 from fewlabels.methods.examples import Examples
 from fewlabels.storage.errors import InputError
 
+# A score below says that an image is unlike all but so many of the labeled ones.
+UNLIKE = 0.05
 _NEIGHBORS = 3
 # With fewer held-out examples, all are measured, each against the others.
 _ENOUGH_HELD_OUT = 10
@@ -54,6 +56,8 @@ class InDistribution:
         places = normalize(examples.embeddings.astype(np.float64))
         learned, held_out = places[~examples.held_out], places[examples.held_out]
         enough = len(held_out) >= _ENOUGH_HELD_OUT and len(learned) >= 1
+        # With fewer no score can be below a twentieth by distance alone.
+        self.is_measured = enough and 1 / (len(held_out) + 1) <= UNLIKE
         self._near = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(learned if enough else places)
         self._count = min(_NEIGHBORS, len(learned) if enough else len(places) - 1)
         self.distances = np.sort(self._distances(held_out if enough else None))

@@ -218,7 +218,7 @@ def _label_block(
     if len(found) != block.count:
         raise InputError(f"{shards.name(number, 0)}: {len(found)} images came of {block.count}; the file has changed")
     rows: list[dict[str, Any]] = [
-        {"file": encodable(shards.name(number, row)), "unreadable": one if isinstance(one, str) else None}
+        {"file": encodable(shards.name(number, row)), "unreadable": encodable(one) if isinstance(one, str) else None}
         for row, one in enumerate(found)
     ]
     images = [one for one in found if not isinstance(one, str)]
@@ -227,7 +227,7 @@ def _label_block(
         scores = None if inside is None else inside.scores(embeddings)
         readable = (row for row in rows if row["unreadable"] is None)
         for index, (row, guess) in enumerate(zip(readable, probabilities.argmax(1).tolist(), strict=True)):
-            row["guess"], row["probability"] = names[guess], float(probabilities[index, guess])
+            row["guess"], row["probability"] = encodable(names[guess]), float(probabilities[index, guess])
             row["in_distribution"] = None if scores is None else float(scores[index])
     return rows
 

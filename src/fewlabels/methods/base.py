@@ -207,6 +207,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     _left_out: ClassVar[NDArray[np.floating] | None] = None
     # Whether color images are learned from mirrored as well, so that predictions may be the mean over both.
     _learns_mirrored: ClassVar[bool] = True
+    # Whether more images without labels can make it better: else nothing of its accuracy is the pool's.
+    _learns_from_pool: ClassVar[bool] = True
     # Whether its outputs hold how frequent the classes are among the labels, which can then be taken off.
     _holds_shares: ClassVar[bool] = True
 

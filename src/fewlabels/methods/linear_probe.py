@@ -56,6 +56,7 @@ class LinearProbe(SemiSupervisedClassifier):
     """
 
     _learns_mirrored: ClassVar[bool] = False
+    _learns_from_pool: ClassVar[bool] = False
 
     penalty: float | None = None
 

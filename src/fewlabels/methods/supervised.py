@@ -47,6 +47,7 @@ class Supervised(SemiSupervisedClassifier):
     True
     """
 
+    _learns_from_pool: ClassVar[bool] = False
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "notebook": {
             "net": "notebook",

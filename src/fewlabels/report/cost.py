@@ -44,7 +44,7 @@ def _row(standing: Standing) -> dict[str, Any]:
         "seconds": standing.fit_seconds,
         "images": images,
         "rate": images / standing.fit_seconds if standing.fit_seconds > 0 else None,
-        "steps": sum(standing.runs[0].stage_steps.values()),
+        "steps": round(float(np.mean([sum(run.stage_steps.values()) for run in standing.runs]))),
         "parameters": standing.runs[0].parameters,
         "watt_hours": float(np.mean([run.energy_joules for run in standing.runs])) / _JOULES_PER_WATT_HOUR,
     }

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fewlabels.data import ImageDataset, LabelsFile, read_labels
+from fewlabels.data.labels_file import class_called
 from fewlabels.labeling import rank_for_labeling
 from fewlabels.methods.examples import (
     load_source,
@@ -66,7 +67,9 @@ class Desk:
         # The line that a killed process left half is noted before opening the file takes it away.
         self.notes = read_labels(labels).notes if labels.is_file() and labels.stat().st_size else ()
         self._file = LabelsFile(labels)
-        given = read_labels(labels).classes
+        if self._file.unfinished is not None:
+            self.notes += (f"what was of the last line is kept in {self._file.unfinished}",)
+        given = {file: class_called(name, model.class_names) for file, name in read_labels(labels).classes.items()}
         unknown = sorted(set(given.values()) - set(model.class_names))
         if unknown:
             self._file.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 # Control characters, what turns the direction of writing or has no width, halves of characters, line ends.
+_JOINERS = "\u200c\u200d"
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
@@ -40,7 +41,14 @@ def visible(text: str, *, keep: str = "") -> str:
         return text
     return "".join(
         character
-        if character in keep or unicodedata.category(character) not in _HIDDEN
+        if character in keep or unicodedata.category(character) not in _HIDDEN or _joins(text, place)
         else character.encode("unicode_escape").decode("ascii")
-        for character in text
+        for place, character in enumerate(text)
     )
+
+
+def _joins(text: str, place: int) -> bool:
+    """Say whether a character keeps two letters apart or together, as Persian and the languages of India write them."""
+    if text[place] not in _JOINERS or not 0 < place < len(text) - 1:
+        return False
+    return all(ord(near) > 127 and unicodedata.category(near)[0] in "LM" for near in (text[place - 1], text[place + 1]))
