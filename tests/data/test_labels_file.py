@@ -272,3 +272,13 @@ def test_labels_by_hand_are_understood_as_they_are_meant(photos, tmp_path):
         "unlabeled/1.png": " odd",
         "unlabeled/2.png": "blue",
     }
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_spreadsheets_of_any_country_are_understood(mark, tmp_path):
+    path = tmp_path / "labels.csv"
+    rows = [("file", "class", "note"), ('"a, b;c\td.jpg"', "cat", "x"), ("e.jpg", "dog", ""), ("f.jpg", "", "")]
+    path.write_text("".join(mark.join(row) + "\n" for row in rows))
+    assert read_labels(path).classes == {"a, b;c\td.jpg": "cat", "e.jpg": "dog"}
+    path.write_text(path.read_text() + f"g.jpg{mark}ca")
+    assert "not finished" in read_labels(path).notes[0]

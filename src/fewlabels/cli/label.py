@@ -12,9 +12,11 @@ from rich.table import Table
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen
-from fewlabels.cli.options import Json, Labels, Model, Quiet, Strict, new_seed
+from fewlabels.cli.options import Json, Labels, Model, Quiet, Strict
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
+
+_SHOWN = 20
 
 
 @app.command()
@@ -31,7 +33,9 @@ def label(
         ),
     ] = None,
     out: Annotated[str | None, typer.Option(help="A .csv or .parquet file for the whole pool, best first.")] = None,
-    show: Annotated[int, typer.Option(help="Print the first so many.", min=0)] = 20,
+    show: Annotated[
+        int | None, typer.Option(help="Print the first so many, 20 when not given.", min=0, show_default=False)
+    ] = None,
     strategy: Annotated[
         str | None,
         typer.Option(
@@ -44,7 +48,7 @@ def label(
             help="So many are chosen with regard to those before, 500 when not given; then come the least sure.", min=1
         ),
     ] = None,
-    seed: Annotated[int, new_seed("Of random choices.")] = 0,
+    seed: Annotated[int | None, new_seed("Of random choices, 0 when not given.")] = None,
     labels: Labels = None,
     engine: Annotated[
         str | None,
@@ -82,6 +86,8 @@ def label(
         for option, value in (
             ("--strategy", strategy),
             ("--count", count),
+            ("--show", show),
+            ("--seed", seed),
             ("--labels", labels),
             ("--net", net),
             ("--strict", strict or None),
@@ -100,7 +106,7 @@ def label(
         load(model, net=net),
         pool,
         **given,
-        random_state=seed,
+        random_state=seed or 0,
         labels=labels,
         strict=strict,
         progress=not quiet,
@@ -112,7 +118,8 @@ def label(
     for entry in found.skipped:
         line = visible(f"left out {entry.path}: {entry.reason}")
         errors.print(line, style="yellow", highlight=False)
-    return Answer(lambda: found.summary(show) | {"out": out}, lambda: _show(found, show, out))
+    first = _SHOWN if show is None else show
+    return Answer(lambda: found.summary(first) | {"out": out}, lambda: _show(found, first, out))
 
 
 def _label_shards(model: Path, pool: str | None, out: str | None, engine: str, quiet: bool) -> Answer:

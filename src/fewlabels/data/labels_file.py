@@ -21,9 +21,14 @@ from fewlabels.storage.errors import InputError
 
 COLUMNS = ("file", "class")
 _LARGEST = 64 << 20
+# What spreadsheets put between columns, by the country.
+_DELIMITERS = (",", ";", "\t")
 # A quote begins a quoted field only where the field begins; within one, it is a letter as any other.
-_FIELD = rb'(?:"[^"]*+(?:""[^"]*+)*+"[^,\n]*+|(?!")[^,\n]*+)'
-_LINES = re.compile(rb"(?:%b(?:,%b)*+\n)*+" % (_FIELD, _FIELD))
+_FIELDS = {
+    mark: rb'(?:"[^"]*+(?:""[^"]*+)*+"[^%b\n]*+|(?!")[^%b\n]*+)' % (mark.encode(), mark.encode())
+    for mark in _DELIMITERS
+}
+_LINES = {mark: re.compile(rb"(?:%b(?:%b%b)*+\n)*+" % (field, mark.encode(), field)) for mark, field in _FIELDS.items()}
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,8 @@ class GivenLabels:
 def read_labels(path: str | Path) -> GivenLabels:
     r"""Read a CSV file with the columns `file` and `class`; others are not looked at.
 
+    Columns may stand apart by commas, semicolons or tabs, as spreadsheets of different countries write them.
+
     A last line without an end, as a process leaves it that is killed or a machine that loses power while writing, is
     left out and noted.
 
@@ -88,13 +95,14 @@ def read_labels(path: str | Path) -> GivenLabels:
     if place.stat().st_size > _LARGEST:
         raise InputError(f"{path} is larger than {_LARGEST >> 20} MB, too large for a labels file")
     content = place.read_bytes()
-    end = _end_of_last_line(content, place)
+    mark = delimiter_of(content)
+    end = _end_of_last_line(content, place, mark)
     notes: tuple[str, ...] = ()
     if end < len(content):
         notes = (f"the last line of {path} was not finished and is left out (if it is whole, end it with a newline)",)
     text = content[:end].decode("utf-8-sig", "surrogateescape")
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True))
     except csv.Error as error:
         raise InputError(f"{path} is no CSV file with the columns file and class: {error}") from error
     heading = rows[0] if rows else []
@@ -254,9 +262,21 @@ class LabelsFile:
                 raise located(error, self.path, len(line)) from error
 
 
-def _end_of_last_line(content: bytes, path: Path) -> int:
+def delimiter_of(content: bytes) -> str:
+    r"""Return what stands between the columns of a CSV file, by its heading.
+
+    Examples
+    --------
+    >>> delimiter_of(b"file;class\na, b.png;cat\n")
+    ';'
+    """
+    heading = content.partition(b"\n")[0]
+    return next((mark for mark in _DELIMITERS if mark.encode() in heading), ",")
+
+
+def _end_of_last_line(content: bytes, path: Path, mark: str = ",") -> int:
     """Return where the last finished line ends; within quotes, a newline is part of a name and ends none."""
-    found = _LINES.match(content)
+    found = _LINES[mark].match(content)
     assert found is not None
     end = found.end()
     # A line that was cut off is one; what seems to be several is a quote that a person forgot.

@@ -21,7 +21,7 @@ from fewlabels.data.features import is_feature_folder
 from fewlabels.data.files import files_in, image_chunks
 from fewlabels.data.folder import is_source_folder
 from fewlabels.data.labels_file import COLUMNS as LABELS_COLUMNS
-from fewlabels.data.labels_file import read_labels
+from fewlabels.data.labels_file import delimiter_of, read_labels
 from fewlabels.data.parquet import holds_shards
 from fewlabels.labeling.inside import UNLIKE, InDistribution
 from fewlabels.labeling.ranking import DEFAULT_COUNT, DEFAULT_STRATEGY, check_strategy, rank_for_labeling
@@ -350,14 +350,16 @@ def check_table(path: Path) -> list[dict[str, str]]:
     if path.suffix.lower() != ".csv":
         filled = _filled_in_parquet(path)
     else:
+        mark = delimiter_of(path.read_bytes())
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            heading = next(csv.reader(file), [])
+            heading = next(csv.reader(file, delimiter=mark), [])
         if set(LABELS_COLUMNS) - set(heading):
             return []
         classes = read_labels(path).classes
         if set(COLUMNS) <= set(heading):
             with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-                rows = {row["file"]: {name: row[name] or "" for name in COLUMNS} for row in csv.DictReader(file)}
+                read = csv.DictReader(file, delimiter=mark)
+                rows = {row["file"]: {name: row[name] or "" for name in COLUMNS} for row in read}
             return [{**rows[name], "class": given} for name, given in classes.items()]
         filled = len(classes)
     if filled:

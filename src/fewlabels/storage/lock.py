@@ -61,8 +61,9 @@ class FileLock:
                     f"{what or path} is in use by process {holder}; wait until it ends, stop it, or give another folder"
                 )
             # Between opening and locking, whoever held the lock may have taken the file away.
-            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
-                break
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), path.stat()):
+                    break
             os.close(handle)
         # Who holds it is for the others' message alone: a disk too full for that is told by what comes next.
         with contextlib.suppress(OSError):
