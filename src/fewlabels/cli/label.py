@@ -12,7 +12,7 @@ from rich.table import Table
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen
-from fewlabels.cli.options import Json, Labels, Model, Quiet, Strict
+from fewlabels.cli.options import Json, Labels, Model, Quiet, Strict, new_seed
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
 
