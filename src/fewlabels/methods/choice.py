@@ -8,8 +8,9 @@ from typing import Any
 # Labels of the rarest class: below it, what the pool's images look like teaches more than guesses of their classes.
 _FEW_LABELS = 100
 # Gradient images of a budget that samples of the pool take their share of: below it, nothing that learns from the pool
-# gets better than the labels alone, which have all. With 50 labels a class: at 32,000 images 52 % to at most 50 %; at
-# 96,000 (development images) 55.1 % to 56.0 % of uda, 56.4 % of self-training in one round, 53.5 % of the two-step autoencoder.
+# gets better than the labels alone, which have all. With 50 labels a class: at 32,000 images 52 % to at most 51 %; at
+# 96,000 (development images) 55.1 % to 56.0 % of uda, 56.4 % of self-training in one round, 53.5 % of the two-step
+# autoencoder.
 _TOO_SHORT = 100_000
 # Labeled samples, repetitions counted, that the length allows: below it, with many labels or in so many steps, methods
 # that guess in every step have no time to get better than the labels alone.
