@@ -47,6 +47,9 @@ def test_from_a_model_to_a_table_to_labels_to_a_better_fed_model(run, fitted, tm
     found = json.loads(output)
     assert found["images"] == 16
     assert not {row["file"] for row in rows[:2]} & {row["file"] for row in found["next"]}
+    code, output, _ = run("label", "second", "--out", "wanted.csv", "--show", 0, "--quiet")
+    assert code == 0
+    assert "16 images, best first, in wanted.csv, after 2 rows that were filled in" in output
 
 
 def test_labels_join_those_of_every_run_of_a_comparison(run, photos, tmp_path):

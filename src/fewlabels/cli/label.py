@@ -100,8 +100,7 @@ def label(
     }
     if strategy is not None:
         check_strategy(strategy)
-    if out is not None:
-        check_table(Path(out))
+    kept = 0 if out is None else len(check_table(Path(out)))
     found = describe_pool(
         load(model, net=net),
         pool,
@@ -119,7 +118,7 @@ def label(
         line = visible(f"left out {entry.path}: {entry.reason}")
         errors.print(line, style="yellow", highlight=False)
     first = _SHOWN if show is None else show
-    return Answer(lambda: found.summary(first) | {"out": out}, lambda: _show(found, first, out))
+    return Answer(lambda: found.summary(first) | {"out": out}, lambda: _show(found, first, out, kept))
 
 
 def _label_shards(model: Path, pool: str | None, out: str | None, engine: str, quiet: bool) -> Answer:
@@ -134,7 +133,7 @@ def _label_shards(model: Path, pool: str | None, out: str | None, engine: str, q
     return Answer(lambda: found | {"out": out}, lambda: screen.print(line, highlight=False))
 
 
-def _show(found: Any, count: int, out: str | None) -> None:
+def _show(found: Any, count: int, out: str | None, kept: int) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("file", overflow="fold")
@@ -159,4 +158,5 @@ def _show(found: Any, count: int, out: str | None) -> None:
             highlight=False,
         )
     if out is not None:
-        screen.print(f"{len(found):,} images, best first, in {out}", highlight=False)
+        before = f", after {kept:,} rows that were filled in" if kept else ""
+        screen.print(f"{len(found):,} images, best first, in {out}{before}", highlight=False)
