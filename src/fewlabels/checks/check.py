@@ -154,13 +154,10 @@ def _between(
         here = pairs[((part_of[:, 0] == a) & (part_of[:, 1] == b)) | ((part_of[:, 0] == b) & (part_of[:, 1] == a))]
         # What counts is how many of the part that measures, or of the pool, are concerned.
         counted = one if other.name == "pool" else other
-        own, others_rows = (slice(starts[n], starts[n + 1]) for n in ((a, b) if counted is one else (b, a)))
+        mine, theirs = (np.arange(starts[n], starts[n + 1]) for n in ((a, b) if counted is one else (b, a)))
         # Of exact copies a pair has but the first of each part.
-        copies = starts[a if counted is one else b] + np.flatnonzero(np.isin(group[own], np.unique(group[others_rows])))
-        rows = copies
-        if kind != "exact-copies":
-            near = np.unique(here[(here >= own.start) & (here < own.stop)])
-            rows = np.setdiff1d(near, copies)
+        copies = mine[np.isin(group[mine], group[theirs])]
+        rows = copies if kind == "exact-copies" else np.setdiff1d(np.intersect1d(here, mine), copies)
         if not len(rows):
             continue
         severity, meaning = _MEANING[one.name, other.name]

@@ -350,16 +350,15 @@ def check_table(path: Path) -> list[dict[str, str]]:
     if path.suffix.lower() != ".csv":
         filled = _filled_in_parquet(path)
     else:
-        mark = delimiter_of(path.read_bytes())
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            heading = next(csv.reader(file, delimiter=mark), [])
-        if set(LABELS_COLUMNS) - set(heading):
+        content = path.read_bytes()
+        text = io.StringIO(content.decode("utf-8-sig", "surrogateescape"), newline="")
+        read = csv.DictReader(text, delimiter=delimiter_of(content))
+        heading = set(read.fieldnames or ())
+        if set(LABELS_COLUMNS) - heading:
             return []
         classes = read_labels(path).classes
-        if set(COLUMNS) <= set(heading):
-            with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-                read = csv.DictReader(file, delimiter=mark)
-                rows = {row["file"]: {name: row[name] or "" for name in COLUMNS} for row in read}
+        if set(COLUMNS) <= heading:
+            rows = {row["file"]: {name: row[name] or "" for name in COLUMNS} for row in read}
             return [{**rows[name], "class": given} for name, given in classes.items()]
         filled = len(classes)
     if filled:
