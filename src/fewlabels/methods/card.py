@@ -107,9 +107,10 @@ Loading runs no code of the folder: weights are safetensors, all else is JSON.
 """
 
 
-def checksum(card: str) -> str:
+def checksum(card: str | bytes) -> str:
     """Return what a description keeps of the card that was written, to see whether a person has changed it."""
-    return hashlib.sha256(card.encode("utf-8", "backslashreplace")).hexdigest()
+    content = card.encode("utf-8", "backslashreplace") if isinstance(card, str) else card
+    return hashlib.sha256(content).hexdigest()
 
 
 def measurement(data: str, found: dict[str, Any]) -> dict[str, Any]:

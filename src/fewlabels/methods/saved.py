@@ -166,8 +166,7 @@ def _changed_card(folder: Path) -> bytes | None:
 def _is_ours(card: bytes, config: dict[str, Any]) -> bool:
     """Say whether a card is one that was written with a model's description, or with the one before it."""
     facts = config.get("card", {})
-    found = hashlib.sha256(card).hexdigest()
-    return found in (facts.get("sha256"), facts.get("sha256_before"))
+    return checksum(card) in (facts.get("sha256"), facts.get("sha256_before"))
 
 
 def _keep_others(folder: Path, temporary: Path) -> None:
@@ -373,8 +372,8 @@ def add_measurement(folder: Path, found: dict[str, Any]) -> bool:
     config["measured"] = [one for one in config.get("measured", []) if one["data"] != found["data"]] + [found]
     card = model_card(config)
     # Whoever is stopped between the two writes leaves the card of before, which is no less ours.
-    before = hashlib.sha256(written).hexdigest()
-    config["card"] |= {"sha256": checksum(card), "sha256_before": before} if ours else {"sha256": known}
+    sums = {"sha256": checksum(card), "sha256_before": checksum(written)} if ours else {"sha256": known}
+    config["card"] |= sums
     write_json(folder / CONFIG, config)
     if ours:
         write_text(folder / CARD, card)
