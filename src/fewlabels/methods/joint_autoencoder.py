@@ -63,7 +63,7 @@ class JointAutoencoder(AutoencoderClassifier):
     >>> y = digits.target.copy()
     >>> y[100:] = -1
     >>> images = (digits.images / 16).astype("float32")
-    >>> method = JointAutoencoder(steps=40, random_state=0).fit(images, y)
+    >>> method = JointAutoencoder(steps=40, batch_size=32, random_state=0).fit(images, y)
     >>> method.reconstruction_error(images[:100]) < 0.1
     True
     """

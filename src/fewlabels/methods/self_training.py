@@ -115,7 +115,7 @@ class SelfTraining(SemiSupervisedClassifier):
     >>> y = digits.target.copy()
     >>> y[100:] = -1
     >>> images = (digits.images / 16).astype("float32")
-    >>> method = SelfTraining(rounds=1, steps=40, random_state=0).fit(images, y)
+    >>> method = SelfTraining(rounds=1, steps=40, batch_size=32, random_state=0).fit(images, y)
     >>> method.termination_condition_, round(method.rounds_[0]["pool_share"], 2)
     ('max_iter', 0.8)
     """

@@ -72,7 +72,7 @@ class TwoStepAutoencoder(AutoencoderClassifier):
     >>> y = digits.target.copy()
     >>> y[100:] = -1
     >>> images = (digits.images / 16).astype("float32")
-    >>> method = TwoStepAutoencoder(steps=40, random_state=0).fit(images, y)
+    >>> method = TwoStepAutoencoder(steps=40, batch_size=32, random_state=0).fit(images, y)
     >>> method.reconstruct(images[:3]).shape
     (3, 8, 8, 1)
     """
