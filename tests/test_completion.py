@@ -14,13 +14,7 @@ from pathlib import Path
 import pytest
 
 import fewlabels
-from fewlabels.cli.completion import names_in, several_of, source
-from fewlabels.data import list_datasets
-from fewlabels.evaluation.conditions import VARIED
-from fewlabels.export.deployed import FORMATS
-from fewlabels.methods.rungs import RUNGS
-from fewlabels.nets import NETS
-from fewlabels.tracking import TRACKERS
+from fewlabels.cli.completion import several_of, source
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not here")
 
@@ -116,18 +110,6 @@ def test_zsh_and_fish_are_answered_in_their_own_way(shell, more, expected, place
         ["fewlabels"], env=environment | {"_FEWLABELS_COMPLETE": f"source_{shell}"}, capture_output=True, text=True
     )
     assert f"complete_{shell}" in script.stdout
-
-
-def test_what_is_offered_is_what_there_is():
-    assert names_in("methods.registry", "_ALL") == list(fewlabels.METHODS)
-    assert names_in("data.sources", "_KNOWN") == [known.name for known in list_datasets()]
-    assert names_in("nets.registry", "NETS") == list(NETS)
-    assert names_in("methods.rungs", "RUNGS") == list(RUNGS)
-    assert names_in("tracking.tracked", "TRACKERS") == list(TRACKERS)
-    assert names_in("export.deployed", "FORMATS") == list(FORMATS)
-    assert names_in("evaluation.conditions", "VARIED") == list(VARIED)
-    with pytest.raises(ValueError, match="has no NOTHING"):
-        names_in("nets.registry", "NOTHING")
 
 
 def test_a_name_that_was_typed_is_not_offered_again():

@@ -2,59 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import fewlabels
-from fewlabels.storage.kebab import kebab
+from fewlabels.cli.source_code import names_in
 
-_PACKAGE = Path(fewlabels.__file__).parent
 # What makes a folder a model.
 _MODEL = "model.safetensors"
 Completer = Callable[[str], list[str]]
-
-
-def names_in(module: str, variable: str) -> list[str]:
-    """Return the names that a module lists, read from its source: importing it would take seconds.
-
-    Parameters
-    ----------
-    module : str
-        Below `fewlabels`.
-    variable : str
-        A dict with names for keys, or a tuple of names, classes, or calls whose first argument is the name.
-
-    Returns
-    -------
-    list of str
-        In their order; names of classes as `kebab` writes them.
-
-    Examples
-    --------
-    >>> names_in("methods.registry", "_ALL")[:3]
-    ['auto', 'supervised', 'self-training']
-    >>> names_in("data.sources", "_KNOWN")
-    ['digits', 'stl10', 'cifar10', 'cifar100']
-    """
-    tree = ast.parse((_PACKAGE / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
-    for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(isinstance(target, ast.Name) and target.id == variable for target in targets):
-            value = getattr(node, "value", None)
-            if isinstance(value, ast.DictComp):
-                value = value.generators[0].iter
-            entries = value.keys if isinstance(value, ast.Dict) else getattr(value, "elts", [])
-            return [name for entry in entries if (name := _name(entry)) is not None]
-    raise ValueError(f"fewlabels.{module} has no {variable}")
-
-
-def _name(entry: ast.expr | None) -> str | None:
-    if isinstance(entry, ast.Name):
-        return kebab(entry.id)
-    if isinstance(entry, ast.Call) and entry.args:
-        return _name(entry.args[0])
-    return entry.value if isinstance(entry, ast.Constant) and isinstance(entry.value, str) else None
 
 
 def one_of(module: str, variable: str, *more: str) -> Completer:

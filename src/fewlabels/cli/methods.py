@@ -12,6 +12,7 @@ from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, screen
 from fewlabels.cli.options import Json
+from fewlabels.cli.source_code import ideas_of_methods
 
 
 @app.command()
@@ -31,16 +32,17 @@ def methods(
 
     **Example**: `fewlabels methods`, `fewlabels methods uda`
     """
-    from dataclasses import fields
-
-    from fewlabels.methods import METHODS, SemiSupervisedClassifier, make_method, method_name
-
+    ideas = ideas_of_methods()
     if name is None:
-        ideas = {known: _idea(method) for known, method in METHODS.items()}
         return Answer(
             lambda: {"methods": [{"name": known, "idea": idea} for known, idea in ideas.items()]},
             lambda: _show_ideas(ideas),
         )
+
+    from dataclasses import fields
+
+    from fewlabels.methods import SemiSupervisedClassifier, make_method, method_name
+
     method = type(make_method(name))
     shared = {field.name: field.default for field in fields(SemiSupervisedClassifier)}
     own = {field.name: field.default for field in fields(method)}
@@ -48,7 +50,7 @@ def methods(
     special = {key: value for key, value in own.items() if key not in shared or value != shared[key]}
     facts = {
         "name": method_name(method),
-        "idea": _idea(method),
+        "idea": ideas[method_name(method)],
         "settings": special,
         "shared_settings": {key: value for key, value in shared.items() if key not in special},
         "presets": method.PRESETS,
@@ -77,7 +79,3 @@ def _show_settings(facts: dict[str, Any]) -> None:
             words = ", ".join(f"{key}={value}" for key, value in settings.items())
             screen.print(f"\n{title}", style="bold", highlight=False)
             screen.print(words, highlight=False)
-
-
-def _idea(method: type) -> str:
-    return (method.__doc__ or "").strip().splitlines()[0]

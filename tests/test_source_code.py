@@ -1,0 +1,41 @@
+"""What the command line reads from the source is what importing would give."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import fewlabels
+from fewlabels.cli.source_code import ideas_of_methods, names_in
+from fewlabels.data import list_datasets
+from fewlabels.evaluation.conditions import VARIED
+from fewlabels.export.deployed import FORMATS
+from fewlabels.methods.rungs import RUNGS
+from fewlabels.nets import NETS
+from fewlabels.tracking import TRACKERS
+
+
+def test_names_are_those_of_the_modules():
+    assert names_in("methods.registry", "_ALL") == list(fewlabels.METHODS)
+    assert names_in("data.sources", "_KNOWN") == [known.name for known in list_datasets()]
+    assert names_in("nets.registry", "NETS") == list(NETS)
+    assert names_in("methods.rungs", "RUNGS") == list(RUNGS)
+    assert names_in("tracking.tracked", "TRACKERS") == list(TRACKERS)
+    assert names_in("export.deployed", "FORMATS") == list(FORMATS)
+    assert names_in("evaluation.conditions", "VARIED") == list(VARIED)
+    with pytest.raises(ValueError, match="has no NOTHING"):
+        names_in("nets.registry", "NOTHING")
+
+
+def test_the_idea_of_a_method_is_the_first_line_of_its_docstring():
+    told = {name: method.__doc__.strip().splitlines()[0] for name, method in fewlabels.METHODS.items()}
+    assert list(ideas_of_methods().items()) == list(told.items())
+
+
+def test_listing_the_methods_does_not_wait_for_torch():
+    code = "import sys; from fewlabels.cli import app; app(['methods'], standalone_mode=False)"
+    code += "; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "fix-match" in told
