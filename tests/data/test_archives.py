@@ -88,6 +88,17 @@ def test_an_stl10_fold_gives_its_images_and_the_rest_join_the_pool(stl, tmp_path
         load_dataset("digits", fold=1)
 
 
+def test_a_fold_keeps_its_images_where_some_are_held_out_to_test_with(stl, tmp_path):
+    _, files, train, _ = stl
+    del files["stl10_binary/test_y.bin"]
+    path = write_tar(tmp_path / "stl10_binary.tar.gz", files)
+    data = load_dataset(path, image_size=96, fold=3, cache_dir=tmp_path / "cache")
+    held_out = {image.tobytes() for image in data.test[:]}
+    assert [image.tobytes() for image in data.labeled[:]] == [
+        image.tobytes() for image in train[3:13] if image.tobytes() not in held_out
+    ]
+
+
 def test_a_truncated_stl10_file_is_refused_and_leaves_no_cache(stl, tmp_path):
     _, files, *_ = stl
     files["stl10_binary/test_X.bin"] = files["stl10_binary/test_X.bin"][:-5]
@@ -300,3 +311,15 @@ def test_stl10_by_name_is_downloaded_checked_and_read(server, stl, tmp_path, mon
     monkeypatch.setattr(stl10, "MD5", "0" * 32)
     with pytest.raises(InputError, match="checksum"):
         load_dataset("stl10", url=url + "x", cache_dir=tmp_path / "cache")
+
+
+def test_a_damaged_download_is_told_and_fetched_anew_the_next_time(server, stl, tmp_path, monkeypatch):
+    handler, url = server
+    handler.content = stl[0].read_bytes()
+    monkeypatch.setattr(stl10, "MD5", hashlib.md5(handler.content).hexdigest())
+    downloads = tmp_path / "cache" / "downloads"
+    downloads.mkdir(parents=True)
+    (downloads / url.rpartition("/")[2]).write_bytes(b"damaged")
+    with pytest.raises(InputError, match="download it again"):
+        load_dataset("stl10", url=url, cache_dir=tmp_path / "cache")
+    assert len(load_dataset("stl10", url=url, cache_dir=tmp_path / "cache").pool) == 7

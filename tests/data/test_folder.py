@@ -1,5 +1,6 @@
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,6 +45,41 @@ def test_parts_and_classes_come_from_the_folders(photos, tmp_path):
     assert [len(part) for part in (data.labeled, data.pool, data.test)] == [12, 3, 4]
     assert data.labeled[0].mean((0, 1)).tolist() == list(BLUE)
     assert data.diagnostics.labeled_names[0] == os.path.join("train", "blue", "img0.png")
+
+
+@pytest.mark.parametrize("here", [".", "./", Path(".")])
+@pytest.mark.parametrize("has_train", [True, False])
+def test_the_folder_here_is_read_as_by_its_path(photos, tmp_path, monkeypatch, here, has_train):
+    if not has_train:
+        for name in ("red", "blue"):
+            (photos / "train" / name).rename(photos / name)
+        (photos / "train").rmdir()
+    monkeypatch.chdir(photos)
+    data = read(here, tmp_path)
+    assert data.class_names == ("blue", "red")
+    assert [len(part) for part in (data.labeled, data.pool, data.test)] == [12, 3, 4]
+    assert data.notes == ()
+
+
+def test_a_class_may_be_called_as_a_part_is(photos, tmp_path):
+    save(photos / "train" / "test" / "0.png")
+    assert read(photos, tmp_path).class_names == ("blue", "red", "test")
+
+
+def test_a_file_that_is_not_looked_into_keeps_its_place_when_it_is_moved(tmp_path):
+    for index in range(3):
+        for part in ("train", "test"):
+            for name, brightness in (("cat", 10), ("dog", 100)):
+                save(tmp_path / "p" / part / name / f"{index}.png", (brightness + index,) * 3)
+    huge = tmp_path / "p" / "train" / "cat" / "0-scan.tif"
+    with huge.open("wb") as file:
+        file.truncate(257 << 20)
+    read(tmp_path / "p", tmp_path)
+    huge.rename(tmp_path / "p" / "test" / "dog" / "z-scan.tif")
+    data = read(tmp_path / "p", tmp_path)
+    for images, labels in ((data.labeled, data.labels), (data.test, data.test_labels)):
+        assert images[:][:, 0, 0, 0].tolist() == [10, 11, 12, 100, 101, 102]
+        assert labels.tolist() == [0, 0, 0, 1, 1, 1]
 
 
 def test_files_come_in_natural_order(tmp_path):
@@ -370,6 +406,12 @@ def test_a_class_may_be_written_with_composed_or_with_combining_signs(photos, tm
     data = read(photos, tmp_path)
     assert data.class_names == ("blue", "caf\u00e9")
     assert sorted(data.test_labels.tolist()) == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["meta", "data_batch_1"])
+def test_a_folder_of_photos_with_another_folder_is_no_cifar(photos, tmp_path, name):
+    (photos / name).mkdir()
+    assert len(read(photos, tmp_path).labeled) == 12
 
 
 def test_a_source_that_is_not_there_names_the_nearest_known(tmp_path):

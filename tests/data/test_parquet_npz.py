@@ -122,6 +122,34 @@ def test_npz_with_a_pool_and_a_test_part(tmp_path):
     assert np.array_equal(data.test[0][..., 0], np.round(images[0] * 255))
 
 
+def test_arrays_of_an_npz_are_called_as_folders_are_and_what_else_is_there_is_told(tmp_path):
+    images, labels = np.zeros((20, 8, 8)), np.arange(20) % 2
+    arrays = {"X_training": images, "y_training": labels, "x_valid": images[:6], "y_valid": labels[:6]}
+    arrays |= {"X_testing": images[:4], "y_testing": labels[:4], "x_unlabelled": images[:5], "names": labels}
+    np.savez(tmp_path / "d.npz", **arrays, y_unlabelled=labels[:5])
+    data = load_dataset(tmp_path / "d.npz")
+    assert [len(part) for part in (data.labeled, data.pool, data.validation, data.test)] == [20, 5, 6, 4]
+    assert [note for note in data.notes if note.startswith("not read: names, y_unlabelled")]
+    np.savez(tmp_path / "d.npz", **arrays, x_train=images)
+    with pytest.raises(InputError, match="x_train and x_training, which mean the same"):
+        load_dataset(tmp_path / "d.npz")
+
+
+def test_an_empty_text_is_no_class_in_a_table(tmp_path):
+    write(tmp_path / "d" / "train.parquet", ["a", "", "b", ""] * 5)
+    data = load_dataset(tmp_path / "d", cache_dir=tmp_path / "cache")
+    assert data.class_names == ("a", "b")
+    assert len(data.pool) == 10
+
+
+@pytest.mark.parametrize("labels", [["a", "b", "c"], [0, 1, 2]])
+def test_a_class_of_the_test_part_alone_is_refused(tmp_path, labels):
+    write(tmp_path / "d" / "train.parquet", labels[:2] * 5)
+    write(tmp_path / "d" / "test.parquet", labels)
+    with pytest.raises(InputError, match=rf"class '{labels[2]}' is not among the training classes"):
+        load_dataset(tmp_path / "d", cache_dir=tmp_path / "cache")
+
+
 def test_npz_with_objects_is_refused_and_nothing_is_unpickled(tmp_path):
     class Bomb:
         def __reduce__(self):
@@ -187,3 +215,18 @@ def test_a_pool_may_be_given_as_a_pair_like_the_other_parts(tmp_path):
     labels = np.arange(20) % 2
     for pool in ((images[:5], labels[:5]), (images[:5], None)):
         assert len(load_dataset({"train": (images, labels), "unlabeled": pool}).pool) == 5
+
+
+def test_whole_numbers_that_pandas_made_floats_name_the_classes_of_whole_numbers(tmp_path):
+    images = np.zeros((20, 6, 6, 3), np.uint8)
+    some = np.array([0.0, None, 1.0, 1.0] * 5, object)
+    data = load_dataset({"train": (images, some), "test": (images, np.arange(20) % 2)})
+    assert data.class_names == ("0", "1")
+    assert len(data.pool) == 5
+    with pytest.raises(InputError, match="are not whole numbers"):
+        load_dataset((images, np.array([0.5, None] * 10, object)))
+
+
+def test_arrays_of_one_class_are_refused_in_one_line():
+    with pytest.raises(InputError, match=r"^arrays has only one class \('0'\)"):
+        load_dataset((np.zeros((6, 8, 8, 3), np.uint8), [0] * 6))

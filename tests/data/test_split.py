@@ -125,3 +125,9 @@ def test_arrays_that_cannot_be_used_are_refused_with_the_reason(images, labels, 
 def test_labels_name_classes_in_an_order_that_stays(arrays, labels, names):
     images = arrays["train"][0]
     assert load_dataset((images[: len(labels)], labels)).class_names == names
+
+
+@pytest.mark.parametrize("name", ["labels_per_class", "test_per_class", "image_size"])
+def test_a_number_that_is_not_whole_is_refused(arrays, name):
+    with pytest.raises(InputError, match=rf"{name}=4\.0 is not a whole number"):
+        load_dataset(arrays, **{name: 4.0})

@@ -1,11 +1,13 @@
 """Pools in shards: what is read is what was written, and what is kept stays below the limit."""
 
 import copy
+import io
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
@@ -281,6 +283,61 @@ def test_a_block_without_a_readable_image_is_an_error(memory, tmp_path):
     write_tar(f"{memory}/a.tar", [b"no image"] * 3)
     with pytest.raises(InputError, match="none of 3 images is readable"):
         streamed(memory, tmp_path)[:]
+
+
+def test_one_unreadable_image_at_the_end_of_a_file_is_no_error(memory, tmp_path):
+    images = random_images(BLOCK)
+    write_tar(f"{memory}/a.tar", [*map(as_png, images), b"no image"])
+    pool = streamed(memory, tmp_path)
+    found = pool[:]
+    assert np.array_equal(found[:-1], images)
+    assert set(found[-1].ravel().tolist()) == {128}
+    assert [entry.path.rpartition("/")[2] for entry in pool.skipped] == ["00016.png"]
+
+
+def test_an_image_of_a_block_is_copied_without_those_behind_it(tmp_path, monkeypatch):
+    sizes = []
+
+    class Counting(bytes):
+        def __getitem__(self, index):
+            sizes.append(len(found := super().__getitem__(index)))
+            return found
+
+    contents = [as_png(image) for image in random_images(BLOCK)]
+    write_tar(str(tmp_path / "a.tar"), contents)
+    pool = Shards(str(tmp_path / "a.tar"), tmp_path / "cache")
+    read = pool._system.cat_file
+    monkeypatch.setattr(pool._system, "cat_file", lambda *args, **options: Counting(read(*args, **options)))
+    assert list(pool.read(0)) == contents
+    assert sizes == [len(content) for content in contents]
+
+
+def test_what_is_not_read_of_a_folder_of_archives_is_told(photos, tmp_path):
+    (tmp_path / "archives").mkdir()
+    content = as_png(random_images(1)[0])
+    with tarfile.open(tmp_path / "archives" / "0.TAR", "w") as archive:
+        for minute in range(4):
+            member = tarfile.TarInfo(f"IMG_2024-01-01 10.0{minute}.00.png")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    write_tar(str(tmp_path / "archives" / "1.tar.gz"), [content], mode="w:gz")
+    for _ in range(2):  # the second time from the kept index
+        data = load_dataset(photos[0], pool=tmp_path / "archives", cache_dir=tmp_path / "cache")
+        assert len(data.pool) == 1
+        assert data.notes[-2:] == (
+            "not read: 1.tar.gz (compressed; unpack to .tar)",
+            "not read: 3 images of archives, named as another up to the first dot (an archive has one image a sample)",
+        )
+
+
+def test_a_label_of_an_image_of_a_stream_says_what_to_do_with_it(photos, tmp_path):
+    names = load(photos, tmp_path, labels_per_class=5).pool_names
+    of_the_stream = {names[14 + 41]: "1"}
+    with pytest.raises(InputError, match=r"1\.tar::part/00001\.png', is of a pool that is read as a stream: copy"):
+        load(photos, tmp_path, labels=of_the_stream)
+    data = load(photos, tmp_path, labels_per_class=5, labels=of_the_stream | {names[0]: "1"})
+    assert len(data.labeled) == 11
+    assert "is of a pool that is read as a stream: copy" in " ".join(data.notes)
 
 
 def test_what_cannot_be_read_says_so_in_one_line(tmp_path):

@@ -68,7 +68,7 @@ def check_dataset(data: ImageDataset, *, near: bool = True) -> DataCheck:
     >>> found = check_dataset(load_dataset("digits", labels_per_class=20))
     >>> found.images
     {'labeled': 200, 'test': 597, 'pool': 1000}
-    >>> [(finding.kind, finding.parts[1]) for finding in found.problems]  # other people wrote the test digits
+    >>> [(finding.kind, finding.parts[1]) for finding in found.problems]  # most test digits are of other hands
     [('shifted-part', 'pool'), ('shifted-part', 'test')]
     """
     began = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fewlabels.data.npz import check_npz
-from fewlabels.data.parts import Part, Parts, class_indices
+from fewlabels.data.parts import PART_ALIASES, PART_NAMES, Part, Parts, class_indices, is_no_label
 from fewlabels.data.rows import ImageRows
 from fewlabels.storage.errors import InputError
-
-_PARTS = ("train", "unlabeled", "validation", "test")
+from fewlabels.storage.visible import visible
 
 
 def read_arrays(source: Any, image_size: int | None, name: str = "arrays") -> Parts:
@@ -30,10 +30,10 @@ def read_arrays(source: Any, image_size: int | None, name: str = "arrays") -> Pa
         If shapes, types or ranges are others.
     """
     given = dict(source) if isinstance(source, Mapping) else {"train": source}
-    unknown = set(given) - set(_PARTS)
+    unknown = set(given) - set(PART_NAMES)
     if unknown or "train" not in given:
         raise InputError(
-            f"arrays need the key 'train' and may have {', '.join(_PARTS[1:])}; got {', '.join(map(str, given))}"
+            f"arrays need the key 'train' and may have {', '.join(PART_NAMES[1:])}; got {', '.join(map(str, given))}"
         )
     images: dict[str, NDArray[np.uint8]] = {}
     labels: dict[str, list[str | None]] = {}
@@ -63,7 +63,15 @@ def read_arrays(source: Any, image_size: int | None, name: str = "arrays") -> Pa
 
 
 def read_npz(path: Path, image_size: int | None) -> Parts:
-    """Read an `.npz` file with X and y, or x_train, y_train, x_test, y_test and so on; nothing is unpickled."""
+    """Read an `.npz` file with X and y, or x_train, y_train, x_test, y_test and so on; nothing is unpickled.
+
+    Parts are called as folders may be (`PART_ALIASES`); of what else is there, a note is taken.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, has no labeled images, or two arrays for the same.
+    """
     try:
         check_npz(path)
         with np.load(path, allow_pickle=False) as archive:
@@ -74,18 +82,35 @@ def read_npz(path: Path, image_size: int | None) -> Parts:
     except Exception as error:  # of a damaged file, its readers may raise anything at all
         reason = "it holds Python objects, which are not read" if "allow_pickle" in str(error) else str(error)
         raise InputError(f"{path} cannot be read: {(reason or repr(error)).splitlines()[0]}") from error
-    source: dict[str, Any] = {}
-    if "x" in values:
-        source["train"] = (values["x"], values.get("y"))
-    for part in ("train", "validation", "val", "test"):
-        if f"x_{part}" in values:
-            source["validation" if part == "val" else part] = (values[f"x_{part}"], values.get(f"y_{part}"))
-    for key in ("x_unlabeled", "unlabeled", "x_pool"):
-        if key in values:
-            source["unlabeled"] = values[key]
-    if "train" not in source or source["train"][1] is None:
-        raise InputError(f"{path} has the keys {', '.join(values)}; expected X and y, or x_train and y_train")
-    return read_arrays(source, image_size, name=path.stem)
+    images = {part: _one_of(path, values, _keys("x", part)) for part in PART_NAMES}
+    labels = {part: _one_of(path, values, _keys("y", part)) for part in PART_NAMES if part != "unlabeled"}
+    if images["train"] is None or labels["train"] is None:
+        raise InputError(f"{path} has the keys {', '.join(keys.values())}; expected X and y, or x_train and y_train")
+    source = {
+        part: values[key] if part == "unlabeled" else (values[key], values.get(labels[part] or ""))
+        for part, key in images.items()
+        if key is not None
+    }
+    read = {*images.values(), *(label for part, label in labels.items() if images[part] is not None)}
+    left = [visible(key) for lower, key in keys.items() if lower not in read]
+    found = read_arrays(source, image_size, name=path.stem)
+    if not left:
+        return found
+    return replace(found, notes=(f"not read: {', '.join(left)} (the arrays are x_train, y_train, x_unlabeled, …)",))
+
+
+def _keys(letter: str, part: str) -> tuple[str, ...]:
+    """Return what an array of a part may be called, in small letters."""
+    names = PART_ALIASES[part]
+    alone = {"train": (letter,), "unlabeled": names}.get(part, ())
+    return (*alone, *(f"{letter}_{name}" for name in names))
+
+
+def _one_of(path: Path, values: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
+    found = [key for key in keys if key in values]
+    if len(found) > 1:
+        raise InputError(f"{path} has {' and '.join(found)}, which mean the same; leave one of them out")
+    return found[0] if found else None
 
 
 def _without_labels(value: Any) -> Any:
@@ -139,17 +164,20 @@ def _labels(y: Any, what: str) -> list[str | None]:
         if not np.isfinite(known).all() or not np.array_equal(known, np.round(known)):
             raise InputError(f"the labels of {what} are not whole numbers; classes are whole numbers or strings")
         return [None if np.isnan(value) or value == -1 else str(int(value)) for value in values]
-    return [_class_name(value) for value in values.tolist()]
+    return [None if is_no_label(value) else _class_name(value, what) for value in values.tolist()]
 
 
-def _class_name(label: Any) -> str | None:
-    """Return what a label calls its class, None where there is no label."""
+def _class_name(label: Any, what: str) -> str | None:
+    """Return what a label calls its class."""
     if isinstance(label, bytes):
         label = label.decode("utf-8", "replace")
-    try:
-        return None if label in (None, -1, "-1", "") or label != label else str(label)
-    except TypeError:  # whether pandas' NA is equal to anything is neither true nor false
-        return None
+        return None if is_no_label(label) else label
+    # pandas turns whole numbers into floats where one is missing.
+    if isinstance(label, float):
+        if not label.is_integer():
+            raise InputError(f"the labels of {what} are not whole numbers; classes are whole numbers or strings")
+        return str(int(label))
+    return str(label)
 
 
 def _class_order(labels: dict[str, list[str | None]]) -> tuple[str, ...]:

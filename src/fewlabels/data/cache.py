@@ -23,7 +23,7 @@ from fewlabels.storage.errors import InputError
 from fewlabels.storage.mapped import new_mapped_array
 from fewlabels.storage.screen import new_bar
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 LARGEST_NATIVE = 64
 DEFAULT_SIZE = 32
 
@@ -158,7 +158,8 @@ def _build(encoded: EncodedImages, image_size: int | None, folder: Path, progres
         content = hashlib.sha256()
         for found in in_parallel(workers.look, encoded.items(), encoded.count):
             for digest, header in found:
-                content.update(digest)
+                # As long as any other: what has no digest must still say where in the order it stands.
+                content.update(digest or bytes(content.digest_size))
                 headers.append(header)
             bar.advance(task, len(found))
         skipped = {row: header for row, header in enumerate(headers) if isinstance(header, str)}

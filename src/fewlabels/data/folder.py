@@ -11,18 +11,11 @@ import numpy as np
 from fewlabels.data.cache import DecodedImages, EncodedImages, decoded, refuse_skipped, reopen
 from fewlabels.data.folder_memory import FolderContent, FolderMemory
 from fewlabels.data.listing import IMAGE_SUFFIXES, FileFacts, Listing
-from fewlabels.data.parts import PART_NAMES, Part, Parts, class_indices
+from fewlabels.data.parts import PART_ALIASES, PART_NAMES, Part, Parts, class_indices
 from fewlabels.data.rows import ImageRows
 from fewlabels.data.workers import Encoded
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
-
-_ALIASES = {
-    "train": ("train", "training", "labeled", "labelled"),
-    "unlabeled": ("unlabeled", "unlabelled", "pool"),
-    "validation": ("validation", "valid", "val"),
-    "test": ("test", "testing"),
-}
 
 _MEANT = {
     "unlabeled": "images without labels",
@@ -58,7 +51,7 @@ def read_folder(
 def is_source_folder(folder: Path) -> bool:
     """Say whether a folder has a part to learn from, so that it is more than files."""
     with os.scandir(folder) as entries:
-        return any(entry.is_dir() and entry.name.lower() in _ALIASES["train"] for entry in entries)
+        return any(entry.is_dir() and entry.name.lower() in PART_ALIASES["train"] for entry in entries)
 
 
 def read_known_folder(folder: Path, image_size: int | None, cache: Path, *, strict: bool = False) -> Parts | None:
@@ -109,7 +102,7 @@ def _content(folder: Path, listing: Listing) -> FolderContent:
     entries = listing.entries(folder)
     folders = [entry for entry in entries if entry.is_dir()]
     places: dict[str, Path | None] = {}
-    for part, aliases in _ALIASES.items():
+    for part, aliases in PART_ALIASES.items():
         found_here = [entry for entry in folders if entry.name.lower() in aliases]
         if len(found_here) > 1:
             both = " and ".join(f"{entry.name}/" for entry in found_here)
@@ -117,7 +110,8 @@ def _content(folder: Path, listing: Listing) -> FolderContent:
         places[part] = Path(found_here[0].path) if found_here else None
     if places["train"] is None:
         places["train"] = folder
-    taken = {str(place) for place in places.values() if place is not None and place != folder}
+    # By name: what "." lists is called "./test" here and "test" there.
+    taken = {place.name for place in places.values() if place is not None and place != folder}
     loose = 0
     found: dict[str, list[tuple[str | None, FileFacts]]] = {part: [] for part in PART_NAMES}
     for part, place in places.items():
@@ -126,7 +120,7 @@ def _content(folder: Path, listing: Listing) -> FolderContent:
         if part == "unlabeled":
             found[part] = [(None, file) for file in listing.files_below(place)]
         else:
-            found[part], beside = _class_files(place, taken, listing)
+            found[part], beside = _class_files(place, taken if place == folder else set(), listing)
             loose += beside
     if not found["train"]:
         raise InputError(
@@ -135,7 +129,7 @@ def _content(folder: Path, listing: Listing) -> FolderContent:
     notes = []
     if places["train"] != folder:
         loose += sum(map(_is_loose_image, entries))
-        others = [f"{visible(entry.name)}/" for entry in folders if entry.path not in taken]
+        others = [f"{visible(entry.name)}/" for entry in folders if entry.name not in taken]
         if others:
             notes.append(f"not read: {', '.join(others)} (the parts are train/, unlabeled/, validation/ and test/)")
     else:
@@ -171,7 +165,7 @@ def _class_files(place: Path, taken: set[str], listing: Listing) -> tuple[list[t
     found: list[tuple[str | None, FileFacts]] = []
     loose = 0
     for entry in listing.entries(place):
-        if entry.path in taken:
+        if entry.name in taken:
             continue
         if not entry.is_dir():
             loose += _is_loose_image(entry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from fewlabels.data.dataset import ImageNames
 from fewlabels.data.labels_file import GivenLabels, class_called, read_labels
 from fewlabels.data.parts import Part, Parts
 from fewlabels.storage.errors import InputError, nearest
+
+_STREAMED = "is of a pool that is read as a stream: copy the image into the folder of its class to learn from its label"
 
 
 @dataclass(frozen=True)
@@ -92,19 +95,31 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
         part, row = places[known]
         found[part][row] = position[name]
     if missing and len(missing) == len(given.classes):
+        why = (
+            _STREAMED
+            if _is_streamed(missing[0])
+            else ("is neither a file below it nor called as `fewlabels label` calls its images")
+        )
         raise InputError(
-            f"none of the {len(missing):,} images of {what} is in {source}; the first, {missing[0]!r}, is neither a "
-            "file below it nor called as `fewlabels label` calls its images"
+            f"none of the {len(missing):,} images of {what} is in {source}; the first, {missing[0]!r}, {why}"
         )
     notes = list(given.notes)
     if missing:
-        notes.append(f"left out {len(missing):,} labels of images that are not in {source}, the first: {missing[0]}")
+        why = f", {_STREAMED}" if _is_streamed(missing[0]) else ""
+        notes.append(
+            f"left out {len(missing):,} labels of images that are not in {source}, the first: {missing[0]}{why}"
+        )
     return FoundLabels(found["train"], found["unlabeled"], tuple(notes))
 
 
 def _names(parts: Parts, name: str) -> Any:
     piece: Part | None = getattr(parts, name)
     return [] if piece is None else enumerate(ImageNames([(name, np.arange(len(piece.labels)), piece.names)]))
+
+
+def _is_streamed(file: str) -> bool:
+    """Say whether it is how images of a pool in shards are called: an address, with a member or a row of the file."""
+    return re.match(r"[a-z][a-z0-9+.-]*://.*(::| row \d+$)", file) is not None
 
 
 def _folders(names: Iterable[str], root: str | Path) -> dict[str, str]:

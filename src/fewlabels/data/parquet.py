@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fewlabels.data.cache import EncodedImages, decoded
 from fewlabels.data.decode import natural_key
 from fewlabels.data.listing import IMAGE_SUFFIXES
-from fewlabels.data.parts import Part, Parts
+from fewlabels.data.parts import Part, Parts, class_indices, is_no_label
 from fewlabels.data.rows import ImageRows
 from fewlabels.data.workers import Encoded
 from fewlabels.storage.errors import InputError
@@ -65,7 +65,7 @@ def _files_below(folder: Path) -> list[Path]:
     """Return the Parquet files in a folder, but for hidden ones, in natural order."""
     found = (path for path in folder.rglob("*.parquet") if path.is_file())
     shown = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    return sorted(shown, key=lambda path: natural_key(str(path)))
+    return sorted(shown, key=lambda path: (natural_key(str(path)), str(path)))
 
 
 def _part_of_file(source: Path, path: Path) -> str | None:
@@ -118,7 +118,8 @@ def read_parquet(
         [None] * count if part == "unlabeled" else _labels(path, files[path])
         for (part, path), count in zip(order, counts, strict=True)
     ]
-    class_names, values = _class_indices(columns, [files[path] for _, path in order], order[0][1])
+    training = [part == "train" for part, _ in order]
+    class_names, values = _class_indices(columns, training, [files[path] for _, path in order], order[0][1])
     part_of_row = np.repeat([part for part, _ in order], counts)[images.kept]
     values = values[images.kept]
     parts: dict[str, Part] = {}
@@ -180,9 +181,10 @@ def _labels(path: Path, file: pq.ParquetFile) -> list[Any]:
     if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise InputError(f"{path}: column 'label' is {kind}; expected whole numbers or strings")
     try:
-        return file.read(columns=["label"])["label"].to_pylist()  # type: ignore[no-any-return]
+        values = file.read(columns=["label"])["label"].to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(path, error) from error
+    return [None if is_no_label(value) else value for value in values]
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
@@ -190,26 +192,26 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 
 def _class_indices(
-    columns: list[list[Any]], files: list[pq.ParquetFile], path: Path
+    columns: list[list[Any]], training: list[bool], files: list[pq.ParquetFile], path: Path
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     columns, named = _in_common_names(columns, files, path)
     values = [value for column in columns for value in column]
-    given = [value for value in values if value is not None and value != -1]
+    given = [value for value in values if value is not None]
     if len({isinstance(value, str) for value in given}) > 1:
         raise InputError(
             f"the column 'label' is text in some files of {path.parent}, whole numbers in others; make it one"
         )
-    if given and isinstance(given[0], str):
-        names = tuple(sorted(set(given)))
-        position: dict[Any, int] = {name: index for index, name in enumerate(names)}
-    elif named and all(0 <= value < len(named) for value in given):
-        names, position = named, {index: index for index in range(len(named))}
-    else:
-        numbers = sorted(set(given))
-        names, position = tuple(str(n) for n in numbers), {n: index for index, n in enumerate(numbers)}
     if not given:
         raise InputError(f"{path} has images but no labels; a column 'label' with a label for some rows is needed")
-    return names, np.array([-1 if v is None or v == -1 else position[v] for v in values], np.int64)
+    if named and not isinstance(given[0], str) and all(0 <= value < len(named) for value in given):
+        return named, np.array([-1 if value is None else value for value in values], np.int64)
+    # Of a class that only other parts have, nothing could be learned; where no training image has a label yet, these
+    # say which classes there are.
+    learned = {
+        value for column, own in zip(columns, training, strict=True) if own for value in column if value is not None
+    }
+    names = tuple(str(value) for value in sorted(learned or set(given)))
+    return names, class_indices([None if value is None else str(value) for value in values], names)[0]
 
 
 def _in_common_names(
@@ -219,7 +221,7 @@ def _in_common_names(
 
     Files without names, and numbers beyond them, leave the numbers as they are.
     """
-    labeled = [number for number, column in enumerate(columns) if any(v is not None and v != -1 for v in column)]
+    labeled = [number for number, column in enumerate(columns) if any(value is not None for value in column)]
     lists = {number: names for number in labeled if (names := _names_in_schema(files[number])) is not None}
     if not lists:
         return columns, None
@@ -233,10 +235,10 @@ def _in_common_names(
     names = tuple(dict.fromkeys(name for own in lists.values() for name in own))
     found = list(columns)
     for number, own in lists.items():
-        if any(isinstance(value, str) or value >= len(own) for value in columns[number] if value is not None):
+        if any(isinstance(value, str) or not 0 <= value < len(own) for value in columns[number] if value is not None):
             raise InputError(f"files of {path.parent} name their classes differently, and not all that they hold")
         moved = [names.index(name) for name in own]
-        found[number] = [None if v is None or v < 0 else moved[v] for v in columns[number]]
+        found[number] = [None if value is None else moved[value] for value in columns[number]]
     return found, names
 
 

@@ -14,6 +14,13 @@ from fewlabels.data.rows import ImageRows
 from fewlabels.storage.errors import InputError
 
 PART_NAMES = ("train", "unlabeled", "validation", "test")
+# What folders, and arrays in a file, may be called.
+PART_ALIASES = {
+    "train": ("train", "training", "labeled", "labelled"),
+    "unlabeled": ("unlabeled", "unlabelled", "pool"),
+    "validation": ("validation", "valid", "val"),
+    "test": ("test", "testing"),
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,20 @@ class Parts:
     labeled_rows: NDArray[np.int64] | None = None
     backbone: dict[str, Any] | None = None
     images_in: str | None = None
+
+
+def is_no_label(value: Any) -> bool:
+    """Say whether what stands in place of a label means that there is none: None, NaN, -1 and empty text.
+
+    Examples
+    --------
+    >>> is_no_label(""), is_no_label(-1), is_no_label(0)
+    (True, True, False)
+    """
+    try:
+        return value in (None, -1, "-1", "") or bool(value != value)
+    except TypeError:  # whether pandas' NA is equal to anything is neither true nor false
+        return True
 
 
 def class_indices(

@@ -87,7 +87,11 @@ def with_pool(
         pool=data.pool.joined(more) if len(data.pool) else more,
         pool_names=names,
         diagnostics=replace(data.diagnostics, pool_labels=labels, pool_names=None),
-        notes=(*data.notes, f"{len(more):,} pool images in {len(shards.files):,} files are read as they are needed"),
+        notes=(
+            *data.notes,
+            f"{len(more):,} pool images in {len(shards.files):,} files are read as they are needed",
+            *shards.notes,
+        ),
     )
 
 

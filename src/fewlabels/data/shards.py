@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from fewlabels.data.decode import natural_key
 from fewlabels.storage.atomic import write_json
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.visible import visible
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -32,6 +33,8 @@ _BATCH = 64
 _SAY_CONTENT = ("ETag", "etag", "xet_hash", "blob_id", "md5Hash", "generation", "content_md5")
 _SAY_TIME = ("mtime", "LastModified", "Last-Modified", "last_modified", "updated", "created")
 _ENDINGS = (".parquet", ".tar")
+# Of these, no part can be read by itself.
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
 _IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".avif")
 
 
@@ -80,6 +83,8 @@ class Shards:
         Paths within the file system, in natural order.
     blocks : list of Block
         In the order of the rows.
+    notes : tuple of str
+        What was not read.
     key : str
         Names files, sizes and versions: the same pool has the same.
 
@@ -106,22 +111,26 @@ class Shards:
         self.url, self._options = url, options or {}
         with self._reached(url):
             self._system, place = _file_system(url, self._options)
-            self.files = _find(self._system, place)
+            self.files, left = _find(self._system, place)
             facts = [self._system.info(path) for path in self.files]
         if not self.files:
             raise InputError(f"{url} holds no {' or '.join('*' + ending for ending in _ENDINGS)} files")
         versions = [_version(path, info) for path, info in zip(self.files, facts, strict=True)]
         self.key = _hash([_FORMAT_VERSION, BLOCK_ROWS, versions])
         self.blocks: list[Block] = []
+        passed = 0
         for number, path in enumerate(self.files):
             with self._reached(path):
-                if path.endswith(".parquet"):
+                if path.lower().endswith(".parquet"):
                     self.blocks += _parquet_blocks(self._open_parquet(path), number)
                 else:
                     memo = cache / "shards" / "indexes" / f"{_hash([_FORMAT_VERSION, path, versions[number]])}.json"
-                    self.blocks += _archive_blocks(self._index(path, memo), number)
+                    members, more = self._index(path, memo)
+                    self.blocks += _archive_blocks(members, number)
+                    passed += more
         if not self.blocks:
             raise InputError(f"{url}: there is no image in its {len(self.files)} files")
+        self.notes = _notes(left, passed)
 
     def part(self, numbers: Sequence[int]) -> Shards:
         """Return a pool of some of the blocks, small enough to be sent elsewhere."""
@@ -146,7 +155,8 @@ class Shards:
                         "copy it to a place that does, or to this machine"
                     )
                 for _, offset, size in block.members:
-                    yield content[offset - first[1] :][:size]
+                    start = offset - first[1]
+                    yield content[start : start + size]
                 return
             file = self._open_parquet(path)
             column = _image_column(file, path)
@@ -184,23 +194,28 @@ class Shards:
         _image_column(file, path)
         return file
 
-    def _index(self, path: str, memo: Path) -> list[tuple[str, int, int]]:
-        """Return the images of an archive: the first of each sample; what was found is kept."""
+    def _index(self, path: str, memo: Path) -> tuple[list[tuple[str, int, int]], int]:
+        """Return the first image of each sample of an archive, and how many more there are; what was found is kept."""
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            kept = json.loads(memo.read_text(encoding="utf-8"))["members"]
-            return [(str(name), int(offset), int(size)) for name, offset, size in kept]
+            kept = json.loads(memo.read_text(encoding="utf-8"))
+            return [(str(name), int(offset), int(size)) for name, offset, size in kept["members"]], int(kept["passed"])
         members: list[tuple[str, int, int]] = []
+        passed = 0
         seen: set[str] = set()
         # Without ":", tarfile would unpack what is compressed, of which no part can be read by itself.
         with self._system.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 folder, base = posixpath.split(member.name)
                 sample = posixpath.join(folder, base.partition(".")[0])
-                if member.isfile() and base.lower().endswith(_IMAGES) and sample not in seen:
-                    seen.add(sample)
-                    members.append((member.name, member.offset_data, member.size))
-        write_json(memo, {"members": members})
-        return members
+                if not (member.isfile() and base.lower().endswith(_IMAGES)):
+                    continue
+                if sample in seen:
+                    passed += 1
+                    continue
+                seen.add(sample)
+                members.append((member.name, member.offset_data, member.size))
+        write_json(memo, {"members": members, "passed": passed})
+        return members, passed
 
 
 def _file_system(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
@@ -213,17 +228,34 @@ def _file_system(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem,
     return system, str(place)
 
 
-def _find(system: AbstractFileSystem, place: str) -> list[str]:
+def _find(system: AbstractFileSystem, place: str) -> tuple[list[str], list[str]]:
+    """Return the files to read, and those that would be if they were not compressed."""
     if "*" in place:
         found = system.glob(place)
     elif system.isdir(place):
         found = system.find(place)
     else:
         system.info(place)  # raises where there is nothing
-        if not place.endswith(_ENDINGS):
+        if not place.lower().endswith(_ENDINGS):
             raise InputError(f"{place} is no {' and no '.join('*' + ending for ending in _ENDINGS)} file")
         found = [place]
-    return sorted((str(path) for path in found if str(path).endswith(_ENDINGS)), key=natural_key)
+    paths = sorted(map(str, found), key=lambda path: (natural_key(path), path))
+    return [path for path in paths if path.lower().endswith(_ENDINGS)], [
+        path for path in paths if path.lower().endswith(_COMPRESSED)
+    ]
+
+
+def _notes(left: list[str], passed: int) -> tuple[str, ...]:
+    notes = []
+    if left:
+        more = f" and {len(left) - 1:,} more" if len(left) > 1 else ""
+        notes.append(f"not read: {visible(posixpath.basename(left[0]))}{more} (compressed; unpack to .tar)")
+    if passed:
+        images = "1 image" if passed == 1 else f"{passed:,} images"
+        notes.append(
+            f"not read: {images} of archives, named as another up to the first dot (an archive has one image a sample)"
+        )
+    return tuple(notes)
 
 
 def _version(path: str, info: dict[str, Any]) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ def load_dataset(
         `(X, y)`, or a mapping
         `{"train": (X, y), "unlabeled": X, "test": (X, y)}`.
     image_size : int, optional
-        Side in pixels. When not given: the images' own if all are square, equal and at most 64, else 32.
+        Side in pixels. When not given: the images' own if all are square, equal and at most 64, else 32; arrays stay as
+        they are.
     labels_per_class : int, optional
         How many labels of each class to give; the other training images join the pool, and their labels go
         to `diagnostics` alone. When not given, all (`digits`: 10).
@@ -124,19 +126,20 @@ def load_dataset(
     >>> len(data.labeled), len(data.pool), len(data.test)
     (200, 1000, 597)
     """
-    if image_size is not None and (image_size != int(image_size) or not 4 <= image_size <= 1024):
+    if image_size is not None and not (isinstance(image_size, Integral) and 4 <= image_size <= 1024):
         raise InputError(f"image_size={image_size} is not a whole number of 4 to 1024 pixels")
     cache = cache_folder(cache_dir)
     # What is wrong with them is told now, not after an hour of decoding.
     given = None if labels is None else read_given(labels)
     parts = read_parts(source, image_size, cache, fold=fold, strict=strict, url=url, progress=progress)
+    is_place = isinstance(source, str | Path)
+    called = str(source) if is_place else parts.name
     if len(parts.class_names) < 2:
         raise InputError(
-            f"{source} has only one class ({parts.class_names[0]!r}); a classifier needs at least 2 classes"
+            f"{called} has only one class ({parts.class_names[0]!r}); a classifier needs at least 2 classes"
             if parts.class_names
-            else f"{source} has no labeled images; label a few of each class"
+            else f"{called} has no labeled images; label a few of each class"
         )
-    is_place = isinstance(source, str | Path)
     origin = {
         "source": str(source),
         "image_size": image_size,
@@ -150,7 +153,7 @@ def load_dataset(
     }
     data = _split(
         parts,
-        str(source) if is_place else parts.name,
+        called,
         labels_per_class,
         test_per_class,
         random_state,
@@ -239,7 +242,8 @@ def _fetch(name: str, url: str, md5: str, cache: Path, progress: bool) -> Path:
     fresh = not target.exists()
     archive = download(url, target, md5, progress=progress)
     if not fresh and not (mark := archive.with_suffix(".verified")).exists():
-        verify(archive, md5)
+        # Removed, or the next run would find it again.
+        verify(archive, md5, remove=True)
         mark.touch()
     return archive
 
@@ -254,11 +258,16 @@ def _is_cifar(place: Path, name: str) -> bool:
     word = name.replace("cifar", "cifar-")
     if place.is_file():
         return place.name.startswith(f"{word}-") and ".tar" in place.name
-    files = ("data_batch_1", "data_batch_1.bin") if name == "cifar10" else ("fine_label_names.txt", "meta")
+    # "meta" alone may be anything.
+    one_of = (
+        (("data_batch_1",), ("data_batch_1.bin",))
+        if name == "cifar10"
+        else (("fine_label_names.txt",), ("meta", "train"))
+    )
     return any(
-        (folder / file).exists()
+        all((folder / file).is_file() for file in files)
         for folder in (place, place / f"{word}-batches-py", place / f"{word}-python")
-        for file in files
+        for files in one_of
     )
 
 
@@ -297,7 +306,8 @@ def _split(
     if parts.labeled_rows is not None:
         if labels_per_class is not None:
             raise InputError("fold and labels_per_class both choose the labels; give one of them")
-        labeled_rows = parts.labeled_rows
+        # In `train` without what was held out.
+        labeled_rows = np.flatnonzero(np.isin(train_rows, parts.labeled_rows))
     elif per_class is None:
         labeled_rows = np.flatnonzero(train.labels >= 0)
     else:

@@ -39,8 +39,8 @@ def draw_labeled(
     >>> draw_labeled(np.array([0, 1, 1, 0]), 1, ("a", "b"), random_state=0)
     array([0, 1])
     """
-    if per_class < 1:
-        raise InputError(f"labels_per_class={per_class} is not at least 1")
+    if not isinstance(per_class, Integral) or per_class < 1:
+        raise InputError(f"labels_per_class={per_class} is not a whole number of at least 1")
     if not isinstance(random_state, Integral) or random_state < 0:
         raise InputError(f"random_state={random_state!r} is not a whole number of at least 0")
     drawn = []
@@ -58,8 +58,8 @@ def draw_labeled(
 
 def first_of_each_class(labels: NDArray[np.int64], per_class: int) -> NDArray[np.int64]:
     """Return the rows of the first `per_class` of each class (or all it has), sorted."""
-    if per_class < 1:
-        raise InputError(f"test_per_class={per_class} is not at least 1")
+    if not isinstance(per_class, Integral) or per_class < 1:
+        raise InputError(f"test_per_class={per_class} is not a whole number of at least 1")
     return np.sort(np.concatenate([np.flatnonzero(labels == index)[:per_class] for index in np.unique(labels)]))
 
 

@@ -25,6 +25,9 @@ from fewlabels.storage.errors import InputError
 from fewlabels.storage.lock import FolderLock
 
 _SLOTS = 64
+# So many images of which none can be read are no accident: there is something wrong with the file.
+_NO_ACCIDENT = 64
+_GRAY = 128
 
 
 class StreamedRows(ImageRows):
@@ -33,8 +36,8 @@ class StreamedRows(ImageRows):
     Blocks of images are decoded into files of a folder, and the one that was not looked at for the longest time makes
     room for the next. Whoever goes through the rows window by window (see `window`) decodes each block once.
 
-    An image that cannot be read is counted in `skipped`, and another of its block stands in its row: rows keep their
-    numbers.
+    An image that cannot be read is counted in `skipped`, and another of its block stands in its row, or a gray one
+    where a short block has no other: rows keep their numbers.
 
     Parameters
     ----------
@@ -256,10 +259,13 @@ class _Blocks:
                 row += 1
         if row != block.count:
             raise InputError(f"{shards.name(number, 0)}: {row} images came of {block.count}; the file has changed")
-        if not good:
-            raise InputError(f"none of {block.count} images is readable; the first, {self.skipped[number, 0].path}")
         bad = np.setdiff1d(np.arange(block.count), good)
-        images[bad] = images[np.array(good)[np.searchsorted(good, bad) % len(good)]]
+        if good:
+            images[bad] = images[np.array(good)[np.searchsorted(good, bad) % len(good)]]
+        elif len(bad) < _NO_ACCIDENT and len(shards.blocks) > 1:
+            images[:] = _GRAY
+        else:
+            raise InputError(f"none of {block.count} images is readable; the first, {self.skipped[number, 0].path}")
         path, part = self._path(number), self._path(number).with_suffix(".part")
         # First, since the file of images is what says that a block is here.
         write_json(self._left_out(number), reasons)
