@@ -36,6 +36,15 @@ class Part:
         names = None if self.names is None else tuple(self.names[row] for row in rows)
         return Part(self.images.take(rows), self.labels[rows], names)
 
+    def joined(self, other: Part) -> Part:
+        """Return these rows and then those of another part."""
+        if not len(other.labels):
+            return self
+        if not len(self.labels):
+            return other
+        names = None if self.names is None else self.names + (other.names or ())
+        return Part(self.images.joined(other.images), np.concatenate([self.labels, other.labels]), names)
+
 
 @dataclass(frozen=True)
 class Parts:

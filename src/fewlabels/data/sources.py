@@ -8,26 +8,20 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fewlabels.data import cifar, stl10
 from fewlabels.data.arrays import read_arrays, read_npz
-from fewlabels.data.dataset import Diagnostics, ImageDataset, ImageNames
+from fewlabels.data.dataset import ImageDataset
 from fewlabels.data.digits import read_digits
 from fewlabels.data.download import download, verify
 from fewlabels.data.features import is_feature_folder, read_feature_folder
 from fewlabels.data.folder import read_folder, read_known_folder
-from fewlabels.data.given import find_labels, read_given
-from fewlabels.data.labels_file import GivenLabels
+from fewlabels.data.given import read_given
 from fewlabels.data.parquet import holds_shards, read_parquet
-from fewlabels.data.parts import Part, Parts
+from fewlabels.data.parts import Parts
 from fewlabels.data.pool import DEFAULT_LIMIT, with_pool
-from fewlabels.data.rows import ImageRows
-from fewlabels.data.split import draw_labeled, first_of_each_class, hold_out_test
+from fewlabels.data.split import split_parts
 from fewlabels.storage.cache_folder import cache_folder
 from fewlabels.storage.errors import InputError, nearest
-
-_TEST_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -151,14 +145,14 @@ def load_dataset(
         "strict": strict,
         **({} if pool is None else {"pool": str(pool), "pool_limit": pool_limit}),
     }
-    data = _split(
+    data = split_parts(
         parts,
         called,
-        labels_per_class,
-        test_per_class,
-        random_state,
-        given,
-        origin if is_place else None,
+        labels_per_class=labels_per_class,
+        test_per_class=test_per_class,
+        random_state=random_state,
+        given=given,
+        origin=origin if is_place else None,
     )
     return data if pool is None else with_pool(data, str(pool), pool_limit, cache, strict=strict)
 
@@ -269,110 +263,3 @@ def _is_cifar(place: Path, name: str) -> bool:
         for folder in (place, place / f"{word}-batches-py", place / f"{word}-python")
         for files in one_of
     )
-
-
-def _split(
-    parts: Parts,
-    source: str,
-    labels_per_class: int | None,
-    test_per_class: int | None,
-    random_state: int,
-    labels: GivenLabels | None,
-    origin: dict[str, Any] | None,
-) -> ImageDataset:
-    train, test, notes = parts.train, parts.test, list(parts.notes)
-    train_rows = np.arange(len(train.labels))
-    held_out = np.empty(0, np.int64)
-    if test is None or not (test.labels >= 0).any():
-        held_out = hold_out_test(train.labels, _TEST_SHARE)
-        if not len(held_out):
-            raise InputError(f"{source} has no test part and too few labeled images to hold one out")
-        test = train.take(held_out)
-        train_rows = np.setdiff1d(train_rows, held_out)
-        train = train.take(train_rows)
-        why = "there is no test part" if parts.test is None else "the images of the test part have no labels"
-        notes.append(f"{why}, so {len(held_out):,} labeled images ({_TEST_SHARE:.0%}) were held out for it")
-    if unknown := int((test.labels < 0).sum()):
-        notes.append(f"left out {unknown:,} test images that have no label")
-    test = test.take(np.flatnonzero(test.labels >= 0))
-    validation = parts.validation
-    if validation is not None and (validation.labels < 0).any():
-        known = np.flatnonzero(validation.labels >= 0)
-        notes.append(f"left out {len(validation.labels) - len(known):,} validation images that have no label")
-        validation = validation.take(known) if len(known) else None
-    if test_per_class is not None:
-        test = test.take(first_of_each_class(test.labels, test_per_class))
-    per_class = parts.default_labels_per_class if labels_per_class is None else labels_per_class
-    if parts.labeled_rows is not None:
-        if labels_per_class is not None:
-            raise InputError("fold and labels_per_class both choose the labels; give one of them")
-        # In `train` without what was held out.
-        labeled_rows = np.flatnonzero(np.isin(train_rows, parts.labeled_rows))
-    elif per_class is None:
-        labeled_rows = np.flatnonzero(train.labels >= 0)
-    else:
-        labeled_rows = draw_labeled(train.labels, per_class, parts.class_names, random_state)
-    extra = parts.unlabeled
-    extra_rows = np.empty(0, np.int64)
-    if labels is not None:
-        found_labels = find_labels(parts, labels, source)
-        notes += found_labels.notes
-        if (found_labels.train[held_out] >= 0).any():
-            raise InputError(f"{labels.called} gives a class to images that were held out of {source} to test with")
-        by_hand = found_labels.train[train_rows]
-        train = replace(train, labels=np.where(by_hand >= 0, by_hand, train.labels))
-        labeled_rows = np.union1d(labeled_rows, np.flatnonzero(by_hand >= 0))
-        extra_rows = np.flatnonzero(found_labels.unlabeled >= 0)
-        if extra is not None:
-            extra = replace(extra, labels=np.where(found_labels.unlabeled >= 0, found_labels.unlabeled, extra.labels))
-    labeled = train.take(labeled_rows)
-    pool_rows = np.setdiff1d(np.arange(len(train.labels)), labeled_rows)
-    pool = train.take(pool_rows)
-    pieces = [("train", train_rows[pool_rows], pool.names)]
-    if extra is not None:
-        labeled = _joined(labeled, extra.take(extra_rows))
-        rest = np.setdiff1d(np.arange(len(extra.labels)), extra_rows)
-        extra = extra.take(rest)
-        pieces.append(("unlabeled", rest, extra.names))
-    found = np.unique(labeled.labels)
-    if len(found) < 2:
-        raise InputError(f"{source} has labels of fewer than 2 classes; a classifier needs at least 2 classes")
-    return ImageDataset(
-        name=parts.name,
-        source=source,
-        class_names=parts.class_names,
-        labeled=labeled.images,
-        labels=labeled.labels,
-        pool=_pool(pool, extra),
-        test=test.images,
-        test_labels=test.labels,
-        validation=None if validation is None else validation.images,
-        validation_labels=None if validation is None else validation.labels,
-        diagnostics=Diagnostics(
-            pool_labels=pool.labels if extra is None else np.concatenate([pool.labels, extra.labels]),
-            labeled_names=labeled.names,
-            pool_names=None if pool.names is None else pool.names + (() if extra is None else extra.names or ()),
-            test_names=test.names,
-        ),
-        skipped=parts.skipped,
-        notes=tuple(notes),
-        content_key=parts.content_key,
-        labels_per_class=None if parts.labeled_rows is not None else per_class,
-        backbone=parts.backbone,
-        pool_names=ImageNames(pieces),
-        origin=origin,
-    )
-
-
-def _joined(part: Part, other: Part) -> Part:
-    if not len(other.labels):
-        return part
-    names = None if part.names is None else part.names + (other.names or ())
-    return Part(part.images.joined(other.images), np.concatenate([part.labels, other.labels]), names)
-
-
-def _pool(rest: Part, unlabeled: Part | None) -> ImageRows:
-    """Return the images whose labels were not drawn, and those that have none."""
-    if unlabeled is None or not len(unlabeled.labels):
-        return rest.images
-    return rest.images.joined(unlabeled.images) if len(rest.labels) else unlabeled.images

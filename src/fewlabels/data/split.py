@@ -2,12 +2,120 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fewlabels.data.dataset import Diagnostics, ImageDataset, ImageNames
+from fewlabels.data.given import find_labels
+from fewlabels.data.labels_file import GivenLabels
+from fewlabels.data.parts import Part, Parts
 from fewlabels.storage.errors import InputError
+
+_TEST_SHARE = 0.2
+
+
+def split_parts(
+    parts: Parts,
+    source: str,
+    *,
+    labels_per_class: int | None,
+    test_per_class: int | None,
+    random_state: int,
+    given: GivenLabels | None,
+    origin: dict[str, Any] | None,
+) -> ImageDataset:
+    """Return a source's parts as labeled images, pool and test images; see `load_dataset` for the parameters.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to test on, or not enough to learn from.
+    """
+    train, notes = parts.train, list(parts.notes)
+    # Everything below counts rows as `train` does, whatever is held out of it.
+    held_out = np.empty(0, np.int64)
+    if parts.test is None or not (parts.test.labels >= 0).any():
+        held_out = hold_out_test(train.labels, _TEST_SHARE)
+        if not len(held_out):
+            raise InputError(f"{source} has no test part and too few labeled images to hold one out")
+        why = "there is no test part" if parts.test is None else "the images of the test part have no labels"
+        notes.append(f"{why}, so {len(held_out):,} labeled images ({_TEST_SHARE:.0%}) were held out for it")
+        test = train.take(held_out)
+    else:
+        test = _with_labels(parts.test, "test", notes)
+    if test_per_class is not None:
+        test = test.take(first_of_each_class(test.labels, test_per_class))
+    validation = None if parts.validation is None else _with_labels(parts.validation, "validation", notes)
+    if validation is not None and not len(validation.labels):
+        validation = None
+
+    labels = train.labels.copy()
+    labels[held_out] = -1
+    per_class = parts.default_labels_per_class if labels_per_class is None else labels_per_class
+    if parts.labeled_rows is not None:
+        if labels_per_class is not None:
+            raise InputError("fold and labels_per_class both choose the labels; give one of them")
+        labeled_rows = np.setdiff1d(parts.labeled_rows, held_out)
+    elif per_class is None:
+        labeled_rows = np.flatnonzero(labels >= 0)
+    else:
+        labeled_rows = draw_labeled(labels, per_class, parts.class_names, random_state)
+
+    extra = train.take(held_out[:0]) if parts.unlabeled is None else parts.unlabeled
+    extra_rows = np.empty(0, np.int64)
+    if given is not None:
+        found = find_labels(parts, given, source)
+        notes += found.notes
+        if (found.train[held_out] >= 0).any():
+            raise InputError(f"{given.called} gives a class to images that were held out of {source} to test with")
+        labels = np.where(found.train >= 0, found.train, labels)
+        labeled_rows = np.union1d(labeled_rows, np.flatnonzero(found.train >= 0))
+        if parts.unlabeled is not None:
+            extra = replace(extra, labels=np.where(found.unlabeled >= 0, found.unlabeled, extra.labels))
+            extra_rows = np.flatnonzero(found.unlabeled >= 0)
+
+    train = replace(train, labels=labels)
+    labeled = train.take(labeled_rows).joined(extra.take(extra_rows))
+    if len(np.unique(labeled.labels)) < 2:
+        raise InputError(f"{source} has labels of fewer than 2 classes; a classifier needs at least 2 classes")
+    pool_rows = np.setdiff1d(np.arange(len(labels)), [*labeled_rows, *held_out])
+    rest_rows = np.setdiff1d(np.arange(len(extra.labels)), extra_rows)
+    pool, rest = train.take(pool_rows), extra.take(rest_rows)
+    whole = pool.joined(rest)
+    return ImageDataset(
+        name=parts.name,
+        source=source,
+        class_names=parts.class_names,
+        labeled=labeled.images,
+        labels=labeled.labels,
+        pool=whole.images,
+        test=test.images,
+        test_labels=test.labels,
+        validation=None if validation is None else validation.images,
+        validation_labels=None if validation is None else validation.labels,
+        diagnostics=Diagnostics(
+            pool_labels=whole.labels, labeled_names=labeled.names, pool_names=whole.names, test_names=test.names
+        ),
+        skipped=parts.skipped,
+        notes=tuple(notes),
+        content_key=parts.content_key,
+        labels_per_class=None if parts.labeled_rows is not None else per_class,
+        backbone=parts.backbone,
+        pool_names=ImageNames([("train", pool_rows, pool.names), ("unlabeled", rest_rows, rest.names)]),
+        origin=origin,
+    )
+
+
+def _with_labels(part: Part, name: str, notes: list[str]) -> Part:
+    """Return the images of a part that have a label, and take note of the others."""
+    known = np.flatnonzero(part.labels >= 0)
+    if unknown := len(part.labels) - len(known):
+        notes.append(f"left out {unknown:,} {name} images that have no label")
+    return part.take(known)
 
 
 def draw_labeled(
