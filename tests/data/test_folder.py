@@ -8,6 +8,7 @@ from PIL import Image
 
 from fewlabels import load_dataset
 from fewlabels.data import workers
+from fewlabels.data.decode import decode, read_header
 from fewlabels.data.listing import Listing
 from fewlabels.storage.errors import InputError
 
@@ -255,6 +256,20 @@ def test_exif_orientation_is_applied(photos, tmp_path):
     row = data.diagnostics.labeled_names.index(os.path.join("train", "red", "turned.png"))
     assert data.labeled[row][8, 15].tolist() == list(RED)
     assert data.labeled[row][8, 0].tolist() == list(BLUE)
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_turned_tiff_is_turned_once(tmp_path, orientation):
+    picture = Image.new("RGB", (40, 20), BLUE)
+    picture.paste(RED, (0, 0, 20, 10))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture.save(tmp_path / "turned.tif", exif=exif)
+    with Image.open(tmp_path / "turned.tif") as image:
+        expected = np.asarray(image.convert("RGB"))
+    header = read_header(tmp_path / "turned.tif")
+    assert (header.height, header.width) == expected.shape[:2]
+    assert np.array_equal(decode(tmp_path / "turned.tif", expected.shape[:2], gray=False), expected)
 
 
 def test_gray_images_alone_have_one_channel(tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL import __version__ as _PILLOW
+from PIL.TiffImagePlugin import TiffImageFile
 
 # More than any photo for classification needs, less than what would fill memory.
 MAX_PIXELS = 100_000_000
@@ -81,7 +82,9 @@ def read_header(source: Path | bytes, formats: Sequence[str] = FORMATS) -> Heade
     """
     with _opened(source, formats) as image:
         width, height = image.size
-        if _orientation(image) in _TURNED:
+        # Of a TIFF with the tag, Pillow tells the size as it will be when it has turned the image itself.
+        is_swapped = isinstance(image, TiffImageFile) and _EXIF_ORIENTATION in image.tag_v2
+        if _orientation(image) in _TURNED and not is_swapped:
             width, height = height, width
         return Header(width, height, image.mode in _GRAY_MODES)
 
@@ -128,6 +131,8 @@ def decode(source: Path | bytes, size: tuple[int, int], *, gray: bool) -> NDArra
         try:
             # JPEGs are decoded at a fraction of their size where that is enough: several times faster.
             image.draft("L" if gray else "RGB", (2 * size[1], 2 * size[0]))
+            # While loading, Pillow turns TIFFs itself and takes the tag away: what is left of it is still to be done.
+            image.load()
             picture = _turned(image)
             picture = _flattened(picture).convert("L" if gray else "RGB")
             if picture.size != (size[1], size[0]):
