@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -152,6 +154,54 @@ def test_the_binary_version_is_read_too(tmp_path):
     data = load_dataset(path, cache_dir=tmp_path / "cache")
     assert np.array_equal(data.labeled[3], images[3].reshape(3, 32, 32).transpose(1, 2, 0))
     assert data.class_names[7] == "c7"
+
+
+@pytest.fixture
+def cifar_folder(tmp_path):
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for name, content in cifar_files().items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_an_archive_that_is_copied_or_touched_is_the_same_data(cifar_folder, tmp_path):
+    def read(folder):
+        return load_dataset(f"cifar10:{folder}", cache_dir=tmp_path / "cache").fingerprint
+
+    before = read(cifar_folder)
+    copy = shutil.copytree(cifar_folder, tmp_path / "copy")
+    assert read(copy) == before
+    os.utime(cifar_folder / "data_batch_1", (1, 1))
+    assert read(cifar_folder) == before
+    batch = pickle.loads((copy / "data_batch_1").read_bytes())
+    batch[b"data"][0, 0] ^= 1
+    (copy / "data_batch_1").write_bytes(pickle.dumps(batch, protocol=2))
+    assert read(copy) != before
+
+
+def test_an_archives_entry_that_does_not_tell_its_content_is_made_anew(cifar_folder, tmp_path):
+    before = load_dataset(f"cifar10:{cifar_folder}", cache_dir=tmp_path / "cache").fingerprint
+    (entry,) = (tmp_path / "cache" / "archives").iterdir()
+    (entry / "entry.json").write_text('{"format_version": 1}')
+    assert load_dataset(f"cifar10:{cifar_folder}", cache_dir=tmp_path / "cache").fingerprint == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:200],
+        lambda content: content.replace("c5".encode("utf-32-le"), "d5".encode("utf-32-le")),
+    ],
+    ids=["cut off", "another letter"],
+)
+def test_a_damaged_entry_of_an_archive_is_made_anew(cifar_folder, tmp_path, damage):
+    load_dataset(f"cifar10:{cifar_folder}", cache_dir=tmp_path / "cache")
+    (path,) = (tmp_path / "cache" / "archives").glob("*/arrays.npz")
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert path.read_bytes() != whole
+    assert load_dataset(f"cifar10:{cifar_folder}", cache_dir=tmp_path / "cache").class_names[5] == "c5"
 
 
 class Bomb:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,25 +30,36 @@ class PackedImages:
     arrays : dict of str to ndarray
         Small arrays: labels, folds.
     key : str
-        Cache key.
+        The same content gives the same key, wherever the archive lies and whenever it was written.
     """
 
-    def __init__(self, folder: Path, key: str) -> None:
+    def __init__(self, folder: Path, key: str = "") -> None:
         self.folder, self.key = folder, key
         self.images: dict[str, NDArray[np.uint8]] = {}
         self.arrays: dict[str, NDArray[Any]] = {}
+        self._digests: dict[str, str] = {}
 
     def add(self, part: str, shape: tuple[int, ...], chunks: Iterator[NDArray[np.uint8]]) -> None:
         """Write images of a part as they come; what was there of it is continued."""
         path = self.folder / f"{part}.images.npy"
         images = new_mapped_array(path, shape)
+        digest = hashlib.sha256(repr(shape).encode())
         row = 0
         for chunk in chunks:
             images[row : row + len(chunk)] = chunk
+            digest.update(np.ascontiguousarray(chunk).data)
             row += len(chunk)
         if row != shape[0]:
             raise InputError(f"the {part} part ends after {row} of {shape[0]} images; the archive is truncated")
         images.flush()
+        self._digests[part] = digest.hexdigest()
+
+    def close(self) -> None:
+        """Write the small arrays, and what tells that all is there."""
+        np.savez(self.folder / "arrays.npz", **self.arrays)  # type: ignore[arg-type]
+        small = [[name, array.dtype.str, array.shape, _hash(array)] for name, array in sorted(self.arrays.items())]
+        self.key = _hash(json.dumps([sorted(self._digests.items()), small]).encode())
+        write_json(self.folder / "entry.json", {"format_version": _FORMAT_VERSION, "content": self.key})
 
 
 def packed(
@@ -60,7 +72,7 @@ def packed(
     source : Path
         An archive or a folder.
     kind : str
-        Part of the key: the format and the image size.
+        Part of the entry's name: the format and the image size.
     cache : Path
         Cache folder.
     read : callable
@@ -70,31 +82,36 @@ def packed(
     """
     files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
     facts = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-    key = hashlib.sha256(json.dumps([_FORMAT_VERSION, kind, facts]).encode()).hexdigest()
-    entry = cache / "archives" / key
-    found = _open(entry, key)
+    entry = cache / "archives" / _hash(json.dumps([_FORMAT_VERSION, kind, facts]).encode())
+    found = _open(entry)
     if found is None:
         console = new_console(quiet=not progress)
         with console.status(f"reading {source.name} once …"), atomic_folder(entry) as temporary:
-            sink = PackedImages(temporary, key)
+            sink = PackedImages(temporary)
             read(sink)
-            np.savez(temporary / "arrays.npz", **sink.arrays)  # type: ignore[arg-type]
-            write_json(temporary / "entry.json", {"format_version": _FORMAT_VERSION})
-        found = _open(entry, key)
+            sink.close()
+        found = _open(entry)
     if found is None:
         raise InputError(f"the cache in {cache} cannot be read back; check the disk, or set FEWLABELS_CACHE")
     return found
 
 
-def _open(entry: Path, key: str) -> PackedImages | None:
+def _hash(content: Any) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _open(entry: Path) -> PackedImages | None:
     try:
-        if json.loads((entry / "entry.json").read_text())["format_version"] != _FORMAT_VERSION:
+        facts = json.loads((entry / "entry.json").read_text())
+        if facts["format_version"] != _FORMAT_VERSION:
             return None
-        found = PackedImages(entry, key)
-        with np.load(entry / "arrays.npz", allow_pickle=False) as arrays:
+        # Entries that were made before content was looked at have none, and are made anew in their place.
+        found = PackedImages(entry, facts["content"])
+        # From bytes: of a file that is no archive, NumPy leaves the file open.
+        with np.load(io.BytesIO((entry / "arrays.npz").read_bytes()), allow_pickle=False) as arrays:
             found.arrays = {name: arrays[name] for name in arrays.files}
         for path in entry.glob("*.images.npy"):
             found.images[path.name.removesuffix(".images.npy")] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+    except Exception:  # of a damaged file, the readers of NumPy and of zip archives may raise anything at all
         return None
     return found
