@@ -1,4 +1,6 @@
+import contextlib
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -108,6 +110,16 @@ def test_a_changed_image_is_noticed(photos, tmp_path):
     after = read(photos, tmp_path)
     assert after.labeled[0][0, 0].tolist() == [9, 99, 9]
     assert before.fingerprint != after.fingerprint
+
+
+def test_names_that_count_alike_come_in_one_order_however_the_disk_lists_them(tmp_path, monkeypatch):
+    for name in ("1", "01", "001"):
+        save(tmp_path / f"{name}.png")
+    first = [entry.name for entry in Listing().entries(tmp_path)]
+    with os.scandir(tmp_path) as found:
+        backwards = list(found)[::-1]
+    monkeypatch.setattr(os, "scandir", lambda _: contextlib.nullcontext(backwards))
+    assert [entry.name for entry in Listing().entries(tmp_path)] == first
 
 
 def names(data):

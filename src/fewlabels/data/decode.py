@@ -203,13 +203,15 @@ def _reason(error: Exception) -> str:
     return "truncated" if "truncated" in text.lower() else text.splitlines()[0][:200]
 
 
-def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Return a sort key that puts `img2` before `img10`.
+def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
+    """Return a sort key that puts `img2` before `img10`; no two names have the same.
 
     Examples
     --------
-    >>> sorted(["img10", "img2"], key=natural_key)
-    ['img2', 'img10']
+    >>> sorted(["img10", "img2", "img02"], key=natural_key)
+    ['img02', 'img2', 'img10']
     """
     pieces = _DIGITS.split(name.replace(os.sep, "/"))
-    return tuple((0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in pieces)
+    numbers = tuple((0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in pieces)
+    # Names that count alike would come as the file system lists them, which differs from disk to disk.
+    return numbers, name
