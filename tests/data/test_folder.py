@@ -174,6 +174,16 @@ def test_a_folder_that_just_changed_is_not_taken_as_known(photos, tmp_path, monk
     assert listed
 
 
+def test_a_change_is_noticed_wherever_the_folder_was_read_from(photos, tmp_path, monkeypatch):
+    aged(photos)
+    monkeypatch.chdir(tmp_path)
+    read("photos", tmp_path)
+    shutil.copytree(photos, tmp_path / "elsewhere" / "photos", copy_function=shutil.copy2)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    save(photos / "train" / "red" / "new.png", (9, 9, 9))
+    assert len(read(photos, tmp_path).labeled) == 13
+
+
 def test_a_damaged_memory_of_a_folder_is_no_trouble(photos, tmp_path):
     aged(photos)
     before = read(photos, tmp_path)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from fewlabels.data.listing import Listing
 from fewlabels.storage.atomic import write_bytes
 
-_VERSION = 2
+_VERSION = 3
 _ASKED = 10_000
 
 

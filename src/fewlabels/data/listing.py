@@ -43,7 +43,7 @@ class Listing:
     Attributes
     ----------
     folders : dict of str to int
-        Each folder that was listed with its time of change, nanoseconds, before it was.
+        Absolute path of each folder that was listed with its time of change, nanoseconds, before it was.
     """
 
     folders: dict[str, int] = field(default_factory=dict)
@@ -58,7 +58,8 @@ class Listing:
         """Return what a folder holds, but for hidden things, in natural order."""
         place = os.fspath(folder)
         changed = os.stat(place).st_mtime_ns
-        self.folders[place] = changed
+        # Not normalized: `..` after a link leads elsewhere than the path without both.
+        self.folders[str(Path(place).absolute())] = changed
         self._settled = self._settled and time.time_ns() - changed > _TICK_NS
         with os.scandir(place) as found:
             visible = [entry for entry in found if not entry.name.startswith(".")]
