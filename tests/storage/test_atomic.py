@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +73,18 @@ while True:
         assert len(contents) == 1
     remove_leftovers(tmp_path)
     assert os.listdir(tmp_path) == ["model"]
+
+
+def test_two_that_finish_the_same_folder_at_once_both_end_well(tmp_path):
+    target = tmp_path / "entry"
+    with pytest.MonkeyPatch.context() as patch, atomic_folder(target) as folder:
+        write_text(folder / "a", "second")
+        with atomic_folder(target) as other:
+            write_text(other / "a", "first")
+        # As the second saw it a moment before the first had renamed its own.
+        patch.setattr(Path, "exists", lambda path: False)
+    assert (target / "a").read_text() == "second"
+    assert os.listdir(tmp_path) == ["entry"]
 
 
 def test_bytes_of_a_name_that_are_no_text_are_written_and_read_back(tmp_path):

@@ -17,6 +17,8 @@ from typing import Any
 
 # Of Linux's renameat2: relative to the working folder, and swap.
 _HERE, _EXCHANGE = -100, 2
+# Of a rename onto a folder with something in it, or onto a file.
+_TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
 _NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
@@ -39,9 +41,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o777 & ~umask)
-        if not target.exists():
-            temporary.rename(target)
-        elif not _exchange(temporary, target):
+        if not (_renamed(temporary, target) or _exchange(temporary, target)):
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
             target.rename(old / "old")
             temporary.rename(target)
@@ -115,6 +115,18 @@ def located(error: OSError, path: Path, size: int | None = None) -> OSError:
     if size is not None and error.errno in _NO_ROOM:
         reason += f" ({max(size, 100_000) / 1e6:.1f} MB are needed)"
     return OSError(error.errno, reason, str(path))
+
+
+def _renamed(one: Path, other: Path) -> bool:
+    """Rename a folder, and say whether that was done: not where something of the name is there already."""
+    # Looking before would not do: another process may finish the same folder in between.
+    try:
+        one.rename(other)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            return False
+        raise
+    return True
 
 
 def _exchange(one: Path, other: Path) -> bool:
