@@ -103,3 +103,20 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path):
     reader.join(timeout=30)
     assert found == [b"content"]
     assert pipe.is_fifo()
+
+
+def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path):
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    write_bytes(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+    assert sorted(os.listdir(tmp_path)) == ["link", "real"]
+
+
+def test_a_private_file_stays_private(tmp_path):
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+    path.chmod(0o600)
+    write_bytes(path, b"new")
+    assert (path.stat().st_mode & 0o777, path.read_bytes()) == (0o600, b"new")

@@ -9,6 +9,7 @@ import functools
 import json
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -38,9 +39,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             if path.is_file():
                 sync(path)
         # mkdtemp makes the folder private; the finished one follows the umask as any other would.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
+        temporary.chmod(0o777 & ~_umask())
         if not (_renamed(temporary, target) or _exchange(temporary, target)):
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
             target.rename(old / "old")
@@ -59,24 +58,24 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to a temporary file beside `path`, flush it to the disk and rename it.
 
-    What is no file, such as a pipe, is written to as it is.
+    A file that is there keeps its mode; where `path` is a link, what it points to is written. What is no file, such as
+    a pipe, is written to as it is.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         path.write_bytes(content)
         return
+    place = Path(os.path.realpath(path)) if path.is_symlink() else path
     name = ""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{place.name}.", suffix=".part", dir=place.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-        _sync_folder(path.parent)
+        os.chmod(name, _mode_of(place))
+        os.replace(name, place)
+        _sync_folder(place.parent)
     except BaseException as error:
         if name:
             with contextlib.suppress(OSError):
@@ -84,6 +83,20 @@ def write_bytes(path: Path, content: bytes) -> None:
         if isinstance(error, OSError):
             raise located(error, path, len(content)) from error
         raise
+
+
+def _mode_of(path: Path) -> int:
+    """Return the mode that a file has, or that a new one would get."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def remove_leftovers(folder: Path) -> None:
