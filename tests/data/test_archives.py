@@ -204,6 +204,20 @@ def test_a_damaged_entry_of_an_archive_is_made_anew(cifar_folder, tmp_path, dama
     assert load_dataset(f"cifar10:{cifar_folder}", cache_dir=tmp_path / "cache").class_names[5] == "c5"
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_of_both_versions_beside_each_other_the_python_one_is_read(cifar_folder, tmp_path, packed):
+    rows = np.zeros((20, 3073), np.uint8).tobytes()
+    binary = {"data_batch_1.bin": rows, "test_batch.bin": rows, "batches.meta.txt": b"other\n" * 10}
+    path = cifar_folder
+    if packed:
+        path = write_tar(tmp_path / "both.tar.gz", binary | cifar_files())
+    for name, content in binary.items():
+        (cifar_folder / name).write_bytes(content)
+    data = load_dataset(f"cifar10:{path}", cache_dir=tmp_path / "cache")
+    assert (len(data.labeled), len(data.test)) == (40, 10)
+    assert data.class_names == tuple(f"c{i}" for i in range(10))
+
+
 class Bomb:
     def __init__(self, path):
         self.path = path

@@ -56,6 +56,8 @@ class _ArraysOnly(pickle.Unpickler):
 def read_cifar(name: str, source: Path, image_size: int | None, cache: Path, *, progress: bool = False) -> Parts:
     """Read an official archive (python or binary version) or the folder that it unpacks to.
 
+    Where both versions lie beside each other, the python one is read.
+
     Parameters
     ----------
     name : {"cifar10", "cifar100"}
@@ -96,6 +98,7 @@ def read_cifar(name: str, source: Path, image_size: int | None, cache: Path, *, 
 def _read(name: str, source: Path, size: int, sink: PackedImages) -> None:
     pieces: dict[str, list[tuple[str, NDArray[np.uint8], NDArray[np.int64]]]] = {"train": [], "test": []}
     names: list[str] = []
+    names_in_text: list[str] = []
 
     def wanted(file_name: str) -> bool:
         return _part(file_name) is not None or file_name in ("batches.meta", "meta") or file_name.endswith(".txt")
@@ -107,7 +110,9 @@ def _read(name: str, source: Path, size: int, sink: PackedImages) -> None:
             found = _unpickle(content, source, file_name)
             names.extend(_text(n) for n in found.get("label_names") or found.get("fine_label_names") or [])
         elif file_name in ("batches.meta.txt", "fine_label_names.txt"):
-            names.extend(line.strip() for line in content.decode("utf-8", "replace").splitlines() if line.strip())
+            names_in_text.extend(
+                line.strip() for line in content.decode("utf-8", "replace").splitlines() if line.strip()
+            )
         elif part is not None:
             turn = _from_binary if file_name.endswith(".bin") else _from_python
             pieces[part].append((file_name, *turn(name, content, source, file_name)))
@@ -122,11 +127,13 @@ def _read(name: str, source: Path, size: int, sink: PackedImages) -> None:
     for part, found in pieces.items():
         if not found:
             raise InputError(f"{source} holds no {part} batch of {name}; expected the official archive's files")
+        # Both versions hold the same images.
+        found = [piece for piece in found if not piece[0].endswith(".bin")] or found
         found.sort(key=lambda piece: piece[0])
         total = sum(len(piece[1]) for piece in found)
         sink.add(part, (total, size, size, 3), _resized([piece[1] for piece in found], size))
         sink.arrays[f"{part}_labels"] = np.concatenate([piece[2] for piece in found])
-    sink.arrays["names"] = np.array(names, dtype=np.str_)
+    sink.arrays["names"] = np.array(names or names_in_text, dtype=np.str_)
 
 
 def _part(file_name: str) -> str | None:
