@@ -10,7 +10,7 @@ from PIL import Image
 
 from fewlabels import load_dataset
 from fewlabels.data import workers
-from fewlabels.data.decode import decode, read_header
+from fewlabels.data.decode import UnreadableImage, decode, read_header
 from fewlabels.data.listing import Listing
 from fewlabels.storage.errors import InputError
 
@@ -263,9 +263,22 @@ def test_a_pixel_that_is_no_number_does_not_blacken_the_others(photos, tmp_path)
     Image.fromarray(np.full((16, 16), np.nan, np.float32)).save(photos / "train" / "red" / "lost.tiff")
     data = read(photos, tmp_path)
     row = data.diagnostics.labeled_names.index(os.path.join("train", "red", "warm.tiff"))
-    assert data.labeled[row][8, 8].tolist() == [255, 255, 255]
+    assert data.labeled[row][8, 8].tolist() == [200, 200, 200]
     assert data.labeled[row][0, 0].tolist() == [0, 0, 0]
     assert [(os.path.basename(one.path), one.reason) for one in data.skipped] == [("lost.tiff", "no pixel is a number")]
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.5, 128), (1.0001, 255), (100.0, 100), (200.0, 200), (32768.0, 128)])
+def test_floats_are_as_bright_as_their_range_says_whatever_the_image(tmp_path, value, shown):
+    Image.fromarray(np.full((8, 8), value, np.float32)).save(tmp_path / "a.tiff")
+    assert np.unique(decode(tmp_path / "a.tiff", (8, 8), gray=True)).tolist() == [shown]
+
+
+@pytest.mark.parametrize("value", [-3.0, 70000.0])
+def test_floats_of_no_known_range_are_told(tmp_path, value):
+    Image.fromarray(np.full((8, 8), value, np.float32)).save(tmp_path / "a.tiff")
+    with pytest.raises(UnreadableImage, match=rf"values from {value:g} to {value:g}; scale them to 0 to 1$"):
+        decode(tmp_path / "a.tiff", (8, 8), gray=True)
 
 
 def test_exif_orientation_is_applied(photos, tmp_path):

@@ -27,6 +27,7 @@ SOUND_PILLOW = 13
 # What photos come in. An older Pillow reads nothing else of what strangers send.
 PHOTO_FORMATS = ("JPEG", "PNG", "WEBP")
 _GRAY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
+_FLOAT_TOPS = (1.0, 255.0, 65535.0)
 _EXIF_ORIENTATION = 0x0112
 _TURNED = {5, 6, 7, 8}
 _TURNS = {
@@ -183,19 +184,31 @@ def _turned(image: Image.Image) -> Image.Image:
 
 
 def _flattened(image: Image.Image) -> Image.Image:
-    """Return the image without transparency, and 16-bit grays scaled to 8."""
+    """Return the image without transparency, and 16-bit grays and floats scaled to 8 bits."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.asarray(image, np.float64)
         if not np.isfinite(values).any():
             raise UnreadableImage("no pixel is a number")
         # What was not measured is black, as below the lowest.
         values = np.where(np.isfinite(values), values, 0.0)
-        top = 65535.0 if image.mode != "F" else max(float(values.max(initial=0)), 1.0)
+        top = 65535.0 if image.mode != "F" else _float_top(float(values.min()), float(values.max()))
         return Image.fromarray(np.clip(values / top * 255, 0, 255).round().astype(np.uint8))
     if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     return image
+
+
+def _float_top(low: float, high: float) -> float:
+    """Return what is white among floats: the end of the smallest range that holds an image's.
+
+    Not its own largest value: a dark image would be as bright as a light one.
+    """
+    # What rounds to the end of a range is within: sums of floats miss it by a little.
+    top = next((top for top in _FLOAT_TOPS if round(high / top * 255) <= 255), None)
+    if top is None or round(low / top * 255) < 0:
+        raise UnreadableImage(f"values from {low:g} to {high:g}; scale them to 0 to 1")
+    return top
 
 
 def _reason(error: Exception) -> str:
