@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -272,6 +273,18 @@ def test_labels_by_hand_are_understood_as_they_are_meant(photos, tmp_path):
         "unlabeled/1.png": " odd",
         "unlabeled/2.png": "blue",
     }
+
+
+@pytest.mark.parametrize("forms", ["NFC NFD", "NFD NFC"])
+def test_a_class_may_be_written_with_composed_or_with_combining_signs(photos, tmp_path, forms):
+    on_disk, in_file = (unicodedata.normalize(form, "café") for form in forms.split())
+    (photos / "train" / "red").rename(photos / "train" / on_disk)
+    (photos / "test" / "red").rename(photos / "test" / on_disk)
+    table = tmp_path / "labels.csv"
+    table.write_text(f"file,class\nunlabeled/0.png,{in_file} \n")
+    data = load_dataset(photos, labels_per_class=4, labels=table)
+    row = data.diagnostics.labeled_names.index(os.path.join("unlabeled", "0.png"))
+    assert data.class_names[data.labels[row]] == on_disk
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t"])

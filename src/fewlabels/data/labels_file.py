@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import threading
+import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +127,8 @@ def read_labels(path: str | Path) -> GivenLabels:
 def class_called(given: str, known: Collection[str]) -> str:
     """Return the class that a person means, who may have typed spaces around it that none has.
 
+    Nor does it matter whether an accent is a sign of its own, as macOS writes it.
+
     Examples
     --------
     >>> class_called("cat ", ["cat", "dog"]), class_called(" dog", ["dog", " dog"])
@@ -133,7 +136,8 @@ def class_called(given: str, known: Collection[str]) -> str:
     """
     if given in known:
         return given
-    alike = [name for name in known if name.strip() == given.strip()]
+    wanted = unicodedata.normalize("NFC", given.strip())
+    alike = [name for name in known if unicodedata.normalize("NFC", name.strip()) == wanted]
     return alike[0] if len(alike) == 1 else given.strip()
 
 
