@@ -30,3 +30,8 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
         cache_folder()
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert cache_folder() == Path("/somewhere/fewlabels")
+
+
+def test_a_home_that_no_shell_has_filled_in_is_the_users(monkeypatch):
+    monkeypatch.setenv("FEWLABELS_CACHE", "~/caches")
+    assert cache_folder() == Path.home() / "caches"

@@ -24,9 +24,10 @@ def cache_folder(chosen: str | Path | None = None) -> Path:
     """
     if chosen is not None:
         return Path(chosen)
-    if named := os.environ.get("FEWLABELS_CACHE"):
-        return Path(named)
     try:
+        if named := os.environ.get("FEWLABELS_CACHE"):
+            # No shell has filled in the `~` of a service's or a container's settings.
+            return Path(named).expanduser()
         if sys.platform == "win32":
             base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
         elif sys.platform == "darwin":
