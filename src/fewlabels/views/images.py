@@ -45,8 +45,8 @@ class ImageViews:
     flip : bool
         Mirror half of the images left to right. Off for digits, text and whatever has a handedness.
     shift : float
-        Largest shift in each direction as a share of the side (0.125: 4 pixels of 32); the border is
-        reflected.
+        Largest shift in each direction as a share of the side (0.125: 4 pixels of 32). Weak and medium views
+        reflect the border, strong ones are gray beyond it.
     cutout : float
         Side of the gray square of medium and strong views as a share of the image's side; 0 for none
         (DeVries & Taylor, 2017).
