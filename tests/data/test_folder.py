@@ -1,5 +1,6 @@
 import contextlib
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -184,11 +185,20 @@ def test_a_change_is_noticed_wherever_the_folder_was_read_from(photos, tmp_path,
     assert len(read(photos, tmp_path).labeled) == 13
 
 
-def test_a_damaged_memory_of_a_folder_is_no_trouble(photos, tmp_path):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-40],
+        # A bit that says that the archive's members are encrypted.
+        lambda content: re.sub(rb"(?s)(PK\x01\x02.{4}).", rb"\1" b"\x01", content),
+    ],
+    ids=["cut off", "a bit turned"],
+)
+def test_a_damaged_memory_of_a_folder_is_no_trouble(photos, tmp_path, damage):
     aged(photos)
     before = read(photos, tmp_path)
     for path in (tmp_path / "cache" / "folders").iterdir():
-        path.write_bytes(path.read_bytes()[:-40])
+        path.write_bytes(damage(path.read_bytes()))
     assert names(read(photos, tmp_path)) == names(before)
 
 
