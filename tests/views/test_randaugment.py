@@ -115,6 +115,14 @@ def test_in_small_batches_every_operation_comes(batch: int) -> None:
     assert seen == set(OPERATIONS)
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_in_small_batches_the_operations_of_an_image_know_nothing_of_each_other(batch: int) -> None:
+    augment = RandAugment(torch.Generator().manual_seed(0), operations=2)
+    draws = [rows for _ in range(1000) for rows in augment._draw(batch)[1].values()]
+    twice = sum(len(rows) - rows.unique().numel() for rows in draws) / (1000 * batch)
+    assert abs(twice - 1 / len(OPERATIONS)) < 0.03
+
+
 def test_magnitudes_differ_from_image_to_image() -> None:
     amounts, members = RandAugment(torch.Generator().manual_seed(0))._draw(280)
     for name in OPERATIONS:

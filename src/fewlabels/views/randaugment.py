@@ -124,21 +124,27 @@ class RandAugment:
         """Return each operation's signed magnitude for every image, (batch,), and the images it is for."""
         device = self.generator.device
         # Which operations get one image more, where the batch cannot be shared evenly, changes by turns.
-        turn = int(torch.randint(len(OPERATIONS), (), generator=self._host))
-        order = OPERATIONS[turn:] + OPERATIONS[:turn]
-        bounds = [round(i * batch / len(order)) for i in range(len(order) + 1)]
-        amounts = torch.zeros(len(order), batch, device=device)
-        rows: dict[str, list[Tensor]] = {name: [] for name in order}
-        for _ in range(self.operations):
+        turn = self._turn()
+        bounds = [round(i * batch / len(OPERATIONS)) for i in range(len(OPERATIONS) + 1)]
+        table = torch.zeros(len(OPERATIONS), batch, device=device)
+        amounts = dict(zip(OPERATIONS, table.unbind(0), strict=True))
+        rows: dict[str, list[Tensor]] = {name: [] for name in OPERATIONS}
+        for number in range(self.operations):
+            if number and batch % len(OPERATIONS):
+                # With one turn for all, a small batch would get the same few operations again.
+                turn = self._turn()
             shuffled = torch.randperm(batch, generator=self.generator, device=device)
             magnitudes = 2 * torch.rand(batch, generator=self.generator, device=device) - 1
-            for index, name in enumerate(order):
+            for index, name in enumerate(OPERATIONS[turn:] + OPERATIONS[:turn]):
                 mine = shuffled[bounds[index] : bounds[index + 1]]
                 rows[name].append(mine)
-                amounts[index].index_add_(0, mine, magnitudes[bounds[index] : bounds[index + 1]])
-        amounts.clamp_(-1, 1)
+                amounts[name].index_add_(0, mine, magnitudes[bounds[index] : bounds[index + 1]])
+        table.clamp_(-1, 1)
         members = {name: torch.cat(found) for name, found in rows.items() if found and sum(map(len, found))}
-        return dict(zip(order, amounts.unbind(0), strict=True)), members
+        return amounts, members
+
+    def _turn(self) -> int:
+        return int(torch.randint(len(OPERATIONS), (), generator=self._host))
 
     @property
     def _host(self) -> torch.Generator:
