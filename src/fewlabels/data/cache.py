@@ -20,6 +20,7 @@ from fewlabels.data.decode import Header
 from fewlabels.data.workers import Encoded, Unreached, in_parallel
 from fewlabels.storage.atomic import atomic_folder, write_json
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.keys import key_of
 from fewlabels.storage.mapped import new_mapped_array
 from fewlabels.storage.screen import new_bar
 
@@ -106,7 +107,7 @@ def decoded(
     InputError
         If no image is readable, or `strict` and one is not.
     """
-    memo = folder / "manifests" / f"{_hash([FORMAT_VERSION, image_size, encoded.manifest])}.json"
+    memo = folder / "manifests" / f"{key_of([FORMAT_VERSION, image_size, encoded.manifest])}.json"
     key = _read_memo(memo)
     found = None if key is None else reopen(folder, key, encoded.name)
     if found is None:
@@ -167,7 +168,7 @@ def _build(encoded: EncodedImages, image_size: int | None, folder: Path, progres
         good = [header for header in headers if isinstance(header, Header)]
         if not good:
             raise _none_readable(encoded.count, SkippedImage(encoded.name(0), skipped[0]))
-        key = _hash([FORMAT_VERSION, image_size, encoded.count, content.hexdigest()])
+        key = key_of([FORMAT_VERSION, image_size, encoded.count, content.hexdigest()])
         if reopen(folder, key, encoded.name) is not None:
             return key, is_settled
         size, notes = _choose_size(good, image_size)
@@ -253,7 +254,3 @@ def _read_memo(memo: Path) -> str | None:
         return str(json.loads(memo.read_text(encoding="utf-8"))["key"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, ensure_ascii=True).encode()).hexdigest()

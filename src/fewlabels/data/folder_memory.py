@@ -7,9 +7,7 @@ more than that, a random choice, which an image written anew in place may slip t
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 
 from fewlabels.data.listing import Listing
 from fewlabels.storage.atomic import write_bytes
+from fewlabels.storage.keys import key_of
 
 _VERSION = 3
 _ASKED = 10_000
@@ -69,7 +68,7 @@ class FolderMemory:
 
     def __init__(self, cache: Path, folder: Path, image_size: int | None) -> None:
         self._folder = str(folder.resolve())
-        name = hashlib.sha256(json.dumps([_VERSION, self._folder, image_size]).encode()).hexdigest()
+        name = key_of([_VERSION, self._folder, image_size])
         self._path = cache / "folders" / f"{name}.npz"
 
     def keep(self, content: FolderContent, listing: Listing, key: str) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fewlabels.storage.atomic import atomic_folder, write_json
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.keys import key_of
 from fewlabels.storage.mapped import new_mapped_array
 from fewlabels.storage.screen import new_console
 
@@ -57,8 +58,11 @@ class PackedImages:
     def close(self) -> None:
         """Write the small arrays, and what tells that all is there."""
         np.savez(self.folder / "arrays.npz", **self.arrays)  # type: ignore[arg-type]
-        small = [[name, array.dtype.str, array.shape, _hash(array)] for name, array in sorted(self.arrays.items())]
-        self.key = _hash(json.dumps([sorted(self._digests.items()), small]).encode())
+        small = [
+            [name, array.dtype.str, array.shape, hashlib.sha256(array.tobytes()).hexdigest()]
+            for name, array in sorted(self.arrays.items())
+        ]
+        self.key = key_of([sorted(self._digests.items()), small])
         write_json(self.folder / "entry.json", {"format_version": _FORMAT_VERSION, "content": self.key})
 
 
@@ -82,7 +86,7 @@ def packed(
     """
     files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
     facts = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-    entry = cache / "archives" / _hash(json.dumps([_FORMAT_VERSION, kind, facts]).encode())
+    entry = cache / "archives" / key_of([_FORMAT_VERSION, kind, facts])
     found = _open(entry)
     if found is None:
         console = new_console(quiet=not progress)
@@ -94,10 +98,6 @@ def packed(
     if found is None:
         raise InputError(f"the cache in {cache} cannot be read back; check the disk, or set FEWLABELS_CACHE")
     return found
-
-
-def _hash(content: Any) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _open(entry: Path) -> PackedImages | None:

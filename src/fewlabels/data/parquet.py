@@ -65,7 +65,7 @@ def _files_below(folder: Path) -> list[Path]:
     """Return the Parquet files in a folder, but for hidden ones, in natural order."""
     found = (path for path in folder.rglob("*.parquet") if path.is_file())
     shown = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    return sorted(shown, key=lambda path: (natural_key(str(path)), str(path)))
+    return sorted(shown, key=lambda path: natural_key(str(path)))
 
 
 def _part_of_file(source: Path, path: Path) -> str | None:

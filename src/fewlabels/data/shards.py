@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 import json
 import posixpath
 import tarfile
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 from fewlabels.data.decode import natural_key
 from fewlabels.storage.atomic import write_json
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.keys import key_of
 from fewlabels.storage.visible import visible
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Shards:
         if not self.files:
             raise InputError(f"{url} holds no {' or '.join('*' + ending for ending in _ENDINGS)} files")
         versions = [_version(path, info) for path, info in zip(self.files, facts, strict=True)]
-        self.key = _hash([_FORMAT_VERSION, BLOCK_ROWS, versions])
+        self.key = key_of([_FORMAT_VERSION, BLOCK_ROWS, versions])
         self.blocks: list[Block] = []
         passed = 0
         for number, path in enumerate(self.files):
@@ -124,7 +124,7 @@ class Shards:
                 if path.lower().endswith(".parquet"):
                     self.blocks += _parquet_blocks(self._open_parquet(path), number)
                 else:
-                    memo = cache / "shards" / "indexes" / f"{_hash([_FORMAT_VERSION, path, versions[number]])}.json"
+                    memo = cache / "shards" / "indexes" / f"{key_of([_FORMAT_VERSION, path, versions[number]])}.json"
                     members, more = self._index(path, memo)
                     self.blocks += _archive_blocks(members, number)
                     passed += more
@@ -239,7 +239,7 @@ def _find(system: AbstractFileSystem, place: str) -> tuple[list[str], list[str]]
         if not place.lower().endswith(_ENDINGS):
             raise InputError(f"{place} is no {' and no '.join('*' + ending for ending in _ENDINGS)} file")
         found = [place]
-    paths = sorted(map(str, found), key=lambda path: (natural_key(path), path))
+    paths = sorted(map(str, found), key=natural_key)
     return [path for path in paths if path.lower().endswith(_ENDINGS)], [
         path for path in paths if path.lower().endswith(_COMPRESSED)
     ]
@@ -308,7 +308,3 @@ def _image_column(file: pq.ParquetFile, path: str) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error) or repr(error)).strip().splitlines()[0][:300]
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, ensure_ascii=True).encode()).hexdigest()

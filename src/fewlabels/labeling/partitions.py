@@ -31,6 +31,7 @@ from fewlabels.storage.cache_folder import cache_folder
 from fewlabels.storage.engine import check_engine
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import HubAddress, is_hub_address
+from fewlabels.storage.keys import key_of
 from fewlabels.storage.screen import new_bar
 from fewlabels.storage.visible import encodable
 
@@ -253,7 +254,7 @@ def _plan(folder: Path, shards: Shards) -> str:
         # What a person writes into the card changes no label.
         if file != "README.md":
             facts.append([file, hashlib.sha256((folder / file).read_bytes()).hexdigest()])
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    return key_of(facts)
 
 
 def _begin(out: str, plan: str) -> None:

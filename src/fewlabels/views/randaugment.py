@@ -130,8 +130,8 @@ class RandAugment:
         amounts = dict(zip(OPERATIONS, table.unbind(0), strict=True))
         rows: dict[str, list[Tensor]] = {name: [] for name in OPERATIONS}
         for number in range(self.operations):
-            if number and batch % len(OPERATIONS):
-                # With one turn for all, a small batch would get the same few operations again.
+            if number and batch < len(OPERATIONS):
+                # With one turn for all, so few images would get the same operations again.
                 turn = self._turn()
             shuffled = torch.randperm(batch, generator=self.generator, device=device)
             magnitudes = 2 * torch.rand(batch, generator=self.generator, device=device) - 1
