@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -375,6 +376,8 @@ def test_steps_come_before_the_passes_of_a_preset_in_both_of_its_stages(few_labe
     assert method.stage_steps_ == {"autoencoder": 3, "classifier": 3}
     longer = make_method("two-step-autoencoder", preset="notebook", steps=3, pretraining_epochs=1, random_state=0)
     assert longer.fit(X, y).stage_steps_["autoencoder"] > 3
+    alone = make_method("two-step-autoencoder", preset="notebook", pretraining_steps=3)
+    assert alone.resolved_settings()["pretraining_epochs"] is None
 
 
 def test_presets_fill_in_only_what_is_at_its_default(few_labels):
@@ -404,6 +407,54 @@ def test_what_an_earlier_fit_left_is_gone_after_the_next(few_labels):
     fresh = make_method("uda", steps=3, random_state=0).fit(X, y)
     assert set(vars(method)) == set(vars(fresh))
     assert np.array_equal(method.predict_proba(test), fresh.predict_proba(test))
+
+
+def test_a_fit_that_is_refused_leaves_the_method_as_it_was(few_labels):
+    vectors, labels = np.random.default_rng(0).normal(size=(30, 4)), np.arange(30) % 2
+    method = make_method("prototypes", random_state=0)
+    with pytest.raises(InputError, match=r"only one class \(0\)"):
+        method.fit(vectors, np.zeros(30, int))
+    with pytest.raises(NotFittedError):
+        method.predict(vectors)
+    before = method.fit(vectors, labels).predict_proba(vectors)
+    with pytest.raises(InputError, match="only one class"):
+        method.fit(pd.DataFrame(vectors[:, :2], columns=["a", "b"]), np.zeros(30, int))
+    assert np.array_equal(method.predict_proba(vectors), before)
+
+
+def test_what_was_missing_is_filled_as_it_is_predicted():
+    # Of noise, mirrored or not, a net that has learned next to nothing often says another class.
+    noise = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 3), dtype=np.uint8)
+    labels = np.where(np.arange(300) < 30, np.arange(300) % 2, -1)
+    method = make_method("supervised", steps=20, batch_size=16, random_state=0).fit(noise, labels)
+    assert method.mirrors_
+    assert np.array_equal(method.transduction_[30:], method.predict(noise[30:]))
+
+
+def test_adam_has_a_rate_that_it_can_use():
+    assert make_method("supervised", optimizer="adam").resolved_settings()["learning_rate"] == 1e-3
+    given = make_method("supervised", optimizer="adam", learning_rate=0.01)
+    assert given.resolved_settings()["learning_rate"] == 0.01
+
+
+def test_lazy_gray_images_without_an_axis_for_channels_are_read(few_labels):
+    class Lazy:
+        def __init__(self, array):
+            self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+        def __len__(self):
+            return len(self.array)
+
+        def __getitem__(self, index):
+            return self.array[index]
+
+    X, y, *_ = few_labels
+    images = np.round(np.squeeze(X) * 255).astype(np.uint8)
+    given, lazy = (
+        make_method("supervised", steps=2, random_state=0).fit(one, y).predict_proba(images)
+        for one in (images, Lazy(images))
+    )
+    assert np.array_equal(given, lazy)
 
 
 @pytest.mark.parametrize("what", ["unlabeled", "validation"])
@@ -439,6 +490,10 @@ def test_held_out_samples_with_more_or_fewer_labels_are_refused(labels, few_labe
         ("supervised", {"weight_decay": -1.0}),
         ("supervised", {"noise": -5.0}),
         ("supervised", {"shift": -0.1}),
+        ("supervised", {"batch_size": None}),
+        ("supervised", {"learning_rate": None}),
+        ("fix-match", {"threshold": None}),
+        ("supervised", {"guard": None}),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(name, settings):

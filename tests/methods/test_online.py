@@ -175,3 +175,10 @@ def test_a_small_share_of_a_small_batch_is_still_enough_for_statistics_of_the_ba
     method = make_method(name, steps=2, batch_size=2, unlabeled_ratio=0.1, random_state=0, **short)
     method.fit(vectors[:40], labels[:40], unlabeled=vectors[40:])
     assert sum(method.stage_steps_.values()) >= 2
+
+
+def test_free_match_tells_how_much_of_the_pool_counts(few_labels):
+    X, y, *_ = few_labels
+    settings = {"steps": 20, "batch_size": 16, "unlabeled_ratio": 1.0, "mean_decay": 0.5, "random_state": 0}
+    told = [event["pool_admitted"] for event in make_method("free-match", **settings).fit(X, y).history_]
+    assert 0 < min(told) < 1

@@ -50,6 +50,16 @@ def test_when_no_pool_image_is_sure_enough_training_ends(few_labels):
 
 
 @pytest.mark.usefixtures("narrow_net")
+@pytest.mark.parametrize("name", ["self-training", "noisy-student"])
+def test_a_budget_is_the_teachers_where_there_is_no_pool(name, few_labels):
+    X, y, *_ = few_labels
+    labeled = y >= 0
+    method = fewlabels.make_method(name, budget="4k images", batch_size=32, rounds=2, random_state=0)
+    method.fit(X[labeled], y[labeled])
+    assert method.gradient_images_ == 4_000
+    assert method.stage_steps_ == {"teacher": 125}
+
+
 def test_a_budget_is_not_left_over_when_no_pool_image_is_sure_enough(few_labels):
     X, y, *_ = few_labels
     method = SelfTraining(threshold=0.9999, budget="8k images", random_state=0)

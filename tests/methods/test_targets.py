@@ -14,6 +14,27 @@ def test_what_pandas_calls_missing_is_missing():
     assert read_targets(pd.Series([3, None, 5], dtype="Int64")).indices.tolist() == [0, -1, 1]
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_what_is_missing_in_a_list_of_texts_is_no_class(kind, missing):
+    labels = kind(["cat", missing, "dog", missing] * 4)
+    assert read_targets(labels).classes.tolist() == ["cat", "dog"]
+    method = Prototypes(random_state=0).fit(np.eye(16, dtype=np.float32), labels)
+    assert method.classes_.tolist() == ["cat", "dog"]
+    assert method.n_pool_ == 8
+
+
+def test_a_number_among_texts_is_told():
+    with pytest.raises(InputError, match="labels mix types"):
+        read_targets(["cat", -1, "dog"])
+
+
+def test_a_list_may_be_a_column():
+    with pytest.warns(UserWarning, match="column-vector y"):
+        method = Prototypes(random_state=0).fit(np.eye(8, dtype=np.float32), [[0], [1], [-1], [1]] * 2)
+    assert method.n_pool_ == 2
+
+
 def test_true_and_false_stay_what_they_are():
     found = read_targets(np.array([True, None, False], object))
     assert found.classes.tolist() == [False, True]

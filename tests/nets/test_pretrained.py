@@ -53,6 +53,46 @@ def test_the_models_own_preprocessing_is_read_without_its_processor(dino, tmp_pa
     assert torch.allclose(classifier.std, torch.tensor([0.4, 0.5, 0.6])), "the data must not replace it"
 
 
+@pytest.mark.parametrize(
+    ("settings", "mean", "std"),
+    [
+        ({}, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        ({"do_normalize": False, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        ({"rescale_factor": 1 / 127.5, "image_mean": [1.0] * 3, "image_std": [1.0] * 3}, (0.5,) * 3, (0.5,) * 3),
+        ({"do_rescale": False, "image_mean": [51.0] * 3, "image_std": [51.0] * 3}, (0.2,) * 3, (0.2,) * 3),
+    ],
+)
+def test_a_model_without_the_usual_normalization_gets_its_own(dino, tmp_path, settings, mean, std):
+    described = {"image_processor_type": "BitImageProcessor", **settings}
+    (tmp_path / "dino" / "preprocessor_config.json").write_text(json.dumps(described))
+    facts = load_backbone(dino).facts
+    assert facts.mean == pytest.approx(mean)
+    assert facts.std == pytest.approx(std)
+
+
+def test_a_model_that_reads_colors_in_another_order_is_refused(dino, tmp_path):
+    (tmp_path / "dino" / "preprocessor_config.json").write_text(json.dumps({"do_flip_channel_order": True}))
+    with pytest.raises(InputError, match="blue, green, red"):
+        load_backbone(dino)
+
+
+def test_a_masked_autoencoder_looks_at_all_of_an_image(tmp_path):
+    from transformers import ViTMAEConfig, ViTMAEModel
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    ViTMAEModel(ViTMAEConfig(**sizes, image_size=32, patch_size=8)).save_pretrained(tmp_path / "mae")
+    backbone = load_backbone(f"hf:{tmp_path / 'mae'}").eval()
+    again = empty_backbone(backbone.facts).eval()
+    again.load_state_dict(backbone.state_dict())
+    images = torch.rand(3, 3, 32, 32)
+    with torch.inference_mode():
+        first = backbone(images)
+        for net in (backbone, again):
+            # The order of the patches, which is drawn anew, is all that may differ.
+            assert torch.allclose(net(images), first, atol=1e-4)
+
+
 def test_weights_that_are_pickled_are_refused(dino, tmp_path):
     from safetensors.torch import load_file
 

@@ -4,7 +4,9 @@ import sys
 import pytest
 import torch
 
+from fewlabels.nets import build_classifier
 from fewlabels.training.optimizers import SGD, AdamW
+from fewlabels.training.recipe import Recipe
 
 PROGRAM = """
 import sys
@@ -44,3 +46,22 @@ def test_steps_are_those_of_pytorch(ours, theirs, options):
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     assert state["param_groups"] == expected_state["param_groups"]
     assert state["state"].keys() == expected_state["state"].keys()
+
+
+def test_the_rate_is_that_of_a_net_in_which_muon_moves_nothing():
+    def rates(net, rate):
+        found = Recipe(learning_rate=rate).optimizers(build_classifier(net, (4,), 2), {})
+        return sorted({group["lr"] for optimizer in found for group in optimizer.param_groups})
+
+    assert rates("linear", 0.24) == [0.1]
+    assert rates("linear", 0.12) == [0.05]
+    # Elsewhere it is Muon's, and what Muon leaves has its own.
+    assert rates("mlp", 0.24) == [0.1, 0.24]
+    assert rates("mlp", 0.12) == [0.1, 0.12]
+
+
+@pytest.mark.parametrize("net", ["fast", "notebook", "notebook-autoencoder", "wrn-28-2", "resnet-18"])
+def test_muon_leaves_the_output_layer_free(net):
+    classifier = build_classifier(net, (16, 16, 1), 10)
+    held = [id(p) for group in Recipe().optimizers(classifier, {})[0].param_groups for p in group["params"]]
+    assert id(list(classifier.parameters())[-2]) not in held

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 # Of a budget, for the net to fall back on.
 _GUARD_SHARE = 0.2
+# What scikit-learn knows of the samples of a fit.
+_OF_FEATURES = ("n_features_in_", "feature_names_in_")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -74,7 +76,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     optimizer : {"muon", "sgd", "adam"}
         See `fewlabels.training.recipe.Recipe`, also for the next six.
     learning_rate : float
-        Peak rate, > 0.
+        Peak rate, > 0. With Adam and the default, 0.001.
     momentum : float
         In [0, 1).
     weight_decay : float
@@ -261,7 +263,15 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
                 "mark samples without a label by -1"
             )
         worker = self._resolved()
-        given = read_given(self, X, y, unlabeled, validation)
+        known = {name: value for name, value in vars(self).items() if name in _OF_FEATURES}
+        try:
+            given = read_given(self, X, y, unlabeled, validation)
+        except BaseException:
+            # What was fitted before is as it was, and what was not is still not.
+            for name in _OF_FEATURES:
+                self.__dict__.pop(name, None)
+            self.__dict__.update(known)
+            raise
         processes = current()
         shared = None if processes is None else _shared_rows(processes)
         checkpoints = None if checkpoint is None else _open(checkpoint, checkpoint_every, processes)
@@ -282,7 +292,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def _forget(self) -> None:
         """Undo an earlier fit: what it left says nothing about this one."""
         for name in list(vars(self)):
-            if name.endswith("_") and name not in ("n_features_in_", "feature_names_in_"):
+            if name.endswith("_") and name not in _OF_FEATURES:
                 delattr(self, name)
 
     @property
@@ -425,7 +435,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         missing = np.flatnonzero(indices < 0)
         if len(missing):
             rows = Rows([samples[missing]])
-            filled[missing] = self._guesses(rows, flip=False)
+            filled[missing] = self._guesses(rows, flip=self.mirrors_)
         labels: NDArray[Any] = self.classes_[filled]
         return labels
 

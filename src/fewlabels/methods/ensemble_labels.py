@@ -46,7 +46,8 @@ class EnsembleLabels(SelfTraining):
     One round of labels that are the mean of several models is what helped where thresholds on one model's confidence
     do harm: on large pretrained nets, whose guesses are sure also where they are wrong.
 
-    See `SelfTraining` for the other parameters and attributes.
+    See `SelfTraining` for the other parameters and attributes; on features, `threshold`, `soft_labels`,
+    `confidence_weights`, `labeled_share`, `ensemble` and `student_steps` are not used.
 
     Parameters
     ----------

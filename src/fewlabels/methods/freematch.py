@@ -113,6 +113,7 @@ class FreeMatch(OnlineClassifier):
         confidences, classes = found.max(1)
         logits = strong_logits(nets, batch).float()
         counts = (confidences >= self._state.thresholds[classes]).to(logits.dtype)
+        batch.admitted = counts.mean()
         losses = {"consistency": self.unlabeled_weight * consistency(logits, classes, counts)}
         if self.fairness_weight > 0:
             losses["fairness"] = self.fairness_weight * self._fairness(logits, counts)

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 from fewlabels.data.rows import FeatureRows
 from fewlabels.methods.embedding import features_of
 from fewlabels.methods.samples import is_images, read_features, read_images, read_vectors
-from fewlabels.methods.targets import Targets, read_targets
+from fewlabels.methods.targets import Targets, as_labels, read_targets
 from fewlabels.nets.backbone import PretrainedClassifier
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Rows
@@ -83,13 +83,13 @@ def read_given(
         method.n_features_in_ = X.feature_size
     else:
         samples = validate_data(method, X, dtype=np.float32, ensure_min_samples=2)
-    y = column_or_1d(y, warn=True, dtype=None) if not isinstance(y, list) else np.asarray(y)
+    y = column_or_1d(as_labels(y), warn=True, dtype=None)
     if len(y) != len(samples):
         raise InputError(f"X has {len(samples)} samples but y has {len(y)}; give one label each (-1 for none)")
     targets = read_targets(y)
     if len(targets.classes) < 2:
         raise InputError(
-            f"only one class ({targets.classes[0]!r}) among the labels; a classifier needs at least 2 classes"
+            f"only one class ({targets.classes.tolist()[0]!r}) among the labels; a classifier needs at least 2 classes"
         )
     shape = tuple(samples.shape[1:]) if images else (method.n_features_in_,)
     more = values = None

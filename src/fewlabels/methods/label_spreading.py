@@ -47,7 +47,8 @@ class LabelSpreading(SelfTraining):
     Those of images are the features of a net trained on the labeled samples, scaled to length one; in the next round,
     of the net that has learned from the spread labels.
 
-    See `SelfTraining` for the other parameters and attributes.
+    See `SelfTraining` for the other parameters and attributes; `threshold`, `first_share`, `top_share` and
+    `confidence_weights` are not used: every sample that a label reaches is learned from, with its weight.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ _RANGES: dict[str, Callable[[Any], bool]] = {
 
 
 def check_kinds(method: Any) -> None:
-    """Refuse words where a number, or true or false, is meant, by the types that a method's fields say.
+    """Refuse words, and None, where a number, or true or false, is meant, by the types that a method's fields say.
 
     Raises
     ------
@@ -27,7 +27,9 @@ def check_kinds(method: Any) -> None:
     """
     for field in fields(method):
         value, kinds = getattr(method, field.name), set(re.findall(r"\w+", str(field.type)))
-        if not isinstance(value, str) or kinds & {"str", "Any"}:
+        if not isinstance(value, str | None) or kinds & {"str", "Any"}:
+            continue
+        if value is None and "None" in kinds:
             continue
         if "bool" in kinds:
             raise InputError(f"{field.name}={value!r} is neither true nor false")

@@ -27,7 +27,7 @@ def read_images(X: Any, *, what: str = "X") -> Any:
     ----------
     X : array-like
         uint8 in 0 to 255 or floats in [0, 1], of shape (n, H, W) or (n, H, W, C) with C 1 or 3. Lazy rows
-        (`fewlabels.data.ImageRows`) of uint8 are passed through without being read.
+        (`fewlabels.data.ImageRows`) of uint8 with four axes are passed through without being read.
     what : str
         What to call it in an error.
 
@@ -41,10 +41,11 @@ def read_images(X: Any, *, what: str = "X") -> Any:
     InputError
         If shape, type or range is none of these.
     """
-    if not isinstance(X, np.ndarray) and hasattr(X, "shape") and getattr(X, "dtype", None) == np.uint8:
+    is_lazy = not isinstance(X, np.ndarray) and hasattr(X, "shape") and getattr(X, "dtype", None) == np.uint8
+    if is_lazy and len(X.shape) == 4:
         images = X
     else:
-        images = np.asarray(X)
+        images = np.asarray(X[:] if is_lazy else X)
         if images.ndim == 3:
             images = images[..., None]
     if len(images.shape) != 4 or images.shape[3] not in (1, 3):

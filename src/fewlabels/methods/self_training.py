@@ -254,7 +254,9 @@ class SelfTraining(SemiSupervisedClassifier):
         by_default = all(getattr(self, name) == defaults[name] for name in ("rounds", "student_steps"))
         if by_default and session.decided(budget.left) < _LEAST_TEACHER * self._teachers_in_all() * per_step:
             self.rounds, self.student_steps = 1, 1.0
-        share, rest = 1 / self._teachers_in_all(), self._cost_of_labels(session, network)
+        # Without a pool there is nothing for students to learn from.
+        share = 1 / self._teachers_in_all() if len(session.pool) else 1.0
+        rest = self._cost_of_labels(session, network)
         return steps_in_budget(session, per_step, network, share=share, rest=rest, stages=1 + self.rounds)
 
     def _teachers_in_all(self) -> float:

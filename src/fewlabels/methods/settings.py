@@ -35,6 +35,8 @@ FINE_TUNING: dict[str, Any] = {
     "batch_size": 32,
     "view": "weak",
 }
+# The default is Muon's, two hundred times what Adam can use.
+_ADAM_RATE = 1e-3
 # From here on the papers' own settings are in their element.
 _LONG_STEPS = 100_000
 
@@ -140,6 +142,10 @@ class Settings(BaseEstimator):
         if lengths:
             # A length that is asked for comes before the preset's own, whatever unit that is in.
             chosen = {name: value for name, value in chosen.items() if name not in _LENGTHS}
+        if any(getattr(self, name, None) is not None for name in _LENGTHS[3:]):
+            chosen = {name: value for name, value in chosen.items() if name not in _LENGTHS[3:]}
+        if self.optimizer == "adam" and self.learning_rate == defaults["learning_rate"]:
+            chosen.setdefault("learning_rate", _ADAM_RATE)
         if is_backbone(self.net) and not self.freeze:
             gentle = {name: value for name, value in FINE_TUNING.items() if getattr(self, name) == defaults[name]}
             chosen = {**gentle, **chosen}

@@ -97,7 +97,7 @@ def steps_in_budget(
         if classifier is None:
             return 0.0
         budget.reserve(
-            lambda: seconds_to_predict(session, classifier, session.to_fill, flip=False, precision=torch.float32)
+            lambda: seconds_to_predict(session, classifier, session.to_fill, flip=session.flip, precision=torch.float32)
         )
         return stages * budget.cost_of(lambda: _seconds_to_look(session, classifier))
 

@@ -44,6 +44,12 @@ def _is_missing(value: Any) -> bool:
         return True
 
 
+def as_labels(y: Any) -> NDArray[Any]:
+    """Return labels as an array; those of a list as they are, since among text NumPy would make NaN the text "nan"."""
+    values = np.asarray(y)
+    return np.asarray(y, dtype=object) if values.dtype.kind in "SU" and not hasattr(y, "dtype") else values
+
+
 def read_targets(y: Any, classes: NDArray[Any] | None = None) -> Targets:
     """Find the labeled rows and turn their labels into indices.
 
@@ -69,7 +75,7 @@ def read_targets(y: Any, classes: NDArray[Any] | None = None) -> Targets:
     >>> read_targets([3, -1, 5]).classes
     array([3, 5])
     """
-    values = np.asarray(y)
+    values = as_labels(y)
     if values.dtype.kind == "O":
         missing = np.array([_is_missing(value) for value in values], dtype=bool)
         given = values[~missing]
@@ -103,7 +109,7 @@ def read_targets(y: Any, classes: NDArray[Any] | None = None) -> Targets:
     if classes is None:
         classes = found
     elif not np.isin(found, classes).all():
-        strange = found[~np.isin(found, classes)][0]
+        strange = found[~np.isin(found, classes)].tolist()[0]
         raise InputError(f"label {strange!r} is not one of the classes of the training labels")
     indices = np.full(len(values), UNLABELED, np.int64)
     indices[~missing] = np.searchsorted(classes, given)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewlabels.nets.classifier import Encoder
+from fewlabels.nets.output import OutputLinear
 
 _CONVOLUTIONS = 5
 
@@ -113,7 +114,7 @@ def notebook_head(feature_size: int, classes: int, hidden: tuple[int, ...], drop
     for width in hidden:
         layers += [nn.Linear(incoming, width), nn.ReLU()]
         incoming = width
-    layers.append(nn.Linear(incoming, classes))
+    layers.append(OutputLinear(incoming, classes))
     for layer in layers:
         if isinstance(layer, nn.Linear):
             _keras_start(layer)

@@ -115,7 +115,7 @@ def empty_backbone(facts: BackboneFacts) -> Backbone:
     kind = facts.architecture.get("kind")
     if kind == "hf":
         transformers = _transformers()
-        config = transformers.AutoConfig.for_model(**facts.architecture["config"])
+        config = _hiding_nothing(transformers.AutoConfig.for_model(**facts.architecture["config"]))
         return Backbone(_vision_part(transformers.AutoModel.from_config(config)), facts)
     if kind == "timm":
         body = _timm().create_model(facts.architecture["name"], pretrained=False, num_classes=0)
@@ -149,21 +149,43 @@ def _from_transformers(net: str, name: str) -> Backbone:
             ) from error
         settings = _preprocessing(transformers, name)
     whole, body = body, _vision_part(body)
+    _hiding_nothing(body.config)
     missing = {key for key in report["missing_keys"] if body is whole or key.startswith("vision_model.")}
     pooler = {key for key in missing if "pooler" in key}
     if missing - pooler:
         raise InputError(f"{net} lacks weights, {sorted(missing - pooler)[0]} and {len(missing) - 1} others")
+    if settings.get("do_flip_channel_order"):
+        raise InputError(f"{net} reads images as blue, green, red, and images here are red, green, blue; take another")
     size = _side(settings, body.config)
+    mean, std = _normalization(settings)
     facts = BackboneFacts(
         net=net,
         size=size,
-        mean=tuple(settings.get("image_mean") or _IMAGENET_MEAN),
-        std=tuple(settings.get("image_std") or _IMAGENET_STD),
+        mean=mean,
+        std=std,
         feature_size=0,
         trained_on=_recorded_training(body.config) or trained_on(name),
         architecture={"kind": "hf", "config": _plain_config(whole.config)},
     )
     return _measured(body, facts, trained_pooler=not pooler)
+
+
+def _hiding_nothing(config: Any) -> Any:
+    """Return the description of a masked autoencoder that looks at all of an image: it would hide parts at random."""
+    if getattr(config, "mask_ratio", 0):
+        config.mask_ratio = 0.0
+    return config
+
+
+def _normalization(settings: dict[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and deviation of pixels in [0, 1] that a description asks for; without one, ImageNet's."""
+    if not settings:
+        return _IMAGENET_MEAN, _IMAGENET_STD
+    scale = 255 * float(settings.get("rescale_factor") or 1 / 255) if settings.get("do_rescale", True) else 255.0
+    mean, std = settings.get("image_mean"), settings.get("image_std")
+    if not settings.get("do_normalize", True) or mean is None or std is None:
+        mean, std = (0.0,) * 3, (1.0,) * 3
+    return tuple(value / scale for value in mean), tuple(value / scale for value in std)
 
 
 def _recorded_training(config: Any) -> str | None:

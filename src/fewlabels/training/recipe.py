@@ -15,6 +15,8 @@ from fewlabels.training.optimizers import SGD, AdamW, Optimizer
 OPTIMIZERS = ("muon", "sgd", "adam")
 SCHEDULES = ("triangle", "constant")
 # Biases, norms and the head under Muon: rates of cifar10-airbench scaled to its batch.
+_MUON_RATE = 0.24
+# Of what Muon does not move: the output layer, biases and norms.
 _MUON_COMPANION_RATE = 0.1
 _MUON_COMPANION_MOMENTUM = 0.85
 
@@ -28,7 +30,8 @@ class Recipe:
     optimizer : {"muon", "sgd", "adam"}
         Muon moves convolution filters and hidden matrices and leaves the rest to SGD.
     learning_rate : float
-        Peak rate, > 0.
+        Peak rate, > 0. Of Muon, where it moves anything: what it leaves to SGD has a rate and a momentum of its own
+        then. In a net with an output layer alone the rate of SGD is in proportion to it.
     momentum : float
         In [0, 1); not used by Adam.
     weight_decay : float
@@ -46,7 +49,7 @@ class Recipe:
     """
 
     optimizer: str = "muon"
-    learning_rate: float = 0.24
+    learning_rate: float = _MUON_RATE
     momentum: float = 0.6
     weight_decay: float = 0.0
     schedule: str = "triangle"
@@ -86,16 +89,21 @@ class Recipe:
             Learning rates of the parameters whose name begins so, as a multiple of the others'.
         """
         outputs = {id(p) for p in _output_layers(nets)}
+        trained = [(name, parameter) for name, parameter in nets.named_parameters() if parameter.requires_grad]
+        for_muon = {id(p) for _, p in trained if p.ndim > 1} - outputs if self.optimizer == "muon" else set()
+        rate = self.learning_rate
+        if self.optimizer == "muon":
+            rate = _MUON_COMPANION_RATE
+            if not for_muon:
+                # Where Muon moves nothing, the rate that is asked for is that of what is left.
+                rate *= self.learning_rate / _MUON_RATE
         muon, plain = [], []
-        for name, parameter in nets.named_parameters():
-            if not parameter.requires_grad:
-                continue
+        for name, parameter in trained:
             factor = next((f for prefix, f in rate_factors.items() if name.startswith(prefix)), 1.0)
             matrix = parameter.ndim > 1
-            if self.optimizer == "muon" and matrix and id(parameter) not in outputs:
+            if id(parameter) in for_muon:
                 muon.append({"params": [parameter], "lr": self.learning_rate * factor})
                 continue
-            rate = _MUON_COMPANION_RATE if self.optimizer == "muon" else self.learning_rate
             decay = self.weight_decay if matrix else 0.0
             plain.append({"params": [parameter], "lr": rate * factor, "weight_decay": decay})
         result: list[Optimizer] = []
