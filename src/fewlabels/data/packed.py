@@ -41,7 +41,7 @@ class PackedImages:
         self._digests: dict[str, str] = {}
 
     def add(self, part: str, shape: tuple[int, ...], chunks: Iterator[NDArray[np.uint8]]) -> None:
-        """Write images of a part as they come; what was there of it is continued."""
+        """Write images of a part as they come."""
         path = self.folder / f"{part}.images.npy"
         images = new_mapped_array(path, shape)
         digest = hashlib.sha256(repr(shape).encode())
