@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fewlabels.data.npz import check_npz
-from fewlabels.data.parts import PART_ALIASES, PART_NAMES, Part, Parts, class_indices, is_no_label
+from fewlabels.data.parts import PART_ALIASES, PART_NAMES, Part, Parts, as_labels, class_indices, is_no_label
 from fewlabels.data.rows import ImageRows
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
@@ -152,9 +152,7 @@ def _images(X: Any, what: str, image_size: int | None) -> NDArray[np.uint8]:
 
 
 def _labels(y: Any, what: str) -> list[str | None]:
-    values = np.asarray(y)
-    if values.dtype.kind in "US" and not isinstance(y, np.ndarray):
-        values = np.asarray(y, object)  # among text, NaN would become the text "nan"
+    values = as_labels(y)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:

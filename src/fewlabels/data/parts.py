@@ -69,6 +69,12 @@ class Parts:
     images_in: str | None = None
 
 
+def as_labels(y: Any) -> NDArray[Any]:
+    """Return labels as an array; those of a list as they are, since among text NumPy would make NaN the text "nan"."""
+    values = np.asarray(y)
+    return np.asarray(y, dtype=object) if values.dtype.kind in "SU" and not hasattr(y, "dtype") else values
+
+
 def is_no_label(value: Any) -> bool:
     """Say whether what stands in place of a label means that there is none: None, NaN, -1 and empty text.
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
+from fewlabels.data.parts import as_labels
 from fewlabels.data.rows import FeatureRows
 from fewlabels.methods.embedding import features_of
 from fewlabels.methods.samples import is_images, read_features, read_images, read_vectors
-from fewlabels.methods.targets import Targets, as_labels, read_targets
+from fewlabels.methods.targets import Targets, read_targets
 from fewlabels.nets.backbone import PretrainedClassifier
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Rows

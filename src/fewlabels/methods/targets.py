@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.multiclass import check_classification_targets
 
+from fewlabels.data.parts import as_labels
 from fewlabels.storage.errors import InputError
 
 UNLABELED = -1
@@ -42,12 +43,6 @@ def _is_missing(value: Any) -> bool:
         return value is None or bool(value != value)
     except TypeError:
         return True
-
-
-def as_labels(y: Any) -> NDArray[Any]:
-    """Return labels as an array; those of a list as they are, since among text NumPy would make NaN the text "nan"."""
-    values = np.asarray(y)
-    return np.asarray(y, dtype=object) if values.dtype.kind in "SU" and not hasattr(y, "dtype") else values
 
 
 def read_targets(y: Any, classes: NDArray[Any] | None = None) -> Targets:

@@ -14,9 +14,8 @@ from fewlabels.training.optimizers import SGD, AdamW, Optimizer
 
 OPTIMIZERS = ("muon", "sgd", "adam")
 SCHEDULES = ("triangle", "constant")
-# Biases, norms and the head under Muon: rates of cifar10-airbench scaled to its batch.
 _MUON_RATE = 0.24
-# Of what Muon does not move: the output layer, biases and norms.
+# Biases, norms and the head under Muon: rates of cifar10-airbench scaled to its batch.
 _MUON_COMPANION_RATE = 0.1
 _MUON_COMPANION_MOMENTUM = 0.85
 
