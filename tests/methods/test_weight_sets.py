@@ -73,6 +73,23 @@ def test_a_teacher_is_the_average_and_the_nets_own_weights_are_kept(few_labels):
     assert not np.allclose(method.predict_proba(test), method.with_weights(LAST).predict_proba(test))
 
 
+def test_beside_a_teacher_no_second_average_takes_the_place_of_the_nets_own_weights(few_labels):
+    images, y, test, _ = few_labels
+    common = {"steps": 20, "random_state": 0, "teacher_decay": 0.9}
+    plain, averaged = (FixMatch(ema_decay=decay, **common).fit(images, y) for decay in (0.0, 0.8))
+    for name in (LAST, AVERAGE):
+        found = [method.with_weights(name).predict_proba(test) for method in (plain, averaged)]
+        assert np.array_equal(*found)
+
+
+def test_an_average_that_equals_the_last_weights_is_kept_all_the_same(few_labels):
+    images, y, *_ = few_labels
+    # The average of a stage of one step is what that step has left.
+    method = FixMatch(steps=2, warm_start=0.5, random_state=0, teacher_decay=0.9).fit(images, y)
+    assert method.used_weights_ == AVERAGE
+    assert set(method.kept_weights_) >= {LAST, AVERAGE}
+
+
 def test_of_self_training_the_weights_of_the_net_that_is_used_are_kept(few_labels):
     images, y, test, _ = few_labels
     method = SelfTraining(steps=12, rounds=2, random_state=0).fit(images, y)

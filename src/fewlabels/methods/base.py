@@ -86,7 +86,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     warmup : float
         Share of the steps in which a triangle rises, in [0, 1).
     ema_decay : float
-        Of the average of the weights that training ends with, in [0, 1); 0 for none.
+        Of the average of the weights that training ends with, in [0, 1); 0 for none. Where a teacher is kept
+        (`teacher_decay`), which is an average too, training ends with that one.
     label_smoothing : float
         Share of each target that is spread over all classes, in [0, 1).
     dropout : float

@@ -152,6 +152,9 @@ class OnlineClassifier(SemiSupervisedClassifier):
         *,
         with_pool: bool,
     ) -> None:
+        if self._teacher is not None:
+            # A second average would take the place of the net's own weights, which are kept beside the teacher's.
+            settings = settings | {"recipe": replace(settings.get("recipe", session.recipe), ema_decay=0.0)}
         session.train(
             nets,
             partial(self.loss, nets),

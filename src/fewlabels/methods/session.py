@@ -455,10 +455,10 @@ class Session:
         kept.setdefault(AVERAGE, kept_state(average.nets, kept[LAST]["step"]))
 
     def take_average(self, network: nn.Module, average: WeightAverage) -> None:
-        """Give a net the weights of its average, and keep its own as the last ones."""
+        """Give a net the weights of its average, and keep these and, as the last ones, its own."""
         kept = dict(self.kept.get(average.nets, {}))
         step = kept[LAST]["step"] if LAST in kept else 0
-        kept[LAST] = kept_state(network, step)
+        kept[LAST], kept[AVERAGE] = kept_state(network, step), kept_state(average.nets, step)
         average.copy_to(network)
         self.kept[network] = kept
 

@@ -75,7 +75,8 @@ def finish_weights(method: SemiSupervisedClassifier, session: Session, network: 
         name: (_like(kept["state"], now), kept["step"]) for name, kept in found.items()
     }
     step = states[LAST][1] if LAST in states else None
-    if LAST in states and not same_state(states[LAST][0], now):
+    averaged = AVERAGE in states and same_state(states[AVERAGE][0], now)
+    if averaged or (LAST in states and not same_state(states[LAST][0], now)):
         returned = AVERAGE
     states[returned] = (now, step)
     # The same weights under two names are measured once.
