@@ -187,6 +187,14 @@ def test_an_archives_entry_that_does_not_tell_its_content_is_made_anew(cifar_fol
     assert load_dataset(f"cifar10:{cifar_folder}", cache_dir=tmp_path / "cache").fingerprint == before
 
 
+def test_an_archives_entry_that_has_lost_a_part_is_made_anew(cifar_folder, tmp_path):
+    before = load_dataset(f"cifar10:{cifar_folder}", cache_dir=tmp_path / "cache")
+    for lost in (tmp_path / "cache" / "archives").glob("*/test.images.npy"):
+        lost.unlink()
+    again = load_dataset(f"cifar10:{cifar_folder}", cache_dir=tmp_path / "cache")
+    assert np.array_equal(again.test[:], before.test[:])
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -287,6 +287,29 @@ def test_a_class_may_be_written_with_composed_or_with_combining_signs(photos, tm
     assert data.class_names[data.labels[row]] == on_disk
 
 
+@pytest.mark.parametrize("forms", ["NFC NFD", "NFD NFC"])
+def test_so_may_the_name_of_a_file(photos, tmp_path, forms):
+    on_disk, in_file = (unicodedata.normalize(form, "café.png") for form in forms.split())
+    (photos / "unlabeled" / "0.png").rename(photos / "unlabeled" / on_disk)
+    table = tmp_path / "labels.csv"
+    table.write_text(f"file,class\nunlabeled/{in_file},red\n")
+    data = load_dataset(photos, labels_per_class=4, labels=table)
+    assert os.path.join("unlabeled", on_disk) in data.diagnostics.labeled_names
+
+
+def test_two_files_that_differ_in_the_spelling_alone_each_have_their_own_label(photos, tmp_path):
+    names = [unicodedata.normalize(form, "café.png") for form in ("NFC", "NFD")]
+    for index, name in enumerate(names):
+        (photos / "unlabeled" / f"{index}.png").rename(photos / "unlabeled" / name)
+    if len(list((photos / "unlabeled").iterdir())) < 6:
+        pytest.skip("this file system takes the two for one")
+    table = tmp_path / "labels.csv"
+    table.write_text(f"file,class\nunlabeled/{names[0]},red\nunlabeled/{names[1]},blue\n")
+    data = load_dataset(photos, labels_per_class=4, labels=table)
+    found = dict(zip(data.diagnostics.labeled_names, data.labels, strict=True))
+    assert [data.class_names[found[os.path.join("unlabeled", name)]] for name in names] == ["red", "blue"]
+
+
 @pytest.mark.parametrize("mark", [",", ";", "\t"])
 def test_spreadsheets_of_any_country_are_understood(mark, tmp_path):
     path = tmp_path / "labels.csv"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,8 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
     """Return the classes that a labels file, or a mapping, gives the images of a source.
 
     An image is called as `ImageDataset.pool_names` calls it: a file by its path in the source's folder. A file may
-    also be given by an absolute path, or by one that starts from the folder of the labels file.
+    also be given by an absolute path, or by one that starts from the folder of the labels file. Whether an accent is a
+    sign of its own does not matter.
 
     Raises
     ------
@@ -76,11 +78,13 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
         part: np.full(0 if piece is None else len(piece.labels), -1, np.int64)
         for part, piece in (("train", parts.train), ("unlabeled", parts.unlabeled))
     }
+    composed = _composed([*places, *never])
     missing: list[str] = []
     for file, name in lines.items():
         # A file that was written on Windows has backslashes.
         ways = [file, *([file.replace("\\", "/")] if "\\" in file else [])]
         called = [one for way in ways for one in (way, *_within(way, folders, base))]
+        called += [composed[same] for one in called if (same := unicodedata.normalize("NFC", one)) in composed]
         known = next((one for one in called if one in places or one in never), file)
         if not name:
             # Taken back, in whatever way the image was called before.
@@ -115,6 +119,18 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
 def _names(parts: Parts, name: str) -> Any:
     piece: Part | None = getattr(parts, name)
     return [] if piece is None else enumerate(ImageNames([(name, np.arange(len(piece.labels)), piece.names)]))
+
+
+def _composed(names: Iterable[str]) -> dict[str, str]:
+    """Return names with accents by their composed spelling, which programs write where macOS may have another.
+
+    Those that two images share but for the spelling are left out.
+    """
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if not name.isascii():
+            found.setdefault(unicodedata.normalize("NFC", name), []).append(name)
+    return {composed: alike[0] for composed, alike in found.items() if len(alike) == 1}
 
 
 def _is_streamed(file: str) -> bool:

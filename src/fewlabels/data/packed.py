@@ -63,7 +63,8 @@ class PackedImages:
             for name, array in sorted(self.arrays.items())
         ]
         self.key = key_of([sorted(self._digests.items()), small])
-        write_json(self.folder / "entry.json", {"format_version": _FORMAT_VERSION, "content": self.key})
+        entry = {"format_version": _FORMAT_VERSION, "content": self.key, "parts": sorted(self._digests)}
+        write_json(self.folder / "entry.json", entry)
 
 
 def packed(
@@ -112,6 +113,9 @@ def _open(entry: Path) -> PackedImages | None:
             found.arrays = {name: arrays[name] for name in arrays.files}
         for path in entry.glob("*.images.npy"):
             found.images[path.name.removesuffix(".images.npy")] = np.load(path, mmap_mode="r", allow_pickle=False)
+        # Entries that were made before parts were written down do not have them.
+        if not found.images.keys() >= set(facts.get("parts", ())):
+            return None
     except Exception:  # of a damaged file, the readers of NumPy and of zip archives may raise anything at all
         return None
     return found
