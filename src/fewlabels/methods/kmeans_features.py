@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.linear import in_their_span, regression, set_head
 from fewlabels.methods.looks import accuracies
 from fewlabels.methods.ranges import check_whole
 from fewlabels.methods.session import Session
@@ -26,7 +26,6 @@ from fewlabels.training.batches import Rows
 
 _STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 _UNCHOSEN = 0.003
-_ITERATIONS = 200
 _CLUSTER_BATCH = 4096
 _SAMPLE = 2000
 _CHUNK = 250
@@ -158,33 +157,22 @@ class KMeansFeatures(SemiSupervisedClassifier):
             judged = self._features(session, network, held_out.samples, mirrored=False)
         # For a list of what a fit chose, see `choices`.
         self._penalty_looked_at_ = f"{len(held_out):,} held-out images" if len(strengths) > 1 else ""
+        repeated = np.tile(labels, len(features) // len(labels))
+        rows, basis = in_their_span(features)
         best, most, self.penalty_ = None, -1.0, strengths[0]
         for strength in strengths:
-            # scikit-learn divides by the penalty of the sum, ours is of the mean; of two classes see `fit_linear`.
-            halves = 2 if session.classes == 2 else 1
-            model = LogisticRegression(C=halves / (strength * len(features)), max_iter=_ITERATIONS)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                model.fit(features, np.tile(labels, len(features) // len(labels)))
+            weights, bias = regression(rows, repeated, session.classes, strength)
+            if basis is not None:
+                weights = weights @ basis
             right = 0.0
             if len(strengths) > 1:
-                right = float((model.predict(judged) == held_out.targets.cpu().numpy()).mean())
+                guesses = (judged @ weights.T + bias).argmax(1)
+                right = float((guesses == held_out.targets.cpu().numpy()).mean())
             # Of equally good ones the stronger penalty, which comes later.
             if right >= most:
-                best, most, self.penalty_ = model, right, strength
+                best, most, self.penalty_ = (weights, bias), right, strength
         assert best is not None
-        weights, bias = np.zeros((session.classes, features.shape[1])), np.full(session.classes, -1e3)
-        if len(best.classes_) == 2 and len(best.coef_) == 1:
-            # Of two classes scikit-learn gives the second one's odds alone.
-            weights[best.classes_], bias[best.classes_] = np.stack([-best.coef_[0] / 2, best.coef_[0] / 2]), 0.0
-            bias[best.classes_] = np.array([-best.intercept_[0] / 2, best.intercept_[0] / 2])
-        else:
-            weights[best.classes_], bias[best.classes_] = best.coef_, best.intercept_
-        head = network.head
-        assert isinstance(head, OutputLinear)
-        with torch.no_grad():
-            head.weight.copy_(torch.from_numpy(weights))
-            head.bias.copy_(torch.from_numpy(bias))
+        set_head(network, *best)
 
     @torch.no_grad()
     def _features(

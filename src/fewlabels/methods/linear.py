@@ -92,7 +92,7 @@ def fit_linear(
     (True, -1000.0)
     """
     rows, basis = in_their_span(features)
-    weights, bias = _regression(rows, labels, classes, features.shape[1] * penalty / 1000, sample_weights)
+    weights, bias = regression(rows, labels, classes, features.shape[1] * penalty / 1000, sample_weights)
     return (weights if basis is None else weights @ basis), bias
 
 
@@ -114,13 +114,14 @@ def in_their_span(features: NDArray[np.floating]) -> tuple[NDArray[np.floating],
     return left * sizes, axes
 
 
-def _regression(
+def regression(
     rows: NDArray[np.floating],
     labels: NDArray[np.integer],
     classes: int,
     penalty: float,
     sample_weights: NDArray[np.floating] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return weights and bias that minimize the weighted mean cross-entropy + penalty / 2 |W|^2; see `fit_linear`."""
     total = float(len(labels) if sample_weights is None else sample_weights.sum())
     # scikit-learn's penalty is of the sum of the losses; of two classes it penalizes w^2, which is twice the squares of
     # the weights -w/2 and w/2 that stand for them here.
@@ -176,7 +177,7 @@ def choose_penalty(
         logits = np.empty((len(labels), classes))
         for learned, judged in splits:
             strength = features.shape[1] * penalty / 1000
-            weights, bias = _regression(rows[learned], labels[learned], classes, strength)
+            weights, bias = regression(rows[learned], labels[learned], classes, strength)
             logits[judged] = rows[judged] @ weights.T + bias
         scaled = log_softmax(logits / best_temperature(logits, labels), axis=1)
         surprise = -float(scaled[np.arange(len(labels)), labels].mean())
