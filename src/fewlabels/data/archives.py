@@ -18,7 +18,7 @@ def read_members(archive: Path, wanted: Callable[[str], bool], read: Callable[[s
     Parameters
     ----------
     archive : Path
-        A tar file, compressed or not.
+        A tar file, compressed or not; or the folder of one that was extracted.
     wanted : callable
         Says by its base name whether a member is of interest.
     read : callable
@@ -29,6 +29,12 @@ def read_members(archive: Path, wanted: Callable[[str], bool], read: Callable[[s
     InputError
         If the archive is damaged, or a member's path points outside or is a link or a device.
     """
+    if archive.is_dir():
+        for path in sorted(archive.rglob("*")):
+            if path.is_file() and wanted(path.name):
+                with path.open("rb") as opened:
+                    read(path.name, opened, path.stat().st_size)
+        return
     try:
         with tarfile.open(archive) as tar:
             for member in tar:

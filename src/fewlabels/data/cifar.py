@@ -117,13 +117,7 @@ def _read(name: str, source: Path, size: int, sink: PackedImages) -> None:
             turn = _from_binary if file_name.endswith(".bin") else _from_python
             pieces[part].append((file_name, *turn(name, content, source, file_name)))
 
-    if source.is_dir():
-        for path in sorted(source.rglob("*")):
-            if path.is_file() and wanted(path.name):
-                with path.open("rb") as file:
-                    read(path.name, file, path.stat().st_size)
-    else:
-        read_members(source, wanted, read)
+    read_members(source, wanted, read)
     for part, found in pieces.items():
         if not found:
             raise InputError(f"{source} holds no {part} batch of {name}; expected the official archive's files")

@@ -98,13 +98,7 @@ def _read(source: Path, size: int, sink: PackedImages) -> None:
                 raise InputError(f"{source}: {name} has {length:,} bytes, no multiple of an image's {_IMAGE_BYTES:,}")
             sink.add(_IMAGE_FILES[name], (length // _IMAGE_BYTES, size, size, 3), _images(file, size))
 
-    if source.is_dir():
-        for path in sorted(source.rglob("*")):
-            if path.is_file() and wanted(path.name):
-                with path.open("rb") as file:
-                    read(path.name, file, path.stat().st_size)
-    else:
-        read_members(source, wanted, read)
+    read_members(source, wanted, read)
 
 
 def _images(file: IO[bytes], size: int) -> Iterator[NDArray[np.uint8]]:
