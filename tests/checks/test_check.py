@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -243,6 +244,14 @@ def test_the_command_prints_what_it_found_and_says_so_with_its_exit_code(parts, 
     (leaky / "test" / "temple" / "000.png").rename(leaky / "test" / "temple" / "000\x1b[2J.png")
     result = CliRunner().invoke(app, ["check", str(leaky), "--quiet", "--no-near"])
     assert "= test/temple/000\\x1b[2J.png" in result.stdout
+
+
+def test_files_of_a_validation_part_are_named(parts, tmp_path):
+    parts["validation"]["temple"][3] = parts["train"]["temple"][0]
+    found = check(tmp_path, parts)["exact-copies", "labeled", "validation"]
+    assert found.examples == (
+        (os.path.join("train", "temple", "000.png"), os.path.join("validation", "temple", "003.png")),
+    )
 
 
 def test_many_copies_among_the_labeled_images_are_told_where_some_are_held_out_of_them(photos):

@@ -72,15 +72,16 @@ def check_dataset(data: ImageDataset, *, near: bool = True) -> DataCheck:
     [('shifted-part', 'pool'), ('shifted-part', 'test')]
     """
     began = time.perf_counter()
+    names = data.diagnostics
     parts = [
-        part
-        for part in (
-            _Part("labeled", data.labeled, data.labels, data.diagnostics.labeled_names),
-            _Part("validation", data.validation, data.validation_labels, None) if data.validation is not None else None,
-            _Part("test", data.test, data.test_labels, data.diagnostics.test_names),
-            _Part("pool", data.pool, None, data.diagnostics.pool_names),
+        _Part(name, images, labels, called)
+        for name, images, labels, called in (
+            ("labeled", data.labeled, data.labels, names.labeled_names),
+            ("validation", data.validation, data.validation_labels, names.validation_names),
+            ("test", data.test, data.test_labels, names.test_names),
+            ("pool", data.pool, None, names.pool_names),
         )
-        if part is not None and len(part.images)
+        if images is not None and len(images)
     ]
     found = list(_missing_classes(parts, data.class_names))
     measured: list[str] = []

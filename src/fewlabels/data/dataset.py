@@ -77,7 +77,7 @@ class Diagnostics:
     ----------
     pool_labels : ndarray of shape (n_pool,)
         True class index of each pool image, -1 where unknown.
-    labeled_names, pool_names, test_names : tuple of str or None
+    labeled_names, pool_names, test_names, validation_names : tuple of str or None
         File names, where images are files.
     """
 
@@ -85,6 +85,7 @@ class Diagnostics:
     labeled_names: tuple[str, ...] | None = None
     pool_names: tuple[str, ...] | None = None
     test_names: tuple[str, ...] | None = None
+    validation_names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,11 @@ def split_parts(
         validation=None if validation is None else validation.images,
         validation_labels=None if validation is None else validation.labels,
         diagnostics=Diagnostics(
-            pool_labels=whole.labels, labeled_names=labeled.names, pool_names=whole.names, test_names=test.names
+            pool_labels=whole.labels,
+            labeled_names=labeled.names,
+            pool_names=whole.names,
+            test_names=test.names,
+            validation_names=None if validation is None else validation.names,
         ),
         skipped=parts.skipped,
         notes=tuple(notes),
