@@ -371,3 +371,36 @@ def test_the_confusions_of_very_many_classes_are_drawn_without_their_names():
     figure = confusion_figure(np.arange(300), np.arange(300), names)
     assert figure.axes[0].get_xticklabels() == []
     assert figure.axes[0].get_images()[0].get_array().shape == (300, 300)
+
+
+def test_curves_over_labels_are_whole_in_whatever_order_these_were_asked_for(tmp_path):
+    arguments = {"methods": "supervised", "labels_per_class": [20, 10], "steps": 2, "check": False}
+    found = fewlabels.compare("digits", **arguments, out=tmp_path / "run", track="tensorboard")
+    told = curve(events_in(tmp_path / "run" / "tensorboard" / "comparison"), "test_accuracy/supervised")
+    assert dict(told) == pytest.approx({run.labels_per_class: run.test_accuracy for run in found.runs})
+
+
+def test_curves_are_told_though_an_earlier_process_ended_after_the_last_training(tmp_path, monkeypatch):
+    def fail(*words):
+        raise OSError(28, "No space left on device")
+
+    arguments = {"methods": "supervised", "steps": 2, "check": False, "out": tmp_path / "run", "track": "tensorboard"}
+    with monkeypatch.context() as patch:
+        patch.setattr("fewlabels.report.reported.write_report", fail)
+        with pytest.raises(OSError, match="No space left"):
+            fewlabels.compare("digits", **arguments)
+    fewlabels.compare("digits", **arguments, resume=True)
+    events = events_in(tmp_path / "run" / "tensorboard" / "comparison")
+    assert events.Tags()["scalars"] == ["test_accuracy/supervised"]
+
+
+def test_a_store_that_takes_no_pictures_gets_the_numbers(store, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        store.create_experiment("fewlabels", artifact_location=str(tmp_path / "mlflow.db" / "no folder"))
+    arguments = {"methods": "supervised", "steps": 2, "check": False, "out": tmp_path / "run", "track": "mlflow"}
+    with pytest.warns(TrainingWarning, match="mlflow keeps no picture or file of this training"):
+        found = fewlabels.compare("digits", **arguments)
+    runs = runs_of(store)
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert runs["supervised-10-0"].data.metrics["final/test_accuracy"] == pytest.approx(found.runs[0].test_accuracy)

@@ -108,7 +108,7 @@ class TrackedRun:
 
     Stages follow each other on one axis of steps. What a tracker holds already of a run that is resumed is not told
     again; where training goes back to an earlier step, it takes back what came after. A tracker that fails is
-    let go with a warning, and training goes on.
+    let go with a warning, and training goes on; one that cannot keep a picture or a file is still told the numbers.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ class TrackedRun:
             if not {_CONFUSION, "test_confusion.png"} & set(tracker.stored):
                 tracker.figure(_CONFUSION, figure(), step)
 
-        self._each(draw)
+        self._each(draw, lets_go=False)
 
     def begin_again(self) -> None:
         """Take back all that was told."""
@@ -202,13 +202,16 @@ class TrackedRun:
 
         self._each(tell)
 
-    def _each(self, do: Callable[[Tracker], None]) -> None:
+    def _each(self, do: Callable[[Tracker], None], *, lets_go: bool = True) -> None:
         for tracker in list(self.trackers):
             try:
                 do(tracker)
             except Exception as error:  # of any kind: a disk, a database, a network
-                self.trackers.remove(tracker)
-                _warn_of(type(tracker).__name__.lower(), error)
+                if lets_go:
+                    self.trackers.remove(tracker)
+                _warn_of(
+                    type(tracker).__name__.lower(), error, "is told no more" if lets_go else "keeps no picture or file"
+                )
 
 
 def _begun(name: str, entry: Entry) -> Tracker | None:
@@ -216,13 +219,13 @@ def _begun(name: str, entry: Entry) -> Tracker | None:
     try:
         return TRACKERS[name][1](entry)
     except Exception as error:  # of any kind, as above
-        _warn_of(name, error)
+        _warn_of(name, error, "is told no more")
         return None
 
 
-def _warn_of(name: str, error: Exception) -> None:
+def _warn_of(name: str, error: Exception, what: str) -> None:
     reason = (str(error) or type(error).__name__).splitlines()[0]
-    warnings.warn(f"{name} is told no more of this training: {reason}", TrainingWarning, stacklevel=4)
+    warnings.warn(f"{name} {what} of this training: {reason}", TrainingWarning, stacklevel=4)
 
 
 class TrackedComparison:
@@ -260,12 +263,7 @@ class TrackedComparison:
         self, folder: Path, name: str, *, settings: Mapping[str, Any], facts: Mapping[str, Any], resumed: bool
     ) -> TrackedRun:
         """Begin the run of one training; see `Entry` for the parameters."""
-        if self._whole is None:
-            self._whole = TrackedRun([])
-            for tracker in self._names:
-                if (whole := _begun(tracker, Entry("comparison", folder, resumed=self._resumed))) is not None:
-                    self._whole.trackers.append(whole)
-                    self._parents[tracker] = whole.run
+        self._begin_whole(folder)
         words = {key: str(value) for key, value in facts.items()}
         entries = {
             tracker: Entry(name, folder, settings, words, resumed, parent) for tracker, parent in self._parents.items()
@@ -275,18 +273,30 @@ class TrackedComparison:
 
     def conclude(self, comparison: Comparison) -> None:
         """Tell the learning curves, test accuracy over labels of each class, and keep report and table."""
-        if self._whole is None:
+        if comparison.folder is None:
             return
+        # An earlier process may have ended between the last training and this.
+        whole = self._begin_whole(comparison.folder)
         # What was told when an earlier process was stopped may have been of fewer runs.
-        self._whole.begin_again()
-        for group in comparison.groups:
+        whole.begin_again()
+        # A step below one that was told takes that back.
+        for group in sorted(comparison.groups, key=lambda group: group.labels_per_class or 0):
             for standing in group.standings:
                 values = {f"test_accuracy/{standing.method}": standing.test_accuracy}
-                self._whole._tell(values, group.labels_per_class or 0)
+                whole._tell(values, group.labels_per_class or 0)
         for name in ("report.html", "results.csv"):
-            path = None if comparison.folder is None else comparison.folder / name
-            if path is not None and path.exists():
-                self._whole._each(lambda tracker, path=path: tracker.file(path))  # type: ignore[misc]
+            path = comparison.folder / name
+            if path.exists():
+                whole._each(lambda tracker, path=path: tracker.file(path), lets_go=False)  # type: ignore[misc]
+
+    def _begin_whole(self, folder: Path) -> TrackedRun:
+        if self._whole is None:
+            self._whole = TrackedRun([])
+            for tracker in self._names:
+                if (whole := _begun(tracker, Entry("comparison", folder, resumed=self._resumed))) is not None:
+                    self._whole.trackers.append(whole)
+                    self._parents[tracker] = whole.run
+        return self._whole
 
 
 def _named(event: Event) -> dict[str, float]:
