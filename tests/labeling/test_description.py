@@ -234,3 +234,71 @@ def test_of_few_held_out_images_no_share_of_strangers_is_told(of_photos):
     remember(method, data)
     found = describe_pool(method, data)
     assert found.summary()["unlike_the_labeled"] == (found.in_distribution < 0.05).sum()
+
+
+def filled_in(out, rename=str):
+    """Fill in two rows of a table, and call their images otherwise."""
+    table = pd.read_csv(out, dtype=str, keep_default_na=False)
+    rows = table.index[table["file"].str.contains("unlabeled/")][:2]
+    table.loc[rows, "class"] = "blue"
+    table.loc[rows, "file"] = table.loc[rows, "file"].map(rename)
+    table.to_csv(out, index=False)
+
+
+@pytest.mark.parametrize("first", ["files", "source"])
+def test_a_table_of_files_goes_on_as_one_of_their_source_without_losing_a_label(first, of_photos, photos, tmp_path):
+    out = tmp_path / "wanted.csv"
+    before, after = (photos / "unlabeled", None) if first == "files" else (None, photos / "unlabeled")
+    describe_pool(of_photos, before).write(out)
+    filled_in(out)
+    describe_pool(of_photos, after).write(out)
+    assert len(load_dataset(photos, labels_per_class=4, labels=out).labeled) == 10
+    if first == "files":
+        names = [name.removeprefix("photos/") for name in pd.read_csv(out)["file"]]
+        assert len(names) == len(set(names)) == 18
+
+
+def test_an_image_is_asked_about_once_though_windows_wrote_its_name(of_photos, photos, tmp_path):
+    out = tmp_path / "wanted.csv"
+    found = describe_pool(of_photos)
+    found.write(out)
+    filled_in(out, lambda name: name.replace("/", "\\"))
+    found.write(out)
+    assert len(pd.read_csv(out)) == 18
+    assert len(load_dataset(photos, labels_per_class=4, labels=out).labeled) == 10
+
+
+def test_columns_that_a_person_has_added_are_not_lost(of_photos, tmp_path):
+    out = tmp_path / "wanted.csv"
+    found = describe_pool(of_photos)
+    found.write(out)
+    table = pd.read_csv(out, dtype=str, keep_default_na=False)
+    table["sure"] = ["no", *[""] * 17]
+    table.to_csv(out, index=False)
+    before = out.read_bytes()
+    with pytest.raises(InputError, match=r"has columns that would be lost \(sure\)"):
+        found.write(out)
+    assert out.read_bytes() == before
+
+
+def test_all_that_is_labeled_by_now_is_regarded_as_such(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEWLABELS_CACHE", str(tmp_path / "cache"))
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,class\nunlabeled/0.png,red\n")
+    data = load_dataset(photos, labels_per_class=4, labels=labels)
+    method = Supervised(steps=20, random_state=0).fit(data.labeled, data.labels)
+    remember(method, data)
+    labels.write_text(f"{labels.read_text()}unlabeled/1.png,red\nunlabeled/2.png,blue\n")
+    known = []
+
+    def rank(probabilities, embeddings, labeled, **options):
+        known.append(np.unique(labeled, axis=0))
+        return np.arange(len(probabilities))
+
+    monkeypatch.setattr("fewlabels.labeling.description.rank_for_labeling", rank)
+    describe_pool(method, labels=labels)
+    # The file of the fit has grown since.
+    describe_pool(method)
+    describe_pool(method, load_dataset(photos, labels_per_class=4, labels=labels))
+    assert np.array_equal(known[0], known[1])
+    assert np.array_equal(known[0], known[2])

@@ -46,7 +46,8 @@ class GivenLabels:
     notes : tuple of str
         What was left out.
     lines : dict of str to str, optional
-        The last line of each image in the file's order, those with an empty class included.
+        The last line of each image in the file's order, those with an empty class included. None for a table with more
+        columns: an empty class there is not filled in yet, and takes back no label of an image called otherwise.
     """
 
     path: Path | None
@@ -121,7 +122,8 @@ def read_labels(path: str | Path) -> GivenLabels:
         classes.pop(row[file], None)
         # A class may begin or end with a space, and so may a cell that a person has filled in.
         classes[row[file]] = row[label] if row[label].strip() else ""
-    return GivenLabels(place, {name: given for name, given in classes.items() if given}, notes, classes)
+    lines = classes if len(heading) == len(COLUMNS) else None
+    return GivenLabels(place, {name: given for name, given in classes.items() if given}, notes, lines)
 
 
 def class_called(given: str, known: Collection[str]) -> str:

@@ -193,12 +193,18 @@ class PoolDescription:
         Raises
         ------
         InputError
-            If the file is to be of another kind, or holds labels in another form.
+            If the file is to be of another kind, or holds labels in another form or more columns.
         """
         place = Path(path)
         kept = check_table(place)
-        filled = {row["file"] for row in kept}
-        rows = [row for row in self.rows(self.names_in(place.parent)) if row["file"] not in filled]
+        here, source = [str(place.parent)], [] if self.data is None else [self.data.source]
+        # The table may be of files before and of their source now.
+        filled = {way for row in kept for way in _ways(row["file"], here + source)}
+        rows = [
+            row
+            for row in self.rows(self.names_in(place.parent))
+            if not kept or filled.isdisjoint(_ways(row["file"], source or here))
+        ]
         content = io.BytesIO()
         if place.suffix.lower() == ".csv":
             text = io.StringIO()
@@ -315,7 +321,8 @@ def describe_pool(
                 "are unlike them; the scores tell the order alone"
             )
         known = examples.embeddings
-    if data is not None and (labels is not None or examples is None):
+    if data is not None:
+        # The model may not know all: its examples are some, and labels may have been given since.
         more = [probabilities_and_embeddings(model, images)[1] for images in _labeled(data)]
         known = np.concatenate([known, *more])
     order = rank_for_labeling(
@@ -341,7 +348,7 @@ def check_table(path: Path) -> list[dict[str, str]]:
     Raises
     ------
     InputError
-        If it is of another kind, or holds classes in another form, which would be lost.
+        If it is of another kind, or holds classes in another form or more columns, which would be lost.
     """
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise InputError(f"{path} is neither .csv nor .parquet")
@@ -358,12 +365,26 @@ def check_table(path: Path) -> list[dict[str, str]]:
             return []
         classes = read_labels(path).classes
         if set(COLUMNS) <= heading:
-            rows = {row["file"]: {name: row[name] or "" for name in COLUMNS} for row in read}
+            found = list(read)
+            more = dict.fromkeys(name for row in found for name in row if name and name not in COLUMNS and row[name])
+            if more:
+                raise InputError(f"{path} has columns that would be lost ({', '.join(more)}); give another --out")
+            rows = {row["file"]: {name: row[name] or "" for name in COLUMNS} for row in found}
             return [{**rows[name], "class": given} for name, given in classes.items()]
         filled = len(classes)
     if filled:
         raise InputError(f"{path} holds {filled:,} classes, which would be lost; give another --out")
     return []
+
+
+def _ways(name: str, folders: Sequence[str]) -> Iterator[str]:
+    """Yield what an image may be called: with slashes where Windows has backslashes, and by where it really lies."""
+    for way in dict.fromkeys((name, name.replace("\\", "/"))):
+        yield way
+        if "\0" not in way:
+            for folder in folders:
+                place = os.path.join(folder, way)
+                yield os.path.join(os.path.realpath(os.path.dirname(place)), os.path.basename(place))
 
 
 def _filled_in_parquet(path: Path) -> int:
