@@ -85,6 +85,21 @@ def test_what_is_typed_or_of_the_command_takes_the_place_of_what_does_not_go_wit
     assert not {"compare", "fit"} & set(found)
 
 
+def test_options_that_are_called_as_a_command_may_stand_at_the_top(tmp_path):
+    (tmp_path / NAME).write_text('check = false\nmethods = ["uda", "vat"]\n')
+    assert read_config(tmp_path, _options()) == {"compare": {"check": "false", "methods": "uda,vat"}}
+    (tmp_path / NAME).write_text("[check]\nseed = 3\n[methods]\njson = true\n")
+    assert read_config(tmp_path, _options()) == {"check": {"seed": 3}, "methods": {"as_json": "true"}}
+
+
+def test_true_is_no_number(tmp_path):
+    (tmp_path / NAME).write_text("[fit]\nsteps = true\nquiet = true\n")
+    found = run(tmp_path, "fit", "--method", "supervised")
+    assert found.returncode == 2
+    assert "--steps" in found.stderr
+    assert not (tmp_path / "model").exists()
+
+
 def test_a_file_from_a_windows_editor_is_read_and_so_is_a_list_of_images(tmp_path):
     (tmp_path / NAME).write_text('[predict]\nimages = ["a.jpg", "b, c.jpg"]\n', encoding="utf-8-sig")
     assert read_config(tmp_path, _options()) == {"predict": {"images": ["a.jpg", "b, c.jpg"]}}

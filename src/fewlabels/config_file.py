@@ -74,9 +74,8 @@ def read_config(
             raise InputError(f"{path}: no command has an option {key!r}{nearest(key, known)}")
     found: dict[str, dict[str, Any]] = {}
     for command, names in options.items():
-        own = values.get(command, {})
-        if not isinstance(own, dict):
-            raise InputError(f"{path}: {command} is no table; write [{command}] above its options")
+        # What is no table is an option of the same name, such as check and methods of compare.
+        own = own if isinstance(own := values.get(command), dict) else {}
         for key in own:
             if key not in names:
                 raise InputError(f"{path}: fewlabels {command} has no option {key!r}{nearest(key, names)}")
@@ -110,6 +109,8 @@ def _as_typed(path: Path, key: str, value: Any) -> Any:
         return [str(item) for item in value] if isinstance(value, list) else [value]
     if isinstance(value, list):
         return _JOINED.join(str(item) for item in value)
-    if isinstance(value, str | int | float | bool):
+    if isinstance(value, bool):  # a number of true would be 1
+        return json.dumps(value)
+    if isinstance(value, str | int | float):
         return value
     raise InputError(f"{path}: {key} = {value!r} is no text, number, truth value or list")
