@@ -39,3 +39,26 @@ def test_listing_the_methods_does_not_wait_for_torch():
     code += "; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "fix-match" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["methods", "magic"], "unknown method 'magic' (known: auto, supervised,"),
+        (["fit", "--method", "magic"], "unknown method 'magic'"),
+        (["compare", "--methods", "supervised,magic"], "unknown method 'magic'"),
+        (["predict", "nowhere", "x.png"], "there is no model folder at nowhere"),
+        (["evaluate", "nowhere"], "there is no model folder at nowhere"),
+        (["label", "nowhere"], "there is no model folder at nowhere"),
+    ],
+)
+def test_a_wrong_name_is_told_without_waiting_for_torch(words, message, tmp_path):
+    code = f"""import sys; from fewlabels.cli import main; sys.argv = ["fewlabels", *{words}]
+try:
+    main()
+finally:
+    print("torch" in sys.modules or "sklearn" in sys.modules)"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert told.returncode == 2
+    assert message in told.stderr
+    assert told.stdout == "False\n"

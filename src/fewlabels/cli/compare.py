@@ -35,6 +35,7 @@ from fewlabels.cli.options import (
     whole,
 )
 from fewlabels.cli.shown import percent
+from fewlabels.cli.source_code import check_methods
 from fewlabels.storage.visible import visible
 
 
@@ -117,6 +118,9 @@ def compare(
 
     `fewlabels compare my-photos --rungs probe,finetune,scratch --net hf:facebook/dinov2-small --labels-per-class 10`
     """
+    names = None if methods is None else split(methods)
+    if names not in (None, ["all"]):
+        check_methods(*names)
     from fewlabels.report import compare as run_comparison
     from fewlabels.training.progress import ProgressBar
 
@@ -124,7 +128,7 @@ def compare(
     try:
         comparison = run_comparison(
             source,
-            methods=None if methods is None else split(methods),
+            methods=names,
             rungs=None if rungs is None else split(rungs),
             net=net,
             labels_per_class=None if labels_per_class is None else [whole(n) for n in split(labels_per_class)],

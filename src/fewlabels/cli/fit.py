@@ -36,6 +36,7 @@ from fewlabels.cli.options import (
     parse_settings,
 )
 from fewlabels.cli.shown import show_dataset
+from fewlabels.cli.source_code import check_methods
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.launch import Launch
 from fewlabels.storage.visible import visible
@@ -92,6 +93,7 @@ def fit(
 
     `torchrun --nproc-per-node=2 -m fewlabels fit my-photos --resume` — two processes share the work
     """
+    check_methods(method)
     from fewlabels.data import load_dataset
     from fewlabels.methods import make_method, method_name
     from fewlabels.methods.embedding import own_size, warn_of_leak

@@ -12,7 +12,7 @@ from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, screen
 from fewlabels.cli.options import Json
-from fewlabels.cli.source_code import ideas_of_methods
+from fewlabels.cli.source_code import check_methods, ideas_of_methods
 
 
 @app.command()
@@ -39,6 +39,7 @@ def methods(
             lambda: _show_ideas(ideas),
         )
 
+    check_methods(name)
     from dataclasses import fields
 
     from fewlabels.methods import SemiSupervisedClassifier, make_method, method_name

@@ -11,6 +11,15 @@ import typer
 
 from fewlabels.cli import completion
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.hub import is_hub_address
+
+
+def _there(model: Path) -> Path:
+    # What reads models says the same, seconds later.
+    if not (is_hub_address(model) or model.is_dir()):
+        raise InputError(f"there is no model folder at {model}")
+    return model
+
 
 SOURCE_HELP = (
     "A data set's name (see `fewlabels datasets`), a folder of images (train/CLASS/…, unlabeled/, test/CLASS/…), "
@@ -19,7 +28,9 @@ SOURCE_HELP = (
 Source = Annotated[str, typer.Argument(help=SOURCE_HELP, show_default=True, autocompletion=completion.source)]
 Model = Annotated[
     Path,
-    typer.Argument(help="A model folder that `fit` or `compare` wrote.", autocompletion=completion.model),
+    typer.Argument(
+        help="A model folder that `fit` or `compare` wrote.", callback=_there, autocompletion=completion.model
+    ),
 ]
 Steps = Annotated[int | None, typer.Option(help="Optimizer steps of each training.", rich_help_panel="Length (one of)")]
 Epochs = Annotated[

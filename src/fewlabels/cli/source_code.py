@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 import fewlabels
-from fewlabels.storage.kebab import kebab
+from fewlabels.storage.kebab import kebab, method_meant
 
 _PACKAGE = Path(fewlabels.__file__).parent
 
@@ -50,6 +50,18 @@ def _name(entry: ast.expr | None) -> str | None:
     if isinstance(entry, ast.Call) and entry.args:
         return _name(entry.args[0])
     return entry.value if isinstance(entry, ast.Constant) and isinstance(entry.value, str) else None
+
+
+def check_methods(*names: str) -> None:
+    """Refuse a method that there is not, as `make_method` does, before that is imported.
+
+    Raises
+    ------
+    InputError
+        If one is none.
+    """
+    for name in names:
+        method_meant(name, names_in("methods.registry", "_ALL"))
 
 
 def ideas_of_methods() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields
 from typing import Any
 
@@ -33,7 +32,7 @@ from fewlabels.methods.uda import UDA
 from fewlabels.methods.vat import VAT
 from fewlabels.methods.vicreg import VICReg
 from fewlabels.storage.errors import InputError, nearest
-from fewlabels.storage.kebab import kebab
+from fewlabels.storage.kebab import kebab, method_meant
 
 
 def method_name(method: type[SemiSupervisedClassifier]) -> str:
@@ -80,10 +79,6 @@ METHODS = {method_name(method): method for method in _ALL}
 BASIC_METHODS = ("supervised", "self-training", "two-step-autoencoder", "joint-autoencoder")
 
 
-def _plain(name: str) -> str:
-    return re.sub("[-_]", "", name).lower()
-
-
 def make_method(name: str, **settings: Any) -> SemiSupervisedClassifier:
     """Return a method by its name.
 
@@ -104,9 +99,7 @@ def make_method(name: str, **settings: Any) -> SemiSupervisedClassifier:
     >>> make_method("self-training", rounds=4)
     SelfTraining(rounds=4)
     """
-    method = {_plain(known): method for known, method in METHODS.items()}.get(_plain(name))
-    if method is None:
-        raise InputError(f"unknown method {name!r}{nearest(name, METHODS)} (known: {', '.join(METHODS)})")
+    method = METHODS[method_meant(name, METHODS)]
     known = [field.name for field in fields(method)]
     for setting in settings:
         if setting not in known:
