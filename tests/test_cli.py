@@ -283,6 +283,19 @@ def test_truncated_photos_are_left_out_with_a_count_or_refused_when_strict(run, 
     assert not os.path.exists("m2")
 
 
+def test_every_command_that_reads_a_source_tells_what_it_left_out(run, photos):
+    run("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m", "-q")
+    (photos / "test" / "red" / "0.png").write_bytes(b"no image")
+    for words in (
+        ("evaluate", "m", photos, "--json", "-q"),
+        ("check", photos, "--json", "-q"),
+        ("compare", photos, "--methods", "supervised", "--steps", 1, "--out", "o", "--json", "-q"),
+    ):
+        _, output, errors = run(*words)
+        json.loads(output)
+        assert "left out 1 unreadable files" in errors, words
+
+
 def test_predicting_with_an_incomplete_model_says_what_is_missing(run, photos):
     run("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m", "-q")
     os.unlink("m/model.safetensors")

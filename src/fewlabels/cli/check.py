@@ -53,12 +53,12 @@ def check(
         strict=strict,
         progress=not quiet,
     )
-    found = check_dataset(data, near=near)
-    return Answer(found.to_dict, lambda: _show_check(found, data, quiet), code=1 if found.problems else 0)
-
-
-def _show_check(found: Any, data: Any, quiet: bool) -> None:
     show_dataset(data, quiet=quiet)
+    found = check_dataset(data, near=near)
+    return Answer(found.to_dict, lambda: _show_check(found, data), code=1 if found.problems else 0)
+
+
+def _show_check(found: Any, data: Any) -> None:
     parts = ", ".join(f"{count:,} {name}" for name, count in found.images.items())
     screen.print(f"{data.source}: {parts} images looked at in {found.seconds:.0f} s", highlight=False)
     for finding in found.findings:

@@ -34,7 +34,7 @@ from fewlabels.cli.options import (
     split,
     whole,
 )
-from fewlabels.cli.shown import percent
+from fewlabels.cli.shown import percent, show_notes
 from fewlabels.cli.source_code import check_methods
 from fewlabels.storage.visible import visible
 
@@ -158,6 +158,7 @@ def compare(
     finally:
         if bar is not None:
             bar.stop()
+    _show_data(list(comparison.config["data"].values()), quiet)
     return Answer(
         lambda: {
             **comparison.to_dict(),
@@ -166,6 +167,13 @@ def compare(
         },
         lambda: _show_comparison(comparison),
     )
+
+
+def _show_data(draws: list[dict[str, Any]], quiet: bool) -> None:
+    show_notes(() if quiet else dict.fromkeys(note for draw in draws for note in draw["notes"]))
+    if skipped := max((draw["skipped"] for draw in draws), default=0):
+        line = f"left out {skipped:,} unreadable files; `fewlabels check` names the first"
+        errors.print(line, style="yellow", highlight=False)
 
 
 def _show_comparison(comparison: Any) -> None:

@@ -12,6 +12,7 @@ from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen
 from fewlabels.cli.options import Fold, Json, Model, Quiet, Strict, TestPerClass
+from fewlabels.cli.shown import show_dataset
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
 
@@ -74,6 +75,7 @@ def evaluate(
         strict=strict,
         progress=not quiet,
     )
+    show_dataset(data, quiet=quiet)
     found = evaluate_model(loaded, data)
     if card and not add_measurement(model, measurement(data.name, found)):
         errors.print(
