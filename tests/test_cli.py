@@ -283,6 +283,14 @@ def test_truncated_photos_are_left_out_with_a_count_or_refused_when_strict(run, 
     assert not os.path.exists("m2")
 
 
+@pytest.mark.parametrize("command", ["fit", "compare"])
+def test_a_folder_that_no_model_could_be_read_from_is_refused_before_training(run, command):
+    code, output, errors = run(command, "--steps", 1, "--out", os.fsdecode(b"caf\xe9"), "-q")
+    assert (code, output) == (2, "")
+    assert errors.startswith("error: 'caf\\udce9' is no name in UTF-8, and no model there could be read")
+    assert not os.path.exists(b"caf\xe9")
+
+
 def test_every_command_that_reads_a_source_tells_what_it_left_out(run, photos):
     run("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m", "-q")
     (photos / "test" / "red" / "0.png").write_bytes(b"no image")

@@ -142,3 +142,10 @@ def test_a_format_that_is_unknown_is_refused(model, tmp_path):
     with pytest.raises(InputError, match=r"ends in neither \.onnx nor \.pt2"):
         export_model(model, tmp_path / "model.bin")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_class_whose_name_is_no_text_can_be_exported(model, tmp_path):
+    target = export_model(model, tmp_path / "model.pt2", class_names=["caf\udce9", "below"])
+    facts = {"classes": ""}
+    torch.export.load(target, extra_files=facts)
+    assert json.loads(facts["classes"]) == ["caf\\xe9", "below"]

@@ -24,6 +24,7 @@ from fewlabels.storage.atomic import located, remove_leftovers, write_bytes, wri
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.lock import FolderLock
 from fewlabels.storage.plain import plain
+from fewlabels.storage.visible import check_encodable
 
 COLUMNS = (
     "method",
@@ -244,6 +245,7 @@ def check_out(out: str | Path | None, *, overwrite: bool) -> None:
     if out is None:
         return
     path = Path(out)
+    check_encodable(path)
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; give the name of a folder for the comparison")
     if not path.exists() or all(entry.name == _ASIDE for entry in path.iterdir()):

@@ -21,6 +21,7 @@ from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.nets.backbone import PretrainedClassifier
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.errors import InputError, nearest
+from fewlabels.storage.visible import encodable
 
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
 # The newest that both PyTorch writes without conversion and the runtimes of the last years read.
@@ -103,7 +104,7 @@ def export_model(
     if len(names) != len(method.classes_):
         raise InputError(f"{len(names)} class names are given for {len(method.classes_)} classes; give one for each")
     facts = {
-        "classes": json.dumps([str(name) for name in names], ensure_ascii=False),
+        "classes": json.dumps([encodable(str(name)) for name in names], ensure_ascii=False),
         "sample_shape": json.dumps([int(size) for size in method.sample_shape_]),
         "program": "fewlabels",
     }

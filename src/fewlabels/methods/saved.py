@@ -30,6 +30,7 @@ from fewlabels.storage.atomic import atomic_folder, write_bytes, write_json, wri
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import HubAddress, is_hub_address
 from fewlabels.storage.plain import plain
+from fewlabels.storage.visible import check_encodable
 from fewlabels.training.kept import copied_state
 
 # 1: no checksum of the weights. 2: `weights_sha256`.
@@ -145,6 +146,7 @@ def check_target(folder: Path) -> None:
     InputError
         With what to give instead.
     """
+    check_encodable(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give the name of a folder to save the model in")
     if not folder.is_dir() or not any(folder.iterdir()):

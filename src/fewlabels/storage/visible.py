@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from fewlabels.storage.errors import InputError
+
 # Control characters, what turns the direction of writing or has no width, halves of characters, line ends.
 _JOINERS = "\u200c\u200d"
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -18,6 +20,18 @@ def encodable(text: str) -> str:
     caf\xe9.jpg
     """
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def check_encodable(folder: object) -> None:
+    """Refuse a folder for models whose name is no text: safetensors, which reads them, takes UTF-8 alone.
+
+    Raises
+    ------
+    InputError
+        If UTF-8 cannot hold the name.
+    """
+    if encodable(str(folder)) != str(folder):
+        raise InputError(f"{str(folder)!r} is no name in UTF-8, and no model there could be read; give another")
 
 
 def visible(text: str, *, keep: str = "") -> str:
