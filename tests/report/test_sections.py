@@ -95,6 +95,14 @@ def test_of_a_pool_without_truth_nothing_is_called_right_or_wrong():
     assert pool_view(None, ("a",), Room(10**6, 1)) is None
 
 
+def test_of_a_pool_of_which_some_classes_are_known_the_page_says_how_many():
+    some = dataclasses.replace(pool_sample(), truth=np.array([0, 1, -1, -1, -1, -1, -1, 1]))
+    run = dataclasses.replace(made_run("supervised", 420), pool_sample=some)
+    words = Page(render_report(made_comparison([run]))).words
+    assert "the true classes of 3 of them are known here, and no training saw them" in words
+    assert "their true classes are known" not in words
+
+
 def test_a_gallery_takes_no_more_than_its_share_of_the_page():
     room = Room(2_000, parts=2)
     view = pool_view(pool_sample(), ("a", "b", "c"), room)

@@ -74,7 +74,7 @@ def pool_view(sample: PoolSample | None, class_names: tuple[str, ...], room: Roo
         "classified": len(sample.guesses),
         "pool": sample.pool,
         "drawn_from": sample.drawn_from,
-        "known": bool((sample.truth >= 0).any()),
+        "known": int((sample.truth >= 0).sum()),
         "bands": _band_rows(sample),
         "band_names": band_names(),
         "shown": sum(len(images) for images in chosen.values()),
