@@ -490,6 +490,10 @@ def test_settings_are_read_as_they_are_meant_and_words_for_numbers_are_refused(r
         ("label_smoothing=abc", "label_smoothing='abc' is not a number"),
         ("guard=perhaps", "guard='perhaps' is neither true nor false"),
         ("weights_seed=x", "weights_seed='x' is not a number"),
+        ("dropout=[0.1]", "dropout=[0.1] is not one value; a comparison tries several (`choose`)"),
+        ('optimizer={"adam": 1}', "optimizer={'adam': 1} is not one value; a comparison tries several (`choose`)"),
+        ("batch_size=1e400", "batch_size=inf is not a whole number"),
+        ("operations=NaN", "operations=nan is not a whole number"),
     ):
         code, _, errors = run("fit", "digits", "--method", "uda", "--steps", 2, "--set", given)
         assert (code, errors) == (2, f"error: {message}\n")

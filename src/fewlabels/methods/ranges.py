@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import fields
@@ -20,6 +21,8 @@ _RANGES: dict[str, Callable[[Any], bool]] = {
 def check_kinds(method: Any) -> None:
     """Refuse words, and None, where a number, or true or false, is meant, by the types that a method's fields say.
 
+    So are lists where one value is meant, and whole numbers that are infinite.
+
     Raises
     ------
     InputError
@@ -27,6 +30,10 @@ def check_kinds(method: Any) -> None:
     """
     for field in fields(method):
         value, kinds = getattr(method, field.name), set(re.findall(r"\w+", str(field.type)))
+        if isinstance(value, list | tuple | dict) and not kinds & {"Any", type(value).__name__}:
+            raise InputError(f"{field.name}={value!r} is not one value; a comparison tries several (`choose`)")
+        if isinstance(value, float) and not math.isfinite(value) and "int" in kinds:
+            raise InputError(f"{field.name}={value} is not a whole number")
         if not isinstance(value, str | None) or kinds & {"str", "Any"}:
             continue
         if value is None and "None" in kinds:
