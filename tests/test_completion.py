@@ -126,3 +126,7 @@ def test_completion_needs_no_torch(place):
     code = "import sys; from fewlabels.cli.completion import *; names_in('methods.registry', '_ALL'); source('d')"
     code += "; import fewlabels.cli; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_of_a_person_that_there_is_not_no_folder_is_offered():
+    assert source("~nobody-is-called-so/") == []

@@ -12,7 +12,7 @@ from fewlabels.storage.screen import is_plain, new_console
 app = typer.Typer(
     name="fewlabels",
     help="Learn an image classifier from **a few labeled and many unlabeled images**, and know how far to trust it."
-    "\n\nStart with `fewlabels compare`: it trains every method on a small data set that is built in and writes a "
+    "\n\nStart with `fewlabels compare`: it trains four methods on a small data set that is built in and writes a "
     "report. Then give it your own images: `fewlabels compare my-photos --labels-per-class 20`.",
     no_args_is_help=True,
     rich_markup_mode="markdown",

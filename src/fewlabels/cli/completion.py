@@ -69,7 +69,7 @@ def _paths(incomplete: str, fits: Callable[[Path], bool]) -> Iterator[str]:
     folder, slash, begun = incomplete.rpartition("/")
     try:
         found = sorted(Path((folder + slash) or ".").expanduser().iterdir())
-    except OSError:
+    except (OSError, RuntimeError):  # of ~NAME, where nobody is called so
         return
     for path in found:
         hidden = path.name.startswith(".") and not begun.startswith(".")
