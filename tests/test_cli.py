@@ -291,6 +291,18 @@ def test_a_folder_that_no_model_could_be_read_from_is_refused_before_training(ru
     assert not os.path.exists(b"caf\xe9")
 
 
+def test_predictions_take_the_place_of_predictions_alone(run, photos, tmp_path):
+    run("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m", "-q")
+    labels = "file,class\nunlabeled/0.png,red\n"
+    (tmp_path / "labels.csv").write_text(labels)
+    code, _, errors = run("predict", "m", photos / "unlabeled", "--out", "labels.csv")
+    assert code == 2
+    assert "labels.csv is no table that `fewlabels predict` wrote, and would be lost" in errors
+    assert (tmp_path / "labels.csv").read_text() == labels
+    for name in ("classes.csv", "classes.csv", "classes.parquet", "classes.parquet"):
+        assert run("predict", "m", photos / "unlabeled", "--out", name)[0] == 0
+
+
 def test_every_command_that_reads_a_source_tells_what_it_left_out(run, photos):
     run("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m", "-q")
     (photos / "test" / "red" / "0.png").write_bytes(b"no image")

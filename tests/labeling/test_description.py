@@ -302,3 +302,18 @@ def test_all_that_is_labeled_by_now_is_regarded_as_such(photos, tmp_path, monkey
     describe_pool(method, load_dataset(photos, labels_per_class=4, labels=labels))
     assert np.array_equal(known[0], known[1])
     assert np.array_equal(known[0], known[2])
+
+
+def test_a_file_that_is_no_such_table_is_not_replaced(of_photos, tmp_path):
+    found = describe_pool(of_photos)
+    (tmp_path / "mine.csv").write_text("image;kind\na.png;red\n")
+    (tmp_path / "damaged.parquet").write_bytes(b"PAR1")
+    pd.DataFrame({"image": [b"1"], "label": [0]}).to_parquet(tmp_path / "train.parquet")
+    for name in ("mine.csv", "damaged.parquet", "train.parquet"):
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(InputError, match=f"{name} is no table that `fewlabels label` wrote"):
+            found.write(tmp_path / name)
+        assert (tmp_path / name).read_bytes() == before
+    (tmp_path / "empty.csv").touch()
+    assert len(pd.read_csv(found.write(tmp_path / "empty.csv"))) == 18
+    assert len(pd.read_parquet(found.write(found.write(tmp_path / "again.parquet")))) == 18

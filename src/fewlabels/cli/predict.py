@@ -10,7 +10,6 @@ import typer
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen
 from fewlabels.cli.options import Json, Model, Quiet, Strict
-from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
 
 
@@ -33,11 +32,11 @@ def predict(
 
     `fewlabels predict model new-photos/ --out classes.csv`
     """
-    from fewlabels.export import predict_files, write_predictions
+    from fewlabels.export import check_place, predict_files, write_predictions
     from fewlabels.methods import load
 
-    if out is not None and out.suffix.lower() not in (".csv", ".parquet", ".pq"):
-        raise InputError(f"--out {out} is neither .csv nor .parquet")
+    if out is not None:
+        check_place(out)
     predictions = predict_files(load(model, net=net), images, strict=strict, progress=not quiet)
     for entry in predictions.skipped:
         line = visible(f"left out {entry.path}: {entry.reason}")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fewlabels.data import SkippedImage
 from fewlabels.data.files import files_in, image_chunks
+from fewlabels.data.heading import heading_of
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.cells import table
@@ -24,6 +25,8 @@ from fewlabels.storage.csv_quoting import quoting_for
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.frames import new_frame
 from fewlabels.storage.visible import encodable, visible
+
+_COLUMNS = ("file", "class", "probability")
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,20 @@ def predict_files(
     return Predictions(tuple(kept), tuple(classes), np.concatenate(shares), tuple(skipped))
 
 
+def check_place(out: Path) -> None:
+    """Refuse a file that predictions cannot be written to, or that holds something else, such as labels.
+
+    Raises
+    ------
+    InputError
+        With what to give instead.
+    """
+    if out.suffix.lower() not in (".csv", ".parquet", ".pq"):
+        raise InputError(f"--out {out} is neither .csv nor .parquet")
+    if heading_of(out) not in (None, list(_COLUMNS)):
+        raise InputError(f"{out} is no table that `fewlabels predict` wrote, and would be lost; give another --out")
+
+
 def write_predictions(predictions: Predictions, out: Path | None) -> None:
     """Write one row a file: file, class, probability; to a `.csv` or `.parquet` file, or as CSV to the screen."""
     if out is not None and out.suffix.lower() in (".parquet", ".pq"):
@@ -122,7 +139,7 @@ def write_predictions(predictions: Predictions, out: Path | None) -> None:
         return
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n", quoting=quoting_for([*predictions.paths, *predictions.classes]))
-    writer.writerow(("file", "class", "probability"))
+    writer.writerow(_COLUMNS)
     for path, name, probability in zip(predictions.paths, predictions.classes, predictions.probabilities, strict=True):
         writer.writerow((path, name, f"{probability:.4f}"))
     if out is None:

@@ -20,6 +20,7 @@ from fewlabels.data import ImageDataset, SkippedImage
 from fewlabels.data.features import is_feature_folder
 from fewlabels.data.files import files_in, image_chunks
 from fewlabels.data.folder import is_source_folder
+from fewlabels.data.heading import heading_of
 from fewlabels.data.labels_file import COLUMNS as LABELS_COLUMNS
 from fewlabels.data.labels_file import delimiter_of, read_labels
 from fewlabels.data.parquet import holds_shards
@@ -193,7 +194,7 @@ class PoolDescription:
         Raises
         ------
         InputError
-            If the file is to be of another kind, or holds labels in another form or more columns.
+            If the file is to be of another kind, or holds something else than this writes.
         """
         place = Path(path)
         kept = check_table(place)
@@ -348,23 +349,23 @@ def check_table(path: Path) -> list[dict[str, str]]:
     Raises
     ------
     InputError
-        If it is of another kind, or holds classes in another form or more columns, which would be lost.
+        If it is of another kind, or holds classes in another form, more columns or something else, which would be lost.
     """
     if path.suffix.lower() not in TABLE_SUFFIXES:
         raise InputError(f"{path} is neither .csv nor .parquet")
-    if not path.is_file() or not path.stat().st_size:
+    heading = heading_of(path)
+    if heading is None:
         return []
+    if not set(COLUMNS) <= set(heading) and not (path.suffix.lower() == ".csv" and set(LABELS_COLUMNS) <= set(heading)):
+        raise InputError(f"{path} is no table that `fewlabels label` wrote, and would be lost; give another --out")
     if path.suffix.lower() != ".csv":
         filled = _filled_in_parquet(path)
     else:
         content = path.read_bytes()
         text = io.StringIO(content.decode("utf-8-sig", "surrogateescape"), newline="")
         read = csv.DictReader(text, delimiter=delimiter_of(content))
-        heading = set(read.fieldnames or ())
-        if set(LABELS_COLUMNS) - heading:
-            return []
         classes = read_labels(path).classes
-        if set(COLUMNS) <= heading:
+        if set(COLUMNS) <= set(heading):
             found = list(read)
             more = dict.fromkeys(name for row in found for name in row if name and name not in COLUMNS and row[name])
             if more:
@@ -390,7 +391,7 @@ def _ways(name: str, folders: Sequence[str]) -> Iterator[str]:
 def _filled_in_parquet(path: Path) -> int:
     try:
         found = pq.read_table(path, columns=["class"])["class"].to_pylist()
-    except (OSError, ValueError, KeyError):  # another program's, or none
+    except (OSError, ValueError):  # damaged
         return 0
     return sum(bool(str(one or "").strip()) for one in found)
 

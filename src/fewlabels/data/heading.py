@@ -1,0 +1,42 @@
+"""What a table that is to be replaced holds."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fewlabels.data.labels_file import delimiter_of
+
+
+def heading_of(path: Path) -> list[str] | None:
+    r"""Return the columns of a table; None where there is no file, or nothing in it.
+
+    Parameters
+    ----------
+    path : Path
+        CSV where it ends so, else Parquet; of a file of another kind the columns are none that anyone asks for.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = Path(folder) / "a.csv"
+    ...     before, written = heading_of(table), table.write_text("file;class\na.png;cat\n")
+    ...     before, heading_of(table)
+    (None, ['file', 'class'])
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return None
+    if path.suffix.lower() == ".csv":
+        with path.open("rb") as file:
+            line = file.readline()
+        text = line.decode("utf-8-sig", "surrogateescape")
+        return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(line)), [])
+    try:
+        return list(pq.read_schema(path).names)
+    except (OSError, pa.ArrowException):
+        return []
