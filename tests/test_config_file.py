@@ -83,6 +83,9 @@ def test_what_is_typed_or_of_the_command_takes_the_place_of_what_does_not_go_wit
     assert found["fit"] == {"budget": "2m"}
     found = read_config(tmp_path, _options(), ["steps", "rungs"])
     assert not {"compare", "fit"} & set(found)
+    # The command that a stopped comparison tells to go on with.
+    (tmp_path / NAME).write_text("[compare]\noverwrite = true\n")
+    assert read_config(tmp_path, _options(), ["out", "resume"]) == {}
 
 
 def test_options_that_are_called_as_a_command_may_stand_at_the_top(tmp_path):

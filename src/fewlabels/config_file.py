@@ -18,7 +18,7 @@ _TABLES = ("set", "choose")
 # Options that are given once for each of several values.
 _REPEATED = ("track", "images")
 # Options of which one is given: one that comes nearer to the command takes the place of the others.
-_ONE_OF = (("steps", "epochs", "budget"), ("methods", "rungs"))
+_ONE_OF = (("steps", "epochs", "budget"), ("methods", "rungs"), ("overwrite", "resume"))
 
 
 def read_config(
