@@ -59,6 +59,8 @@ def test_a_folder_of_files_is_read_as_files(of_photos, photos, tmp_path):
     (photos / "unlabeled" / "0.png").rename(tmp_path / "content")
     (photos / "unlabeled" / "0.png").symlink_to(tmp_path / "content")
     assert found.names_in(tmp_path)[0] == "photos/unlabeled/0.png"
+    twice = describe_pool(of_photos, [photos / "unlabeled" / "3.png", photos / "unlabeled"])
+    assert sorted(twice.names) == list(found.names)
     of_source = describe_pool(of_photos)
     same = [list(of_source.names).index(f"unlabeled/{number}.png") for number in range(6)]
     assert np.allclose(found.class_probabilities, of_source.class_probabilities[same], atol=1e-6)
