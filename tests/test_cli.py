@@ -490,13 +490,15 @@ def test_settings_are_read_as_they_are_meant_and_words_for_numbers_are_refused(r
         "guard=no",
         "--set",
         "dropout=.1",
+        "--set",
+        "batch_size=2e1",
         "-q",
         "--out",
         "model",
     )
     assert code == 0
     model = fewlabels.load("model")
-    assert (model.guard, model.dropout) == (False, 0.1)
+    assert (model.guard, model.dropout, model.batch_size) == (False, 0.1, 20)
     assert not hasattr(model, "guard_")
     for given, message in (
         ("label_smoothing=abc", "label_smoothing='abc' is not a number"),

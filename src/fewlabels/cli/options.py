@@ -144,5 +144,7 @@ def parse_settings(pairs: list[str] | None, option: str = "--set") -> dict[str, 
         except ValueError:
             # JSON has no numbers like .1
             value = float(text) if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text.lower()) else text
+        if isinstance(value, float) and value.is_integer():  # 1e2, where a whole number is meant
+            value = int(value)
         settings[name.strip().replace("-", "_")] = value
     return settings
