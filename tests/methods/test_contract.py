@@ -248,6 +248,8 @@ def test_data_frames_keep_their_column_names():
         ({"epochs": -1}, "epochs=-1"),
         ({"budget": "soon"}, "neither a time, like 90s"),
         ({"batch_size": 1}, "batch_size=1"),
+        ({"batch_size": 128.0}, "batch_size=128.0 is not a whole number; write 128"),
+        ({"steps": 2.5}, "steps=2.5 is not a whole number"),
         ({"net": "fsat"}, "did you mean 'fast'"),
         ({"optimizer": "moun"}, "did you mean 'muon'"),
         ({"preset": "notebok"}, "did you mean 'notebook'"),

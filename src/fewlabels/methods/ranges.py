@@ -21,7 +21,7 @@ _RANGES: dict[str, Callable[[Any], bool]] = {
 def check_kinds(method: Any) -> None:
     """Refuse words, and None, where a number, or true or false, is meant, by the types that a method's fields say.
 
-    So are lists where one value is meant, and whole numbers that are infinite.
+    So are lists where one value is meant, and fractions where a whole number is.
 
     Raises
     ------
@@ -32,8 +32,9 @@ def check_kinds(method: Any) -> None:
         value, kinds = getattr(method, field.name), set(re.findall(r"\w+", str(field.type)))
         if isinstance(value, list | tuple | dict) and not kinds & {"Any", type(value).__name__}:
             raise InputError(f"{field.name}={value!r} is not one value; a comparison tries several (`choose`)")
-        if isinstance(value, float) and not math.isfinite(value) and "int" in kinds:
-            raise InputError(f"{field.name}={value} is not a whole number")
+        if isinstance(value, float) and "int" in kinds and "float" not in kinds:
+            hint = f"; write {int(value)}" if math.isfinite(value) and value == int(value) else ""
+            raise InputError(f"{field.name}={value} is not a whole number{hint}")
         if not isinstance(value, str | None) or kinds & {"str", "Any"}:
             continue
         if value is None and "None" in kinds:
