@@ -93,6 +93,7 @@ def test_pseudo_labels_are_checked_against_the_truth_of_the_pool(found):
     assert 0 < record["precision"] <= 1
     # Right labels over all of the pool: precision times the share that got one.
     assert record["recall"] == pytest.approx(record["precision"] * record["pool_share"], abs=1e-3)
+    assert record["checked"] == 1
 
 
 def test_the_shown_mistakes_are_mistakes_and_the_surest_first(found):

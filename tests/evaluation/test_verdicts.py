@@ -110,6 +110,13 @@ def test_facts_of_a_run_become_sentences():
     sentences = standing_sentences(group(run("self-training", 700, rounds=rounds)).standings[0])
     assert sentences[0].startswith("overfitting gap of 30.0 points: 100.0% on the images it learned from, 70.0% on")
     assert "the last with 80% of the pool, of whose pseudo-labels 90.0% are right (95.0% of the 40%" in sentences[1]
+    assert "true class is known" not in sentences[1]
+
+
+def test_of_a_pool_with_some_known_classes_it_is_told_among_how_many_pseudo_labels_the_right_ones_are_counted():
+    rounds = [{"pool_share": 0.8, "precision": 0.9, "checked": 0.125, "accepted": True}]
+    sentences = standing_sentences(group(run("self-training", 700, rounds=rounds)).standings[0])
+    assert "90.0% are right, counted among the 12.5% whose true class is known" in sentences[1]
 
 
 def test_a_comparison_is_json_without_nan():

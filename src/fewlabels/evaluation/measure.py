@@ -141,7 +141,8 @@ def _rounds(
     for record, given in zip(getattr(method, "rounds_", []), pseudo_labels, strict=True):
         # The method's class numbers become the data set's; -1 stays.
         precision, recall = pseudo_label_quality(np.where(given < 0, -1, columns[given]), truth)
-        rounds.append({**record, "precision": precision, "recall": recall})
+        checked = float((truth[given >= 0] >= 0).mean()) if (given >= 0).any() else None
+        rounds.append({**record, "precision": precision, "recall": recall, "checked": checked})
     return rounds
 
 

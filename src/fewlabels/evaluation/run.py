@@ -81,7 +81,8 @@ class Run:
     history : list of dict
         Events of the training; at some, `pool_accuracy`, the share of guesses for pool images that were right then.
     rounds : list of dict
-        Of self-training, with `precision` and `recall` of the pseudo-labels (None: truth unknown).
+        Of self-training, with `precision` and `recall` of the pseudo-labels (None: truth unknown), and `checked`, the
+        share of the pseudo-labels given whose truth is known.
     stage_steps : dict
         Optimizer steps of each stage.
     balanced_accuracy : float

@@ -178,6 +178,9 @@ def _rounds_sentence(rounds: list[dict[str, Any]]) -> str:
         sentence += f", of whose pseudo-labels {percent(last['precision'])} are right"
         if len(rounds) > 1 and first.get("precision") is not None:
             sentence += f" ({percent(first['precision'])} of the {first['pool_share']:.0%} in the first)"
+        # Comparisons of before do not tell how many could be checked.
+        if (last.get("checked") or 1.0) < 1.0:
+            sentence += f", counted among the {percent(last['checked'])} whose true class is known"
     return sentence if last.get("accepted", True) else f"{sentence}; the last was thrown away, as it did worse"
 
 
