@@ -253,6 +253,41 @@ def test_a_line_without_an_end_is_kept_aside(tmp_path):
     assert labels.unfinished.read_text() == "b.jpg,dog\n"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="keeps an open file from being replaced")
+def test_a_file_that_an_editor_replaces_goes_on_being_added_to(tmp_path):
+    path = tmp_path / "labels.csv"
+    with LabelsFile(path) as labels:
+        labels.append("a.jpg", "cat")
+        (tmp_path / "edited").write_text("file,class\na.jpg,dog\n")
+        (tmp_path / "edited").replace(path)
+        labels.append("b.jpg", "cat")
+        assert read_labels(path).classes == {"a.jpg": "dog", "b.jpg": "cat"}
+        path.unlink()
+        labels.append("c.jpg", "cat")
+        assert path.read_text() == "file,class\nc.jpg,cat\n"
+
+
+@pytest.mark.parametrize(
+    ("edited", "message"),
+    [
+        ("file,class\na.jpg,cat\nb.jpg,dog", "the last line of .* has no end; end it with a newline"),
+        ("file;class\na.jpg;cat\n", "has the columns file;class"),
+    ],
+)
+def test_a_label_is_not_added_to_what_an_editor_has_left_unfit_for_it(tmp_path, edited, message):
+    path = tmp_path / "labels.csv"
+    with LabelsFile(path) as labels:
+        labels.append("a.jpg", "cat")
+        path.write_text(edited)
+        for _ in range(2):
+            with pytest.raises(InputError, match=message):
+                labels.append("c.jpg", "dog")
+        assert path.read_text() == edited
+        path.write_text("file,class\nb.jpg,dog\n")
+        labels.append("c.jpg", "dog")
+    assert read_labels(path).classes == {"b.jpg": "dog", "c.jpg": "dog"}
+
+
 def test_labels_by_hand_are_understood_as_they_are_meant(photos, tmp_path):
     (photos / "train" / " odd").mkdir()
     for number in range(4):

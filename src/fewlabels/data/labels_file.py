@@ -149,7 +149,7 @@ class LabelsFile:
     A process that is killed loses none of them: the line that it was writing is the only one that may be half there,
     and is moved to `PATH.unfinished` when the file is opened the next time.
 
-    Several threads may add to one file.
+    Several threads may add to one file, and a person may edit it meanwhile: what they save is what is added to.
 
     Parameters
     ----------
@@ -181,13 +181,9 @@ class LabelsFile:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._one_at_a_time = threading.Lock()
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Every line in one call, at the end of the file wherever that is by then.
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-            self._handle: int | None = os.open(self.path, flags, 0o666)
-        except OSError as error:
-            raise located(error, self.path) from error
+        self._handle: int | None = self._opened()
+        # Size and time after the last line of one's own.
+        self._left = (0, 0)
         try:
             self._begin()
         except BaseException:
@@ -208,14 +204,19 @@ class LabelsFile:
         ------
         OSError
             If there is no room for it; the file is left as it was.
+        InputError
+            If the file was edited meanwhile, and its columns or its last line are not what can be added to.
         """
-        self._write((file, class_name))
+        with self._one_at_a_time:
+            self._follow()
+            self._write((file, class_name))
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        with self._one_at_a_time:
+            if self._handle is not None:
+                os.close(self._handle)
+                self._handle = None
 
     def __enter__(self) -> Self:
         return self
@@ -225,11 +226,19 @@ class LabelsFile:
     ) -> None:
         self.close()
 
-    def _begin(self) -> None:
-        assert self._handle is not None
+    def _opened(self) -> int:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Every line in one call, at the end of the file wherever that is by then.
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+            return os.open(self.path, flags, 0o666)
+        except OSError as error:
+            raise located(error, self.path) from error
+
+    def _checked(self) -> tuple[bytes, int]:
+        """Return the file's content and where its last finished line ends; refuse what is no labels file."""
         content = self.path.read_bytes()
         end = _end_of_last_line(content, self.path)
-        # Nothing is cut off or added before it is sure that this is a labels file.
         text = content[: end or None].decode("utf-8-sig", "surrogateescape")
         heading = next(csv.reader(io.StringIO(text, newline="")), [])
         if not (tuple(heading) == COLUMNS if end else ",".join(COLUMNS).startswith(text)):
@@ -237,6 +246,33 @@ class LabelsFile:
                 f"{self.path} has the columns {', '.join(heading)[:80]}; labels are added to a file with the columns "
                 "file and class alone"
             )
+        return content, end
+
+    def _follow(self) -> None:
+        """Go on with what somebody else has made of the file since the last line, if they have."""
+        if self._handle is None:
+            raise ValueError(f"{self.path} is closed")
+        here = os.fstat(self._handle)
+        if _size_and_time(here) == self._left and self.path.exists() and os.path.samestat(here, self.path.stat()):
+            return
+        # Many editors put a new file in the place of the old one, which then has no name any more.
+        handle, before = self._opened(), self._handle
+        try:
+            content, end = self._checked()
+            if end < len(content):
+                raise InputError(f"the last line of {self.path} has no end; end it with a newline, or take it away")
+        except BaseException:
+            os.close(handle)
+            raise
+        self._handle = handle
+        os.close(before)
+        if end == 0:
+            self._write(COLUMNS)
+
+    def _begin(self) -> None:
+        assert self._handle is not None
+        # Nothing is cut off or added before it is sure that this is a labels file.
+        content, end = self._checked()
         if end < len(content):
             # Whoever wrote the line may have forgotten its end alone.
             self.unfinished = self.path.with_name(f"{self.path.name}.unfinished")
@@ -245,6 +281,7 @@ class LabelsFile:
                 file.flush()
                 os.fsync(file.fileno())
             os.ftruncate(self._handle, end)
+        self._left = _size_and_time(os.fstat(self._handle))
         if end == 0:
             self._write(COLUMNS)
             if sys.platform != "win32":
@@ -252,20 +289,23 @@ class LabelsFile:
                 sync(self.path.parent)
 
     def _write(self, row: tuple[str, ...]) -> None:
-        if self._handle is None:
-            raise ValueError(f"{self.path} is closed")
+        assert self._handle is not None
         text = io.StringIO()
         csv.writer(text, lineterminator="\n", quoting=quoting_for(row)).writerow(row)
         line = text.getvalue().encode("utf-8", "surrogateescape")
-        with self._one_at_a_time:
-            before = os.fstat(self._handle).st_size
-            try:
-                if os.write(self._handle, line) < len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(self._handle)
-            except OSError as error:
-                os.ftruncate(self._handle, before)
-                raise located(error, self.path, len(line)) from error
+        before = os.fstat(self._handle).st_size
+        try:
+            if os.write(self._handle, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._handle)
+        except OSError as error:
+            os.ftruncate(self._handle, before)
+            raise located(error, self.path, len(line)) from error
+        self._left = _size_and_time(os.fstat(self._handle))
+
+
+def _size_and_time(facts: os.stat_result) -> tuple[int, int]:
+    return facts.st_size, facts.st_mtime_ns
 
 
 def delimiter_of(content: bytes) -> str:
