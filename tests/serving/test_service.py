@@ -1,3 +1,4 @@
+import os
 import shutil
 import threading
 import time
@@ -132,6 +133,58 @@ def test_labels_from_elsewhere_are_kept_when_new_ones_go_to_another_file(service
     other.desk.queue.label("me", second, "blue")
     assert other.desk.labels_to_fit() == {first: "red", second: "blue"}
     other.close()
+
+
+def fitted_with(place, labels):
+    """Have the model say that it was fitted with these labels."""
+    method = load(place / "model")
+    method.source_["labels"] = labels
+    method.save(place / "model", class_names=method.class_names_)
+
+
+def test_images_that_the_labels_file_calls_in_other_ways_have_their_labels(service, place, trained):
+    first, second = service.desk.pictures.names[:2]
+    (place / "labels.csv").write_text(f"file,class\n{trained / 'photos' / first},red\n{second},red\n{second},\n")
+    other = Service(place / "model", labels=place / "labels.csv")
+    assert other.desk.queue.labels() == {first: "red"}
+    other.desk.rank(other.model)
+    assert first not in [one.name for one in other.desk.batch("me")]
+    other.close()
+
+
+def test_labels_of_another_file_are_found_from_where_that_lies(service, place, trained, monkeypatch):
+    first, second, third = service.desk.pictures.names[:3]
+    (place / "hand").mkdir()
+    start = os.path.relpath(trained / "photos", place / "hand")
+    (place / "hand" / "labels.csv").write_text(f"file,class\n{start}/{first},red\n{start}/{second},red\n")
+    fitted_with(place, str(place / "hand" / "labels.csv"))
+    (place / "other.csv").write_text(f"file,class\n{third},blue\n{second},\n")
+    monkeypatch.chdir(place)
+    other = Service(place / "model", labels=place / "other.csv")
+    assert {first, second}.isdisjoint(other.desk.pictures.names)
+    # A label is taken back in the other file too.
+    assert other.desk.labels_to_fit() == {first: "red", third: "blue"}
+    other.close()
+
+
+def test_a_model_whose_labels_file_is_gone_is_not_trained_without_it(place):
+    fitted_with(place, str(place / "hand" / "labels.csv"))
+    service = Service(place / "model")
+    assert service.desk is None
+    assert "which the model was fitted with, is not here; put it back" in service.reason
+    assert not (place / "hand").exists()
+    with pytest.raises(InputError, match="is not here; put it back"):
+        Service(place / "model", labels=place / "other.csv")
+    service.close()
+
+
+def test_labels_that_were_written_by_hand_meanwhile_can_be_learned_from(service, place, monkeypatch):
+    with (place / "model-labels.csv").open("a") as file:
+        file.write(f"{service.desk.pictures.names[0]},red\n")
+    begun = []
+    monkeypatch.setattr(service.retraining, "start", lambda *given: begun.append(given))
+    service.train()
+    assert len(begun) == 1
 
 
 def test_without_a_label_there_is_nothing_to_train_again(service):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,6 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
         If a class is none of the source's, an image is one to test or validate with, or no image is of the source.
     """
     what = given.called
-    base = None if given.path is None else given.path.parent
     position = {name: index for index, name in enumerate(parts.class_names)}
     lines = {
         file: class_called(name, position) if name else "" for file, name in (given.lines or given.classes).items()
@@ -72,20 +72,14 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
     places = {name: (part, row) for part in ("train", "unlabeled") for row, name in _names(parts, part)}
     never = {name: part for part in ("test", "validation") for _, name in _names(parts, part)}
     folder = source if parts.images_in is None else parts.images_in
-    is_folder = isinstance(folder, str | Path) and Path(folder).is_dir()
-    folders = _folders([*places, *never], folder) if is_folder else {}
+    called = _calling({**places, **never}, folder, given)
     found = {
         part: np.full(0 if piece is None else len(piece.labels), -1, np.int64)
         for part, piece in (("train", parts.train), ("unlabeled", parts.unlabeled))
     }
-    composed = _composed([*places, *never])
     missing: list[str] = []
     for file, name in lines.items():
-        # A file that was written on Windows has backslashes.
-        ways = [file, *([file.replace("\\", "/")] if "\\" in file else [])]
-        called = [one for way in ways for one in (way, *_within(way, folders, base))]
-        called += [composed[same] for one in called if (same := unicodedata.normalize("NFC", one)) in composed]
-        known = next((one for one in called if one in places or one in never), file)
+        known = called(file)
         if not name:
             # Taken back, in whatever way the image was called before.
             if known in places:
@@ -114,6 +108,50 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
             f"left out {len(missing):,} labels of images that are not in {source}, the first: {missing[0]}{why}"
         )
     return FoundLabels(found["train"], found["unlabeled"], tuple(notes))
+
+
+def by_source_names(given: GivenLabels, names: Collection[str], source: Any) -> dict[str, str]:
+    """Return the class of each image by what its source calls it, in whichever way the labels have it.
+
+    Parameters
+    ----------
+    given : GivenLabels
+        Of an image's lines the last counts, whatever each calls it.
+    names : collection of str
+        What the source calls its images; others stay as they are called.
+    source : object
+        Where the images are.
+
+    Returns
+    -------
+    dict of str to str
+        Empty where the label was taken back.
+    """
+    called = _calling(names, source, given)
+    found: dict[str, str] = {}
+    for file, name in (given.lines or given.classes).items():
+        found[called(file)] = name
+    return found
+
+
+def _calling(names: Collection[str], source: Any, given: GivenLabels) -> Callable[[str], str]:
+    """Return what finds the source's name of an image for that which the labels have; that itself, if there is none."""
+    is_folder = isinstance(source, str | Path) and Path(source).is_dir()
+    folders = _folders(names, source) if is_folder else {}
+    base = None if given.path is None else given.path.parent
+    composed = _composed(names)
+
+    def called(file: str) -> str:
+        # A file that was written on Windows has backslashes.
+        ways = [file, *([file.replace("\\", "/")] if "\\" in file else [])]
+        for way in ways:
+            for one in itertools.chain([way], _within(way, folders, base)):
+                known = one if one in names else composed.get(unicodedata.normalize("NFC", one))
+                if known is not None:
+                    return known
+        return file
+
+    return called
 
 
 def _names(parts: Parts, name: str) -> Any:

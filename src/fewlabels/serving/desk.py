@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fewlabels.data import ImageDataset, LabelsFile, read_labels
+from fewlabels.data.given import by_source_names, read_given
 from fewlabels.data.labels_file import class_called
 from fewlabels.labeling import rank_for_labeling
 from fewlabels.methods.examples import (
@@ -39,8 +40,8 @@ class Desk:
         Whose classes may be given.
     labels : Path
         The labels file, made where it is missing.
-    before : mapping of str to str
-        Labels that the model was fitted with from elsewhere.
+    before : str or mapping, optional
+        Labels that the model was fitted with from elsewhere: a file, or the class of each image.
 
     Attributes
     ----------
@@ -60,16 +61,18 @@ class Desk:
     """
 
     def __init__(
-        self, data: ImageDataset, model: ServedModel, labels: Path, before: Mapping[str, str] | None = None
+        self, data: ImageDataset, model: ServedModel, labels: Path, before: str | Mapping[str, str] | None = None
     ) -> None:
-        self.data, self.path, self.before = data, labels, dict(before or {})
+        self.data, self.path = data, labels
         self.pictures = PoolPictures(data)
+        self._names = dict.fromkeys([*self.pictures.names, *(data.diagnostics.labeled_names or ())])
+        self.before = {} if before is None else by_source_names(read_given(before), self._names, data.source)
         # The line that a killed process left half is noted before opening the file takes it away.
         self.notes = read_labels(labels).notes if labels.is_file() and labels.stat().st_size else ()
         self._file = LabelsFile(labels)
         if self._file.unfinished is not None:
             self.notes += (f"what was of the last line is kept in {self._file.unfinished}",)
-        given = {file: class_called(name, model.class_names) for file, name in read_labels(labels).classes.items()}
+        given = {file: class_called(name, model.class_names) for file, name in self._given().items() if name}
         unknown = sorted(set(given.values()) - set(model.class_names))
         if unknown:
             self._file.close()
@@ -113,13 +116,18 @@ class Desk:
 
     def labels_to_fit(self) -> Any:
         """Return what `load_dataset` takes as `labels`."""
-        return {**self.before, **read_labels(self.path).classes} if self.before else str(self.path)
+        if not self.before:
+            return str(self.path)
+        return {name: label for name, label in {**self.before, **self._given()}.items() if label}
 
     def close(self) -> None:
         """Give up looking through the pool, wait until that has ended, and close the labels file."""
         self._closing.set()
         with self._turn:
             self._file.close()
+
+    def _given(self) -> dict[str, str]:
+        return by_source_names(read_labels(self.path), self._names, self.data.source)
 
     def _append(self, name: str, label: str | None) -> None:
         self._file.append(name, label or "")
@@ -149,7 +157,7 @@ def open_desk(model: ServedModel, labels: Path, source: str | None, *, progress:
     place = origin_of(model.method).get("source") if source is None else source
     if place is not None:
         changes["image_size"] = size_to_read(model.method, place)
-    data = load_source(model.method, labels=before or None, progress=progress, **changes)
+    data = load_source(model.method, labels=before, progress=progress, **changes)
     if data.is_features:
         raise InputError(f"{data.source} holds features, not images to look at; give the images with --source")
     if not len(data.pool):
@@ -157,14 +165,23 @@ def open_desk(model: ServedModel, labels: Path, source: str | None, *, progress:
     return Desk(data, model, labels, before)
 
 
-def labels_before(model: ServedModel, labels: Path) -> dict[str, str]:
-    """Return the labels given by hand that a model was fitted with, unless they are those of the file itself."""
+def labels_before(model: ServedModel, labels: Path) -> str | dict[str, str] | None:
+    """Return the labels given by hand that a model was fitted with, unless they are those of the file itself.
+
+    Raises
+    ------
+    InputError
+        If they are of a file that is not there: the next training would leave them out.
+    """
     known = origin_of(model.method).get("labels")
-    if known is None:
-        return {}
     if not isinstance(known, str):
-        return dict(known)
-    return {} if Path(known).resolve() == labels.resolve() else read_labels(known).classes
+        return known or None
+    if not Path(known).is_file():
+        raise InputError(
+            f"the labels file {known!r}, which the model was fitted with, is not here; put it back, or run this where "
+            "it is"
+        )
+    return None if Path(known).resolve() == labels.resolve() else known
 
 
 def default_labels(folder: Path, model: ServedModel) -> Path:

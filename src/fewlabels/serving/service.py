@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from fewlabels.data import read_labels
 from fewlabels.serving.classify import Answer, ServedModel
 from fewlabels.serving.desk import Desk, default_labels, open_desk
 from fewlabels.serving.limits import Limits
@@ -104,7 +105,8 @@ class Service:
         """
         if self.desk is None:
             raise InputError(self.reason)
-        if not self.desk.queue.labeled:
+        # What a person has written into the file meanwhile counts as well.
+        if not read_labels(self.desk.path).classes:
             raise InputError("no label was given yet; the training would come to the same model")
         self.retraining.start(self.folder, self.source, self.desk.labels_to_fit(), self.net)
 
