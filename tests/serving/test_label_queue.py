@@ -59,6 +59,18 @@ def test_what_a_closed_page_held_goes_to_others_after_a_while(disk):
     assert queue.batch("b") == [*NAMES[4:6], NAMES[0]]
 
 
+def test_who_comes_back_after_a_while_sees_none_of_what_others_have_by_then(disk):
+    now = [0.0]
+    queue = queue_of(disk, clock=lambda: now[0])
+    assert queue.batch("a") == NAMES[:3]
+    now[0] = 601.0
+    assert queue.batch("b") == NAMES[:3]
+    # What a looks at is theirs to label still.
+    queue.label("a", NAMES[0], "cat")
+    assert queue.batch("a") == NAMES[3:6]
+    assert queue.batch("b") == [*NAMES[1:3], NAMES[6]]
+
+
 def test_what_a_page_showed_goes_to_others_when_it_is_closed(disk):
     queue = queue_of(disk)
     assert queue.batch("a") == NAMES[:3]

@@ -174,11 +174,14 @@ class LabelQueue:
 
     def _filled(self, person: str) -> _Person:
         who = self._person(person)
-        who.shown = [name for name in who.shown if name not in self._labels]
+        now = self._clock()
+        others = [one for one in self._people.values() if one is not who and now - one.seen_at < _HELD]
+        held = {name for other in others for name in other.shown}
+        # Of somebody who comes back after a while, others may have what was theirs.
+        who.shown = [name for name in who.shown if name not in self._labels and name not in held]
         if len(who.shown) >= self._batch:
             return who
-        now = self._clock()
-        held = {name for other in self._people.values() if now - other.seen_at < _HELD for name in other.shown}
+        held.update(who.shown)
         # What stands before has labels: those are many, and looked through once.
         while self._next < len(self._ranking) and self._ranking[self._next] in self._labels:
             self._next += 1
