@@ -6,6 +6,7 @@ from PIL import Image
 from served import CLASSES, photo
 
 from fewlabels import Supervised, load
+from fewlabels.methods.examples import Examples
 from fewlabels.serving.classify import ServedModel
 from fewlabels.serving.limits import Limits
 from fewlabels.serving.panels import answer_panel, set_sentence
@@ -60,6 +61,20 @@ def test_a_model_that_keeps_no_images_answers_without_neighbors(model):
     assert answer.prediction_set == ()
     assert "cannot be said" in set_sentence(answer)
     assert "Nearest" not in answer_panel(answer)
+
+
+@pytest.mark.parametrize("held_out", [10, 19])
+def test_an_image_is_called_unlike_the_labeled_ones_only_where_enough_were_held_out_to_say_so(held_out):
+    draws = np.random.default_rng(0)
+    images = draws.integers(100, 130, (20 + held_out, 8, 8, 3)).astype(np.uint8)
+    labels = np.arange(len(images)) % 2
+    method = Supervised(steps=1, batch_size=4, random_state=0)
+    method.fit(images[:20], labels[:20], validation=(images[20:], labels[20:]))
+    embeddings = method.transform(images)
+    method.examples_ = Examples(images, labels, embeddings, np.arange(len(images)) >= 20)
+    answer = ServedModel(method).classify(content(Image.new("RGB", (8, 8), "red")))
+    assert (answer.in_distribution is not None) == (held_out == 19)
+    assert ("unlike the labeled ones" in answer_panel(answer)) == (held_out == 19)
 
 
 def test_models_of_vectors_have_no_page():

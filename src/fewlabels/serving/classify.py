@@ -42,7 +42,7 @@ class Answer:
         The labeled images that are most like it, the nearest first.
     in_distribution : float or None
         How much like the labeled images it is, in (0, 1]: see `fewlabels.labeling.InDistribution`. None where the
-        model keeps none.
+        model keeps none, or too few were held out to measure by.
     seen : ndarray of shape (height, width, channels)
         uint8; the image as the model sees it.
     """
@@ -82,7 +82,9 @@ class ServedModel:
             raise InputError("this model classifies vectors, not images; there is no page for it, use it in Python")
         self.method = method
         examples = getattr(method, "examples_", None)
-        self._inside = None if examples is None or len(examples) < 2 else InDistribution(examples)
+        inside = None if examples is None or len(examples) < 2 else InDistribution(examples)
+        # Measured by images that the model was trained on, far more than one new image in twenty would be unlike them.
+        self._inside = inside if inside is not None and inside.is_measured else None
         self.shape: tuple[int, ...] = method.image_shape_
         self.class_names = tuple(getattr(method, "class_names_", [str(name) for name in method.classes_]))
         self.neighborhood = Neighborhood.of(method, self.class_names)
