@@ -49,7 +49,7 @@ def test_the_page_is_let_in_with_headers_that_keep_it_on_this_machine(guard):
     assert headers[b"x-content-type-options"] == b"nosniff"
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:7860", ""])
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:7860", "", "[", "[::1"])
 def test_another_name_for_this_machine_is_refused(guard, host):
     assert ask(guard, headers={"host": host})[0] == 403
 

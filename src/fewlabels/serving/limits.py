@@ -8,7 +8,7 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -131,10 +131,10 @@ class Guard:
         """Return status and reason, where a request can be turned away by its head."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         host, path = headers.get("host", ""), scope["path"]
-        if self.hosts is not None and (urlsplit(f"//{host}").hostname or "") not in self.hosts:
+        if self.hosts is not None and (_split(f"//{host}").hostname or "") not in self.hosts:
             return 403, f"this server is not called {host!r}"
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _split(origin).netloc != host:
             return 403, "requests from other sites are not answered"
         if path not in _PATHS and path not in _CALLS and not path.startswith(_BELOW):
             return 404, "there is nothing here"
@@ -222,6 +222,14 @@ class _TooLargeError(Exception):
 
 class _FullError(Exception):
     """The queue took no more."""
+
+
+def _split(address: str) -> SplitResult:
+    """Return the parts of an address; of none where it is no address."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 def _busy(most: int, what: str) -> str:
