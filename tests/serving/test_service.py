@@ -17,7 +17,7 @@ from fewlabels.methods.saved import save_model
 from fewlabels.serving.panels import label_panel
 from fewlabels.serving.service import Service
 from fewlabels.serving.training import data_to_fit, train_again
-from fewlabels.storage.errors import InputError
+from fewlabels.storage.errors import InputError, TrainingWarning
 from shard_files import as_png, random_images, write_parquet
 
 
@@ -105,7 +105,8 @@ def test_a_model_of_pretrained_features_is_ranked_and_trained_again_on_such_feat
     assert service.desk.data.image_size == (12, 12)
     name = service.desk.pictures.names[0]
     service.close()
-    told = train_again(lambda event: None, folder, None, {name: CLASSES[0]}, net)
+    with pytest.warns(TrainingWarning, match="were resized"):
+        told = train_again(lambda event: None, folder, None, {name: CLASSES[0]}, net)
     assert told.startswith("37 labels")
     after = load(folder, net=net)
     assert after.sample_shape_ == before.sample_shape_ == (12,)
@@ -223,6 +224,41 @@ def test_a_pool_that_cannot_be_looked_through_is_told_on_the_page(place):
     assert "could not be looked through: there is nothing at" in page
     assert "pool.parquet. Start the server again" in page
     service.close()
+
+
+def test_a_new_model_answers_even_where_the_pool_cannot_be_looked_through_with_it(service, monkeypatch):
+    service.desk.rank(service.model)
+    before = service.model
+
+    def gone(model):
+        raise OSError("the pool is gone")
+
+    monkeypatch.setattr(service.desk, "rank", gone)
+    service.retraining.finished()
+    assert service.model is not before
+    desk = service.desk
+    page = label_panel(desk.queue, desk.batch("me"), ranked=desk.ranked, trouble=desk.trouble)
+    assert "could not be looked through anew: the pool is gone. Its images come in the order of before" in page
+    assert "Image to label" in page
+
+
+def test_labels_that_a_training_leaves_out_are_told(service, place):
+    name = service.desk.pictures.names[0]
+    (place / "labels.csv").write_text(f"file,class\n{name},red\nunlabeled/moved.png,red\n")
+    service.retraining.start(service.folder, None, str(place / "labels.csv"), None)
+    while service.retraining.progress().state == "running":
+        time.sleep(0.05)
+    now = service.retraining.progress()
+    assert now.state == "done", now.text
+    assert any("left out 1 labels of images that are not in" in note for note in now.notes)
+
+
+def test_what_others_keep_where_the_model_before_would_go_is_left_alone(place):
+    (place / "model.before").mkdir()
+    (place / "model.before" / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds other files; move them away"):
+        train_again(lambda event: None, place / "model", None, None, None)
+    assert (place / "model.before" / "thesis.txt").read_text() == "mine"
 
 
 def test_a_labels_file_of_other_classes_is_refused(place):

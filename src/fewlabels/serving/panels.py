@@ -116,7 +116,9 @@ def label_panel(
     note : str
         What to say first, such as what went wrong.
     """
-    if trouble:
+    if trouble and ranked:
+        note = note or f"The pool could not be looked through anew: {trouble}. Its images come in the order of before."
+    if trouble and not ranked:
         empty = f"The pool could not be looked through: {trouble}. Start the server again once that is put right."
     elif not ranked:
         empty = "The pool is being looked through for the images whose labels help most."

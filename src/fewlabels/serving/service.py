@@ -127,5 +127,6 @@ class Service:
 
     def _take_new(self) -> None:
         self.model = ServedModel.read(self.folder, self.net)
+        # The model answers whatever becomes of the order.
         if self.desk is not None:
-            self.desk.rank(self.model)
+            self._look_through(self.desk)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from fewlabels.methods import SemiSupervisedClassifier, load
 from fewlabels.methods.embedding import warn_of_leak
 from fewlabels.methods.examples import load_source, on_features, origin_of, remember, size_to_read
 from fewlabels.methods.fitting import fit_dataset
+from fewlabels.methods.saved import check_target
 from fewlabels.storage.atomic import atomic_folder
+from fewlabels.storage.errors import InputError, TrainingWarning
 from fewlabels.training.monitor import Observer
 
 
@@ -46,10 +49,13 @@ def train_again(tell: Observer, folder: Path, source: str | None, labels: Any, n
     Raises
     ------
     InputError
-        If the source or the labels cannot be used.
+        If the source or the labels cannot be used, or other files lie where the model before is to go.
     """
+    check_place_before(folder)
     before = load(folder, net=net)
     data = data_to_fit(before, source, labels)
+    for note in data.notes:
+        warnings.warn(note, TrainingWarning, stacklevel=2)
     method = clone(before)
     # What has learned from features knows no net: they were made before.
     method.set_params(verbose=False, **({} if net is None or data.is_features else {"net": net}))
@@ -89,11 +95,32 @@ def data_to_fit(before: SemiSupervisedClassifier, source: str | None, labels: An
     return replace(data, origin={**(data.origin or {}), "source": place, "image_size": size})
 
 
+def check_place_before(folder: Path) -> None:
+    """Refuse a model's folder whose `FOLDER.before` holds what is no model of before.
+
+    Raises
+    ------
+    InputError
+        With what to do.
+    """
+    target = _place_before(folder)
+    try:
+        check_target(target)
+    except InputError as error:
+        raise InputError(
+            f"{target}, where the model that is replaced would be kept, holds other files; move them away"
+        ) from error
+
+
 def keep_before(folder: Path) -> Path:
     """Copy a model's folder to `FOLDER.before`, which is replaced as a whole, and return that."""
-    target = folder.with_name(f"{folder.name}.before")
+    target = _place_before(folder)
     with atomic_folder(target) as temporary:
         for path in folder.iterdir():
             if path.is_file():
                 shutil.copyfile(path, temporary / path.name)
     return target
+
+
+def _place_before(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.before")
