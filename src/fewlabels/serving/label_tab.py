@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import quote, unquote
 
 import gradio as gr
 
@@ -16,6 +17,8 @@ from fewlabels.storage.visible import visible
 # So many buttons can be looked over; more classes are chosen from a list that can be searched.
 _MOST_BUTTONS = 40
 _KEYS = "1234567890"
+# Names of files may be no text, which a request cannot hold; in addresses such bytes are written out.
+_BYTES = "surrogateescape"
 # Does something for a person with the image that is shown; returns the image and class that were saved (None: taken
 # back), if any were.
 Action = Callable[[str, str], tuple[str, str | None] | None]
@@ -155,7 +158,7 @@ def _answering(desk: Desk, action: Action) -> Callable[..., tuple[str, str]]:
     def answered(shown: str, request: gr.Request) -> tuple[str, str]:
         person = str(request.session_hash)
         try:
-            return _shown(desk, person, last=action(person, shown))
+            return _shown(desk, person, last=action(person, unquote(shown, errors=_BYTES)))
         except (InputError, OSError) as error:
             return _shown(desk, person, note=f"Not saved: {error}")
 
@@ -165,4 +168,4 @@ def _answering(desk: Desk, action: Action) -> Callable[..., tuple[str, str]]:
 def _shown(desk: Desk, person: str, **what: Any) -> tuple[str, str]:
     batch = desk.batch(person)
     panel = label_panel(desk.queue, batch, ranked=desk.ranked, trouble=desk.trouble, **what)
-    return panel, batch[0].name if batch else ""
+    return panel, quote(batch[0].name, safe="/[]", errors=_BYTES) if batch else ""
