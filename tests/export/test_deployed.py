@@ -64,6 +64,20 @@ def test_the_program_of_torch_export_predicts_as_the_model_does(model, images, t
     assert json.loads(facts["classes"]) == ["above", "below"]
 
 
+@pytest.mark.parametrize("ending", [".pt2", ".onnx"])
+def test_a_class_whose_name_is_no_text_is_written_out(model, images, tmp_path, ending):
+    # As Python names a folder whose name is no UTF-8.
+    names = ["caf\udce9", "below"]
+    if ending == ".onnx":
+        needs_onnx()
+    path = export_model(model, tmp_path / f"model{ending}", class_names=names)
+    if ending == ".onnx":
+        facts = run_onnx(path, images[:1])[0].get_modelmeta().custom_metadata_map
+    else:
+        torch.export.load(path, extra_files=(facts := {"classes": ""}))
+    assert json.loads(facts["classes"]) == [r"caf\xe9", "below"]
+
+
 def test_vectors_are_exported_too(tmp_path):
     draws = np.random.default_rng(0)
     X = draws.normal(size=(40, 5)).astype(np.float32)
