@@ -179,6 +179,16 @@ def test_a_model_whose_labels_file_is_gone_is_not_trained_without_it(place):
     service.close()
 
 
+def test_where_no_labels_file_can_be_made_the_model_classifies_all_the_same(place):
+    (place / "model-labels.csv").mkdir()
+    service = Service(place / "model")
+    assert service.desk is None
+    assert service.reason.endswith("model-labels.csv; give another labels file with --labels")
+    service.close()
+    with pytest.raises(OSError, match="labels"):
+        Service(place / "model", labels=place / "model-labels.csv")
+
+
 def test_labels_that_were_written_by_hand_meanwhile_can_be_learned_from(service, place, monkeypatch):
     with (place / "model-labels.csv").open("a") as file:
         file.write(f"{service.desk.pictures.names[0]},red\n")

@@ -244,7 +244,7 @@ class LabelsFile:
         if not (tuple(heading) == COLUMNS if end else ",".join(COLUMNS).startswith(text)):
             raise InputError(
                 f"{self.path} has the columns {', '.join(heading)[:80]}; labels are added to a file with the columns "
-                "file and class alone"
+                "file and class alone; give another file"
             )
         return content, end
 

@@ -67,11 +67,13 @@ class Service:
             self.desk = open_desk(
                 self.model, labels or default_labels(self.folder, self.model), source, progress=progress
             )
-        except InputError as error:
+        except (InputError, OSError) as error:
             # What was asked for must work; what is there by itself may be missing.
             if source is not None or labels is not None:
                 raise
             self.reason = str(error)
+            if isinstance(error, OSError) and error.filename is not None:
+                self.reason = f"{error.strerror}: {error.filename}; give another labels file with --labels"
         self._ranking: threading.Thread | None = None
         self.retraining = Retraining(train_again, self._take_new)
 
