@@ -54,6 +54,21 @@ def test_a_person_sees_the_file_and_not_what_the_model_sees(service):
     assert size(pictures.small(pictures.names[0])) == (16, 16)
 
 
+def test_files_that_links_lead_to_are_shown_and_others_outside_of_the_folder_are_not(place, trained, tmp_path):
+    shutil.copytree(trained / "photos" / "train", tmp_path / "photos" / "train")
+    try:
+        (tmp_path / "photos" / "unlabeled").symlink_to(trained / "photos" / "unlabeled")
+    except OSError:
+        pytest.skip("this file system has no links")
+    service = Service(place / "model", source=str(tmp_path / "photos"))
+    pictures = service.desk.pictures
+    assert pictures.large(pictures.names[0]) != pictures.small(pictures.names[0])
+    for name in ("../secret.png", str(tmp_path / "secret.png")):
+        Image.new("RGB", (24, 16)).save(tmp_path / "secret.png")
+        assert pictures._from_file(name) is None
+    service.close()
+
+
 def test_labels_are_in_the_file_and_count_the_next_day(service, place):
     name = service.desk.pictures.names[0]
     service.desk.queue.label("me", name, CLASSES[2])

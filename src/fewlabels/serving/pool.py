@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -70,8 +71,8 @@ class PoolPictures:
         if self._folder is None:
             return None
         try:
-            path = (self._folder / name).resolve()
-            # A source may name its images as it likes: what lies elsewhere is not shown.
+            # A source may name its images as it likes: what lies elsewhere is shown where a link of the folder's leads.
+            path = Path(os.path.normpath(self._folder / name))
             if not path.is_relative_to(self._folder) or not path.is_file():
                 return None
             return data_address(fitted(path, _SIDE))
