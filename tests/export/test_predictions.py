@@ -4,8 +4,10 @@ import csv
 
 import numpy as np
 import pyarrow.parquet as pq
+from PIL import Image
 
-from fewlabels.export import Predictions, write_predictions
+from fewlabels import Supervised
+from fewlabels.export import Predictions, predict_files, write_predictions
 
 # The first as Python names a file whose name is no UTF-8.
 NAMES = ("caf\udce9.png", "back\rspace.png", "a, b.png")
@@ -18,6 +20,15 @@ def test_any_name_of_a_file_is_written_so_that_it_can_be_read(tmp_path):
         assert [row["file"] for row in csv.DictReader(file)] == list(NAMES)
     write_predictions(found, tmp_path / "found.parquet")
     assert pq.read_table(tmp_path / "found.parquet")["file"].to_pylist() == [r"caf\xe9.png", *NAMES[1:]]
+
+
+def test_files_and_folders_may_be_given_as_text_and_alone(tmp_path):
+    images = np.random.default_rng(0).integers(0, 255, (8, 8, 8, 3)).astype(np.uint8)
+    model = Supervised(steps=1, batch_size=4, random_state=0).fit(images, [0, 1] * 4)
+    Image.fromarray(images[0]).save(tmp_path / "a.png")
+    expected = (str(tmp_path / "a.png"),)
+    for paths in (str(tmp_path), tmp_path, [str(tmp_path / "a.png")], [tmp_path / "a.png"]):
+        assert predict_files(model, paths).paths == expected
 
 
 def test_any_name_of_a_class_is_written_so_that_it_can_be_read(tmp_path):

@@ -73,7 +73,11 @@ class Predictions:
 
 
 def predict_files(
-    model: SemiSupervisedClassifier, paths: Sequence[Path], *, strict: bool = False, progress: bool = False
+    model: SemiSupervisedClassifier,
+    paths: str | Path | Sequence[str | Path],
+    *,
+    strict: bool = False,
+    progress: bool = False,
 ) -> Predictions:
     """Classify image files and all files in folders.
 
@@ -81,7 +85,7 @@ def predict_files(
     ----------
     model : SemiSupervisedClassifier
         Fitted on images, or on features of a pretrained net, usually from `fewlabels.load`.
-    paths : sequence of Path
+    paths : str, Path or sequence of these
         Files and folders.
     strict : bool
         Refuse unreadable files rather than leave them out.
@@ -96,12 +100,13 @@ def predict_files(
     shape = model.image_shape_
     if shape is None:
         raise InputError("this model classifies vectors, not image files; use its predict method in Python")
+    given = [paths] if isinstance(paths, str | Path) else paths
     names = getattr(model, "class_names_", [str(name) for name in model.classes_])
     kept: list[str] = []
     classes: list[str] = []
     shares: list[NDArray[np.float64]] = []
     skipped: list[SkippedImage] = []
-    for chunk in image_chunks(files_in(paths), shape, strict=strict, progress=progress):
+    for chunk in image_chunks(files_in([Path(path) for path in given]), shape, strict=strict, progress=progress):
         kept += chunk.paths
         skipped += chunk.skipped
         if len(chunk.images):
