@@ -207,6 +207,9 @@ def test_where_no_labels_file_can_be_made_the_model_classifies_all_the_same(plac
 def test_labels_that_were_written_by_hand_meanwhile_can_be_learned_from(service, place, monkeypatch):
     with (place / "model-labels.csv").open("a") as file:
         file.write(f"{service.desk.pictures.names[0]},red\n")
+    service.desk.rank(service.model)
+    assert service.desk.queue.labels() == {service.desk.pictures.names[0]: "red"}
+    assert service.desk.pictures.names[0] not in [one.name for one in service.desk.batch("me")]
     begun = []
     monkeypatch.setattr(service.retraining, "start", lambda *given: begun.append(given))
     service.train()

@@ -72,7 +72,7 @@ class Desk:
         self._file = LabelsFile(labels)
         if self._file.unfinished is not None:
             self.notes += (f"what was of the last line is kept in {self._file.unfinished}",)
-        given = {file: class_called(name, model.class_names) for file, name in self._given().items() if name}
+        given = self._given(model)
         unknown = sorted(set(given.values()) - set(model.class_names))
         if unknown:
             self._file.close()
@@ -95,6 +95,7 @@ class Desk:
     def rank(self, model: ServedModel) -> None:
         """Put the pool in the order in which labels would help a model most; once the desk is closing, leave it."""
         with self._turn:
+            self.queue.read_anew(lambda: self._given(model))
             labels = self.queue.labels()
             given = np.array(sorted(self.pictures.row(name) for name in labels), np.int64)
             found = []
@@ -118,7 +119,7 @@ class Desk:
         """Return what `load_dataset` takes as `labels`."""
         if not self.before:
             return str(self.path)
-        return {name: label for name, label in {**self.before, **self._given()}.items() if label}
+        return {name: label for name, label in {**self.before, **self._lines()}.items() if label}
 
     def close(self) -> None:
         """Give up looking through the pool, wait until that has ended, and close the labels file."""
@@ -126,7 +127,11 @@ class Desk:
         with self._turn:
             self._file.close()
 
-    def _given(self) -> dict[str, str]:
+    def _given(self, model: ServedModel) -> dict[str, str]:
+        """Return the classes that images have by the labels file."""
+        return {name: class_called(given, model.class_names) for name, given in self._lines().items() if given}
+
+    def _lines(self) -> dict[str, str]:
         return by_source_names(read_labels(self.path), self._names, self.data.source)
 
     def _append(self, name: str, label: str | None) -> None:

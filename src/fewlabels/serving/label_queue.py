@@ -100,6 +100,18 @@ class LabelQueue:
         with self._lock:
             return dict(self._labels)
 
+    def read_anew(self, read: Callable[[], dict[str, str]]) -> None:
+        """Take the labels from where they are written to, which a person may have edited.
+
+        Parameters
+        ----------
+        read : callable
+            Returns the label of each image that has one; no label is written meanwhile.
+        """
+        with self._lock:
+            self._labels = {name: label for name, label in read().items() if name in self._known}
+            self._next = 0
+
     def batch(self, person: str) -> list[str]:
         """Return the images that a person is to label, the next one first; empty where all are labeled or held.
 
