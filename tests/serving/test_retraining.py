@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 import time
 import warnings
 
@@ -31,6 +32,11 @@ def wait(tell, folder):
         tell({"stage": "waiting", "stage_number": 1, "stage_count": 1, "step": step, "steps": 1000})
         step += 1
         time.sleep(0.05)
+
+
+def interrupted(tell):
+    os.kill(os.getpid(), signal.SIGINT)
+    return "not ended by it"
 
 
 def until(what, seconds=60):
@@ -68,6 +74,15 @@ def test_progress_is_seen_on_the_way_and_the_end_is_told(tmp_path):
     until(lambda: retraining.progress().state == "done")
     assert retraining.progress().text == "counted"
     assert finished == [True]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a console is asked otherwise")
+def test_ctrl_c_which_a_terminal_sends_to_all_processes_is_left_to_the_server():
+    retraining = Retraining(interrupted)
+    retraining.start()
+    until(lambda: retraining.progress().state != "running")
+    assert retraining.progress().text == "not ended by it"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_what_fails_is_told_in_one_line_and_may_be_tried_again(tmp_path):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import signal
+import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -116,7 +119,8 @@ class Retraining:
         here, there = context.Pipe(duplex=False)
         process = context.Process(target=_run, args=(there, self.work, arguments), name="fewlabels training")
         try:
-            process.start()
+            with _hearing_no_interrupt():
+                process.start()
         except OSError as error:
             self._set(Progress("failed", f"the training could not be started: {error}"))
             return
@@ -184,6 +188,21 @@ class Retraining:
                 seconds_left=left,
             )
         )
+
+
+@contextlib.contextmanager
+def _hearing_no_interrupt() -> Iterator[None]:
+    """Have what is started hear nothing of Ctrl-C, which a terminal sends to all: the server ends it by itself."""
+    if sys.platform == "win32":
+        yield
+        return
+    # Started by the first process otherwise, which lets the signal through again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _stages_left(event: Event) -> int:
