@@ -27,6 +27,8 @@ def test_what_is_guessed_of_the_pool_is_kept_on_the_way(few_labels):
     X, y, *_ = few_labels
     pool = np.concatenate([X, X[:, ::-1], X[:, :, ::-1], 1 - X])
     settings = {"warm_start": 0.5, "flip": False, "final_weights": "last", "validation_fraction": 0.0}
+    # The net guesses on the way as it is trained, and predicts in float32.
+    settings |= {"precision": "float32"}
     events = []
     method = FixMatch(steps=12, batch_size=8, unlabeled_ratio=1, random_state=0, **settings)
     method.fit(X[:60], y[:60], unlabeled=pool, observer=events.append)
