@@ -11,6 +11,9 @@ import pyarrow.parquet as pq
 
 from fewlabels.data.labels_file import delimiter_of
 
+# What tables are written as.
+TABLE_SUFFIXES = (".csv", ".parquet", ".pq")
+
 
 def heading_of(path: Path) -> list[str] | None:
     r"""Return the columns of a table; None where there is no file, or nothing in it.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fewlabels.data import SkippedImage
 from fewlabels.data.files import files_in, image_chunks
-from fewlabels.data.heading import heading_of
+from fewlabels.data.heading import TABLE_SUFFIXES, heading_of
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.cells import table
@@ -124,7 +124,7 @@ def check_place(out: Path) -> None:
     InputError
         With what to give instead.
     """
-    if out.suffix.lower() not in (".csv", ".parquet", ".pq"):
+    if out.suffix.lower() not in TABLE_SUFFIXES:
         raise InputError(f"--out {out} is neither .csv nor .parquet")
     if heading_of(out) not in (None, list(_COLUMNS)):
         raise InputError(f"{out} is no table that `fewlabels predict` wrote, and would be lost; give another --out")

@@ -20,7 +20,7 @@ from fewlabels.data import ImageDataset, SkippedImage
 from fewlabels.data.features import is_feature_folder
 from fewlabels.data.files import files_in, image_chunks
 from fewlabels.data.folder import is_source_folder
-from fewlabels.data.heading import heading_of
+from fewlabels.data.heading import TABLE_SUFFIXES, heading_of
 from fewlabels.data.labels_file import COLUMNS as LABELS_COLUMNS
 from fewlabels.data.labels_file import delimiter_of, read_labels
 from fewlabels.data.parquet import holds_shards
@@ -48,7 +48,6 @@ _SCHEMA = pa.schema(
     + [(name, pa.float64()) for name in _MEASURED]
     + [("rank", pa.int64())]
 )
-TABLE_SUFFIXES = (".csv", ".parquet", ".pq")
 _CHUNK = 2048
 
 

@@ -15,8 +15,8 @@ _TOO_SHORT = 100_000
 # The same with many labels, from which more is to be learned first. With 500 labels a class and 256,000 images (one
 # draw, development images): 78.6 % of the labels alone, 77.7 % of uda; at 480,000 uda has 80.9 %.
 _TOO_SHORT_FOR_MANY = 300_000
-# Labeled samples, repetitions counted, that the length allows: below it, with many labels or in so many steps, methods
-# that guess in every step have no time to get better than the labels alone.
+# Without a budget, labeled samples, repetitions counted, that the steps allow: below it, methods that guess in every
+# step have no time to get better than the labels alone.
 _SHORT = 150_000
 # From here on a net of twice the width is as good at equal cost, and better with more.
 _LONG = 1_500_000
@@ -114,8 +114,7 @@ def candidates(situation: Situation) -> list[Candidate]:
     if situation.budgeted and situation.images < too_short:
         why = "in so little time the labels alone come further than with a pool that takes its share of it"
         return [Candidate("supervised", {}, why)]
-    enough = _TOO_SHORT if situation.budgeted and situation.least < _FEW_LABELS else _SHORT
-    if situation.images >= enough:
+    if situation.budgeted or situation.images >= _SHORT:
         net = {"net": "fast-wide"} if situation.images >= _LONG else {}
         return [Candidate("uda", {"preset": "short"} | net, "there is time for guesses to become better than labels")]
     if situation.least < _FEW_LABELS and not situation.decodable:
