@@ -74,6 +74,45 @@ def test_a_net_that_is_worse_than_labels_alone_is_not_the_result(few_labels, tmp
     assert Broken(steps=60, random_state=0, validation_fraction=0.4).fit(X, y).score(test, truth) < 0.4
 
 
+@pytest.mark.parametrize("name", ["uda", "self-training", "ensemble-labels"])
+def test_methods_that_begin_with_the_labels_alone_bring_the_net_to_fall_back_on(few_labels, name):
+    vectors = name == "ensemble-labels"
+    X, y, test, truth = few_labels
+    X, test = (X.reshape(len(X), -1), test.reshape(len(test), -1)) if vectors else (X, test)
+    parent = type(make_method(name))
+
+    class Ruined(parent):
+        def _learn(self, session):
+            network = super()._learn(session)
+            with torch.no_grad():
+                for parameter in network.parameters():
+                    parameter.zero_()
+            return network
+
+    length = {} if vectors else {"steps": 60}
+    settings = {"random_state": 0, "validation_fraction": 0.4, **length}
+    method = Ruined(guard=True, **settings)
+    if name == "uda":
+        method.set_params(preset="short")
+    method.fit(X, y)
+    # No stage is added for the guard.
+    assert next(iter(method.stage_steps_)) in ("labeled samples alone", "teacher", "teachers")
+    assert len(method.stage_steps_) == {"uda": 2, "self-training": 3, "ensemble-labels": 2}[name]
+    assert method.guard_["accepted"] is False
+    assert method.guard_["supervised_accuracy"] > method.guard_["accuracy"]
+    # The net and its held-out accuracy are those of its own stage.
+    assert method.validation_accuracy_ == pytest.approx(method.guard_["supervised_accuracy"])
+    assert method.score(test, truth) > 0.5
+    assert set(method.kept_weights_) <= {"last", "best-on-validation"}
+
+
+def test_a_method_with_one_schedule_for_both_stages_gets_a_net_of_its_own(few_labels):
+    X, y, *_ = few_labels
+    settings = {"preset": "short", "second_rate": 0.0, "steps": 20, "random_state": 0}
+    method = make_method("uda", guard=True, **settings).fit(X, y)
+    assert list(method.stage_steps_.values()) == [20, 6, 14]
+
+
 def test_a_net_that_is_no_worse_is_kept_and_loads(few_labels, tmp_path):
     X, y, test, _ = few_labels
     method = make_method("fix-match", guard=True, steps=40, threshold=0.5, random_state=0).fit(X, y)

@@ -91,12 +91,22 @@ def test_a_stopped_fit_ends_bit_for_bit_as_one_never_stopped(name, few, tmp_path
     assert_same(whole, resumed, few[0])
 
 
-@pytest.mark.parametrize("settings", [{"guard": True}, {"assess_pool": True}, {"optimizer": "adam"}])
-def test_what_is_trained_beside_a_method_is_continued_too(settings, few, tmp_path):
-    whole = brief("fix-match", **settings).fit(*few)
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("fix-match", {"guard": True}),
+        ("fix-match", {"assess_pool": True}),
+        ("fix-match", {"optimizer": "adam"}),
+        ("uda", {"guard": True, "preset": "short"}),
+        ("self-training", {"guard": True}),
+    ],
+)
+def test_what_is_trained_beside_a_method_is_continued_too(name, settings, few, tmp_path):
+    whole = brief(name, **settings).fit(*few)
     events = len(whole.history_) + len(whole.stage_steps_)
-    resumed = fit_with_stops(brief("fix-match", **settings), tmp_path / "c", [4, int(events * 0.6)], *few)
+    resumed = fit_with_stops(brief(name, **settings), tmp_path / "c", [4, int(events * 0.6)], *few)
     assert_same(whole, resumed, few[0])
+    assert getattr(resumed, "guard_", None) == getattr(whole, "guard_", None)
 
 
 @pytest.mark.parametrize("name", ["self-training", "sim-clr"])

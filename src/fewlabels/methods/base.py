@@ -118,8 +118,9 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         logit adjustment", 2021).
     guard : bool
         Keep the pool from doing harm: steps in which its gradient points against that of the labels leave it out, and
-        a net that learned from the labels alone, in as many steps or a fifth of the budget, is the result if it
-        is better on the held-out samples by more than chance. `guard_` tells what happened.
+        a net that learned from the labels alone is the result if it is better on the held-out samples by more than
+        chance: the one that the method begins with, where it begins with the labels alone, else one that learns for
+        as many steps or a fifth of the budget. `guard_` tells what happened.
     final_weights : {"auto", "last", "best-on-validation", "average"}
         Which of the weights that the last training leaves the model predicts with: those of its last step, those of
         the look on the way at which the most held-out samples were classified rightly, or their moving average.
@@ -425,11 +426,19 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         return build_classifier(self.net, sample_shape, classes, dropout=self.dropout)
 
     def _new_guard(self, session: Session) -> Any:
+        """Return what the method is guarded by, if it is: it is asked before the method learns."""
         from fewlabels.methods.guard import Guard
 
-        session.monitor.stages_before += 1
-        length = self._length(session) if session.budget is None else {"budget_share": _GUARD_SHARE}
-        return Guard(session, length)
+        guard = Guard(session)
+        if not self._begins_with_labels:
+            session.monitor.stages_before += 1
+            guard.train(self._length(session) if session.budget is None else {"budget_share": _GUARD_SHARE})
+        return guard
+
+    @property
+    def _begins_with_labels(self) -> bool:
+        """Whether a finished net of the labels alone comes first, which is told to `Session.learned_alone`."""
+        return False
 
     def _fill_gaps(self, samples: Any, indices: NDArray[np.int64]) -> NDArray[Any]:
         filled = indices.copy()

@@ -104,6 +104,7 @@ class EnsembleLabels(SelfTraining):
         teachers, head = self._opinions(features, labels, pool, session)
         opinions = teachers
         set_head(network, *head)
+        session.learned_alone(network)
         session.monitor.conclude(accuracies(session, network))
         self.rounds_: list[dict[str, Any]] = []
         self.round_pseudo_labels_: list[NDArray[np.int64]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,15 @@ if TYPE_CHECKING:
 
 
 class Guard:
-    """A net that learns from the labeled samples alone, to fall back on.
+    """A net that has learned from the labeled samples alone, to fall back on.
+
+    A method that begins with the labeled samples alone brings that net along (`keep`), and no time is spent on
+    another; for the others one is trained (`train`).
 
     Parameters
     ----------
     session : Session
-        Of the method to guard; the net is trained at once.
-    length : dict
-        Of its training, as arguments of `Session.train`.
+        Of the method to guard.
 
     Attributes
     ----------
@@ -35,20 +37,30 @@ class Guard:
         of them in which the pool's gradient pointed against the labels' and was left out.
     """
 
-    def __init__(self, session: Session, length: dict[str, Any]) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._network = session.new_classifier()
-        session.train(
-            self._network,
-            partial(_loss, self._network),
+        self._network: Classifier | None = None
+        self.record: dict[str, Any] = {}
+
+    def train(self, length: dict[str, Any]) -> None:
+        """Train a net to fall back on, for so long: `length` are arguments of `Session.train`."""
+        network = self._network = self._session.new_classifier()
+        self._session.train(
+            network,
+            partial(_loss, network),
             stage="labeled samples alone, to fall back on",
-            classifier=self._network,
+            classifier=network,
             **length,
         )
-        self.record: dict[str, Any] = {}
+
+    def keep(self, network: Classifier) -> None:
+        """Fall back on a net as it is now: it has learned from the labeled samples alone, and will go on."""
+        self._network = copy.deepcopy(network)
+        self._session.kept[self._network] = dict(self._session.kept.get(network, {}))
 
     def accept(self, network: Classifier) -> Classifier:
         """Return the method's net, or the one of the labels alone if that is better by more than chance."""
+        assert self._network is not None
         without, with_pool = (right_answers(self._session, net) for net in (self._network, network))
         accepted = not is_worse(without, with_pool)
         monitor = self._session.monitor

@@ -180,11 +180,12 @@ def _train(worker: SemiSupervisedClassifier, session: Session) -> Classifier:
         worker.pool_inside_share_ = session.quality.inside_share
         worker.pool_prior_ = session.quality.prior
         worker.pool_belongs_ = session.quality.belongs[: session.given_pool]
-    guard = worker._new_guard(session) if worker.guard and len(session.pool) else None
+    if worker.guard and len(session.pool):
+        session.guard = worker._new_guard(session)
     network: Classifier = worker._learn(session)
-    if guard is not None:
-        network = guard.accept(network)
-        worker.guard_ = guard.record
+    if session.guard is not None:
+        network = session.guard.accept(network)
+        worker.guard_ = session.guard.record
     return network
 
 

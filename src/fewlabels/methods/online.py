@@ -131,6 +131,8 @@ class OnlineClassifier(SemiSupervisedClassifier):
                 second = replace(first, learning_rate=self.second_rate * first.learning_rate)
             settings = _part(length, self.warm_start) | {"recipe": first}
             self._train(session, nets, network, "labeled samples alone", settings, with_pool=False)
+            if self._begins_with_labels:
+                session.learned_alone(network)
             length = _part(length, 1 - self.warm_start) | {"recipe": second}
         if self.teacher_decay > 0:
             # After a warm start the average begins with a net that is worth carrying along.
@@ -164,6 +166,11 @@ class OnlineClassifier(SemiSupervisedClassifier):
             after_step=None if self._teacher is None else self._teacher.update,
             **settings,
         )
+
+    @property
+    def _begins_with_labels(self) -> bool:
+        # With one schedule over all steps the first stage ends at a high rate, in an unfinished net.
+        return self.warm_start > 0 and self.second_rate > 0
 
     @property
     def _pool_size(self) -> int:

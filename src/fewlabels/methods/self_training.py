@@ -170,6 +170,7 @@ class SelfTraining(SemiSupervisedClassifier):
             length = {"steps": self._steps_in_budget(session, network), "epochs": None}
         session.monitor.stage_count = self.rounds + 1
         self._train(session, network, "teacher", length)
+        session.learned_alone(network)
         asked = self._asked(session, length["steps"])
         correct = right_answers(session, network)
         self.rounds_: list[dict[str, Any]] = []
@@ -224,6 +225,10 @@ class SelfTraining(SemiSupervisedClassifier):
         self.n_iter_ = len(self.rounds_)
         self._last_pseudo_labels = last
         return network
+
+    @property
+    def _begins_with_labels(self) -> bool:
+        return True
 
     def _train(
         self,

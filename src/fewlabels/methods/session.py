@@ -37,6 +37,7 @@ from fewlabels.views.vectors import first_view
 
 if TYPE_CHECKING:
     from fewlabels.methods.base import SemiSupervisedClassifier
+    from fewlabels.methods.guard import Guard
     from fewlabels.methods.pool_quality import PoolQuality
     from fewlabels.training.shares import SharedRows
 
@@ -85,6 +86,8 @@ class Session:
     ----------
     quality : PoolQuality or None
         What was estimated of the pool, where a method asks for that.
+    guard : Guard or None
+        Keeps the pool from doing harm, where that is asked for.
     watches_pool : bool
         Whether looks on the way ask for the classes of some pool samples too, for whoever knows them afterwards.
     stage : str
@@ -134,6 +137,7 @@ class Session:
         self.to_fill = Rows([]) if to_fill is None else to_fill
         self.checkpoints = checkpoints
         self.quality: PoolQuality | None = None
+        self.guard: Guard | None = None
         self.watches_pool = False
         self.stage = ""
         # Whether the batches of the stage that runs are of labeled and pool samples in a row.
@@ -194,7 +198,7 @@ class Session:
         part.labeled = self.labeled.part(rows)
         if held_out is not None:
             part.validation = self.labeled.part(held_out)
-        part.stage = stage
+        part.stage, part.guard = stage, None
         return part
 
     def of(self, method: SemiSupervisedClassifier) -> Session:
@@ -448,6 +452,11 @@ class Session:
         restore(state, before, self.device)
         self._drawn = drawn
         return found
+
+    def learned_alone(self, network: Classifier) -> None:
+        """Tell that a net has learned from the labeled samples alone so far, as far as that goes."""
+        if self.guard is not None:
+            self.guard.keep(network)
 
     def keep_average(self, network: nn.Module, average: WeightAverage) -> None:
         """Keep the weights of a net's average, unless one was kept in training."""
