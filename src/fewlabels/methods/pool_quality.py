@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from torch import Tensor, nn
 
-from fewlabels.methods.prediction import predict_logits
+from fewlabels.methods.prediction import logits_and_features
 from fewlabels.methods.supervised import labeled_loss
 from fewlabels.storage.cells import table
 from fewlabels.storage.errors import InputError
@@ -290,16 +290,14 @@ def assess_pool(session: Session, length: dict[str, Any]) -> PoolQuality:
         network = part.new_classifier(plain=True)
         part.train(network, partial(_loss, session.method, network), stage=f"pool, half {number}", **length)
         samples = Rows([session.labeled.samples[unseen].cpu().numpy()])
-        precision = session.recipe.precision
-        of_unseen, of_pool = (
-            predict_logits(network, rows, session.device, features=True, precision=precision)
+        (logits, features), (pool_logits, pool_features) = (
+            logits_and_features(network, rows, session.device, flip=session.flip, precision=session.recipe.precision)
             for rows in (samples, session.pool)
         )
-        of_positive, of_members = compared(of_unseen, of_pool, draws)
-        temperature = best_temperature(session.logits(network, samples), targets[unseen])
+        of_positive, of_members = compared(features, pool_features, draws)
+        temperature = best_temperature(logits, targets[unseen])
         probabilities, pool_probabilities = (
-            softmax(session.logits(network, rows).astype(np.float64) / temperature, axis=1)
-            for rows in (samples, session.pool)
+            softmax(outputs.astype(np.float64) / temperature, axis=1) for outputs in (logits, pool_logits)
         )
         found.append(Half(targets[unseen], of_positive, of_members, probabilities, pool_probabilities))
     return settled(found, np.bincount(targets, minlength=session.classes) / len(targets))

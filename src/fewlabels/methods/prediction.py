@@ -75,37 +75,53 @@ def predict_logits(
 
     See `output_chunks` for the parameters.
     """
-    found: NDArray[np.floating] | None = None
-    done = 0
-    for chunk in output_chunks(classifier, rows, device, flip=flip, features=features, precision=precision):
-        if found is None:
-            found = np.empty((len(rows), chunk.shape[1]), chunk.dtype)
-        found[done : done + len(chunk)] = chunk
-        done += len(chunk)
-    assert found is not None
-    return found
+    chunks = output_chunks(classifier, rows, device, flip=flip, features=features, precision=precision)
+    return _all(((chunk,) for chunk in chunks), len(rows))[0]
 
 
 def logits_and_features(
-    classifier: Classifier, rows: Rows, device: torch.device, *, flip: bool = False
+    classifier: Classifier,
+    rows: Rows,
+    device: torch.device,
+    *,
+    flip: bool = False,
+    precision: torch.dtype = torch.float32,
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Return what `predict_logits` gives, and its `features`, from one way through the encoder for both.
+    """Return what `predict_logits` gives, and its `features` of the image as it is, from one way through the encoder.
 
     See `output_chunks` for the parameters.
     """
+    dtype = classifier.mean.dtype
 
     def both(inputs: Tensor) -> Tensor:
         feature_map = classifier.feature_map(inputs)
-        output = classifier.classify_map(feature_map)
+        output = classifier.classify_map(feature_map).to(dtype)
         if flip:
-            output = (output + classifier(inputs.flip(3))) / 2
-        return torch.cat([output, classifier.encoder.pool(feature_map)], 1)
+            output = (output + classifier(inputs.flip(3)).to(dtype)) / 2
+        return torch.cat([output, classifier.encoder.pool(feature_map).to(dtype)], 1)
 
-    ask = InPartsThatFit(both)
-    with torch.inference_mode():
-        found = np.concatenate([ask(inputs).cpu().numpy() for inputs in _inputs(classifier, rows, device)])
-    logits, features = np.split(found, [found.shape[1] - classifier.encoder.feature_size], axis=1)
-    return np.ascontiguousarray(logits), np.ascontiguousarray(features)
+    def chunks() -> Iterator[tuple[NDArray[np.floating], ...]]:
+        ask = InPartsThatFit(both)
+        for inputs in _inputs(classifier, rows, device):
+            with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                found = ask(inputs).cpu().numpy()
+            logits, features = np.split(found, [found.shape[1] - classifier.encoder.feature_size], axis=1)
+            yield logits, features
+
+    logits, features = _all(chunks(), len(rows))
+    return logits, features
+
+
+def _all(chunks: Iterator[tuple[NDArray[np.floating], ...]], rows: int) -> list[NDArray[np.floating]]:
+    """Return what several arrays are in all, of which some rows come at a time; no row is there twice."""
+    found: list[NDArray[np.floating]] = []
+    done = 0
+    for parts in chunks:
+        found = found or [np.empty((rows, part.shape[1]), part.dtype) for part in parts]
+        for whole, part in zip(found, parts, strict=True):
+            whole[done : done + len(part)] = part
+        done += len(parts[0])
+    return found
 
 
 def _inputs(classifier: Classifier, rows: Rows, device: torch.device) -> Iterator[Tensor]:
