@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import statistics
+import time
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,7 @@ def measured(name: str, option: str, pool: str, seed: int, images: str, folder: 
     if "short" in type(make_method(name)).PRESETS:
         settings["preset"] = "short"
     method = make_method(name, budget=f"{images} images", random_state=seed, **settings)
+    began = time.perf_counter()
     method.fit(data["labeled"], data["labels"], unlabeled=data["pool"])
     found: Run = {
         "method": name,
@@ -86,7 +88,10 @@ def measured(name: str, option: str, pool: str, seed: int, images: str, folder: 
         "seed": seed,
         "images": images,
         "test_accuracy": method.score(data["test"], data["test_labels"]),
+        "seconds": time.perf_counter() - began,
         "gradient_images": method.gradient_images_,
+        "steps": method.stage_steps_,
+        "method": repr(method),
         "machine": machine(),
     }
     inside = np.isin(data["pool_truth"], data["task"])
