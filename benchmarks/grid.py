@@ -31,12 +31,12 @@ def run_missing(
     measure : callable
         A module's function that returns what a run reached, `test_accuracy` among it.
     jobs : int
-        Runs at a time; the cores are shared out among them.
+        Runs at a time; the cores are shared out among them, unless OMP_NUM_THREADS says how many each takes.
     """
     path = RESULTS / f"{name}.json"
     runs: dict[str, Run] = json.loads(path.read_text()) if path.exists() else {}
     missing = {key: arguments for key, arguments in wanted.items() if key not in runs}
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = int(os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // jobs))
     spawned = multiprocessing.get_context("spawn")
     # A process each, so that a run leaves no memory behind.
     with ProcessPoolExecutor(jobs, spawned, torch.set_num_threads, (threads,), max_tasks_per_child=1) as pool:
