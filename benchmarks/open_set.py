@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+import pool_tables
 from fewlabels import load_dataset, make_method
 from grid import Run, mean_and_spread, run_missing
 from harness import machine
@@ -30,7 +31,7 @@ from harness import machine
 SEEDS = (0, 1, 2)
 ANIMALS = (2, 3, 4, 5, 6, 7)
 CAT, DOG = 3, 5
-POOLS = ("open-50", "open-500", "imbalanced", "open-imbalanced")
+POOLS = tuple(pool_tables.POOLS)
 METHODS = ("self-training", "two-step-autoencoder", "joint-autoencoder", "mix-match", "uda", "fix-match", "soft-match")
 OPTIONS: dict[str, dict[str, Any]] = {
     "as it is": {},
@@ -91,7 +92,6 @@ def measured(name: str, option: str, pool: str, seed: int, images: str, folder: 
         "seconds": time.perf_counter() - began,
         "gradient_images": method.gradient_images_,
         "steps": method.stage_steps_,
-        "method": repr(method),
         "machine": machine(),
     }
     inside = np.isin(data["pool_truth"], data["task"])
@@ -149,6 +149,7 @@ def main() -> None:
         wanted[key] = (name, option, pool, seed, options.images, options.cifar10)
     runs = run_missing("open_set", wanted, measured, options.jobs)
     show(runs, options.images)
+    pool_tables.main()
 
 
 if __name__ == "__main__":

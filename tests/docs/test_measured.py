@@ -1,4 +1,4 @@
-"""The page of measured figures says what the file of measurements says."""
+"""The pages of measured figures say what the files of measurements say."""
 
 import sys
 from pathlib import Path
@@ -10,6 +10,7 @@ from fewlabels import METHODS
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import pool_tables  # noqa: E402
 import tables  # noqa: E402
 
 
@@ -42,3 +43,28 @@ def test_means_deviations_and_gains_on_the_same_draws():
     assert "38.0 ± 2.0 % with 10 labels a class (+6.0 ± 2.0 to supervised on the same draws)" in text
     assert "35.0 % with 10 labels a class in 1 of 3 draws" in text
     assert "[not yet](measured.md)" in text
+
+
+def test_the_page_on_pools_is_written_from_what_was_measured():
+    text = pool_tables.PAGE.read_text()
+    assert text == pool_tables.page(pool_tables.written()), "python benchmarks/pool_tables.py writes it anew"
+
+
+def pool_run(method, option, seed, accuracy, **more):
+    steps = {"pool, half 1": 100, "pool, half 2": 100, "classifier": 700}
+    run = {"method": method, "option": option, "pool": "open-50", "seed": seed, "images": "128k"}
+    return run | {"test_accuracy": accuracy, "gradient_images": 128_000, "steps": steps} | more
+
+
+def test_what_options_brought_and_cost():
+    looked = {"inside_share": 0.7, "true_inside_share": 0.6, "area_under_roc": 0.9}
+    looked |= {"kept_inside": 0.95, "kept_outside": 0.3, "guard": {"accepted": False}}
+    runs = [pool_run("supervised", "as it is", seed, 0.5 + seed / 100) for seed in range(3)]
+    runs += [pool_run("uda", "as it is", seed, 0.48 + seed / 50) for seed in range(3)]
+    runs += [pool_run("uda", "assess_pool, guard", 0, 0.55, **looked)]
+    text = pool_tables.page({str(number): one for number, one in enumerate(runs)})
+    assert "## open-50, 128,000 gradient images" in text
+    assert "| supervised |  | 51.0 ± 1.0 |  |" in text
+    assert "| uda | as it is | 50.0 ± 2.0 | -1.0 ± 1.0 |" in text
+    # Two hundred steps of 128 labeled images, a fifth of all.
+    assert "| uda | assess_pool, guard | 55.0 (1) | +5.0 | 70 (60) | 90 | 95 and 30 | 1 of 1 | 20 |" in text
