@@ -214,6 +214,7 @@ def test_the_lists_name_everything_known(run):
         (["fit", "--set", "name=uda"], "give --method itself"),
         (["fit", "--out", "."], "--out . is no name of a new folder"),
         (["fit", "--seed", "-1"], "'--seed': Input should be greater than or equal to 0"),
+        (["fit", "--pool-limit", "1MB"], "--pool-limit 1MB is for the images of --pool; give that too"),
         (["check", "--seed", "-1"], "'--seed': Input should be greater than or equal to 0"),
         (["label", "--seed", str(2**32)], "'--seed': Input should be less than or equal to 4294967295"),
         (["predict", "nowhere", "x.png"], "there is no model folder at nowhere"),

@@ -439,6 +439,11 @@ def load(photos, tmp_path, **settings):
     return load_dataset(archive, cache_dir=tmp_path / "cache", pool=pool, pool_limit=limit, **settings)
 
 
+def test_a_limit_without_a_pool_that_it_could_be_for_is_refused():
+    with pytest.raises(InputError, match="pool_limit=1MB is for the images of pool=; give that too"):
+        load_dataset("digits", pool_limit="1MB")
+
+
 def test_a_data_set_takes_a_pool_in_shards_without_reading_it(photos, tmp_path):
     _, _, pool = photos
     data = load(photos, tmp_path)

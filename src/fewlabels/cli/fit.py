@@ -70,7 +70,7 @@ def fit(
     net: Net = None,
     fold: Fold = None,
     pool: Pool = None,
-    pool_limit: PoolLimit = "2GB",
+    pool_limit: PoolLimit = None,
     strict: Strict = False,
     settings: Set = None,
     resume: Resume = False,
@@ -93,6 +93,8 @@ def fit(
 
     `torchrun --nproc-per-node=2 -m fewlabels fit my-photos --resume` — two processes share the work
     """
+    if pool_limit is not None and pool is None:
+        raise InputError(f"--pool-limit {pool_limit} is for the images of --pool; give that too, or leave it away")
     check_methods(method)
     from fewlabels.data import load_dataset
     from fewlabels.methods import make_method, method_name
@@ -125,6 +127,7 @@ def fit(
     learner = make_method(method, **given, **more)
     learner.check_settings()
     trackers = check_trackers(track)
+    room: dict[str, Any] = {} if pool_limit is None else {"pool_limit": pool_limit}
     with contextlib.ExitStack() as ended:
         processes = ended.enter_context(joined())
         speaks = processes is None or processes.is_first
@@ -142,7 +145,7 @@ def fit(
                 fold=fold,
                 strict=strict,
                 pool=pool,
-                pool_limit=pool_limit,
+                **room,
                 progress=speaks and not quiet,
             ),
         )

@@ -75,7 +75,9 @@ Pool = Annotated[
         "pattern, or an address such as s3://bucket/pool/*.tar."
     ),
 ]
-PoolLimit = Annotated[str, typer.Option(help="What decoded images of that pool may take on the disk.")]
+PoolLimit = Annotated[
+    str | None, typer.Option(help="What decoded images of that pool may take on the disk; 2GB when not given.")
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image instead of leaving it out.")]
 Set = Annotated[
     list[str] | None,

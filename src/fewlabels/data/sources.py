@@ -122,6 +122,8 @@ def load_dataset(
     """
     if image_size is not None and not (isinstance(image_size, Integral) and 4 <= image_size <= 1024):
         raise InputError(f"image_size={image_size} is not a whole number of 4 to 1024 pixels")
+    if pool is None and pool_limit != DEFAULT_LIMIT:
+        raise InputError(f"pool_limit={pool_limit} is for the images of pool=; give that too, or leave it away")
     cache = cache_folder(cache_dir)
     # What is wrong with them is told now, not after an hour of decoding.
     given = None if labels is None else read_given(labels)
