@@ -474,6 +474,16 @@ def test_a_folder_of_photos_with_another_folder_is_no_cifar(photos, tmp_path, na
     assert len(read(photos, tmp_path).labeled) == 12
 
 
+@pytest.mark.parametrize(
+    ("source", "message"), [("", "the source is empty; give"), ("stl10:", "no file or folder ''"), ("cifar10:", "''")]
+)
+def test_an_empty_source_is_not_the_folder_that_is_worked_in(source, message, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(photos)
+    with pytest.raises(InputError, match=message):
+        load_dataset(source, cache_dir=tmp_path)
+    assert len(load_dataset(".", cache_dir=tmp_path).labeled) == 12
+
+
 def test_a_source_that_is_not_there_names_the_nearest_known(tmp_path):
     with pytest.raises(InputError, match="did you mean 'digits'"):
         load_dataset("digit", cache_dir=tmp_path)

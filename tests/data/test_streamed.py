@@ -354,6 +354,7 @@ def test_what_cannot_be_read_says_so_in_one_line(tmp_path):
         (tmp_path / "text.csv", r"is no \*\.parquet and no \*\.tar file"),
         (tmp_path / "none", "there is nothing at"),
         (tmp_path / "other.parquet", "has no column 'image' of bytes"),
+        ("", "the address of the pool is empty; give"),
         ("nonsense://pool", "Protocol not known: nonsense"),
     ]:
         with pytest.raises(InputError, match=message) as caught:

@@ -169,6 +169,13 @@ def test_a_model_without_examples_still_ranks_and_says_what_is_missing(few_label
         describe_pool(method)
 
 
+def test_an_empty_pool_is_not_the_folder_that_is_worked_in(of_photos, photos, monkeypatch):
+    for folder in (photos / "unlabeled", photos):
+        monkeypatch.chdir(folder)
+        with pytest.raises(InputError, match="the source is empty; give"):
+            describe_pool(of_photos, "")
+
+
 def test_a_source_that_is_gone_says_so(of_photos, photos):
     photos.rename(photos.with_name("moved"))
     with pytest.raises(InputError, match="the model was fitted on it"):

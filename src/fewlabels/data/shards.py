@@ -108,6 +108,8 @@ class Shards:
     """
 
     def __init__(self, url: str, cache: Path, options: dict[str, Any] | None = None) -> None:
+        if not url:
+            raise InputError("the address of the pool is empty; give its files, a folder or a pattern")
         self.url, self._options = url, options or {}
         with self._reached(url):
             self._system, place = _file_system(url, self._options)

@@ -174,6 +174,9 @@ def read_parts(
         _refuse_fold(fold, "arrays")
         return read_arrays(source, image_size)
     text = str(source)
+    if not text:
+        # Paths take it for the folder that is worked in.
+        raise InputError("the source is empty; give a data set's name, a folder or a file (. is the folder here)")
     name, colon, path = text.partition(":")
     known = [entry.name for entry in _KNOWN]
     if name == "stl10" and (colon or not Path(text).exists()):
@@ -228,7 +231,7 @@ def _refuse_fold(fold: int | None, source: str) -> None:
 
 def _given(path: str) -> Path:
     place = Path(path)
-    if not place.exists():
+    if not path or not place.exists():
         raise InputError(f"there is no file or folder {path!r}")
     return place
 

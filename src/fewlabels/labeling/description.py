@@ -405,7 +405,8 @@ def _is_source(model: SemiSupervisedClassifier, pool: Any) -> bool:
     if not isinstance(pool, str | Path):
         return False
     place = Path(pool)
-    if not place.exists() or _is_own(model, pool):
+    # An empty name is one that no source has, and not the folder that is worked in, as paths take it.
+    if pool == "" or not place.exists() or _is_own(model, pool):
         return True
     if place.is_file():
         return place.suffix.lower() in (".npz", ".parquet", ".pq") or ".tar" in place.name
