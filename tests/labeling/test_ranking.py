@@ -106,6 +106,7 @@ def test_a_large_pool_takes_memory_in_proportion():
     [
         ({"strategy": "margni"}, "unknown strategy 'margni'; did you mean 'margin'"),
         ({"probabilities": np.ones((3, 2))}, "expected \\(n, classes\\)"),
+        ({"probabilities": np.ones((4, 1))}, "shape \\(4, 1\\); expected a column for each of at least 2 classes"),
         ({"embeddings": np.full((4, 2), np.nan)}, "NaN or infinity"),
         ({"labeled_embeddings": np.ones((1, 3))}, "expected \\(m, 2\\)"),
         ({"count": 0}, "count=0 is not at least 1"),

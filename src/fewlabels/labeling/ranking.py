@@ -97,6 +97,8 @@ def rank_for_labeling(
             f"probabilities of shape {table.shape} and embeddings of shape {places.shape}; expected (n, classes) and "
             "(n, features), n at least 1"
         )
+    if table.shape[1] < 2:
+        raise InputError(f"probabilities of shape {table.shape}; expected a column for each of at least 2 classes")
     known = np.empty((0, places.shape[1]), np.float32)
     if labeled_embeddings is not None:
         known = np.asarray(labeled_embeddings, np.float32)
