@@ -274,6 +274,14 @@ def test_images_of_a_few_pixels_are_checked_as_far_as_they_go(side):
     assert "not-checked" in {finding.kind for finding in check_dataset(data).findings}
 
 
+def test_parts_of_too_few_images_to_compare_are_not_called_fine():
+    found = check_dataset(load_dataset("digits", labels_per_class=1))
+    told = {finding.parts: finding.text for finding in found.findings if finding.kind == "not-checked"}
+    assert "too few or too small to tell" in told["labeled", "pool"]
+    assert "too few or too small to tell" in told["labeled", "test"]
+    assert found.measured == ()
+
+
 def test_all_copies_count_and_not_the_first_alone():
     draws = np.random.default_rng(0)
     images = draws.integers(0, 256, (30, 8, 8, 1), dtype=np.uint8)

@@ -231,7 +231,9 @@ def _shift(parts: list[_Part], one: str, other: str, measured: list[str]) -> Ite
         return
     found = compare_parts(by_name[one].images, by_name[other].images)
     if found is None:
-        measured.append(f"{one} and {other}: too few images to tell whether they come from the same place")
+        # What was not measured is not fine.
+        text = f"{one} and {other} images are too few or too small to tell whether they come from the same place"
+        yield Finding("not-checked", NOTE, text, (one, other))
         return
     said = f"a classifier tells {one} from {other} images in {found.told_apart:.0%} of pairs (a coin: 50%)"
     meaning = {
