@@ -121,6 +121,8 @@ def test_each_label_is_flushed_to_the_disk_before_it_is_confirmed(tmp_path, monk
         ("", "no heading"),
         ("name,label\n", "the columns name, label; expected file and class"),
         ("file,class\na.jpg\n", "row 2 .* has 1 columns"),
+        ("file,class\na, b.jpg,cat\n", "row 2 .* has 3 columns, more than the 2 of the heading; put quotes .* ','"),
+        ("file;class\na; b.jpg;cat\n", "quotes around a name that has ';' in it"),
         ('file,class\n"a"b,c\n', "is no CSV file"),
         ('file,class\na.jpg,cat\n"b.jpg,cat\nc.jpg,dog\n', "line 3 .* quotation mark that is not closed"),
     ],
@@ -160,6 +162,11 @@ def test_a_quote_within_a_name_that_a_person_typed_takes_no_later_line_away(tmp_
 
 def test_a_spreadsheets_file_is_read(tmp_path):
     (tmp_path / "labels.csv").write_bytes("rank,file,class\r\n1,a.jpg,cat\r\n2,b.jpg,\r\n".encode("utf-8-sig"))
+    assert read_labels(tmp_path / "labels.csv").classes == {"a.jpg": "cat"}
+
+
+def test_empty_cells_that_a_spreadsheet_adds_are_no_matter(tmp_path):
+    (tmp_path / "labels.csv").write_text("file,class\na.jpg,cat,,\n")
     assert read_labels(tmp_path / "labels.csv").classes == {"a.jpg": "cat"}
 
 

@@ -119,6 +119,12 @@ def read_labels(path: str | Path) -> GivenLabels:
             continue
         if len(row) <= max(file, label):
             raise InputError(f"row {number} of {path} has {len(row)} columns; the heading has {len(heading)}")
+        # Cells without anything in them are what a spreadsheet adds at the end.
+        if any(row[len(heading) :]):
+            raise InputError(
+                f"row {number} of {path} has {len(row)} columns, more than the {len(heading)} of the heading; put "
+                f"quotes around a name that has {mark!r} in it"
+            )
         classes.pop(row[file], None)
         # A class may begin or end with a space, and so may a cell that a person has filled in.
         classes[row[file]] = row[label] if row[label].strip() else ""
