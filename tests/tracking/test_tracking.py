@@ -394,6 +394,25 @@ def test_curves_are_told_though_an_earlier_process_ended_after_the_last_training
     assert events.Tags()["scalars"] == ["test_accuracy/supervised"]
 
 
+def test_a_comparison_that_goes_on_tells_mlflow_no_point_of_its_curves_twice(store, tmp_path):
+    arguments = {"methods": "supervised", "labels_per_class": [10, 20], "steps": 2, "check": False, "track": "mlflow"}
+    for resume in (False, True):
+        found = fewlabels.compare("digits", **arguments, out=tmp_path / "run", resume=resume)
+        told = curve_in_mlflow(store, runs_of(store)["comparison"], "test_accuracy/supervised")
+        assert told == [(run.labels_per_class, run.test_accuracy) for run in found.runs]
+
+
+def test_what_is_told_again_and_is_another_is_what_mlflow_shows(store, tmp_path):
+    for resumed, value in ((False, 1.0), (True, 2.0), (True, 1.0), (True, 1.0)):
+        run = Mlflow(Entry("fit", tmp_path, resumed=resumed))
+        run.take_back(0)
+        run.scalars({"loss/sum": value}, 3)
+        run.end(FINISHED)
+    run = runs_of(store)["fit"]
+    assert curve_in_mlflow(store, run, "loss/sum") == [(3, 1.0), (3, 2.0), (3, 1.0)]
+    assert run.data.metrics == {"loss/sum": 1.0}
+
+
 def test_a_store_that_takes_no_pictures_gets_the_numbers(store, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

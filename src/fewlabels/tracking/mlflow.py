@@ -84,6 +84,9 @@ class Mlflow:
     def __init__(self, entry: Entry) -> None:
         self._client = _client()
         self.stored: dict[str, int] = {}
+        # What the store shows for each name and step of an earlier process: what is taken back and told again is in
+        # most cases the same, and a store keeps it twice.
+        self._shown: dict[tuple[str, int], float] = {}
         self._waiting: list[Any] = []
         self._sent = time.monotonic()
         key = f"{entry.folder.resolve()}::{entry.name}"
@@ -96,7 +99,9 @@ class Mlflow:
             self.run = before.info.run_id
             self._client.update_run(self.run, status="RUNNING")
             for name in before.data.metrics:
-                self.stored[name] = max(m.step for m in self._client.get_metric_history(self.run, name))
+                history = sorted(self._client.get_metric_history(self.run, name), key=lambda metric: metric.timestamp)
+                self.stored[name] = max(metric.step for metric in history)
+                self._shown |= {(name, metric.step): metric.value for metric in history}
             for artifact in self._client.list_artifacts(self.run):
                 self.stored[artifact.path] = 0
         # A store keeps the first value for good; what may change when a run goes on is how much is said of it.
@@ -109,7 +114,8 @@ class Mlflow:
         from mlflow.entities import Metric
 
         now = int(1000 * time.time())
-        self._waiting += [Metric(name, value, now, step) for name, value in values.items()]
+        new = {name: value for name, value in values.items() if self._shown.pop((name, step), None) != value}
+        self._waiting += [Metric(name, value, now, step) for name, value in new.items()]
         if time.monotonic() - self._sent >= _EVERY_SECONDS:
             self._send()
 
