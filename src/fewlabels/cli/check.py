@@ -40,7 +40,6 @@ def check(
 
     `fewlabels check my-photos --labels-per-class 20 --json`
     """
-    from fewlabels.checks import check_dataset
     from fewlabels.data import load_dataset
 
     data = load_dataset(
@@ -54,6 +53,9 @@ def check(
         progress=not quiet,
     )
     show_dataset(data, quiet=quiet)
+    # Takes seconds, for PyTorch: after whatever may be wrong with the source.
+    from fewlabels.checks import check_dataset
+
     found = check_dataset(data, near=near)
     return Answer(found.to_dict, lambda: _show_check(found, data), code=1 if found.problems else 0)
 

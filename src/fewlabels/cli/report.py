@@ -10,12 +10,20 @@ import typer
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, screen
 from fewlabels.cli.options import Json
+from fewlabels.storage.errors import InputError
+
+
+def _there(folder: Path) -> Path:
+    # What reads comparisons says the same, seconds later.
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; give the one that `fewlabels compare --out` wrote")
+    return folder
 
 
 @app.command()
 @answers
 def report(
-    folder: Annotated[Path, typer.Argument(help="A folder that `compare` wrote.")],
+    folder: Annotated[Path, typer.Argument(help="A folder that `compare` wrote.", callback=_there)],
     out: Annotated[
         Path | None, typer.Option(help="The file to write; `report.html` in the folder when not given.")
     ] = None,
