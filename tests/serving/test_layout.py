@@ -70,6 +70,56 @@ def test_more_classes_than_buttons_can_show_are_chosen_from_a_list(many_classes,
     assert read_labels(tmp_path / "model-labels.csv").classes == {image: name}
 
 
+def test_a_class_that_came_with_a_new_model_has_a_button(place, trained, tmp_path):
+    shutil.copytree(trained / "photos", tmp_path / "photos")
+    service = Service(place / "model", source=str(tmp_path / "photos"))
+    service.desk.rank(service.model)
+    page, request = built(service), gradio.Request(session_hash="me")
+    spare = functions(page)["look"]("", request)[5:]
+    assert spare == tuple(gradio.skip() for _ in spare)
+    image = service.desk.batch("me")[0].name
+    assert "there is no class" in functions(page)["label_3"](image, request)[0]
+    (tmp_path / "photos" / "train" / "a gray").mkdir()
+    for number in range(8):
+        pixels = np.random.default_rng(number).integers(0, 255, (16, 24)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / "train" / "a gray" / f"{number}.png")
+    functions(page)["label_1"](image, request)
+    functions(page)["train"]("", request)
+    service.retraining._watcher.join(120)
+    assert service.retraining.progress().state == "done"
+    # Others keep their places and keys, though it comes before them in the model.
+    assert service.model.class_names == ("<b>green", "a gray", "blue", "red")
+    shown, *rest = functions(page)["look"]("", request)[5:]
+    assert (shown.value, shown.visible, shown.elem_classes) == ("4 · a gray", True, ["fl-key-4"])
+    assert rest == [gradio.skip() for _ in rest]
+    image, other = (one.name for one in service.desk.batch("me")[:2])
+    functions(page)["label_3"](image, request)
+    functions(page)["label_1"](other, request)
+    written = read_labels(service.desk.path).classes
+    assert (written[image], written[other]) == ("a gray", "blue")
+    service.close()
+
+
+@pytest.mark.parametrize(
+    ("first", "new", "key", "shown"),
+    [
+        (("cat", "dog"), "cow", "3", "3 · cow"),
+        (("0", "1"), "2", "2", "2"),
+        # By their places, those that are digits would have other keys than before.
+        (("0", "1"), "none", None, "none"),
+    ],
+)
+def test_a_new_class_takes_no_key_from_those_before(first, new, key, shown):
+    from fewlabels.serving.label_tab import _face
+
+    assert _face(2, (*first, new), first) == {
+        "value": shown,
+        "elem_classes": [] if key is None else [f"fl-key-{key}"],
+        "visible": True,
+    }
+    assert [_face(number, (*first, new), first) for number in (0, 1)] == [_face(n, first, first) for n in (0, 1)]
+
+
 def test_an_image_whose_name_is_no_text_can_be_labeled(many_classes, tmp_path):
     name = os.fsdecode(b"unlabeled/caf\xe9 1.png")
     try:

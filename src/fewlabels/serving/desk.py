@@ -95,6 +95,8 @@ class Desk:
     def rank(self, model: ServedModel) -> None:
         """Put the pool in the order in which labels would help a model most; once the desk is closing, leave it."""
         with self._turn:
+            # One that was trained again may have classes that the source did not have before.
+            self.queue.add_classes(model.class_names)
             self.queue.read_anew(lambda: self._given(model))
             labels = self.queue.labels()
             given = np.array(sorted(self.pictures.row(name) for name in labels), np.int64)

@@ -70,12 +70,22 @@ class LabelQueue:
         self._lock = threading.Lock()
         self._ranking = list(dict.fromkeys(ranking))
         self._known = {*self._ranking, *known}
-        self._classes = set(classes)
+        self._classes = tuple(dict.fromkeys(classes))
         self._write, self._clock, self._batch = write, clock, batch
         self._labels = {name: label for name, label in (labels or {}).items() if name in self._known}
         self._skipped: dict[str, None] = {}
         self._people: OrderedDict[str, _Person] = OrderedDict()
         self._next = 0
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What images may be labeled as; a class keeps its place for good."""
+        return self._classes
+
+    def add_classes(self, classes: Sequence[str]) -> None:
+        """Let images be labeled as these too, which come after those before."""
+        with self._lock:
+            self._classes = tuple(dict.fromkeys([*self._classes, *classes]))
 
     @property
     def labeled(self) -> int:

@@ -16,6 +16,8 @@ from fewlabels.storage.visible import visible
 
 # So many buttons can be looked over; more classes are chosen from a list that can be searched.
 _MOST_BUTTONS = 40
+# For classes that are new in a model that was trained again: the layout is made once.
+_SPARE_BUTTONS = 8
 _KEYS = "1234567890"
 # Names of files may be no text, which a request cannot hold; in addresses such bytes are written out.
 _BYTES = "surrogateescape"
@@ -41,11 +43,11 @@ def label_tab(page: gr.Blocks, service: Service, about: gr.HTML) -> None:
     panel = gr.HTML(elem_id="fl-label")
     # The image that is shown goes along with each click: one that comes late is a label of what the person saw.
     current = gr.Textbox(visible="hidden", elem_id="fl-current", show_label=False)
-    _buttons(desk, service.model.class_names, panel, current)
+    classes, anew_classes = _buttons(desk, panel, current)
     start = gr.Button("Train again with these labels", variant="primary", elem_id="fl-train")
     training = gr.HTML(elem_id="fl-training")
     timer = gr.Timer(1.0, active=False)
-    watched = [training, panel, current, timer, about]
+    watched = [training, panel, current, timer, about, *classes]
 
     def looked(shown: str, person: str, note: str = "") -> tuple[Any, ...]:
         now = service.retraining.progress()
@@ -57,6 +59,7 @@ def label_tab(page: gr.Blocks, service: Service, about: gr.HTML) -> None:
             *anew,
             gr.Timer(active=busy),
             about_panel(service.model, service.title),
+            *anew_classes(),
         )
 
     def opened(request: gr.Request) -> tuple[Any, ...]:
@@ -96,8 +99,10 @@ def class_keys(names: Sequence[str]) -> dict[str, str]:
     return dict(zip(names, _KEYS, strict=False))
 
 
-def _buttons(desk: Desk, names: tuple[str, ...], panel: gr.HTML, current: gr.Textbox) -> None:
-    """Lay out what labels, skips and takes back."""
+def _buttons(
+    desk: Desk, panel: gr.HTML, current: gr.Textbox
+) -> tuple[list[gr.Button | gr.Dropdown], Callable[[], list[Any]]]:
+    """Lay out what labels, skips and takes back; return what new classes are shown by, and what shows them."""
     options: dict[str, Any] = {
         "outputs": [panel, current],
         "concurrency_id": "label",
@@ -106,8 +111,9 @@ def _buttons(desk: Desk, names: tuple[str, ...], panel: gr.HTML, current: gr.Tex
         "trigger_mode": "multiple",
     }
 
-    def give(label: str) -> Action:
+    def give(number: int) -> Action:
         def action(person: str, shown: str) -> tuple[str, str]:
+            label = "".join(desk.queue.classes[number : number + 1])
             desk.queue.label(person, shown, label)
             return shown, label
 
@@ -121,37 +127,57 @@ def _buttons(desk: Desk, names: tuple[str, ...], panel: gr.HTML, current: gr.Tex
         name = desk.queue.undo(person)
         return None if name is None else (name, None)
 
-    keys = class_keys(names)
-    if len(names) <= _MOST_BUTTONS:
+    first = desk.queue.classes
+    laid: list[gr.Button | gr.Dropdown] = []
+    if len(first) <= _MOST_BUTTONS:
         with gr.Row(elem_id="fl-buttons"):
-            for number, name in enumerate(names):
-                key = keys.get(name)
-                button = gr.Button(
-                    visible(name) if key in (None, name) else f"{key} · {visible(name)}",
-                    elem_id=f"fl-class-{number}",
-                    elem_classes=[] if key is None else [f"fl-key-{key}"],
-                    min_width=100,
-                )
-                button.click(_answering(desk, give(name)), current, api_name=f"label_{number}", **options)
+            for number in range(len(first) + _SPARE_BUTTONS):
+                button = gr.Button(**_face(number, first, first), elem_id=f"fl-class-{number}", min_width=100)
+                button.click(_answering(desk, give(number)), current, api_name=f"label_{number}", **options)
+                laid.append(button)
+        del laid[: len(first)]
     else:
         with gr.Row():
-            choice = gr.Dropdown(
-                [(visible(name), number) for number, name in enumerate(names)],
-                label="Class",
-                filterable=True,
-                elem_id="fl-choice",
-            )
+            choice = gr.Dropdown(_choices(first), label="Class", filterable=True, elem_id="fl-choice")
+            laid.append(choice)
             button = gr.Button("Save this class", elem_id="fl-save")
 
         def chosen(shown: str, number: int | None, request: gr.Request) -> tuple[str, str]:
             if number is None:
                 return _shown(desk, str(request.session_hash), note="choose a class first")
-            return _answering(desk, give(names[number]))(shown, request)
+            return _answering(desk, give(number))(shown, request)
 
         button.click(chosen, [current, choice], api_name="label", **options)
     with gr.Row():
         gr.Button("Skip (s)", elem_id="fl-skip").click(_answering(desk, skip), current, api_name="skip", **options)
         gr.Button("Undo (u)", elem_id="fl-undo").click(_answering(desk, undo), current, api_name="undo", **options)
+
+    def anew() -> list[Any]:
+        now = desk.queue.classes
+        if len(first) > _MOST_BUTTONS:
+            return [gr.skip() if now == first else gr.Dropdown(_choices(now))]
+        numbers = range(len(first), len(first) + len(laid))
+        return [gr.Button(**_face(number, now, first)) if number < len(now) else gr.skip() for number in numbers]
+
+    return laid, anew
+
+
+def _choices(names: Sequence[str]) -> list[tuple[str, int]]:
+    return [(visible(name), number) for number, name in enumerate(names)]
+
+
+def _face(number: int, names: Sequence[str], first: Sequence[str]) -> dict[str, Any]:
+    """Return how the button of a class looks; those that were there first keep their keys, whatever came since."""
+    if number >= len(names):
+        return {"value": "", "visible": False}
+    before, now = class_keys(first), class_keys(names)
+    name = names[number]
+    key = (now if before.items() <= now.items() else before).get(name)
+    return {
+        "value": visible(name) if key in (None, name) else f"{key} · {visible(name)}",
+        "elem_classes": [] if key is None else [f"fl-key-{key}"],
+        "visible": True,
+    }
 
 
 def _answering(desk: Desk, action: Action) -> Callable[..., tuple[str, str]]:
