@@ -89,14 +89,15 @@ class PatchEncoder(Encoder):
         if self.vectors:
             return torch.cat([near[:, 0], inputs], 1)
         rows, columns = inputs.shape[2] - self.side + 1, inputs.shape[3] - self.side + 1
-        grid = near.view(inputs.shape[0], rows, columns, -1)
+        # Sizes in full: of no image at all, what -1 stands for could be anything.
+        grid = near.view(inputs.shape[0], rows, columns, near.shape[2])
         half_rows, half_columns = (rows + 1) // 2, (columns + 1) // 2
         quarters = [
             part.sum((1, 2))
             for band in (grid[:, :half_rows], grid[:, half_rows:])
             for part in (band[:, :, :half_columns], band[:, :, half_columns:])
         ]
-        return torch.stack(quarters, 2).view(inputs.shape[0], -1, 2, 2)
+        return torch.stack(quarters, 2).view(inputs.shape[0], near.shape[2], 2, 2)
 
     def pool(self, feature_map: Tensor) -> Tensor:
         """Return standardized features, (batch, feature_size)."""
