@@ -1,6 +1,6 @@
 """All methods on the reference split at 10, 50 and 500 labels a class, three draws each, the same net and images.
 
-    python benchmarks/methods.py CIFAR10_FOLDER [--only uda,fix-match] [--labels 50,500] [--jobs 2] [--images 256k]
+    python benchmarks/methods.py CIFAR10_FOLDER [--only uda,fix-match] [--labels 50,500] [--jobs 2] [--images 256k] [--seeds 0]
 
 Each training may take so many gradient images. What is done is not done again: results are kept in
 benchmarks/results/methods.json. With no option it runs what is missing, for hours, prints the
@@ -82,12 +82,15 @@ def main() -> None:
     parser.add_argument("--only", help="comma-separated rows; all when not given")
     parser.add_argument("--labels", default=",".join(map(str, LABELS)))
     parser.add_argument("--images", default="256k", help="gradient images of each training")
+    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)))
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time; the cores are shared out")
     options = parser.parse_args()
     rows = list(contenders()) if options.only is None else options.only.split(",")
     wanted = {}
     # Seed by seed, so that what is there after each third is a whole table.
-    for seed, labels, row in itertools.product(SEEDS, map(int, options.labels.split(",")), rows):
+    for seed, labels, row in itertools.product(
+        map(int, options.seeds.split(",")), map(int, options.labels.split(",")), rows
+    ):
         key = f"{row} | {labels} | {seed} | {options.images}"
         wanted[key] = (row, labels, seed, options.images, options.cifar10)
     runs = run_missing("methods", wanted, measured, options.jobs)
