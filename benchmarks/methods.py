@@ -1,6 +1,6 @@
 """All methods on the reference split at 10, 50 and 500 labels a class, three draws each, the same net and images.
 
-    python benchmarks/methods.py CIFAR10_FOLDER [--only uda,fix-match] [--labels 50,500] [--jobs 2] [--images 256k] [--seeds 0]
+    python benchmarks/methods.py CIFAR10_FOLDER [--only uda,fix-match] [--labels 50,500] [--seeds 0] [--images 256k]
 
 Each training may take so many gradient images. What is done is not done again: results are kept in
 benchmarks/results/methods.json. With no option it runs what is missing, for hours, prints the
@@ -88,9 +88,8 @@ def main() -> None:
     rows = list(contenders()) if options.only is None else options.only.split(",")
     wanted = {}
     # Seed by seed, so that what is there after each third is a whole table.
-    for seed, labels, row in itertools.product(
-        map(int, options.seeds.split(",")), map(int, options.labels.split(",")), rows
-    ):
+    seeds, counts = (map(int, text.split(",")) for text in (options.seeds, options.labels))
+    for seed, labels, row in itertools.product(seeds, counts, rows):
         key = f"{row} | {labels} | {seed} | {options.images}"
         wanted[key] = (row, labels, seed, options.images, options.cifar10)
     runs = run_missing("methods", wanted, measured, options.jobs)
