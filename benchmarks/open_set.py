@@ -137,11 +137,12 @@ def main() -> None:
     parser.add_argument("cifar10", help="folder with CIFAR-10's train.parquet and test.parquet")
     parser.add_argument("--only", default=",".join(POOLS))
     parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--options", default=";".join(OPTIONS), help="separated by semicolons")
     parser.add_argument("--images", default="256k", help="gradient images of each training")
     parser.add_argument("--seeds", default=",".join(map(str, SEEDS)))
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time; the cores are shared out")
     options = parser.parse_args()
-    pairs = [("supervised", "as it is"), *itertools.product(options.methods.split(","), OPTIONS)]
+    pairs = [("supervised", "as it is"), *itertools.product(options.methods.split(","), options.options.split(";"))]
     seeds, pools = map(int, options.seeds.split(",")), options.only.split(",")
     wanted = {}
     for seed, pool, (name, option) in itertools.product(seeds, pools, pairs):

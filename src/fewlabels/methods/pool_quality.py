@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from fewlabels.methods.supervised import labeled_loss
 from fewlabels.storage.cells import table
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch, Rows
-from fewlabels.training.calibration import best_temperature
+from fewlabels.training.calibration import best_scale_and_biases
 
 if TYPE_CHECKING:
     from fewlabels.methods.session import Session
@@ -107,7 +108,43 @@ def estimated_prior(
     return found / found.sum()  # type: ignore[no-any-return]
 
 
-def inside_share(positive: NDArray[np.float64], pool: NDArray[np.float64]) -> float:
+def agreed_prior(found: Sequence[NDArray[np.floating]], learned: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how often each class comes, by as much of two estimates as they agree on.
+
+    Each is off by what its own classifier takes for what. So of their mean distance to the shares that were learned
+    from, only that much is taken as their two distances have in common: all where they are alike, none where they
+    point to different classes.
+
+    Parameters
+    ----------
+    found : two ndarrays of shape (n_classes,)
+        Estimates, from classifiers that have learned from different samples.
+    learned : ndarray of shape (n_classes,)
+        Share of each class among the labels, > 0.
+
+    References
+    ----------
+    Efron & Morris, "Stein's estimation rule and its competitors", 1973, for the shrinking; here the noise is told
+    by the two estimates.
+
+    Examples
+    --------
+    >>> even = np.array([0.5, 0.5])
+    >>> agreed_prior([np.array([0.8, 0.2]), np.array([0.7, 0.3])], even).round(2).tolist()
+    [0.74, 0.26]
+    >>> agreed_prior([np.array([0.8, 0.2]), np.array([0.3, 0.7])], even).tolist()
+    [0.5, 0.5]
+    """
+    one, other = (np.asarray(shares) - learned for shares in found)
+    mean = (one + other) / 2
+    common = min(1.0, max(0.0, float(one @ other) / max(float(mean @ mean), _TINY)))
+    shares = np.maximum(learned + common * mean, _TINY)
+    return np.asarray(shares / shares.sum(), np.float64)
+
+
+def inside_share(
+    positive: NDArray[np.float64], pool: NDArray[np.float64], weights: NDArray[np.float64] | None = None
+) -> float:
     """Return at most which share of the pool is distributed as the positive samples are.
 
     If a share s of the pool is, at least s times the positives' share of it lies above any score; so the least
@@ -117,6 +154,8 @@ def inside_share(positive: NDArray[np.float64], pool: NDArray[np.float64]) -> fl
     ----------
     positive, pool : ndarray
         Scores, higher for what looks like a positive sample, from classifiers that had not learned from the sample.
+    weights : ndarray, optional
+        Of the positive samples, > 0: how often each should count.
 
     References
     ----------
@@ -128,10 +167,16 @@ def inside_share(positive: NDArray[np.float64], pool: NDArray[np.float64]) -> fl
     >>> round(inside_share(scores, np.concatenate([scores, scores - 5000])), 1)
     0.5
     """
-    thresholds = np.quantile(positive, 1 - np.linspace(0.3, 1.0, 29))
-    of_positive = (positive[None] >= thresholds[:, None]).mean(1)
-    of_pool = np.maximum((pool[None] >= thresholds[:, None]).mean(1), 1 / len(pool))
-    errors = np.sqrt((1 - of_positive) / (of_positive * len(positive)) + (1 - of_pool) / (of_pool * len(pool)))
+    weights = np.ones(len(positive)) if weights is None else weights
+    order = np.argsort(-positive, kind="stable")
+    above = np.cumsum(weights[order]) / weights.sum()
+    rows = np.minimum(np.searchsorted(above, np.linspace(0.3, 1.0, 29) - 1e-9), len(positive) - 1)
+    of_positive = np.minimum(above[rows], 1.0)
+    ranked = np.sort(pool)
+    of_pool = np.maximum(1 - np.searchsorted(ranked, positive[order[rows]]) / len(pool), 1 / len(pool))
+    # Unequal weights tell as much as fewer equal ones (Kish's effective number).
+    count = weights.sum() ** 2 / (weights**2).sum()
+    errors = np.sqrt((1 - of_positive) / (of_positive * count) + (1 - of_pool) / (of_pool * len(pool)))
     return float(min(1.0, (of_pool / of_positive * (1 + 2 * errors)).min()))
 
 
@@ -239,28 +284,39 @@ class Half:
 def settled(halves: list[Half], learned: NDArray[np.float64]) -> PoolQuality:
     """Return what two halves together say of a pool.
 
-    Each class c by itself is to be found in the pool at most as often as `inside_share` says of its own density
-    over the pool's, p_c(x) / p_pool(x): so a class may be rarer or more frequent there than among the labels.
+    How often each class comes is found first, each pool sample counted by how much it looks like a labeled one: what
+    is rarer in the pool than among the labels counts a little too much, and what belongs to no class hardly. Then
+    densities are compared with those that the labeled samples would have if their classes came as often: so a class
+    may be rarer or more frequent in the pool than among the labels.
 
     Parameters
     ----------
     halves : list of Half
+        Two.
     learned : ndarray of shape (n_classes,)
         Share of each class among the labels, > 0.
     """
-    classes = range(len(learned))
-    shares = np.zeros(len(learned))
+    looks = [np.exp(np.minimum(half.of_pool, 0.0)) for half in halves]
+    found = [
+        estimated_prior(half.of_pool_probabilities, learned, np.maximum(weights, _TINY))
+        for half, weights in zip(halves, looks, strict=True)
+    ]
+    prior = agreed_prior(found, learned)
+    factors = prior / learned
+    shares, ratios = [], []
     for half in halves:
-        of_positive = half.of_positive[:, None] + np.log(np.maximum(half.probabilities, _TINY) / learned)
-        of_pool = half.of_pool[:, None] + np.log(np.maximum(half.of_pool_probabilities, _TINY) / learned)
-        shares += [inside_share(of_positive[half.labels == c, c], of_pool[:, c]) for c in classes]
-    shares /= len(halves)
-    share = min(1.0, float(shares.sum()))
-    factors = shares / shares.sum() / learned
-    ratios = [half.of_pool + np.log(np.maximum(half.of_pool_probabilities @ factors, _TINY)) for half in halves]
+        of_positive, of_pool = (
+            ratio + np.log(np.maximum(probabilities @ factors, _TINY))
+            for ratio, probabilities in (
+                (half.of_positive, half.probabilities),
+                (half.of_pool, half.of_pool_probabilities),
+            )
+        )
+        shares.append(inside_share(of_positive, of_pool, np.maximum(factors[half.labels], _TINY)))
+        ratios.append(of_pool)
+    share = float(np.mean(shares))
     belongs, members = judged(np.mean(ratios, axis=0), share)
-    probabilities = np.mean([half.of_pool_probabilities for half in halves], axis=0)
-    return PoolQuality(share, estimated_prior(probabilities, learned, np.maximum(belongs, _TINY)), belongs, members)
+    return PoolQuality(share, prior, belongs, members)
 
 
 def assess_pool(session: Session, length: dict[str, Any]) -> PoolQuality:
@@ -295,9 +351,9 @@ def assess_pool(session: Session, length: dict[str, Any]) -> PoolQuality:
             for rows in (samples, session.pool)
         )
         of_positive, of_members = compared(features, pool_features, draws)
-        temperature = best_temperature(logits, targets[unseen])
+        scale, biases = best_scale_and_biases(logits, targets[unseen])
         probabilities, pool_probabilities = (
-            softmax(outputs.astype(np.float64) / temperature, axis=1) for outputs in (logits, pool_logits)
+            softmax(scale * outputs.astype(np.float64) + biases, axis=1) for outputs in (logits, pool_logits)
         )
         found.append(Half(targets[unseen], of_positive, of_members, probabilities, pool_probabilities))
     return settled(found, np.bincount(targets, minlength=session.classes) / len(targets))
