@@ -9,7 +9,8 @@ Four pools from CIFAR-10's training images, three draws each:
 - `imbalanced`: all ten classes; labels (500 of the most frequent) and pool fall from class to class, 10 to 1.
 - `open-imbalanced`: the open split with 500 labels each, with nine dogs in the pool for each cat.
 
-Each method learns as it is, with `assess_pool`, and with `assess_pool` and `guard`, beside `supervised`. Results are
+Each method learns as it is, with `assess_pool`, and with `assess_pool` and `guard`, beside `supervised`; where labels
+are unequally frequent also with `logit_adjustment`, and `supervised` with that too. Results are
 kept in benchmarks/results/open_set.json; what is done is not done again.
 """
 
@@ -37,6 +38,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "assess_pool": {"assess_pool": True},
     "assess_pool, guard": {"assess_pool": True, "guard": True},
+}
+# Where labels are unequally frequent and what is to be classified is not.
+ADJUSTED: dict[str, dict[str, Any]] = {
+    "logit_adjustment": {"logit_adjustment": 1.0},
+    "assess_pool, guard, logit_adjustment": {"assess_pool": True, "guard": True, "logit_adjustment": 1.0},
 }
 
 
@@ -76,7 +82,7 @@ def split(folder: str, pool: str, seed: int) -> dict[str, Any]:
 def measured(name: str, option: str, pool: str, seed: int, images: str, folder: str) -> Run:
     """Return what one training reached, and what it said of its pool beside what is true."""
     data = split(folder, pool, seed)
-    settings: dict[str, Any] = dict(OPTIONS[option])
+    settings: dict[str, Any] = dict((OPTIONS | ADJUSTED)[option])
     if "short" in type(make_method(name)).PRESETS:
         settings["preset"] = "short"
     method = make_method(name, budget=f"{images} images", random_state=seed, **settings)
@@ -137,17 +143,21 @@ def main() -> None:
     parser.add_argument("cifar10", help="folder with CIFAR-10's train.parquet and test.parquet")
     parser.add_argument("--only", default=",".join(POOLS))
     parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--options", default=";".join(OPTIONS), help="separated by semicolons")
+    parser.add_argument("--options", default=";".join(OPTIONS | ADJUSTED), help="separated by semicolons")
     parser.add_argument("--images", default="256k", help="gradient images of each training")
     parser.add_argument("--seeds", default=",".join(map(str, SEEDS)))
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time; the cores are shared out")
     options = parser.parse_args()
-    pairs = [("supervised", "as it is"), *itertools.product(options.methods.split(","), options.options.split(";"))]
+    asked = options.options.split(";")
     seeds, pools = map(int, options.seeds.split(",")), options.only.split(",")
     wanted = {}
-    for seed, pool, (name, option) in itertools.product(seeds, pools, pairs):
-        key = f"{name} | {option} | {pool} | {seed} | {options.images}"
-        wanted[key] = (name, option, pool, seed, options.images, options.cifar10)
+    for seed, pool in itertools.product(seeds, pools):
+        here = [option for option in asked if option in OPTIONS or pool == "imbalanced"]
+        pairs = [("supervised", option) for option in ("as it is", "logit_adjustment") if option in here]
+        pairs += itertools.product(options.methods.split(","), here)
+        for name, option in pairs:
+            key = f"{name} | {option} | {pool} | {seed} | {options.images}"
+            wanted[key] = (name, option, pool, seed, options.images, options.cifar10)
     runs = run_missing("open_set", wanted, measured, options.jobs)
     show(runs, options.images)
     pool_tables.main()

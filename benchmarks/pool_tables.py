@@ -72,18 +72,18 @@ def row(runs: list[Run], bar: list[Run], name: str, option: str) -> str:
     """Return a table's row."""
     guarded = [run for run in runs if "guard" in run]
     fell_back = f"{sum(not run['guard']['accepted'] for run in guarded)} of {len(guarded)}" if guarded else ""
-    belongs = f"{percent(runs, 'inside_share')} ({percent(runs, 'true_inside_share')})" if option != PLAIN else ""
+    belongs = f"{percent(runs, 'inside_share')} ({percent(runs, 'true_inside_share')})" if "pool" in option else ""
     kept = [text for key in ("kept_inside", "kept_outside") if (text := percent(runs, key))]
     cells = [
         name,
-        "" if name == BAR else option,
+        option,
         cell(runs),
-        "" if name == BAR else difference(runs, bar),
+        "" if runs == bar else difference(runs, bar),
         belongs,
         percent(runs, "area_under_roc"),
         " and ".join(kept),
         fell_back,
-        "" if option == PLAIN else for_options(runs),
+        for_options(runs) if "pool" in option else "",
     ]
     return "| " + " | ".join(cells) + " |"
 
@@ -97,7 +97,7 @@ def table(runs: list[Run], pool: str, images: str) -> str:
         "| for the options |",
         "|---|---|" + "---:|" * 7,
     ]
-    bar = [run for run in runs if run["method"] == BAR]
+    bar = [run for run in runs if (run["method"], run["option"]) == (BAR, PLAIN)]
     for name, option in dict.fromkeys((run["method"], run["option"]) for run in runs):
         found = [run for run in runs if (run["method"], run["option"]) == (name, option)]
         lines.append(row(found, bar, name, option))

@@ -64,7 +64,7 @@ def test_what_options_brought_and_cost():
     runs += [pool_run("uda", "assess_pool, guard", 0, 0.55, **looked)]
     text = pool_tables.page({str(number): one for number, one in enumerate(runs)})
     assert "## open-50, 128,000 gradient images" in text
-    assert "| supervised |  | 51.0 ± 1.0 |  |" in text
+    assert "| supervised | as it is | 51.0 ± 1.0 |  |" in text
     assert "| uda | as it is | 50.0 ± 2.0 | -1.0 ± 1.0 |" in text
     # Two hundred steps of 128 labeled images, a fifth of all.
     assert "| uda | assess_pool, guard | 55.0 (1) | +5.0 | 70 (60) | 90 | 95 and 30 | 1 of 1 | 20 |" in text
