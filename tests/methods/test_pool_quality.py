@@ -167,6 +167,16 @@ def test_what_does_not_belong_is_not_learned_from():
     assert (method.pool_belongs_[np.concatenate(seen)] >= 0.5).all()
 
 
+def test_a_look_at_the_pool_is_short_and_warned_of_by_no_one(recwarn):
+    X, y, pool = open_set()
+    method = make_method("supervised", assess_pool=True, budget="20k images", random_state=0)
+    method.fit(X, y, unlabeled=pool)
+    assert max(method.stage_steps_["pool, half 1"], method.stage_steps_["pool, half 2"]) < 100
+    assert method.stage_steps_["classifier"] >= 100
+    assert not [one for one in recwarn if "budget=" in str(one.message)]
+    assert method.notes_ == []
+
+
 def test_one_label_a_class_is_too_few_to_assess_a_pool():
     X, y, pool = open_set()
     with pytest.raises(InputError, match="two labeled samples of each class"):

@@ -92,11 +92,13 @@ class Session:
         Whether looks on the way ask for the classes of some pool samples too, for whoever knows them afterwards.
     stage : str
         What the names of its stages begin with.
+    is_trial : bool
+        Whether it learns from a part of the labeled samples, to decide something by: that is meant to be short.
     kept : mapping of nn.Module to dict
         For each classifier that was measured in training, the weights kept of it, by name.
     """
 
-    moves = ("_drawn", "budget", "_whole_budget", "evaluations", "monitor", "_stage_kept")
+    moves = ("_drawn", "budget", "evaluations", "monitor", "_stage_kept")
 
     def __init__(
         self,
@@ -131,15 +133,13 @@ class Session:
         self.evaluations = EVALUATIONS
         if method.budget is not None:
             self.budget = read_budget(method.budget, lambda: monitor.gradient_images, self.clock)
-        # That of the whole fit, also in a part that has a budget of its own.
-        self._whole_budget = self.budget
         self.given_pool = len(pool) if given_pool is None else given_pool
         self.to_fill = Rows([]) if to_fill is None else to_fill
         self.checkpoints = checkpoints
         self.quality: PoolQuality | None = None
         self.guard: Guard | None = None
         self.watches_pool = False
-        self.stage = ""
+        self.stage, self.is_trial = "", False
         # Whether the batches of the stage that runs are of labeled and pool samples in a row.
         self._draws_everything = False
         self.weights_seed = seed if weights_seed is None else weights_seed
@@ -198,7 +198,7 @@ class Session:
         part.labeled = self.labeled.part(rows)
         if held_out is not None:
             part.validation = self.labeled.part(held_out)
-        part.stage, part.guard = stage, None
+        part.stage, part.is_trial, part.guard = stage, True, None
         return part
 
     def of(self, method: SemiSupervisedClassifier) -> Session:
@@ -438,11 +438,6 @@ class Session:
         if self.checkpoints is not None:
             return self.checkpoints.decided(compute)
         return compute() if self.processes is None else float(self.processes.told(compute()))
-
-    @property
-    def is_trial(self) -> bool:
-        """Whether its budget is a part of the fit's, and so meant to be short."""
-        return self.budget is not self._whole_budget
 
     def leaving_no_trace(self, nets: nn.Module, compute: Callable[[], float]) -> float:
         """Return what was computed; nets, method and seeds are then as if nothing had been."""
