@@ -296,10 +296,10 @@ def settled(halves: list[Half], learned: NDArray[np.float64]) -> PoolQuality:
     learned : ndarray of shape (n_classes,)
         Share of each class among the labels, > 0.
     """
-    looks = [np.exp(np.minimum(half.of_pool, 0.0)) for half in halves]
+    likeness = [np.exp(np.minimum(half.of_pool, 0.0)) for half in halves]
     found = [
         estimated_prior(half.of_pool_probabilities, learned, np.maximum(weights, _TINY))
-        for half, weights in zip(halves, looks, strict=True)
+        for half, weights in zip(halves, likeness, strict=True)
     ]
     prior = agreed_prior(found, learned)
     factors = prior / learned
