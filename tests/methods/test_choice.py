@@ -24,6 +24,7 @@ USUAL = Situation(labels=500, classes=10, least=50, pool=45_000, side=32, images
         ({"budgeted": True, "images": 120_000}, "uda"),
         ({"budgeted": True, "images": 256_000, "labels": 5000, "least": 500}, "supervised"),
         ({"budgeted": True, "images": 450_000, "labels": 5000, "least": 500}, "uda"),
+        ({"budgeted": True, "images": 128_000, "labels": 2044, "least": 50}, "supervised"),
         ({"images": 120_000}, "two-step-autoencoder"),
         ({"budgeted": True, "side": 0}, "label-spreading"),
         ({"side": 0}, "label-spreading"),
