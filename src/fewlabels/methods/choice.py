@@ -13,9 +13,9 @@ _FEW_LABELS = 100
 # autoencoder.
 _TOO_SHORT = 100_000
 # The same with many labels, from which more is to be learned first. With 500 labels a class and 256,000 images (one
-# draw, development images): 78.6 % of the labels alone, 77.7 % of uda; at 480,000 uda has 80.9 %. It goes by all labels
-# together: with 500 of the most frequent class and 50 of the rarest (2,044 in all, 128,000 images, one draw, development
-# images) the labels alone have 65.0 %, uda 61.3 %.
+# draw, development images): 78.6 % of the labels alone, 77.7 % of uda; at 480,000 uda has 80.9 %. It goes by all
+# labels together: with 500 of the most frequent class and 50 of the rarest (2,044 in all, 128,000 images, one draw,
+# development images) the labels alone have 65.0 %, uda 61.3 %.
 _TOO_SHORT_FOR_MANY = 300_000
 # Without a budget, labeled samples, repetitions counted, that the steps allow: below it, methods that guess in every
 # step have no time to get better than the labels alone.
