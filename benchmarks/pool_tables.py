@@ -98,7 +98,10 @@ def table(runs: list[Run], pool: str, images: str) -> str:
         "|---|---|" + "---:|" * 7,
     ]
     bar = [run for run in runs if (run["method"], run["option"]) == (BAR, PLAIN)]
-    for name, option in dict.fromkeys((run["method"], run["option"]) for run in runs):
+    rows = dict.fromkeys((run["method"], run["option"]) for run in runs)
+    methods = list(dict.fromkeys(name for name, _ in rows))
+    # The bar first, and what asks for the most last.
+    for name, option in sorted(rows, key=lambda row: (row[0] != BAR, methods.index(row[0]), len(row[1]))):
         found = [run for run in runs if (run["method"], run["option"]) == (name, option)]
         lines.append(row(found, bar, name, option))
     return "\n".join(lines) + "\n"
