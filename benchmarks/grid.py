@@ -8,6 +8,7 @@ import os
 import statistics
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,8 +34,7 @@ def run_missing(
     jobs : int
         Runs at a time; the cores are shared out among them, unless OMP_NUM_THREADS says how many each takes.
     """
-    path = RESULTS / f"{name}.json"
-    runs: dict[str, Run] = json.loads(path.read_text()) if path.exists() else {}
+    runs = kept_runs(name)
     missing = {key: arguments for key, arguments in wanted.items() if key not in runs}
     threads = int(os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // jobs))
     spawned = multiprocessing.get_context("spawn")
@@ -43,10 +43,20 @@ def run_missing(
         waiting = {pool.submit(measure, *arguments): key for key, arguments in missing.items()}
         for number, done in enumerate(as_completed(waiting), 1):
             runs[waiting[done]] = done.result()
-            path.write_text(json.dumps(runs, indent=1) + "\n")
+            _file(name).write_text(json.dumps(runs, indent=1) + "\n")
             share = f"{100 * done.result()['test_accuracy']:.1f} %"
             print(f"({number}/{len(missing)}) {waiting[done]}: {share}", flush=True)
     return runs
+
+
+def kept_runs(name: str) -> dict[str, Run]:
+    """Return the runs that are kept in `benchmarks/results/NAME.json`, none where there is no such file."""
+    path = _file(name)
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _file(name: str) -> Path:
+    return RESULTS / f"{name}.json"
 
 
 def mean_and_spread(runs: list[Run]) -> str:

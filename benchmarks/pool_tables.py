@@ -7,14 +7,11 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from pathlib import Path
-from typing import Any
 
-from grid import Run
-from harness import RESULTS
-from tables import BAR, cell, count_of
+from grid import Run, kept_runs
+from tables import BAR, cell, count_of, difference
 
 PAGE = Path(__file__).parent.parent / "docs" / "pools-measured.md"
 POOLS = {
@@ -40,16 +37,6 @@ the area under the ROC curve of its scores, 50 for chance; *kept*: how much of w
 learned from. *Fell back*: trainings in which the guard took the net of the labels alone. *For the options*: their \
 share of the gradient images.
 """
-
-
-def difference(runs: list[Run], bar: list[Run]) -> str:
-    """Return the mean difference on the same draws, with its standard deviation."""
-    by_seed = {run["seed"]: run["test_accuracy"] for run in bar}
-    found = [100 * (run["test_accuracy"] - by_seed[run["seed"]]) for run in runs if run["seed"] in by_seed]
-    if not found:
-        return ""
-    spread = f" ± {statistics.stdev(found):.1f}" if len(found) > 1 else ""
-    return f"{statistics.mean(found):+.1f}{spread}"
 
 
 def percent(runs: list[Run], name: str) -> str:
@@ -119,9 +106,9 @@ def page(runs: dict[str, Run]) -> str:
     return "".join(parts)
 
 
-def written() -> dict[str, Any]:
+def written() -> dict[str, Run]:
     """Return the runs that are kept."""
-    return json.loads((RESULTS / "open_set.json").read_text())  # type: ignore[no-any-return]
+    return kept_runs("open_set")
 
 
 def main() -> None:

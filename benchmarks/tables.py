@@ -7,15 +7,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import statistics
 from pathlib import Path
-from typing import Any
 
 from fewlabels import METHODS
-from grid import Run
-from harness import RESULTS
+from grid import Run, kept_runs
 
 PAGE = Path(__file__).parent.parent / "docs" / "methods" / "measured.md"
 BAR = "supervised"
@@ -73,8 +70,13 @@ def of(runs: list[Run], row: str, labels: int) -> list[Run]:
 
 def gain(runs: list[Run], row: str, labels: int) -> str:
     """Return the mean difference to the bar on the same draws, with its standard deviation."""
-    bar = {run["seed"]: run["test_accuracy"] for run in of(runs, BAR, labels)}
-    found = [100 * (run["test_accuracy"] - bar[run["seed"]]) for run in of(runs, row, labels) if run["seed"] in bar]
+    return difference(of(runs, row, labels), of(runs, BAR, labels))
+
+
+def difference(runs: list[Run], bar: list[Run]) -> str:
+    """Return the mean difference of runs to others on the same draws, with its standard deviation; none: nothing."""
+    by_seed = {run["seed"]: run["test_accuracy"] for run in bar}
+    found = [100 * (run["test_accuracy"] - by_seed[run["seed"]]) for run in runs if run["seed"] in by_seed]
     if not found:
         return ""
     spread = f" ± {statistics.stdev(found):.1f}" if len(found) > 1 else ""
@@ -141,9 +143,9 @@ def page(runs: dict[str, Run]) -> str:
     return "".join(parts)
 
 
-def written() -> dict[str, Any]:
+def written() -> dict[str, Run]:
     """Return the runs that are kept."""
-    return json.loads((RESULTS / "methods.json").read_text())  # type: ignore[no-any-return]
+    return kept_runs("methods")
 
 
 def main() -> None:

@@ -296,23 +296,17 @@ def settled(halves: list[Half], learned: NDArray[np.float64]) -> PoolQuality:
     learned : ndarray of shape (n_classes,)
         Share of each class among the labels, > 0.
     """
-    likeness = [np.exp(np.minimum(half.of_pool, 0.0)) for half in halves]
-    found = [
-        estimated_prior(half.of_pool_probabilities, learned, np.maximum(weights, _TINY))
-        for half, weights in zip(halves, likeness, strict=True)
-    ]
+    found = []
+    for half in halves:
+        likeness = np.maximum(np.exp(np.minimum(half.of_pool, 0.0)), _TINY)
+        found.append(estimated_prior(half.of_pool_probabilities, learned, likeness))
     prior = agreed_prior(found, learned)
     factors = prior / learned
     shares, ratios = [], []
     for half in halves:
-        of_positive, of_pool = (
-            ratio + np.log(np.maximum(probabilities @ factors, _TINY))
-            for ratio, probabilities in (
-                (half.of_positive, half.probabilities),
-                (half.of_pool, half.of_pool_probabilities),
-            )
-        )
-        shares.append(inside_share(of_positive, of_pool, np.maximum(factors[half.labels], _TINY)))
+        of_positive = half.of_positive + np.log(np.maximum(half.probabilities @ factors, _TINY))
+        of_pool = half.of_pool + np.log(np.maximum(half.of_pool_probabilities @ factors, _TINY))
+        shares.append(inside_share(of_positive, of_pool, factors[half.labels]))
         ratios.append(of_pool)
     share = float(np.mean(shares))
     belongs, members = judged(np.mean(ratios, axis=0), share)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -54,12 +54,12 @@ def output_chunks(
     """
     ask = InPartsThatFit(classifier.features if features else classifier)
     dtype = classifier.mean.dtype
-    for inputs in _inputs(classifier, rows, device):
-        with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            output = ask(inputs).to(dtype)
-            if flip:
-                output = (output + ask(inputs.flip(3)).to(dtype)) / 2
-        yield output.cpu().numpy()
+
+    def asked(inputs: Tensor) -> Tensor:
+        output = ask(inputs).to(dtype)
+        return (output + ask(inputs.flip(3)).to(dtype)) / 2 if flip else output
+
+    yield from _computed(asked, classifier, rows, device, precision)
 
 
 def predict_logits(
@@ -100,15 +100,9 @@ def logits_and_features(
             output = (output + classifier(inputs.flip(3)).to(dtype)) / 2
         return torch.cat([output, classifier.encoder.pool(feature_map).to(dtype)], 1)
 
-    def chunks() -> Iterator[tuple[NDArray[np.floating], ...]]:
-        ask = InPartsThatFit(both)
-        for inputs in _inputs(classifier, rows, device):
-            with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                found = ask(inputs).cpu().numpy()
-            logits, features = np.split(found, [found.shape[1] - classifier.encoder.feature_size], axis=1)
-            yield logits, features
-
-    logits, features = _all(chunks(), len(rows))
+    size = classifier.encoder.feature_size
+    chunks = _computed(InPartsThatFit(both), classifier, rows, device, precision)
+    logits, features = _all(((chunk[:, :-size], chunk[:, -size:]) for chunk in chunks), len(rows))
     return logits, features
 
 
@@ -122,6 +116,20 @@ def _all(chunks: Iterator[tuple[NDArray[np.floating], ...]], rows: int) -> list[
             whole[done : done + len(part)] = part
         done += len(parts[0])
     return found
+
+
+def _computed(
+    compute: Callable[[Tensor], Tensor],
+    classifier: Classifier,
+    rows: Rows,
+    device: torch.device,
+    precision: torch.dtype,
+) -> Iterator[NDArray[np.floating]]:
+    """Yield what is computed of some rows at a time, without gradients and in a precision."""
+    for inputs in _inputs(classifier, rows, device):
+        with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            found = compute(inputs)
+        yield found.cpu().numpy()
 
 
 def _inputs(classifier: Classifier, rows: Rows, device: torch.device) -> Iterator[Tensor]:
