@@ -116,6 +116,8 @@ def test_vectors_are_continued_too(name, few, tmp_path):
     assert_same(whole, fit_with_stops(brief(name), tmp_path / "c", [9], X, few[1]), X)
 
 
+# How much is learned in two seconds is the machine's: on a fast one, every guess has passed the threshold.
+@pytest.mark.filterwarnings("ignore::fewlabels.storage.errors.TrainingWarning")
 def test_the_steps_that_a_budget_came_to_stay_when_the_fit_goes_on(few, tmp_path):
     method = brief("flex-match", steps=None, budget="2s")
     with pytest.raises(Interrupted):
