@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sklearn.manifold import TSNE
 from browser import chromium, new_tab
 from fewlabels.cli import main
 from fewlabels.nets import registry
+from fewlabels.nets.fast import FastNet
 from fewlabels.report import feature_map
 
 __all__ = ["chromium", "new_tab"]
@@ -29,7 +31,7 @@ def _one_thread():
 @pytest.fixture
 def narrow_net(monkeypatch):
     """Make the default net a quarter as wide, for tests of what does not depend on it: most of their time is its."""
-    monkeypatch.setitem(registry._WIDTHS, "fast", tuple(width // 4 for width in registry._WIDTHS["fast"]))
+    monkeypatch.setitem(registry._ENCODERS, "fast", partial(FastNet, widths=(8, 16, 32)))
 
 
 _ITERATIONS = feature_map._ITERATIONS

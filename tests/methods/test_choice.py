@@ -41,6 +41,17 @@ def test_a_long_training_takes_a_wider_net():
     assert candidates(replace(USUAL, images=3_000_000))[0].settings["net"] == "fast-wide"
 
 
+@pytest.mark.parametrize("change", [{}, {"pool": 0}, {"pool": 200}])
+def test_the_labels_alone_get_a_coarse_net_where_time_is_short(change):
+    hasty = replace(USUAL, budgeted=True, timed=True, images=30_000, **change)
+    many = {"labels": 5000, "least": 500}
+    for other in ({}, {"images": 64_000} | many):
+        assert candidates(replace(hasty, **other))[0].settings == {"net": "fast-coarse"}
+    # A count of images is none of time, a long training has time for the default net, and tiny images are not halved.
+    for other in ({"timed": False}, {"side": 8}, {"images": 64_000}, {"images": 256_000} | many):
+        assert candidates(replace(hasty, **other))[0].settings == {}
+
+
 def test_every_candidate_can_be_made_and_says_why():
     for pool in (0, 200, 45_000):
         for least in (5, 500):

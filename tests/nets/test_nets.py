@@ -19,10 +19,11 @@ def test_every_image_net_classifies_and_its_decoder_returns_the_image_shape(net,
     assert build_decoder(net, classifier.encoder, shape)(feature_map).shape == images.shape
 
 
-def test_the_stem_whitens_patches_of_the_data():
+@pytest.mark.parametrize("net", ["fast", "fast-coarse"])
+def test_the_stem_whitens_patches_of_the_data(net):
     torch.manual_seed(0)
-    smooth = F.avg_pool2d(torch.randn(200, 3, 20, 20), 5, stride=1)
-    classifier = build_classifier("fast", (16, 16, 3), classes=2)
+    smooth = F.avg_pool2d(torch.randn(400, 3, 20, 20), 5, stride=1)
+    classifier = build_classifier(net, (16, 16, 3), classes=2)
     classifier.start(smooth)
     outputs = classifier.encoder.stem(classifier.normalize(smooth))
     half = outputs[:, : outputs.shape[1] // 2].transpose(0, 1).flatten(1)
@@ -31,6 +32,29 @@ def test_the_stem_whitens_patches_of_the_data():
     assert torch.allclose(covariance - torch.diag(covariance.diag()), torch.zeros_like(covariance), atol=0.05)
     assert covariance.diag().max() < 1.05
     assert covariance.diag().median() > 0.8
+
+
+@pytest.mark.parametrize(("side", "map_side", "last"), [(8, 8, 2), (16, 8, 2), (33, 16, 4), (96, 48, 12)])
+def test_a_coarse_stem_halves_the_side_of_images_that_are_not_tiny(side, map_side, last):
+    encoder = build_classifier("fast-coarse", (side, side, 3), classes=2).encoder
+    maps = []
+    encoder.stem.register_forward_hook(lambda module, inputs, output: maps.append(output.shape[2:]))
+    assert encoder.feature_map(torch.rand(2, 3, side, side)).shape == (2, 128, last, last)
+    assert maps == [(map_side, map_side)]
+
+
+def test_a_coarse_stem_keeps_the_directions_that_carry_the_most():
+    torch.manual_seed(0)
+    smooth = F.avg_pool2d(torch.randn(400, 3, 36, 36), 5, stride=1)
+    encoder = build_classifier("fast-coarse", (32, 32, 3), classes=2).encoder
+    encoder.start(smooth)
+    patches = F.unfold(smooth, 3).transpose(1, 2).flatten(0, 1)
+    variances = torch.linalg.eigvalsh(patches.T @ patches / len(patches))
+    filters = encoder.stem.weight[:16].flatten(1)
+    # What is whitened to a variance of one was multiplied by its deviation's inverse.
+    kept = 1 / filters.square().sum(1)
+    assert len(variances) == 27
+    assert torch.allclose(kept.sort().values, variances[-16:] + 5e-4, rtol=0.02)
 
 
 def test_the_stem_holds_the_patches_of_some_images_at_a_time(monkeypatch):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -15,6 +16,7 @@ from sklearn.datasets import load_digits
 from fewlabels.methods import make_method
 from fewlabels.methods.session import Session
 from fewlabels.nets import registry
+from fewlabels.nets.fast import FastNet
 from fewlabels.storage.errors import TrainingWarning
 from fewlabels.training.processes import joined
 
@@ -63,7 +65,7 @@ def small_nets_in_double_precision():
     with (
         mock.patch.object(Session, "new_classifier", new_double),
         mock.patch.object(Session, "train", train_double),
-        mock.patch.dict(registry._WIDTHS, fast=(16,)),
+        mock.patch.dict(registry._ENCODERS, fast=partial(FastNet, widths=(16,))),
     ):
         yield
 

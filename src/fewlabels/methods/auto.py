@@ -19,6 +19,7 @@ from fewlabels.methods.supervised import Supervised
 from fewlabels.methods.targets import held_out_rows
 from fewlabels.nets import Classifier
 from fewlabels.nets.pretrained import is_backbone
+from fewlabels.training.budget import TimeBudget
 
 _HALVES = 2
 # What a net says that has learned from fewer labels of a class tells little of how it will do with all of them.
@@ -115,6 +116,7 @@ class Auto(SemiSupervisedClassifier):
             pretrained=self.net == "linear",
             decodable=not is_backbone(self.net),
             budgeted=session.budget is not None,
+            timed=isinstance(session.budget, TimeBudget),
         )
 
     def _affordable(self, session: Session) -> float:

@@ -1,4 +1,4 @@
-"""The default net for images: a whitening stem and three stages of two convolutions.
+"""The default net for images and its kin: a whitening stem and stages of two convolutions each.
 
 The pieces are those that made training on CIFAR-10 fast: a fixed stem that whitens small patches, few wide
 stages with max-pooling before batch normalization, GELU, and global max-pooling before a linear head
@@ -16,11 +16,14 @@ from torch import Tensor, nn
 from fewlabels.nets.classifier import Encoder
 from fewlabels.nets.output import OutputConv2d
 
-_STEM_PATCH = 2
 # Of images whose patches are held at once: 2,000 of 32 px.
 _STEM_PIXELS = 2000 * 32 * 32
 # A stage halves the side only while something is left to look at: 8 px digits keep a 2x2 map.
 _SMALLEST_SIDE = 4
+# Below this side a coarse stem would leave the stages too little to look at.
+_SMALLEST_COARSE = 16
+# The directions of a coarse stem's patches that carry the most: of 3x3 patches in three colors, 16 of 27.
+_COARSE_DIRECTIONS = 16
 
 
 class FastNet(Encoder):
@@ -34,6 +37,9 @@ class FastNet(Encoder):
         Height and width of an image in pixels, each at least 4.
     widths : sequence of int
         Channels of each stage.
+    coarse : bool
+        Let the stem look at every other pixel's patch, of 3x3 rather than 2x2 pixels, so that all stages work at
+        half the side; images of a side below 16 pixels are looked at pixel by pixel in any case.
 
     Examples
     --------
@@ -42,13 +48,24 @@ class FastNet(Encoder):
     torch.Size([2, 128])
     """
 
-    def __init__(self, channels: int, size: tuple[int, int], widths: tuple[int, ...] = (32, 64, 128)) -> None:
+    def __init__(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        widths: tuple[int, ...] = (32, 64, 128),
+        *,
+        coarse: bool = False,
+    ) -> None:
         super().__init__()
-        patch_size = channels * _STEM_PATCH**2
-        self.stem = nn.Conv2d(channels, 2 * patch_size, _STEM_PATCH, bias=False)
+        patch, stride = (3, 2) if coarse and min(size) >= _SMALLEST_COARSE else (2, 1)
+        directions = channels * patch**2
+        if coarse:
+            directions = min(directions, _COARSE_DIRECTIONS)
+        incoming = 2 * directions
+        self.stem = nn.Conv2d(channels, incoming, patch, stride=stride, bias=False)
         self.stem.weight.requires_grad_(False)
+        size = (size[0] // stride, size[1] // stride)
         stages = []
-        incoming = 2 * patch_size
         for width in widths:
             halve = min(size) >= _SMALLEST_SIDE
             stages.append(_Stage(incoming, width, halve=halve))
@@ -66,15 +83,21 @@ class FastNet(Encoder):
         chunk = max(1, _STEM_PIXELS // (sample.shape[2] * sample.shape[3]))
         covariance, count = torch.zeros((), dtype=torch.float64, device=sample.device), 0
         for some in torch.split(sample, chunk):
-            patches = F.unfold(some.contiguous(), _STEM_PATCH).transpose(1, 2).reshape(-1, self._patch).double()
+            patches = F.unfold(some.contiguous(), self._patch).transpose(1, 2).reshape(-1, self._values).double()
             covariance, count = covariance + patches.T @ patches, count + len(patches)
         values, vectors = torch.linalg.eigh(covariance / count)
         # Channels that carry almost nothing would be blown up to noise; the floor is that of airbench.
-        filters = (vectors / (values + 5e-4).sqrt()).T.reshape(-1, *self.stem.weight.shape[1:])
+        whitening = (vectors / (values + 5e-4).sqrt()).T
+        filters = whitening[-self.stem.out_channels // 2 :].reshape(-1, *self.stem.weight.shape[1:])
         self.stem.weight.copy_(torch.cat([filters, -filters]).to(self.stem.weight.dtype))
 
     @property
     def _patch(self) -> int:
+        """Side of the stem's patches in pixels."""
+        return self.stem.kernel_size[0]
+
+    @property
+    def _values(self) -> int:
         return self.stem.weight[0].numel()
 
     def feature_map(self, inputs: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ NETS = {
     "auto": "fast for images, mlp for vectors, linear for a pretrained net's features",
     "fast": "whitening stem and three stages of 32, 64 and 128 channels",
     "fast-wide": "the same with 64, 128 and 256 channels",
+    "fast-coarse": "a stem that halves the side, and two stages of 64 and 128 channels: for the shortest trainings",
     "wrn-28-2": "wide residual net of 28 layers, that of most published results on CIFAR",
     "wrn-37-2": "the same with a fourth stage, that of most published results on STL-10",
     "resnet-18": "residual net of 18 layers in its form for small images",
@@ -31,12 +32,15 @@ NETS = {
     "linear": "nothing before the head, for vectors that are a pretrained net's features",
 }
 _SMALLEST = 4
-_RESIDUAL: dict[str, Callable[[int, tuple[int, int]], Encoder]] = {
+# Those that are told channels and size of an image and have a linear head.
+_ENCODERS: dict[str, Callable[[int, tuple[int, int]], Encoder]] = {
+    "fast": FastNet,
+    "fast-wide": partial(FastNet, widths=(64, 128, 256)),
+    "fast-coarse": partial(FastNet, widths=(64, 128), coarse=True),
     "wrn-28-2": WideResNet,
     "wrn-37-2": partial(WideResNet, stages=4),
     "resnet-18": ResNet18,
 }
-_WIDTHS = {"fast": (32, 64, 128), "fast-wide": (64, 128, 256)}
 
 
 def build_classifier(net: Any, sample_shape: tuple[int, ...], classes: int, *, dropout: float = 0.0) -> Classifier:
@@ -72,11 +76,8 @@ def build_classifier(net: Any, sample_shape: tuple[int, ...], classes: int, *, d
         encoder: Encoder = VectorEncoder(sample_shape[0]) if name == "mlp" else ScaledVector(sample_shape[0])
         return Classifier(encoder, _linear_head(encoder.feature_size, classes, dropout), sample_shape[0])
     size, channels = (sample_shape[0], sample_shape[1]), sample_shape[2]
-    if name in _WIDTHS:
-        encoder = FastNet(channels, size, _WIDTHS[name])
-        return Classifier(encoder, _linear_head(encoder.feature_size, classes, dropout), channels)
-    if name in _RESIDUAL:
-        encoder = _RESIDUAL[name](channels, size)
+    if name in _ENCODERS:
+        encoder = _ENCODERS[name](channels, size)
         return Classifier(encoder, _linear_head(encoder.feature_size, classes, dropout), channels)
     pooled = name == "notebook-autoencoder"
     encoder = NotebookEncoder(channels, size, pooled=pooled)
