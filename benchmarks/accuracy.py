@@ -24,6 +24,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         "uda",
         {
             "preset": "short",
+            "net": "fast-coarse",
             "warm_start": 0.8,
             "second_rate": 0.0,
             "teacher_decay": 0.95,

@@ -24,11 +24,11 @@ _SHORT = 150_000
 _LONG = 1_500_000
 # In a time in which the default net can learn from fewer images than this, or go over the labels fewer times, the net
 # that works at half the side is better, as it takes twice as many steps. Default net and coarse one in equal time,
-# development images, means of two draws (one with 500 labels). CIFAR-10 with 10 labels a class: 8,000 images 33.1 and
-# 36.8 %, 32,000 34.6 and 36.6 %. With 50: 8,000 47.5 and 51.3 %, 16,000 51.5 and 51.8 %, 32,000 53.0 and 52.5 %, 64,000
-# (one draw) 55.2 and 53.5 %. With 500: 64,000 73.3 and 75.2 %, 256,000 78.6 and 77.2 % (a near kin of it). Photos of clothes (three draws,
-# 20 and 50 labels): 8,000 images of 64 px 39.6 and 45.7 %, 52.9 and 60.3 %; 4,000 of 96 px 25.0 and 37.2 %, 21.1 and
-# 47.1 %.
+# development images, means of two draws. CIFAR-10 with 10 labels a class: 8,000 images 33.1 and 36.8 %, 32,000 34.6 and
+# 36.6 %. With 50: 8,000 47.5 and 51.3 %, 16,000 51.5 and 51.8 %, 32,000 53.0 and 52.5 %, 64,000 (one draw) 55.2 and
+# 53.5 %. With 500 (one draw): 64,000 73.3 and 75.2 %, 256,000 (a near kin of it) 78.6 and 77.2 %. Photos of clothes
+# (three draws, 20 and 50 labels): 8,000 images of 64 px 39.6 and 45.7 %, 52.9 and 60.3 %; 4,000 of 96 px 25.0 and
+# 37.2 %, 21.1 and 47.1 %.
 _COARSE, _COARSE_PASSES = 40_000, 25
 # Shorter sides in pixels that this is for: it was measured from 32 to 96.
 _COARSE_SIDES = (24, 128)
