@@ -83,22 +83,13 @@ class FastNet(Encoder):
         chunk = max(1, _STEM_PIXELS // (sample.shape[2] * sample.shape[3]))
         covariance, count = torch.zeros((), dtype=torch.float64, device=sample.device), 0
         for some in torch.split(sample, chunk):
-            patches = F.unfold(some.contiguous(), self._patch).transpose(1, 2).reshape(-1, self._values).double()
+            patches = F.unfold(some.contiguous(), self.stem.kernel_size).transpose(1, 2).flatten(0, 1).double()
             covariance, count = covariance + patches.T @ patches, count + len(patches)
         values, vectors = torch.linalg.eigh(covariance / count)
         # Channels that carry almost nothing would be blown up to noise; the floor is that of airbench.
         whitening = (vectors / (values + 5e-4).sqrt()).T
         filters = whitening[-self.stem.out_channels // 2 :].reshape(-1, *self.stem.weight.shape[1:])
         self.stem.weight.copy_(torch.cat([filters, -filters]).to(self.stem.weight.dtype))
-
-    @property
-    def _patch(self) -> int:
-        """Side of the stem's patches in pixels."""
-        return self.stem.kernel_size[0]
-
-    @property
-    def _values(self) -> int:
-        return self.stem.weight[0].numel()
 
     def feature_map(self, inputs: Tensor) -> Tensor:
         """Return the last stage's map, (batch, *map_shape)."""
