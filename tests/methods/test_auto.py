@@ -119,6 +119,16 @@ def test_the_choice_is_told_and_saved(few_labels, tmp_path):
     assert method.choice_["method"] in card
 
 
+@pytest.mark.filterwarnings("ignore::fewlabels.storage.errors.TrainingWarning")
+def test_in_a_short_time_a_coarse_net_is_taken_unless_one_is_asked_for(color_images):
+    X, y = color_images
+    X = np.repeat(np.repeat(X, 2, axis=1), 2, axis=2)
+    found = [Auto(budget="1s", random_state=0, **net).fit(X, y) for net in ({}, {"net": "notebook"}, {"net": "fast"})]
+    assert [method.choice_["settings"] for method in found] == [{"net": "fast-coarse"}, {}, {}]
+    assert found[0].network_.encoder.stem.stride == (2, 2)
+    assert found[2].network_.encoder.stem.stride == (1, 1)
+
+
 def test_features_of_a_pretrained_net_are_learned_from_as_such(color_images, tmp_path):
     pytest.importorskip("transformers")
     X, y = color_images

@@ -39,6 +39,7 @@ def test_the_likeliest_method_follows_from_the_situation(change, expected):
 def test_a_long_training_takes_a_wider_net():
     assert "net" not in candidates(replace(USUAL, images=500_000))[0].settings
     assert candidates(replace(USUAL, images=3_000_000))[0].settings["net"] == "fast-wide"
+    assert "net" not in candidates(replace(USUAL, images=3_000_000, any_net=False))[0].settings
 
 
 @pytest.mark.parametrize("change", [{}, {"pool": 0}, {"pool": 200}])
@@ -48,7 +49,8 @@ def test_the_labels_alone_get_a_coarse_net_where_time_is_short(change):
     for other in ({}, {"images": 64_000} | many):
         assert candidates(replace(hasty, **other))[0].settings == {"net": "fast-coarse"}
     # A count of images is none of time, a long training has time for the default net, and tiny images are not halved.
-    for other in ({"timed": False}, {"side": 8}, {"images": 64_000}, {"images": 256_000} | many):
+    # A net that was asked for stays.
+    for other in ({"timed": False}, {"side": 8}, {"images": 64_000}, {"images": 256_000} | many, {"any_net": False}):
         assert candidates(replace(hasty, **other))[0].settings == {}
 
 

@@ -117,6 +117,7 @@ class Auto(SemiSupervisedClassifier):
             decodable=not is_backbone(self.net),
             budgeted=session.budget is not None,
             timed=isinstance(session.budget, TimeBudget),
+            any_net=self.net == "auto",
         )
 
     def _affordable(self, session: Session) -> float:

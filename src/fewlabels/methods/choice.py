@@ -62,6 +62,8 @@ class Situation:
         otherwise it is steps or passes, with as many labeled samples whatever the method.
     timed : bool
         Whether the length is a time, of which a smaller net makes more steps.
+    any_net : bool
+        Whether the net is to be chosen too; otherwise one was asked for by name.
     """
 
     labels: int
@@ -74,6 +76,7 @@ class Situation:
     decodable: bool = True
     budgeted: bool = False
     timed: bool = False
+    any_net: bool = True
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def candidates(situation: Situation) -> list[Candidate]:
         why = "in so little time the labels alone come further than with a pool that takes its share of it"
         return [_labels_alone(situation, why)]
     if situation.budgeted or situation.images >= _SHORT:
-        net = {"net": "fast-wide"} if situation.images >= _LONG else {}
+        net = {"net": "fast-wide"} if situation.any_net and situation.images >= _LONG else {}
         return [Candidate("uda", {"preset": "short"} | net, "there is time for guesses to become better than labels")]
     if situation.least < _FEW_LABELS and not situation.decodable:
         why = "a pretrained net that is trained further, which no decoder fits on, learns from a first one's labels"
@@ -144,7 +147,7 @@ def candidates(situation: Situation) -> list[Candidate]:
 def _labels_alone(situation: Situation, why: str) -> Candidate:
     """Return the candidate that learns from the labels alone, with the net that comes further in the time there is."""
     hasty = situation.timed and situation.images < max(_COARSE, _COARSE_PASSES * situation.labels)
-    if hasty and _COARSE_SIDES[0] <= situation.side <= _COARSE_SIDES[1]:
+    if hasty and situation.any_net and _COARSE_SIDES[0] <= situation.side <= _COARSE_SIDES[1]:
         why += "; a net that works at half the side takes more steps in it"
         return Candidate("supervised", {"net": "fast-coarse"}, why)
     return Candidate("supervised", {}, why)
