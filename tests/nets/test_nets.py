@@ -62,7 +62,7 @@ def test_the_stem_holds_the_patches_of_some_images_at_a_time(monkeypatch):
     at_once = build_classifier("fast", (16, 16, 3), classes=2).encoder
     at_once.start(images)
     monkeypatch.setattr(fast, "_STEM_PIXELS", 8 * 16 * 16, raising=False)
-    monkeypatch.setattr(F, "unfold", lambda some, side: held.append(len(some)) or unfold(some, side))
+    monkeypatch.setattr(F, "unfold", lambda some, *args, **kw: held.append(len(some)) or unfold(some, *args, **kw))
     in_parts = build_classifier("fast", (16, 16, 3), classes=2).encoder
     in_parts.start(images)
     assert held == [8] * 6 + [2]

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from fewlabels.nets.classifier import Encoder
 from fewlabels.nets.output import OutputConv2d
 
-# Of images whose patches are held at once: 2,000 of 32 px.
-_STEM_PIXELS = 2000 * 32 * 32
+# Of images whose patches are held at once, 100 of 32 px: few enough that memory is used again.
+_STEM_PIXELS = 100 * 32 * 32
 # A stage halves the side only while something is left to look at: 8 px digits keep a 2x2 map.
 _SMALLEST_SIDE = 4
 # Below this side a coarse stem would leave the stages too little to look at.
@@ -79,12 +79,13 @@ class FastNet(Encoder):
     def start(self, inputs: Tensor) -> None:
         """Make the stem whiten the sample's patches: its filters are their scaled eigenvectors, both signs."""
         sample = inputs[:2000]
-        # All patches of 2,000 images of 96 px would take 4 GB.
         chunk = max(1, _STEM_PIXELS // (sample.shape[2] * sample.shape[3]))
         covariance, count = torch.zeros((), dtype=torch.float64, device=sample.device), 0
         for some in torch.split(sample, chunk):
-            patches = F.unfold(some.contiguous(), self.stem.kernel_size).transpose(1, 2).flatten(0, 1).double()
-            covariance, count = covariance + patches.T @ patches, count + len(patches)
+            patches = F.unfold(some.contiguous(), self.stem.kernel_size, stride=self.stem.stride)
+            # An image's sum is short enough for single precision; the sum over all images is not.
+            covariance = covariance + torch.bmm(patches, patches.transpose(1, 2)).double().sum(0)
+            count += len(patches) * patches.shape[2]
         values, vectors = torch.linalg.eigh(covariance / count)
         # Channels that carry almost nothing would be blown up to noise; the floor is that of airbench.
         whitening = (vectors / (values + 5e-4).sqrt()).T
