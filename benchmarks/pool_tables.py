@@ -34,8 +34,8 @@ these. `python benchmarks/open_set.py CIFAR10_FOLDER --images {images}` goes on 
 
 *Belongs*: what share of the pool belongs to a class, as `assess_pool` has estimated it, and in truth; *told apart*: \
 the area under the ROC curve of its scores, 50 for chance; *kept*: how much of what belongs, and of what does not, is \
-learned from. *Fell back*: trainings in which the guard took the net of the labels alone. *For the options*: their \
-share of the gradient images.
+learned from. *Fell back*: trainings in which the guard took the net of the labels alone, those included in which it \
+held the pool back from the start. *For the options*: their share of the gradient images.
 """
 
 
@@ -59,6 +59,8 @@ def row(runs: list[Run], bar: list[Run], name: str, option: str) -> str:
     """Return a table's row."""
     guarded = [run for run in runs if "guard" in run]
     fell_back = f"{sum(not run['guard']['accepted'] for run in guarded)} of {len(guarded)}" if guarded else ""
+    if held_back := sum(run["guard"].get("held_back", False) for run in guarded):
+        fell_back += f", {held_back} held back"
     belongs = f"{percent(runs, 'inside_share')} ({percent(runs, 'true_inside_share')})" if "pool" in option else ""
     kept = [text for key in ("kept_inside", "kept_outside") if (text := percent(runs, key))]
     cells = [

@@ -68,3 +68,6 @@ def test_what_options_brought_and_cost():
     assert "| uda | as it is | 50.0 ± 2.0 | -1.0 ± 1.0 |" in text
     # Two hundred steps of 128 labeled images, a fifth of all.
     assert "| uda | assess_pool, guard | 55.0 (1) | +5.0 | 70 (60) | 90 | 95 and 30 | 1 of 1 | 20 |" in text
+    runs[-1]["guard"] = {"accepted": False, "held_back": True}
+    text = pool_tables.page({str(number): one for number, one in enumerate(runs)})
+    assert "| 95 and 30 | 1 of 1, 1 held back | 20 |" in text

@@ -354,6 +354,22 @@ def test_a_budget_for_few_steps_is_warned_of_once(few_labels):
     assert str(warned[0].message) in method.notes_
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, "or take smaller images or take net='fast-coarse', which is quicker"),
+        ({"net": "fast-coarse"}, "times as much or take smaller images"),
+        ({"net": "mlp"}, "times as much"),
+    ],
+)
+def test_the_advice_for_few_steps_is_for_the_samples_and_the_net(few_labels, settings, told):
+    X, y, *_ = few_labels
+    X = X.reshape(len(X), -1) if settings.get("net") == "mlp" else X
+    with pytest.warns(TrainingWarning, match="is enough for") as warned:
+        make_method("supervised", budget="2k images", random_state=0, **settings).fit(X, y)
+    assert str(warned[0].message).endswith(told)
+
+
 @every_trained_net
 def test_a_budget_of_images_is_spent_and_not_more(name, few_labels):
     X, y, *_ = few_labels

@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from fewlabels import load, make_method
-from fewlabels.methods import FixMatch, Supervised
+from fewlabels.methods import FixMatch, choice
 from fewlabels.methods.findings import findings
 from fewlabels.methods.guard import is_worse
+from fewlabels.storage.errors import InputError
 from fewlabels.training.loop import backward_where_agreed
 
 pytestmark = pytest.mark.usefixtures("narrow_net")
@@ -62,7 +63,7 @@ def test_steps_against_the_labels_are_counted(few_labels):
 
 
 def test_a_net_that_is_worse_than_labels_alone_is_not_the_result(few_labels, tmp_path):
-    class Broken(Supervised):
+    class Broken(FixMatch):
         def _learn(self, session):
             return session.new_classifier()
 
@@ -123,11 +124,64 @@ def test_a_net_that_is_no_worse_is_kept_and_loads(few_labels, tmp_path):
     assert np.array_equal(again.predict(test), method.predict(test))
 
 
-def test_a_budget_has_room_for_the_net_to_fall_back_on(few_labels):
+def test_a_budget_has_room_for_the_net_to_fall_back_on(few_labels, monkeypatch):
+    monkeypatch.setattr(choice, "_TOO_SHORT", 10_000)
     X, y, *_ = few_labels
     method = make_method("uda", guard=True, budget="20k images", random_state=0).fit(X, y)
     assert 17_000 < method.gradient_images_ <= 20_000
     assert next(iter(method.stage_steps_.values())) == pytest.approx(0.2 * 20_000 / 128, abs=2)
+
+
+@pytest.mark.parametrize("name", ["uda", "fix-match", "self-training", "two-step-autoencoder", "sim-clr"])
+def test_all_of_a_budget_in_which_no_pool_pays_goes_into_the_labels(few_labels, name, tmp_path):
+    X, y, test, _ = few_labels
+    settings = {"budget": "6k images", "random_state": 0}
+    method = make_method(name, guard=True, preset="auto", **settings).fit(X, y)
+    alone = make_method("supervised", **settings).fit(X, y)
+    assert list(method.stage_steps_) == ["labeled samples alone"]
+    assert method.guard_ == {
+        "accepted": False,
+        "held_back": True,
+        "supervised_accuracy": alone.validation_accuracy_,
+        "accuracy": None,
+        "pool_steps": 0,
+        "steps_left_out": 0,
+    }
+    assert np.array_equal(method.predict_proba(test), alone.predict_proba(test))
+    assert len(method.transduction_) == len(y)
+    assert "the guard held the pool back" in findings(method)[-1]
+    again = load(method.save(tmp_path / "model"))
+    assert np.array_equal(again.predict_proba(test), method.predict_proba(test))
+    for model in (method, again):
+        if hasattr(model, "reconstruct"):
+            with pytest.raises(InputError, match="the guard held the pool back"):
+                model.reconstruct(test)
+
+
+def test_whether_a_pool_pays_goes_by_the_time_that_the_estimate_leaves_and_by_the_labels(few_labels, monkeypatch):
+    X, y, *_ = few_labels
+    monkeypatch.setattr(choice, "_TOO_SHORT", 9_000)
+    for settings, held_back in (({}, False), ({"assess_pool": True}, True)):
+        method = make_method("fix-match", guard=True, budget="10k images", random_state=0, **settings).fit(X, y)
+        assert method.guard_["held_back"] is held_back
+    monkeypatch.setattr(choice, "_FEW_LABELS", 5)
+    assert make_method("fix-match", guard=True, budget="10k images", random_state=0).fit(X, y).guard_["held_back"]
+
+
+def test_a_budget_in_time_is_weighed_by_what_it_allows(few_labels):
+    X, y, *_ = few_labels
+    method = make_method("fix-match", guard=True, budget="2s", random_state=0).fit(X, y)
+    assert method.guard_["held_back"]
+    assert method.fit_seconds_ < 3
+
+
+@pytest.mark.parametrize("name", ["supervised", "linear-probe", "prototypes"])
+def test_there_is_nothing_to_guard_where_no_gradient_comes_from_the_pool(few_labels, name):
+    X, y, *_ = few_labels
+    length = {"steps": 20} if name == "supervised" else {}
+    method = make_method(name, guard=True, random_state=0, **length).fit(X, y)
+    assert not hasattr(method, "guard_")
+    assert "to fall back on" not in str(method.stage_steps_)
 
 
 def test_what_was_found_is_told_and_kept(tmp_path):

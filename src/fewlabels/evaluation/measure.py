@@ -165,7 +165,7 @@ def _mistakes(probabilities: NDArray[np.float64], data: ImageDataset) -> list[Mi
 
 
 def _reconstructions(method: SemiSupervisedClassifier, data: ImageDataset) -> Reconstructions | None:
-    if not hasattr(method, "reconstruct") or data.is_features or hasattr(method, "backbone_"):
+    if not getattr(method, "has_autoencoder", False) or data.is_features or hasattr(method, "backbone_"):
         return None
     # The first test image of each class shows more than the first ten, which may be all of one class.
     firsts = [int(np.flatnonzero(data.test_labels == label)[0]) for label in np.unique(data.test_labels)]

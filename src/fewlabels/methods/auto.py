@@ -11,10 +11,9 @@ from sklearn.model_selection import StratifiedKFold
 
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.choice import Candidate, Situation, candidates
-from fewlabels.methods.guard import is_worse, right_answers
+from fewlabels.methods.guard import affordable_samples, is_worse, right_answers
 from fewlabels.methods.ranges import check_within
 from fewlabels.methods.session import Session
-from fewlabels.methods.spending import cost_of_step
 from fewlabels.methods.supervised import Supervised
 from fewlabels.methods.targets import held_out_rows
 from fewlabels.nets import Classifier
@@ -83,6 +82,11 @@ class Auto(SemiSupervisedClassifier):
         method = self._choose(session)
         return None if isinstance(method, Supervised) else method._new_guard(session.of(method))
 
+    def _lacks_time(self, session: Session) -> bool:
+        """Return False: the rules that choose a method have looked at the time."""
+        del session
+        return False
+
     def _choose(self, session: Session) -> SemiSupervisedClassifier:
         """Return the method to learn by, chosen once; `choice_` tells which and why."""
         if self._chosen is None:
@@ -123,10 +127,7 @@ class Auto(SemiSupervisedClassifier):
     def _affordable(self, session: Session) -> float:
         """Return how many labeled samples the length lets a net learn from, repetitions counted."""
         if session.budget is not None:
-            network = session.new_classifier(plain=True)
-            method = Supervised()
-            per_step = cost_of_step(session.of(method), network, lambda b: method.loss(network, b), session.batches)
-            return self.batch_size * session.decided(session.budget.left) / per_step
+            return affordable_samples(session)
         length = self._length(session)
         steps: float | None = length.get("steps")
         return self.batch_size * steps if steps else float(length["epochs"]) * len(session.labeled)

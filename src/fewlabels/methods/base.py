@@ -120,7 +120,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         Keep the pool from doing harm: steps in which its gradient points against that of the labels leave it out, and
         a net that learned from the labels alone is the result if it is better on the held-out samples by more than
         chance: the one that the method begins with, where it begins with the labels alone, else one that learns for
-        as many steps or a fifth of the budget. `guard_` tells what happened.
+        as many steps or a fifth of the budget. In a `budget` in which no pool was seen to pay, images from scratch,
+        the pool is held back and all of it goes into the labels. `guard_` tells what happened.
     final_weights : {"auto", "last", "best-on-validation", "average"}
         Which of the weights that the last training leaves the model predicts with: those of its last step, those of
         the look on the way at which the most held-out samples were classified rightly, or their moving average.
@@ -213,6 +214,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     _learns_mirrored: ClassVar[bool] = True
     # Whether more images without labels can make it better: else nothing of its accuracy is the pool's.
     _learns_from_pool: ClassVar[bool] = True
+    # Whether there is something to guard against: no gradient of the others comes from the pool.
+    _pool_can_harm: ClassVar[bool] = True
     # Whether its outputs hold how frequent the classes are among the labels, which can then be taken off.
     _holds_shares: ClassVar[bool] = True
 
@@ -434,6 +437,21 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             session.monitor.stages_before += 1
             guard.train(self._length(session) if session.budget is None else {"budget_share": _GUARD_SHARE})
         return guard
+
+    def _lacks_time(self, session: Session) -> bool:
+        """Say whether the guard is to hold the pool back, since the budget is too short for it to pay."""
+        from fewlabels.methods.guard import is_hasty
+
+        return is_hasty(session)
+
+    def _hold_back(self, session: Session) -> Any:
+        """Return what the labels alone teach, and keep what the method would tell of itself without a pool."""
+        from fewlabels.methods.guard import Guard
+
+        guard = Guard(session)
+        network = guard.hold_back()
+        self.guard_ = guard.record
+        return network
 
     @property
     def _begins_with_labels(self) -> bool:

@@ -128,8 +128,7 @@ def candidates(situation: Situation) -> list[Candidate]:
             Candidate("label-spreading", {}, "samples are vectors, and near vectors tend to share their class"),
             Candidate("self-training", {}, "samples are vectors, on which several nets take little time"),
         ]
-    too_short = _TOO_SHORT if situation.labels < _FEW_LABELS * situation.classes else _TOO_SHORT_FOR_MANY
-    if situation.budgeted and situation.images < too_short:
+    if situation.budgeted and is_too_short(situation.images, situation.labels, situation.classes):
         why = "in so little time the labels alone come further than with a pool that takes its share of it"
         return [_labels_alone(situation, why)]
     if situation.budgeted or situation.images >= _SHORT:
@@ -142,6 +141,26 @@ def candidates(situation: Situation) -> list[Candidate]:
         why = f"with few labels a class ({situation.least}) and little time, agreement between views of an image pays"
         return [Candidate("two-step-autoencoder", {}, why), Candidate("joint-autoencoder", {}, why)]
     return [Candidate("self-training", {}, "with many labels and little time, a fresh net learns from a first one")]
+
+
+def is_too_short(images: float, labels: int, classes: int) -> bool:
+    """Say whether labels alone come further from scratch in a budget than with a pool that takes its share of it.
+
+    Parameters
+    ----------
+    images : float
+        Gradient images that the budget allows.
+    labels : int
+        Labeled samples to learn from.
+    classes : int
+        Number of classes.
+
+    Examples
+    --------
+    >>> is_too_short(128_000, labels=500, classes=10), is_too_short(128_000, labels=5_000, classes=10)
+    (False, True)
+    """
+    return images < (_TOO_SHORT if labels < _FEW_LABELS * classes else _TOO_SHORT_FOR_MANY)
 
 
 def _labels_alone(situation: Situation, why: str) -> Candidate:

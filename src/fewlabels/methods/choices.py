@@ -49,7 +49,8 @@ def choices(method: SemiSupervisedClassifier) -> list[dict[str, str]]:
     guard = getattr(method, "guard_", None)
     if guard is not None:
         result = "the method's own" if guard["accepted"] else "those that learned from the labels alone"
-        found.append(_row("weights that the guard took", result, held_out))
+        looked = f"{_NO_IMAGES}: the budget was too short for any pool" if guard.get("held_back") else held_out
+        found.append(_row("weights that the guard took", result, looked))
     return found
 
 

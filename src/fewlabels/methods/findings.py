@@ -61,7 +61,13 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
                 f"the guard left the pool's gradient out of {guard['steps_left_out']} of {guard['pool_steps']} steps: "
                 "it pointed against that of the labels"
             )
-        if not guard["accepted"]:
+        # Models of earlier versions do not tell.
+        if guard.get("held_back", False):
+            found.append(
+                "the guard held the pool back: in so short a budget the labels alone come further than with a pool "
+                "that takes its share of it"
+            )
+        elif not guard["accepted"]:
             found.append(
                 "the pool did harm, and the guard fired: the result is what the labels alone gave, "
                 f"{guard['supervised_accuracy']:.1%} on held-out images against {guard['accuracy']:.1%} with the pool"

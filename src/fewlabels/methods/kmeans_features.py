@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -81,6 +81,9 @@ class KMeansFeatures(SemiSupervisedClassifier):
     True
     """
 
+    # What is learned from the pool is what patches look like: images of other classes do no harm.
+    _pool_can_harm: ClassVar[bool] = False
+
     centroids: int = 800
     patch: int = 6
     patches: int = 200_000
@@ -104,9 +107,6 @@ class KMeansFeatures(SemiSupervisedClassifier):
     def _empty_network(self, sample_shape: tuple[int, ...], classes: int) -> Classifier:
         encoder = PatchEncoder(sample_shape, int(self.centroids), int(self.patch))
         return Classifier(encoder, OutputLinear(encoder.feature_size, classes), sample_shape[-1])
-
-    def _new_guard(self, session: Session) -> None:
-        """No gradient comes from the pool, and its images of other classes do no harm."""
 
     @torch.no_grad()
     def _find_centroids(

@@ -180,7 +180,11 @@ def _train(worker: SemiSupervisedClassifier, session: Session) -> Classifier:
         worker.pool_inside_share_ = session.quality.inside_share
         worker.pool_prior_ = session.quality.prior
         worker.pool_belongs_ = session.quality.belongs[: session.given_pool]
-    if worker.guard and len(session.pool):
+    guarded = worker.guard and worker._pool_can_harm and len(session.pool) > 0
+    if guarded and worker._lacks_time(session):
+        held_back: Classifier = worker._hold_back(session)
+        return held_back
+    if guarded:
         session.guard = worker._new_guard(session)
     network: Classifier = worker._learn(session)
     if session.guard is not None:

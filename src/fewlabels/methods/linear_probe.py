@@ -57,6 +57,7 @@ class LinearProbe(SemiSupervisedClassifier):
 
     _learns_mirrored: ClassVar[bool] = False
     _learns_from_pool: ClassVar[bool] = False
+    _pool_can_harm: ClassVar[bool] = False
 
     penalty: float | None = None
 
@@ -79,9 +80,6 @@ class LinearProbe(SemiSupervisedClassifier):
 
     def _empty_network(self, sample_shape: tuple[int, ...], classes: int) -> Classifier:
         return linear_classifier(sample_shape, classes)
-
-    def _new_guard(self, session: Session) -> None:
-        """Nothing is learned from the pool, so that it can do no harm."""
 
     def _check_settings(self) -> None:
         super()._check_settings()

@@ -63,6 +63,8 @@ class Prototypes(SemiSupervisedClassifier):
 
     _learns_mirrored: ClassVar[bool] = False
     _holds_shares: ClassVar[bool] = False
+    # `pool_weight` bounds what the pool does.
+    _pool_can_harm: ClassVar[bool] = False
 
     rounds: int = 1
     pool_weight: float = 0.1
@@ -89,9 +91,6 @@ class Prototypes(SemiSupervisedClassifier):
 
     def _empty_network(self, sample_shape: tuple[int, ...], classes: int) -> Classifier:
         return linear_classifier(sample_shape, classes)
-
-    def _new_guard(self, session: Session) -> None:
-        """No gradient comes from the pool; `pool_weight` bounds what it does."""
 
     def _check_settings(self) -> None:
         super()._check_settings()

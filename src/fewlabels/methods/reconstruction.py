@@ -16,6 +16,7 @@ from fewlabels.methods.given import rows_to_predict
 from fewlabels.methods.ranges import check_above_zero, check_not_below_zero, check_whole, check_within
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier, build_decoder
+from fewlabels.storage.errors import InputError
 from fewlabels.training.average import WeightAverage
 from fewlabels.views import ImageViews, Views
 
@@ -89,6 +90,11 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
 
     # The classifier's average, while one is being trained; without an annotation it is no hyper-parameter.
     _teacher = cast("WeightAverage | None", None)
+
+    @property
+    def has_autoencoder(self) -> bool:
+        """Whether a fitted method has learned to reconstruct: where a guard holds the pool back, none does."""
+        return not getattr(self, "guard_", {}).get("held_back", False)
 
     def reconstruct(self, X: Any) -> NDArray[Any]:
         """Return what the autoencoder makes of uncorrupted samples.
@@ -184,6 +190,11 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
     @torch.inference_mode()
     def _reconstructions(self, X: Any) -> Any:
         rows = rows_to_predict(self, X)
+        if not self.has_autoencoder:
+            raise InputError(
+                "there is no autoencoder to reconstruct with: the guard held the pool back, as the budget was too "
+                "short for it to pay (give more, or guard=False)"
+            )
         nets = self.autoencoder_.eval()
         plain = ImageViews(torch.Generator(self._device())).plain
         for chunk in rows.chunks(_CHUNK, self._device()):

@@ -403,7 +403,7 @@ def _empty_parts(
     """
     network = settings._empty_network(shape, len(method.classes_))
     parts: dict[str, nn.Module] = {"network": network}
-    if isinstance(method, AutoencoderClassifier):
+    if isinstance(method, AutoencoderClassifier) and method.has_autoencoder:
         decoder = build_decoder(settings.net, network.encoder, shape)
         parts["autoencoder"] = Autoencoder(settings._empty_network(shape, len(method.classes_)), decoder)
     if backbone is not None:
@@ -473,7 +473,7 @@ def _tensors(method: SemiSupervisedClassifier) -> dict[str, torch.Tensor]:
     parts: dict[str, nn.Module] = {"network": method.network_}
     if hasattr(method, "backbone_") and len(method.sample_shape_) == 3:
         parts["backbone"] = method.backbone_
-    if isinstance(method, AutoencoderClassifier):
+    if isinstance(method, AutoencoderClassifier) and method.has_autoencoder:
         parts["autoencoder"] = method.autoencoder_
     return {
         f"{part}.{name}": value.detach().cpu().contiguous().clone()

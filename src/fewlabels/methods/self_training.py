@@ -100,8 +100,8 @@ class SelfTraining(SemiSupervisedClassifier):
         For each row of `X` the round in which it got its label: 0 if given, -1 if never.
     n_iter_ : int
         Number of rounds.
-    termination_condition_ : {"max_iter", "no_change", "validation"}
-        Why it ended: all rounds done, nothing to label, or a round that did worse.
+    termination_condition_ : {"max_iter", "no_change", "validation", "held_back"}
+        Why it ended: all rounds done, nothing to label, a round that did worse, or a guard that held the pool back.
 
     References
     ----------
@@ -229,6 +229,12 @@ class SelfTraining(SemiSupervisedClassifier):
     @property
     def _begins_with_labels(self) -> bool:
         return True
+
+    def _hold_back(self, session: Session) -> Any:
+        self.rounds_, self.round_pseudo_labels_, self.n_iter_ = [], [], 0
+        self.termination_condition_ = "held_back"
+        self._last_pseudo_labels = np.full(len(session.pool), -1)
+        return super()._hold_back(session)
 
     def _train(
         self,

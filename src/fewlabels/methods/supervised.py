@@ -48,6 +48,7 @@ class Supervised(SemiSupervisedClassifier):
     """
 
     _learns_from_pool: ClassVar[bool] = False
+    _pool_can_harm: ClassVar[bool] = False
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "notebook": {
             "net": "notebook",

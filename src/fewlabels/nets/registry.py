@@ -31,6 +31,8 @@ NETS = {
     "mlp": "two hidden layers of 128 and 64 units, for vectors",
     "linear": "nothing before the head, for vectors that are a pretrained net's features",
 }
+# Of those for images, in time for a step.
+QUICKEST = "fast-coarse"
 _SMALLEST = 4
 # Those that are told channels and size of an image and have a linear head.
 _ENCODERS: dict[str, Callable[[int, tuple[int, int]], Encoder]] = {
