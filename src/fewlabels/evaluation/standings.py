@@ -42,6 +42,11 @@ class Duel:
         """Whether the difference is more than chance explains (corrected p below 0.05)."""
         return self.p_corrected < _LEVEL
 
+    @property
+    def would_be_shown_alone(self) -> bool:
+        """Whether it would be more than chance explains, were this the only pair of the comparison."""
+        return self.result.p_value < _LEVEL
+
 
 @dataclass(frozen=True)
 class Standing:

@@ -49,7 +49,7 @@ def duel_sentence(duel: Duel) -> str:
     p_value = p_text(duel.p_corrected)
     if not duel.is_shown:
         signed = f"{result.difference * 100:+.1f} points, 95% interval {_points(result.low, result.high)}"
-        sentence = f"no difference to {duel.other} shown ({signed}; {p_value})"
+        sentence = f"no difference to {duel.other} shown ({signed}; {_chance(duel)})"
     elif result.difference > 0:
         sentence = f"beats {duel.other} by {size} ({_points(result.low, result.high)}), {p_value}"
     else:
@@ -76,7 +76,7 @@ def pool_sentence(duel: Duel) -> str:
     size, p_value = f"{abs(result.difference) * 100:.1f} points", p_text(duel.p_corrected)
     if not duel.is_shown:
         points = f"{result.difference * 100:+.1f} points, {_points(result.low, result.high)}"
-        return f"no difference shown ({points}; {p_value})"
+        return f"no difference shown ({points}; {_chance(duel)})"
     errors = "" if math.isnan(result.error_reduction) else f", {abs(result.error_reduction):.0%} {{}} errors"
     interval = _points(result.low, result.high) if result.difference > 0 else _points(-result.high, -result.low)
     if len(result.seed_differences) == 1:
@@ -158,6 +158,13 @@ def caveat(group: Group) -> str | None:
 
 def _points(low: float, high: float) -> str:
     return f"{low * 100:.1f} to {high * 100:.1f}"
+
+
+def _chance(duel: Duel) -> str:
+    """Return the p-value; both where a pair's own interval leaves zero out and the number of pairs makes chance likely."""
+    if not duel.would_be_shown_alone:
+        return p_text(duel.p_corrected)
+    return f"{p_text(duel.result.p_value)} were this the only pair, {p_text(duel.p_corrected)} as one of all"
 
 
 def _seeds_say(duel: Duel) -> str:
