@@ -220,6 +220,8 @@ def test_the_lists_name_everything_known(run):
         (["predict", "nowhere", "x.png"], "there is no model folder at nowhere"),
         (["evaluate", "nowhere"], "there is no model folder at nowhere"),
         (["evalute", "model"], "No such command 'evalute'"),
+        (["predict", "model", ""], "there is nothing after fewlabels predict model: is a variable of the shell unset?"),
+        (["fit", "digits", "--out="], "there is nothing after fewlabels fit digits --out: is a variable"),
     ],
 )
 def test_bad_input_gets_one_line_and_leaves_nothing_behind(run, words, message, tmp_path):

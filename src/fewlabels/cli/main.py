@@ -38,6 +38,7 @@ def main() -> None:
         is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
         sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
     try:
+        _check_words(sys.argv[1:])
         _among_several(Launch.read())
         # A shell that asks what could come next is told, whatever the file says.
         typed = [word.partition("=")[0].removeprefix("--") for word in sys.argv[1:] if word.startswith("--")]
@@ -72,6 +73,14 @@ def main() -> None:
         if code == _INTERRUPTED:  # Typer turns Ctrl-C into this code without a word
             _fail(_STOPPED, _INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _check_words(words: list[str]) -> None:
+    """Refuse an empty word: as a path it would be the current folder, and it is hardly ever meant."""
+    for number, word in enumerate(words):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            typed = shlex.join(["fewlabels", *words[: number + 1]])
+            raise InputError(f"there is nothing after {typed[: -1 if word else -3]}: is a variable of the shell unset?")
 
 
 def _among_several(launch: Launch) -> None:
