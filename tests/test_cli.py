@@ -222,6 +222,7 @@ def test_the_lists_name_everything_known(run):
         (["evalute", "model"], "No such command 'evalute'"),
         (["predict", "model", ""], "there is nothing after fewlabels predict model: is a variable of the shell unset?"),
         (["fit", "digits", "--out="], "there is nothing after fewlabels fit digits --out: is a variable"),
+        (["fit", "digits", "--net=python:f.py?a="], "names no function"),
     ],
 )
 def test_bad_input_gets_one_line_and_leaves_nothing_behind(run, words, message, tmp_path):

@@ -69,6 +69,15 @@ def test_a_difference_that_only_chance_among_many_pairs_makes_is_not_shown():
         assert "p = 0.031 were this the only pair, p = 0.094 as one of all)" in sentence
 
 
+def test_of_a_pool_that_was_held_back_nothing_is_judged():
+    found = Comparison(("x", "y"), {}, [run("supervised", 700), run("fix-match", 650, held_back=True)])
+    assert found.groups[0].pool_duel("fix-match") is None
+    told = "  fix-match: the guard held the pool back: the labels alone were learned"
+    assert told in found.verdicts()
+    both = group(run("supervised", 700), run("fix-match", 650, held_back=True), run("fix-match", 650, seed=1))
+    assert both.held_back == []
+
+
 def test_over_seeds_the_sentence_says_what_each_seed_did():
     runs = [
         run(method, right + 10 * seed, seed=seed) for seed in range(3) for method, right in (("a", 600), ("b", 650))

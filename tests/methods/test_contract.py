@@ -357,14 +357,16 @@ def test_a_budget_for_few_steps_is_warned_of_once(few_labels):
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({}, "or take smaller images or take net='fast-coarse', which is quicker"),
-        ({"net": "fast-coarse"}, "times as much or take smaller images"),
-        ({"net": "mlp"}, "times as much"),
+        ({"side": 16}, "or take smaller images or take net='fast-coarse', which is quicker"),
+        ({"side": 16, "net": "fast-coarse"}, "times as much or take smaller images"),
+        ({"side": 8}, "times as much"),
+        ({"side": 0}, "times as much"),
     ],
 )
 def test_the_advice_for_few_steps_is_for_the_samples_and_the_net(few_labels, settings, told):
-    X, y, *_ = few_labels
-    X = X.reshape(len(X), -1) if settings.get("net") == "mlp" else X
+    (X, y, *_), settings = few_labels, dict(settings)
+    side = settings.pop("side")
+    X = X.repeat(side // 8, 1).repeat(side // 8, 2) if side else X.reshape(len(X), -1)
     with pytest.warns(TrainingWarning, match="is enough for") as warned:
         make_method("supervised", budget="2k images", random_state=0, **settings).fit(X, y)
     assert str(warned[0].message).endswith(told)

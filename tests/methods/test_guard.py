@@ -1,5 +1,7 @@
 """The guard: whose gradient counts, and which net is the result."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from fewlabels import load, make_method
 from fewlabels.methods import FixMatch, choice
 from fewlabels.methods.findings import findings
 from fewlabels.methods.guard import is_worse
-from fewlabels.storage.errors import InputError
+from fewlabels.storage.errors import InputError, TrainingWarning
 from fewlabels.training.loop import backward_where_agreed
 
 pytestmark = pytest.mark.usefixtures("narrow_net")
@@ -168,11 +170,36 @@ def test_whether_a_pool_pays_goes_by_the_time_that_the_estimate_leaves_and_by_th
     assert make_method("fix-match", guard=True, budget="10k images", random_state=0).fit(X, y).guard_["held_back"]
 
 
-def test_a_budget_in_time_is_weighed_by_what_it_allows(few_labels):
+@pytest.mark.parametrize(("images", "held_back"), [(1e12, True), (1.0, False)])
+def test_a_budget_in_time_is_weighed_by_what_it_allows(few_labels, monkeypatch, images, held_back):
+    monkeypatch.setattr(choice, "_TOO_SHORT", images)
     X, y, *_ = few_labels
-    method = make_method("fix-match", guard=True, budget="2s", random_state=0).fit(X, y)
-    assert method.guard_["held_back"]
-    assert method.fit_seconds_ < 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)
+        method = make_method("fix-match", guard=True, budget="1s", random_state=0).fit(X, y)
+    assert method.guard_["held_back"] is held_back
+
+
+@pytest.mark.parametrize("name", ["fix-match", "noisy-student", "re-mix-match"])
+def test_a_pool_that_is_held_back_leaves_the_settings_that_were_asked_for(few_labels, name, tmp_path):
+    X, y, test, _ = few_labels
+    shared = {"budget": "4k images", "random_state": 0}
+    usual, alone = make_method(name, guard=True, **shared).fit(X, y), make_method("supervised", **shared).fit(X, y)
+    assert np.array_equal(usual.predict_proba(test), alone.predict_proba(test))
+    assert (usual.settings_["view"], usual.settings_["label_smoothing"]) == (alone.view, alone.label_smoothing)
+    assert np.array_equal(load(usual.save(tmp_path / "model")).predict_proba(test), usual.predict_proba(test))
+    asked = {"view": "plain", "label_smoothing": 0.05, "dropout": 0.2, **shared}
+    found, wanted = make_method(name, guard=True, **asked).fit(X, y), make_method("supervised", **asked).fit(X, y)
+    assert np.array_equal(found.predict_proba(test), wanted.predict_proba(test))
+    assert not np.array_equal(found.predict_proba(test), usual.predict_proba(test))
+
+
+def test_auto_guards_nothing_where_what_it_chose_learns_nothing_from_the_pool(few_labels):
+    X, y, *_ = few_labels
+    method = make_method("auto", net="linear", random_state=0).fit(X.reshape(len(X), -1)[:80], y[:80])
+    assert method.choice_["method"] == "linear-probe"
+    assert not hasattr(method, "guard_")
+    assert list(method.stage_steps_.values()) == [1]
 
 
 @pytest.mark.parametrize("name", ["supervised", "linear-probe", "prototypes"])

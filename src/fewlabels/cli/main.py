@@ -77,10 +77,13 @@ def main() -> None:
 
 def _check_words(words: list[str]) -> None:
     """Refuse an empty word: as a path it would be the current folder, and it is hardly ever meant."""
+    options = True
     for number, word in enumerate(words):
-        if not word or (word.startswith("--") and word.endswith("=")):
-            typed = shlex.join(["fewlabels", *words[: number + 1]])
-            raise InputError(f"there is nothing after {typed[: -1 if word else -3]}: is a variable of the shell unset?")
+        options = options and word != "--"
+        name, equals, value = word.partition("=")
+        if not word or (options and name.startswith("--") and equals and not value):
+            typed = shlex.join(["fewlabels", *words[:number], *([name] if name else [])])
+            raise InputError(f"there is nothing after {typed}: is a variable of the shell unset?")
 
 
 def _among_several(launch: Launch) -> None:

@@ -78,6 +78,7 @@ def measure(
         choices=[*choices(method), *_tried_choice(method, tried or [])],
         tried=tried or [],
         findings=findings(method, [data.class_names[column] for column in columns]),
+        held_back=getattr(method, "guard_", {}).get("held_back", False),
         mistakes=_mistakes(probabilities, data),
         reconstructions=_reconstructions(method, data),
         pool_sample=sample_pool(method, data, columns, at_hand),

@@ -65,7 +65,11 @@ class Comparison:
             reference = group.standings[0].method
             alone = self.has_pool and any(standing.method == LABELS_ALONE for standing in group.standings)
             for standing in group.standings:
-                if alone and (duel := group.pool_duel(standing.method)) is not None:
+                if standing.method in group.held_back:
+                    sentences.append(
+                        f"  {standing.method}: the guard held the pool back: the labels alone were learned"
+                    )
+                elif alone and (duel := group.pool_duel(standing.method)) is not None:
                     sentences.append(f"  {standing.method}: {pool_sentence(duel)}")
                 elif alone and (duel := group.duel(standing.method, LABELS_ALONE)) is not None:
                     sentences.append(f"  {standing.method}: {duel_sentence(duel)}")

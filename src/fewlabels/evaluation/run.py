@@ -100,6 +100,8 @@ class Run:
         Hyper-parameters that were chosen among: `settings`, `validation_accuracy`, `used`.
     findings : list of str
         What the fit found out about its pool, see `fewlabels.methods.findings`.
+    held_back : bool
+        Whether the guard let it learn from the labels alone, see `fewlabels.methods.guard`.
     mistakes : list of Mistake
         Those of highest confidence first.
     reconstructions : Reconstructions or None
@@ -136,6 +138,7 @@ class Run:
     choices: list[dict[str, str]] = field(default_factory=list)
     tried: list[dict[str, Any]] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
+    held_back: bool = False
     mistakes: list[Mistake] = field(default_factory=list)
     reconstructions: Reconstructions | None = None
     pool_sample: PoolSample | None = None
@@ -190,6 +193,7 @@ class Run:
             "choices": self.choices,
             "tried": self.tried,
             "findings": self.findings,
+            "held_back": self.held_back,
             "mistakes": [
                 {"index": m.index, "truth": m.truth, "guess": m.guess, "confidence": m.confidence}
                 for m in self.mistakes

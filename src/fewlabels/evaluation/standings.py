@@ -102,7 +102,14 @@ class Group:
     def pool_duel(self, method: str) -> Duel | None:
         """Return the duel of a method that learns from the pool with the labels alone; None if there is none."""
         known = METHODS.get(method)
-        return None if known is not None and not known._learns_from_pool else self.duel(method, LABELS_ALONE)
+        if (known is not None and not known._learns_from_pool) or method in self.held_back:
+            return None
+        return self.duel(method, LABELS_ALONE)
+
+    @property
+    def held_back(self) -> list[str]:
+        """Methods that a guard let learn from the labels alone in every seed."""
+        return [one.method for one in self.standings if all(run.held_back for run in one.runs)]
 
     def duel(self, method: str, other: str) -> Duel | None:
         """Return the duel of two methods, turned so that `method` comes first; None if they share no seed."""

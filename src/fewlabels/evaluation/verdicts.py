@@ -161,7 +161,7 @@ def _points(low: float, high: float) -> str:
 
 
 def _chance(duel: Duel) -> str:
-    """Return the p-value; both where a pair's own interval leaves zero out, and chance may be why among so many."""
+    """Return the p-value; both where the pair alone would be shown, and chance may be why among so many."""
     if not duel.would_be_shown_alone:
         return p_text(duel.p_corrected)
     return f"{p_text(duel.result.p_value)} were this the only pair, {p_text(duel.p_corrected)} as one of all"

@@ -11,10 +11,9 @@ from sklearn.model_selection import StratifiedKFold
 
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.choice import Candidate, Situation, candidates
-from fewlabels.methods.guard import affordable_samples, is_worse, right_answers
+from fewlabels.methods.guard import affordable_samples, cost_of_labels_alone, is_worse, right_answers
 from fewlabels.methods.ranges import check_within
 from fewlabels.methods.session import Session
-from fewlabels.methods.supervised import Supervised
 from fewlabels.methods.targets import held_out_rows
 from fewlabels.nets import Classifier
 from fewlabels.nets.pretrained import is_backbone
@@ -80,12 +79,11 @@ class Auto(SemiSupervisedClassifier):
     def _new_guard(self, session: Session) -> Any:
         """Return what the chosen method would be guarded by; labels alone need no guard."""
         method = self._choose(session)
-        return None if isinstance(method, Supervised) else method._new_guard(session.of(method))
+        return method._new_guard(session.of(method)) if method._pool_can_harm else None
 
-    def _lacks_time(self, session: Session) -> bool:
-        """Return False: the rules that choose a method have looked at the time."""
+    def _hasty_guard(self, session: Session) -> None:
+        """Return None: the rules that choose a method have looked at the time."""
         del session
-        return False
 
     def _choose(self, session: Session) -> SemiSupervisedClassifier:
         """Return the method to learn by, chosen once; `choice_` tells which and why."""
@@ -127,7 +125,7 @@ class Auto(SemiSupervisedClassifier):
     def _affordable(self, session: Session) -> float:
         """Return how many labeled samples the length lets a net learn from, repetitions counted."""
         if session.budget is not None:
-            return affordable_samples(session)
+            return affordable_samples(session, cost_of_labels_alone(session))
         length = self._length(session)
         steps: float | None = length.get("steps")
         return self.batch_size * steps if steps else float(length["epochs"]) * len(session.labeled)

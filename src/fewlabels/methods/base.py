@@ -438,17 +438,16 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             guard.train(self._length(session) if session.budget is None else {"budget_share": _GUARD_SHARE})
         return guard
 
-    def _lacks_time(self, session: Session) -> bool:
-        """Say whether the guard is to hold the pool back, since the budget is too short for it to pay."""
-        from fewlabels.methods.guard import is_hasty
-
-        return is_hasty(session)
-
-    def _hold_back(self, session: Session) -> Any:
-        """Return what the labels alone teach, and keep what the method would tell of itself without a pool."""
+    def _hasty_guard(self, session: Session) -> Any:
+        """Return a guard that is to hold the pool back, None where the budget is long enough for it to pay."""
         from fewlabels.methods.guard import Guard
 
         guard = Guard(session)
+        return guard if guard.is_hasty() else None
+
+    def _hold_back(self, session: Session, guard: Any) -> Any:
+        """Return what the labels alone teach, and keep what the method would tell of itself without a pool."""
+        del session
         network = guard.hold_back()
         self.guard_ = guard.record
         return network

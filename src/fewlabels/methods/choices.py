@@ -40,16 +40,17 @@ def choices(method: SemiSupervisedClassifier) -> list[dict[str, str]]:
     if hasattr(method, "penalty_"):
         looked = method._penalty_looked_at_ or _NO_IMAGES
         found.append(_row("penalty of the linear classifier", f"{method.penalty_:g}", looked))
-    if hasattr(method, "rounds_"):
+    guard = getattr(method, "guard_", None)
+    held_back = guard is not None and guard.get("held_back", False)
+    if hasattr(method, "rounds_") and not held_back:
         kept = sum(bool(record["accepted"]) for record in method.rounds_)
         found.append(_row("rounds of self-training", f"{kept} kept of {len(method.rounds_)} made", held_out))
-    if hasattr(method, "pool_prior_"):
+    if hasattr(method, "pool_prior_") and not held_back:
         looked = "the labeled images learned from, and the pool's images without labels"
         found.append(_row("what of the pool to learn from", f"{method.pool_inside_share_:.0%} at most", looked))
-    guard = getattr(method, "guard_", None)
     if guard is not None:
         result = "the method's own" if guard["accepted"] else "those that learned from the labels alone"
-        looked = f"{_NO_IMAGES}: the budget was too short for any pool" if guard.get("held_back") else held_out
+        looked = "no image: the budget is too short for any pool to pay" if held_back else held_out
         found.append(_row("weights that the guard took", result, looked))
     return found
 

@@ -44,10 +44,12 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
         if getattr(method, "backbone_warning_", None):
             found.append(f"warning: {method.backbone_warning_}")
     if hasattr(method, "pool_belongs_"):
-        learned = learned_from(method.pool_belongs_) / len(method.pool_belongs_)
+        learned = f"{learned_from(method.pool_belongs_) / len(method.pool_belongs_):.0%}"
+        if getattr(method, "guard_", {}).get("held_back", False):
+            learned = "none"
         found.append(
             f"of the pool, an estimated {method.pool_inside_share_:.0%} at most belongs to the classes; "
-            f"{learned:.0%} was learned from"
+            f"{learned} was learned from"
         )
         order = np.argsort(-method.pool_prior_, kind="stable")
         shares = [f"{names[index]} {method.pool_prior_[index]:.0%}" for index in order]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fewlabels.methods.choice import is_too_short
-from fewlabels.methods.spending import cost_of_step
+from fewlabels.methods.spending import cost_of_step, steps_in_budget
 from fewlabels.methods.supervised import Supervised, labeled_loss
+from fewlabels.nets.pretrained import is_backbone
 from fewlabels.training.batches import Batch, Rows
 from fewlabels.training.budget import ImageBudget
 
 if TYPE_CHECKING:
+    from fewlabels.methods.base import SemiSupervisedClassifier
     from fewlabels.methods.session import Session
     from fewlabels.nets import Classifier
 
@@ -46,27 +49,51 @@ class Guard:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._network: Classifier | None = None
+        self._per_step = math.nan
         self.record: dict[str, Any] = {}
 
     def train(self, length: dict[str, Any]) -> None:
         """Train a net to fall back on, for so long: `length` are arguments of `Session.train`."""
-        self._network = self._trained("labeled samples alone, to fall back on", length)
+        network = self._network = self._session.new_classifier()
+        self._session.train(
+            network,
+            partial(_loss, network),
+            stage="labeled samples alone, to fall back on",
+            classifier=network,
+            **length,
+        )
 
     def keep(self, network: Classifier) -> None:
         """Fall back on a net as it is now: it has learned from the labeled samples alone, and will go on."""
         self._network = copy.deepcopy(network)
         self._session.kept[self._network] = dict(self._session.kept.get(network, {}))
 
-    def hold_back(self) -> Classifier:
-        """Return a net that has learned from the labeled samples alone for as long as the budget lasts."""
-        self._session.monitor.stage_count = 1
-        network = self._trained("labeled samples alone", {"budget_share": 1.0})
-        self._note(right_answers(self._session, network), np.empty(0, bool), accepted=False, held_back=True)
-        return network
+    def is_hasty(self) -> bool:
+        """Say whether a net that learns from scratch has too little time for a pool to pay."""
+        session = self._session
+        if session.budget is None or session.is_vectors or is_backbone(session.method.net):
+            return False
+        self._per_step = cost_of_labels_alone(session)
+        images = affordable_samples(session, self._per_step)
+        return is_too_short(images, len(session.labeled), session.classes)
 
-    def _trained(self, stage: str, length: dict[str, Any]) -> Classifier:
-        network = self._session.new_classifier()
-        self._session.train(network, partial(_loss, network), stage=stage, classifier=network, **length)
+    def hold_back(self) -> Classifier:
+        """Return a net that has learned from the labeled samples alone for as long as the budget lasts.
+
+        What it learns by is written into the method's settings: where those were left as they are for learning from
+        a pool, it learns as `supervised` does.
+        """
+        session = self._session
+        session.monitor.stage_count = 1
+        network = session.new_classifier()
+        method = session.method.set_params(**as_alone(session.method))
+        for module in network.head.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = method.dropout
+        loss = partial(_loss, network, view=method.view, label_smoothing=method.label_smoothing)
+        steps = steps_in_budget(session, self._per_step, network)
+        session.train(network, loss, stage="labeled samples alone", classifier=network, steps=steps)
+        self._note(right_answers(session, network), np.empty(0, bool), accepted=False, held_back=True)
         return network
 
     def accept(self, network: Classifier) -> Classifier:
@@ -91,22 +118,27 @@ class Guard:
         }
 
 
-def affordable_samples(session: Session) -> float:
-    """Return how many labeled samples, repetitions counted, a net could learn from in what is left of a budget."""
-    budget = session.budget
-    assert budget is not None
-    if isinstance(budget, ImageBudget):
-        return session.decided(budget.left)
-    network, method = session.new_classifier(plain=True), Supervised()
-    per_step = cost_of_step(session.of(method), network, lambda batch: method.loss(network, batch), session.batches)
-    return session.method.batch_size * session.decided(budget.left) / per_step
+def cost_of_labels_alone(session: Session) -> float:
+    """Return what of the budget a step costs that learns from labeled samples alone."""
+    if isinstance(session.budget, ImageBudget):
+        return session.method.batch_size
+    network = session.new_classifier(plain=True)
+    return cost_of_step(session, network, partial(_loss, network), session.batches)
 
 
-def is_hasty(session: Session) -> bool:
-    """Say whether a net that learns from scratch has too little time for a pool to pay."""
-    if session.budget is None or session.is_vectors:
-        return False
-    return is_too_short(affordable_samples(session), len(session.labeled), session.classes)
+def affordable_samples(session: Session, per_step: float) -> float:
+    """Return how many labeled samples, repetitions counted, such steps learn from in what is left of the budget."""
+    assert session.budget is not None
+    return session.method.batch_size * session.decided(session.budget.left) / per_step
+
+
+def as_alone(method: SemiSupervisedClassifier) -> dict[str, Any]:
+    """Return what a method sets otherwise than `supervised` does, since it has a pool, and nobody asked for."""
+    if method.preset in Supervised.PRESETS:
+        return {}
+    usual = type(method)(preset=method.preset)._resolved()
+    names = ("view", "label_smoothing", "dropout")
+    return {name: getattr(Supervised, name) for name in names if getattr(method, name) == getattr(usual, name)}
 
 
 def right_answers(session: Session, network: nn.Module) -> NDArray[np.bool_]:
@@ -139,6 +171,11 @@ def is_worse(before: NDArray[np.bool_], after: NDArray[np.bool_], *, errors: flo
     return bool(difference.mean() < -errors * error and difference.sum() <= -2)
 
 
-def _loss(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    loss = labeled_loss(network, batch, view=Supervised.view, label_smoothing=Supervised.label_smoothing)
-    return {"supervised": loss}
+def _loss(
+    network: nn.Module,
+    batch: Batch,
+    *,
+    view: str = Supervised.view,
+    label_smoothing: float = Supervised.label_smoothing,
+) -> dict[str, Tensor]:
+    return {"supervised": labeled_loss(network, batch, view=view, label_smoothing=label_smoothing)}

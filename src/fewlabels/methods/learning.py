@@ -181,8 +181,8 @@ def _train(worker: SemiSupervisedClassifier, session: Session) -> Classifier:
         worker.pool_prior_ = session.quality.prior
         worker.pool_belongs_ = session.quality.belongs[: session.given_pool]
     guarded = worker.guard and worker._pool_can_harm and len(session.pool) > 0
-    if guarded and worker._lacks_time(session):
-        held_back: Classifier = worker._hold_back(session)
+    if guarded and (guard := worker._hasty_guard(session)) is not None:
+        held_back: Classifier = worker._hold_back(session, guard)
         return held_back
     if guarded:
         session.guard = worker._new_guard(session)

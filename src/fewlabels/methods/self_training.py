@@ -230,11 +230,12 @@ class SelfTraining(SemiSupervisedClassifier):
     def _begins_with_labels(self) -> bool:
         return True
 
-    def _hold_back(self, session: Session) -> Any:
+    def _hold_back(self, session: Session, guard: Any) -> Any:
+        network = super()._hold_back(session, guard)
         self.rounds_, self.round_pseudo_labels_, self.n_iter_ = [], [], 0
         self.termination_condition_ = "held_back"
         self._last_pseudo_labels = np.full(len(session.pool), -1)
-        return super()._hold_back(session)
+        return network
 
     def _train(
         self,

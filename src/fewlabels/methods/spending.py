@@ -13,7 +13,7 @@ from torch import nn
 
 from fewlabels.methods.looks import look
 from fewlabels.methods.prediction import predict_logits
-from fewlabels.nets import QUICKEST, Classifier, is_backbone
+from fewlabels.nets import QUICKEST, QUICKEST_FROM, Classifier, is_backbone
 from fewlabels.training.batches import Batches, Rows
 from fewlabels.training.loop import EVALUATIONS, Loss, train
 from fewlabels.training.monitor import Monitor
@@ -127,11 +127,13 @@ def _tell_short(session: Session, steps: int) -> None:
     """Warn of a budget that allows so few steps; once."""
     if any(note.startswith("budget=") for note in session.monitor.notes):
         return
-    instead = [] if session.is_vectors else ["take smaller images"]
-    if is_backbone(session.method.net):
-        instead.append("take a quicker net")
-    elif instead and session.method.net != QUICKEST:
-        instead.append(f"take net={QUICKEST!r}, which is quicker")
+    instead = []
+    if not session.is_vectors and min(session.sample_shape[:2]) >= QUICKEST_FROM:
+        instead.append("take smaller images")
+        if is_backbone(session.method.net):
+            instead.append("take a quicker net")
+        elif session.method.net != QUICKEST:
+            instead.append(f"take net={QUICKEST!r}, which is quicker")
     session.monitor.note(
         f"budget={session.method.budget!r} is enough for {steps} steps of a stage here, too few to learn much: "
         + " or ".join([f"give {math.ceil(LEAST_STEPS / steps)} times as much", *instead])

@@ -7,11 +7,12 @@ An encoder maps what the views return to a map (`feature_map`) and the map to a 
 from fewlabels.nets.backbone import Backbone, BackboneFacts
 from fewlabels.nets.classifier import Classifier, Encoder
 from fewlabels.nets.pretrained import is_backbone, load_backbone, open_backbone
-from fewlabels.nets.registry import NETS, QUICKEST, build_classifier, build_decoder
+from fewlabels.nets.registry import NETS, QUICKEST, QUICKEST_FROM, build_classifier, build_decoder
 
 __all__ = [
     "NETS",
     "QUICKEST",
+    "QUICKEST_FROM",
     "Backbone",
     "BackboneFacts",
     "Classifier",

@@ -21,7 +21,7 @@ _STEM_PIXELS = 100 * 32 * 32
 # A stage halves the side only while something is left to look at: 8 px digits keep a 2x2 map.
 _SMALLEST_SIDE = 4
 # Below this side a coarse stem would leave the stages too little to look at.
-_SMALLEST_COARSE = 16
+SMALLEST_COARSE = 16
 # The directions of a coarse stem's patches that carry the most: of 3x3 patches in three colors, 16 of 27.
 _COARSE_DIRECTIONS = 16
 
@@ -57,7 +57,7 @@ class FastNet(Encoder):
         coarse: bool = False,
     ) -> None:
         super().__init__()
-        patch, stride = (3, 2) if coarse and min(size) >= _SMALLEST_COARSE else (2, 1)
+        patch, stride = (3, 2) if coarse and min(size) >= SMALLEST_COARSE else (2, 1)
         directions = channels * patch**2
         if coarse:
             directions = min(directions, _COARSE_DIRECTIONS)

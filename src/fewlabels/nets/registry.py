@@ -10,7 +10,7 @@ from torch import nn
 
 from fewlabels.nets.backbone import Backbone, BackboneFacts, PretrainedClassifier
 from fewlabels.nets.classifier import Classifier, Encoder
-from fewlabels.nets.fast import FastNet, MapDecoder
+from fewlabels.nets.fast import SMALLEST_COARSE, FastNet, MapDecoder
 from fewlabels.nets.notebook import NotebookDecoder, NotebookEncoder, notebook_head
 from fewlabels.nets.output import OutputLinear
 from fewlabels.nets.pretrained import KINDS, empty_backbone, is_backbone, load_backbone
@@ -31,8 +31,8 @@ NETS = {
     "mlp": "two hidden layers of 128 and 64 units, for vectors",
     "linear": "nothing before the head, for vectors that are a pretrained net's features",
 }
-# Of those for images, in time for a step.
-QUICKEST = "fast-coarse"
+# Of those for images, in time for a step, from this side in pixels on.
+QUICKEST, QUICKEST_FROM = "fast-coarse", SMALLEST_COARSE
 _SMALLEST = 4
 # Those that are told channels and size of an image and have a linear head.
 _ENCODERS: dict[str, Callable[[int, tuple[int, int]], Encoder]] = {

@@ -28,7 +28,7 @@ from fewlabels.storage.plain import python_number
 from fewlabels.training.snapshot import Snapshot, capture, restore
 from fewlabels.training.stopping import StopSignals
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 EVERY = 60.0
 _TRAINING = "training.json"
 _KEPT = 2
