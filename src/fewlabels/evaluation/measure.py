@@ -23,6 +23,7 @@ from fewlabels.evaluation.trust import measure_trust
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.choices import choices
 from fewlabels.methods.findings import findings
+from fewlabels.methods.guard import was_held_back
 from fewlabels.training.watch import POOL_ACCURACY
 
 _SHOWN_MISTAKES = 24
@@ -78,7 +79,7 @@ def measure(
         choices=[*choices(method), *_tried_choice(method, tried or [])],
         tried=tried or [],
         findings=findings(method, [data.class_names[column] for column in columns]),
-        held_back=getattr(method, "guard_", {}).get("held_back", False),
+        held_back=was_held_back(method),
         mistakes=_mistakes(probabilities, data),
         reconstructions=_reconstructions(method, data),
         pool_sample=sample_pool(method, data, columns, at_hand),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fewlabels.methods.guard import was_held_back
 from fewlabels.training.kept import AVERAGE, BEST
 
 if TYPE_CHECKING:
@@ -40,14 +41,14 @@ def choices(method: SemiSupervisedClassifier) -> list[dict[str, str]]:
     if hasattr(method, "penalty_"):
         looked = method._penalty_looked_at_ or _NO_IMAGES
         found.append(_row("penalty of the linear classifier", f"{method.penalty_:g}", looked))
-    guard = getattr(method, "guard_", None)
-    held_back = guard is not None and guard.get("held_back", False)
+    held_back = was_held_back(method)
     if hasattr(method, "rounds_") and not held_back:
         kept = sum(bool(record["accepted"]) for record in method.rounds_)
         found.append(_row("rounds of self-training", f"{kept} kept of {len(method.rounds_)} made", held_out))
     if hasattr(method, "pool_prior_") and not held_back:
         looked = "the labeled images learned from, and the pool's images without labels"
         found.append(_row("what of the pool to learn from", f"{method.pool_inside_share_:.0%} at most", looked))
+    guard = getattr(method, "guard_", None)
     if guard is not None:
         result = "the method's own" if guard["accepted"] else "those that learned from the labels alone"
         looked = "no image: the budget is too short for any pool to pay" if held_back else held_out

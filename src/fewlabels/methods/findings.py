@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fewlabels.methods.guard import was_held_back
 from fewlabels.methods.pool_quality import learned_from
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
             found.append(f"warning: {method.backbone_warning_}")
     if hasattr(method, "pool_belongs_"):
         learned = f"{learned_from(method.pool_belongs_) / len(method.pool_belongs_):.0%}"
-        if getattr(method, "guard_", {}).get("held_back", False):
+        if was_held_back(method):
             learned = "none"
         found.append(
             f"of the pool, an estimated {method.pool_inside_share_:.0%} at most belongs to the classes; "
@@ -63,8 +64,7 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
                 f"the guard left the pool's gradient out of {guard['steps_left_out']} of {guard['pool_steps']} steps: "
                 "it pointed against that of the labels"
             )
-        # Models of earlier versions do not tell.
-        if guard.get("held_back", False):
+        if was_held_back(method):
             found.append(
                 "the guard held the pool back: in so short a budget the labels alone come further than with a pool "
                 "that takes its share of it"

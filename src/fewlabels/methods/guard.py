@@ -141,6 +141,11 @@ def as_alone(method: SemiSupervisedClassifier) -> dict[str, Any]:
     return {name: getattr(Supervised, name) for name in names if getattr(method, name) == getattr(usual, name)}
 
 
+def was_held_back(method: object) -> bool:
+    """Say whether the guard of a fitted method held the pool back; models of earlier versions do not tell."""
+    return bool(getattr(method, "guard_", {}).get("held_back", False))
+
+
 def right_answers(session: Session, network: nn.Module) -> NDArray[np.bool_]:
     """Return for each held-out sample whether the net classifies it rightly."""
     held_out = session.validation

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.consistency import consistency, guess
 from fewlabels.methods.given import rows_to_predict
+from fewlabels.methods.guard import was_held_back
 from fewlabels.methods.ranges import check_above_zero, check_not_below_zero, check_whole, check_within
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier, build_decoder
@@ -94,7 +95,7 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
     @property
     def has_autoencoder(self) -> bool:
         """Whether a fitted method has learned to reconstruct: where a guard holds the pool back, none does."""
-        return not getattr(self, "guard_", {}).get("held_back", False)
+        return not was_held_back(self)
 
     def reconstruct(self, X: Any) -> NDArray[Any]:
         """Return what the autoencoder makes of uncorrupted samples.
