@@ -63,6 +63,28 @@ def test_rows_kept_on_a_device_are_drawn_there():
     assert Rows([]).nbytes() == 0
 
 
+@pytest.mark.parametrize(("kept", "asked"), [("cpu", "meta"), ("meta", "meta")])
+def test_rows_kept_on_a_device_come_to_the_one_that_is_asked_for(kept, asked):
+    # Rows on a GPU are asked for on the processor too, where looks on the way classify them.
+    rows = Rows([np.arange(30, dtype=np.uint8).reshape(15, 2)])
+    rows.keep_on(torch.device(kept))
+    assert rows.take(np.array([14, 0]), torch.device(asked)).device.type == asked
+
+
+def test_rows_kept_on_a_device_are_found_where_they_are_and_then_moved(monkeypatch):
+    rows, moved = Rows([np.arange(30, dtype=np.uint8).reshape(15, 2)]), []
+    rows.keep_on(torch.device("meta"))
+    to = torch.Tensor.to
+
+    def noted(tensor, device):
+        moved.append((tensor.dtype, torch.device(device).type))
+        return to(tensor, device) if tensor.device.type == "cpu" else tensor
+
+    monkeypatch.setattr(torch.Tensor, "to", noted)
+    rows.take(np.array([14, 0]), torch.device("cpu"))
+    assert moved == [(torch.int64, "meta"), (torch.uint8, "cpu")]
+
+
 def test_some_rows_are_read_a_batch_at_a_time():
     numbers = np.arange(23, dtype=np.uint8).reshape(-1, 1, 1, 1)
     rows = Rows([numbers[:4], ImageRows(numbers, np.arange(4, 11)), numbers[11:]])

@@ -96,7 +96,8 @@ class Rows:
     def take(self, rows: NDArray[np.int64], device: torch.device) -> Tensor:
         """Return the rows asked for, in that order, as a tensor on `device`."""
         if self._resident is not None:
-            return self._resident[torch.from_numpy(rows).to(device)]
+            resident = self._resident
+            return resident[torch.from_numpy(rows).to(resident.device)].to(device)
         if len(self.sources) == 1:
             values = np.asarray(self.sources[0][rows])
         else:
