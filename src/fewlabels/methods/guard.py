@@ -80,8 +80,9 @@ class Guard:
     def hold_back(self) -> Classifier:
         """Return a net that has learned from the labeled samples alone for as long as the budget lasts.
 
-        What it learns by is written into the method's settings: where those were left as they are for learning from
-        a pool, it learns as `supervised` does.
+        `is_hasty` is to be asked before: what it finds a step to cost is not measured again. What the net learns by
+        is written into the method's settings: where those were left as they are for learning from a pool, it learns
+        as `supervised` does.
         """
         session = self._session
         session.monitor.stage_count = 1
