@@ -287,6 +287,9 @@ def test_the_size_that_fits_is_found_by_trial():
     batch = Batch(samples, torch.zeros(100), None, torch.zeros(200, 1), None, 0.0, torch.arange(100))
     assert "one of 12 and 25 does: set batch_size=12" in str(too_large(batch, step))
 
+    batch.sized_by = "pretraining_batch"
+    assert "does: set pretraining_batch=12" in str(too_large(batch, step))
+
     def tiny(batch):
         if len(batch.labeled) + len(batch.unlabeled) > 4:
             raise MemoryError

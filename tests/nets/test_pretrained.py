@@ -70,6 +70,36 @@ def test_a_model_without_the_usual_normalization_gets_its_own(dino, tmp_path, se
     assert facts.std == pytest.approx(std)
 
 
+def test_efficientnet_and_align_are_read_as_their_processors_do(dino, tmp_path):
+    # What the hub's google/efficientnet-b0 and kakaobrain/align-base say.
+    efficientnet = {
+        "crop_size": {"height": 289, "width": 289},
+        "do_center_crop": False,
+        "image_mean": [0.1, 0.2, 0.3],
+        "image_std": [0.5, 0.4, 0.3],
+        "include_top": True,
+        "rescale_factor": 1 / 255,
+        "size": {"height": 224, "width": 224},
+    }
+    align = efficientnet | {"do_center_crop": True, "include_top": False, "rescale_factor": 2 / 255}
+    align |= {"rescale_offset": True, "do_normalize": False}
+    for settings, side in ((efficientnet, 224), (align, 289)):
+        (tmp_path / "dino" / "preprocessor_config.json").write_text(json.dumps(settings))
+        facts = load_backbone(dino).facts
+        processor = transformers_processor(settings)
+        pixels = torch.arange(256, dtype=torch.uint8).expand(3, side, 256).contiguous()
+        wide = torch.nn.functional.interpolate(pixels[None].float(), (side, side), mode="nearest").to(torch.uint8)
+        expected = processor(wide[0], return_tensors="pt")["pixel_values"][0]
+        ours = (wide[0] / 255 - torch.tensor(facts.mean).view(3, 1, 1)) / torch.tensor(facts.std).view(3, 1, 1)
+        assert facts.size == side
+        assert torch.allclose(ours, expected, atol=1e-4)
+
+
+def transformers_processor(settings):
+    module = pytest.importorskip("transformers.models.efficientnet.image_processing_pil_efficientnet")
+    return module.EfficientNetImageProcessorPil(**settings | {"do_resize": False})
+
+
 def test_a_model_that_reads_colors_in_another_order_is_refused(dino, tmp_path):
     (tmp_path / "dino" / "preprocessor_config.json").write_text(json.dumps({"do_flip_channel_order": True}))
     with pytest.raises(InputError, match="blue, green, red"):
@@ -172,6 +202,12 @@ def test_a_function_of_a_file_gives_a_backbone_but_is_never_run_for_recorded_fac
     backbone = load_backbone(f"python:{tmp_path / 'mine.py'}:make")
     assert backbone.feature_size == 12
     marker.unlink()
+    (tmp_path / "settings.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom typing import ClassVar\n"
+        "from small_backbones import Colors\n@dataclass\nclass Settings:\n    of: ClassVar[int] = 3\n"
+        "    side: int = 8\nmake = Colors\n"
+    )
+    assert load_backbone(f"python:{tmp_path / 'settings.py'}:make").feature_size == 12
     with pytest.raises(InputError, match="not loaded unasked"):
         open_backbone(backbone.facts)
     assert not marker.exists()
@@ -262,6 +298,10 @@ def test_what_known_nets_were_trained_on():
     assert trained_on("microsoft/resnet-50") == "ImageNet"
     assert "captions" in trained_on("openai/clip-vit-base-patch32")
     assert trained_on("/home/me/model") == "unknown images"
+    assert trained_on("hf:my/eclipse-photos") == "unknown images"
+    assert trained_on("/home/clip/dino_nets/mine") == "unknown images", "where it lies says nothing"
+    assert trained_on("/home/me/resnet-50") == "ImageNet, by the name of its folder"
+    assert "has seen them" in leak_warning(trained_on("/home/me/resnet-50"), "stl10")
 
 
 def test_a_leak_is_warned_of_where_images_come_from_imagenet():

@@ -1,9 +1,18 @@
 import pytest
 import torch
 
-from fewlabels import METHODS, make_method
+from fewlabels import METHODS, InputError, make_method
+from fewlabels.training.device import choose_device
 
 BRIEF = {"steps": 2, "rounds": 1, "pretraining_steps": 2, "pretraining_batch": 8, "centroids": 20, "patches": 500}
+
+
+def test_a_gpu_without_double_precision_is_not_taken(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto").type == "cpu"
+    with pytest.raises(InputError, match="no double precision, which is needed; use 'cpu'"):
+        choose_device("mps")
 
 
 @pytest.mark.parametrize("name", METHODS)

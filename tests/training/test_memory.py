@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from fewlabels.training import memory
+
 PROGRAM = """
 import resource, sys
 import torch
@@ -33,6 +35,20 @@ print(resident())
 """
 
 
+AFTERWARDS = (
+    PROGRAM.partition("def step")[0]
+    + """
+with reused_memory():
+    with reused_memory():
+        pass
+    blocks = [torch.ones(5 << 20) for _ in range(20)]
+before = resident()
+blocks.clear()
+print(resident() - before + (400 << 20))
+"""
+)
+
+
 def run(how: str) -> tuple[int, int]:
     made = subprocess.run([sys.executable, "-c", PROGRAM, how], check=True, capture_output=True, text=True)
     first, last = made.stdout.splitlines()
@@ -46,3 +62,27 @@ def test_pages_are_asked_for_once_and_given_back():
     assert anew > 5 * 2000  # 96 MiB twice a step are 49,000 pages of 4 KiB, less where pages are larger
     assert again < anew / 10
     assert resident_again < resident_anew + (32 << 20)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads memory as Linux tells it")
+def test_what_is_freed_after_a_training_is_given_back_too():
+    found = subprocess.run([sys.executable, "-c", AFTERWARDS], check=True, capture_output=True, text=True).stdout
+    assert int(found) < 100 << 20, "of 400 MiB"
+
+
+def test_where_large_blocks_cannot_be_kept_smaller_ones_are():
+    class Old:
+        """As glibc before 2.35: it refuses to keep blocks above 32 MiB."""
+
+        def __init__(self):
+            self.set = {}
+
+        def mallopt(self, what, value):
+            if what == -3 and value > 32 << 20:
+                return 0
+            self.set[what] = value
+            return 1
+
+    old = Old()
+    memory._keep_up_to(old, 2**31 - 1, 2**31 - 1)
+    assert old.set == {-3: 32 << 20, -1: 2**31 - 1}

@@ -31,6 +31,23 @@ def fit(net, loss, steps=20, **settings):
     return monitor
 
 
+def test_weights_cast_for_guesses_are_cast_anew_to_learn():
+    # Before PyTorch 2.11 what was cast without gradients would be used again, and the weights would stay.
+    net = nn.Linear(1, 2)
+    kept = []
+
+    def loss(batch):
+        kept.append(torch.is_autocast_cache_enabled())
+        with torch.no_grad():
+            net(batch.labeled + 1)
+        return {"a": net(batch.labeled + 1).float().square().sum()}
+
+    before = net.weight.detach().clone()
+    fit(net, loss, steps=2, precision=torch.bfloat16)
+    assert kept == [False, False]
+    assert not torch.equal(net.weight, before)
+
+
 def test_an_orthogonalized_matrix_keeps_its_singular_vectors_and_levels_its_values():
     torch.manual_seed(0)
     for shape in ((6, 20), (20, 6)):

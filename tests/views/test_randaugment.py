@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fewlabels.views import randaugment
 from fewlabels.views.randaugment import OPERATIONS, RandAugment
@@ -186,3 +187,19 @@ def test_half_precision_around_it_changes_nothing(images: torch.Tensor) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         found = RandAugment(torch.Generator().manual_seed(0))(images)
     assert torch.equal(found, expected)
+
+
+class _NoRunningSumsOfFloats(TorchDispatchMode):
+    """Refuses what a GPU has no repeatable form of."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        if function.overloadpacket is torch.ops.aten.cumsum:
+            assert not found.is_floating_point()
+        return found
+
+
+def test_strong_views_need_nothing_that_a_gpu_cannot_repeat(images: torch.Tensor) -> None:
+    with _NoRunningSumsOfFloats():
+        randaugment.equalize(images.permute(0, 3, 1, 2))
+        RandAugment(torch.Generator().manual_seed(0))(images)

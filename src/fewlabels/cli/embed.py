@@ -33,7 +33,7 @@ def embed(
     image_size: ImageSize = None,
     device: Annotated[
         str,
-        typer.Option(help="auto, cpu, cuda, mps.", autocompletion=completion.words("auto", "cpu", "cuda", "mps")),
+        typer.Option(help="auto, cpu, cuda.", autocompletion=completion.words("auto", "cpu", "cuda")),
     ] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other features in --out.")] = False,
     strict: Strict = False,

@@ -128,14 +128,15 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         "auto" takes the average where one is kept (`ema_decay`, and `teacher_decay` but for autoencoders), else the
         last, so that nothing is chosen by what held-out samples say. All are kept in `kept_weights_`.
     device : str
-        "auto", "cpu", "cuda", "cuda:1", "mps".
+        "auto", "cpu", "cuda", "cuda:1"; "auto" is CUDA where there is one, else the CPU.
     precision : {"auto", "float32", "bfloat16"}
         Of training; "auto" takes bfloat16 where the hardware has it. Vectors are always float32.
     deterministic : bool
         On a GPU, use only operations that give the same bits each time, at some cost; PyTorch refuses those that have
         no such form. On the CPU they all do.
     random_state : int, RandomState instance or None
-        An integer makes the fit repeatable.
+        An integer makes the fit repeatable, except where several fits run in threads of one process: PyTorch's
+        generator is the process's.
     weights_seed, order_seed : int, optional
         What initial weights, and what the order of the samples, their views and dropout follow from, where they are to
         vary apart; `random_state` when not given, which always draws the samples held out.

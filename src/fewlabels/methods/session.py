@@ -279,7 +279,14 @@ class Session:
         """Return stored samples as a net reads them."""
         return first_view(stored, self.stored_views) if self.is_vectors else to_float(stored)
 
-    def batches(self, *, labeled_size: int | None = None, unlabeled_size: int = 0, pool: Rows | None = None) -> Batches:
+    def batches(
+        self,
+        *,
+        labeled_size: int | None = None,
+        unlabeled_size: int = 0,
+        pool: Rows | None = None,
+        sized_by: str = "batch_size",
+    ) -> Batches:
         """Return batches without end, each a random draw without replacement until all rows have come.
 
         Parameters
@@ -290,6 +297,8 @@ class Session:
             Pool samples a batch.
         pool : Rows, optional
             What they are drawn from; the members of the session's pool when not given.
+        sized_by : str
+            The setting that the sizes come from.
         """
         source = self.pool if pool is None else pool
         self._draws_everything = pool is not None
@@ -318,6 +327,7 @@ class Session:
                 progress=0.0,
                 labeled_rows=chosen,
                 unlabeled_rows=None if unlabeled_rows is None else torch.from_numpy(unlabeled_rows).to(self.device),
+                sized_by=sized_by,
             )
 
         return Batches(make, views, order, rows, pool_rows)

@@ -6,6 +6,7 @@ import copy
 import importlib
 import importlib.util
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -185,6 +186,10 @@ def _normalization(settings: dict[str, Any]) -> tuple[tuple[float, ...], tuple[f
     mean, std = settings.get("image_mean"), settings.get("image_std")
     if not settings.get("do_normalize", True) or mean is None or std is None:
         mean, std = (0.0,) * 3, (1.0,) * 3
+    elif settings.get("include_top"):  # EfficientNet with its own classifier divides twice
+        std = tuple(value**2 for value in std)
+    if settings.get("do_rescale", True) and settings.get("rescale_offset"):  # from -1, as ALIGN
+        mean = tuple(1 + value for value in mean)
     return tuple(value / scale for value in mean), tuple(value / scale for value in std)
 
 
@@ -210,7 +215,8 @@ def _preprocessing(transformers: Any, name: str) -> dict[str, Any]:
 
 
 def _side(settings: dict[str, Any], config: Any) -> int | None:
-    for found in (settings.get("crop_size"), settings.get("size"), getattr(config, "image_size", None)):
+    crop = settings.get("crop_size") if settings.get("do_center_crop", True) else None
+    for found in (crop, settings.get("size"), getattr(config, "image_size", None)):
         if isinstance(found, dict):
             found = found.get("height") or found.get("shortest_edge")
         if isinstance(found, list | tuple):
@@ -281,10 +287,11 @@ def _own_module(net: str, name: str) -> nn.Module:
         raise InputError(f"{net!r} names no function; give {KINDS['python']}")
     try:
         if place.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+            spec = importlib.util.spec_from_file_location(f"_own_{Path(place).stem}", place)
             assert spec is not None
             assert spec.loader is not None
             code = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = code  # where dataclasses look up what their annotations name
             spec.loader.exec_module(code)
         else:
             code = importlib.import_module(place)

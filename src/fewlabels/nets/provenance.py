@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from fewlabels.nets.backbone import UNKNOWN_TRAINING
 
@@ -27,14 +28,20 @@ _FROM_IMAGENET = re.compile(r"stl-?10|tiny-?imagenet|imagenette|imagewoof|mini-?
 def trained_on(name: str) -> str:
     """Return what a backbone was trained on, by its name, or that this is unknown.
 
+    Of a folder on this machine the last part of its path is its name, and the answer says that it was no more.
+
     Examples
     --------
     >>> trained_on("timm:resnet18.a1_in1k"), trained_on("hf:my-own-folder")
     ('ImageNet', 'unknown images')
     """
+    folder = Path(name)
+    is_local = folder.is_absolute() or folder.exists()
+    known_as = folder.name if is_local else name
     for pattern, images in _TRAINED_ON:
-        if re.search(pattern, name.lower()):
-            return images or _IMAGENET
+        # Not from within a word: "clip" is not in "eclipse".
+        if re.search(rf"(?<![a-z])(?:{pattern})", known_as.lower()):
+            return f"{images or _IMAGENET}, by the name of its folder" if is_local else images or _IMAGENET
     return UNKNOWN_TRAINING
 
 

@@ -45,6 +45,8 @@ class Batch:
         How often each pool sample goes forward and backward in the step; a loss that takes several views says so.
     admitted : Tensor or None
         Mean weight of the pool samples' guesses in the step, a scalar in [0, 1]; a loss with a threshold says so.
+    sized_by : str
+        The method's setting that says how many samples there are.
     """
 
     labeled: Tensor
@@ -57,6 +59,7 @@ class Batch:
     unlabeled_rows: Tensor | None = None
     pool_passes: int = 1
     admitted: Tensor | None = None
+    sized_by: str = "batch_size"
 
 
 class Rows:

@@ -12,12 +12,15 @@ from fewlabels.storage.errors import InputError
 
 
 def choose_device(device: str) -> torch.device:
-    """Return the device for "auto" (CUDA, then Apple's MPS, then the CPU) or for a device's name.
+    """Return the device for "auto" (CUDA where there is one, else the CPU) or for a device's name.
+
+    Apple's MPS is not among them: it has no double precision, in which means, spreads and the whitening of the first
+    layer are computed.
 
     Raises
     ------
     InputError
-        If there is no such device.
+        If there is no such device, or nothing can be learned on it.
 
     Examples
     --------
@@ -25,11 +28,11 @@ def choose_device(device: str) -> torch.device:
     device(type='cpu')
     """
     if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
+        if chosen.type == "mps":
+            raise InputError("device 'mps' has no double precision, which is needed; use 'cpu'")
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {device!r} is not available here; use 'auto' or 'cpu'") from error

@@ -108,7 +108,10 @@ def train(
     def gradients(batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, recipe.precision, enabled=recipe.precision != torch.float32):
+        lower = recipe.precision != torch.float32
+        # Without autocast's cache: before PyTorch 2.11 it kept weights that were cast for guesses without gradients,
+        # and the passes that were to learn then gave these no gradient either.
+        with torch.autocast(device.type, recipe.precision, enabled=lower, cache_enabled=False):
             losses = loss(batch)
         if agreement and len(losses) > 1 and LABELED in losses:
             return losses, backward_where_agreed(nets, losses, processes)

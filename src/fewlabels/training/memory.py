@@ -6,8 +6,9 @@ import contextlib
 import ctypes
 import functools
 import gc
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from fewlabels.training.batches import Batch
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MOST = 2**31 - 1
+# The most that glibc's thresholds come to by themselves; before 2.35 it takes no larger one for `mmap`.
+_OWN_MMAP, _OWN_TRIM = 32 << 20, 64 << 20
 # What PyTorch's allocator says on a CPU, and oneDNN, which computes convolutions there.
 _NO_MEMORY = ("allocate memory", "could not create a primitive", "could not create a memory object")
 
@@ -28,7 +31,8 @@ def reused_memory() -> Iterator[None]:
 
     By default glibc returns large blocks to the system as soon as they are freed. Every step of a training
     on the CPU allocates the same hundreds of megabytes, and the system zeroes and maps each page again, which
-    took a fifth of the step (`docs/performance.md`). Elsewhere than on glibc this does nothing.
+    took a fifth of the step (`docs/performance.md`). Elsewhere than on glibc this does nothing. Trainings that
+    overlap, one within the other or in threads, give it back when the last has ended.
 
     Examples
     --------
@@ -36,14 +40,39 @@ def reused_memory() -> Iterator[None]:
     ...     pass
     """
     library = _glibc()
-    if library is not None:
-        library.mallopt(_M_MMAP_THRESHOLD, _MOST)
-        library.mallopt(_M_TRIM_THRESHOLD, _MOST)
+    if library is None:
+        yield
+        return
+    with _KEEPING.lock:
+        _KEEPING.trainings += 1
+        _keep_up_to(library, _MOST, _MOST)
     try:
         yield
     finally:
-        if library is not None:
-            library.malloc_trim(0)
+        with _KEEPING.lock:
+            _KEEPING.trainings -= 1
+            if not _KEEPING.trainings:
+                _keep_up_to(library, _OWN_MMAP, _OWN_TRIM)
+        library.malloc_trim(0)
+
+
+@dataclass
+class _Keeping:
+    """How many trainings of this process keep what they free: the thresholds are the process's."""
+
+    trainings: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+_KEEPING = _Keeping()
+
+
+def _keep_up_to(library: ctypes.CDLL, block: int, free: int) -> None:
+    """Let freed blocks up to a size be kept for what comes next, and so many bytes of them."""
+    # Any threshold that is set ends glibc's own raising of both: a block size that is refused has to be made good.
+    if not library.mallopt(_M_MMAP_THRESHOLD, block):
+        library.mallopt(_M_MMAP_THRESHOLD, _OWN_MMAP)
+    library.mallopt(_M_TRIM_THRESHOLD, free)
 
 
 @functools.cache
@@ -91,12 +120,13 @@ def too_large(batch: Batch, step: Callable[[Batch], object] | None) -> InputErro
             share /= 2
             continue
         fits = int(share * (labeled or pool))
-        return InputError(f"{what}; one of {int(share * labeled)} and {int(share * pool)} does: set batch_size={fits}")
-    quarter = max(2, (labeled or pool) // 4)
+        smaller = f"one of {int(share * labeled)} and {int(share * pool)} does"
+        return InputError(f"{what}; {smaller}: set {batch.sized_by}={fits}")
+    again = f"{batch.sized_by}={max(2, (labeled or pool) // 4)}"
     if step is None:
-        return InputError(f"{what} of one of the processes; begin again with batch_size={quarter}, or more processes")
+        return InputError(f"{what} of one of the processes; begin again with {again}, or more processes")
     return InputError(
-        f"{what}, and nor did smaller ones after it; begin again with batch_size={quarter}, or a smaller net or images"
+        f"{what}, and nor did smaller ones after it; begin again with {again}, or a smaller net or images"
     )
 
 

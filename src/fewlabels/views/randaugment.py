@@ -247,12 +247,14 @@ def equalize(planes: Tensor) -> Tensor:
         uint8, (batch, channels, height, width).
     """
     levels = planes.flatten(2).long()
-    counts = torch.zeros(*levels.shape[:2], 256, device=planes.device)
-    counts.scatter_add_(2, levels, torch.ones((), device=planes.device).expand_as(levels))
+    # Whole numbers: sums of floats in a row have no form on a GPU that gives the same bits each time.
+    counts = torch.zeros(*levels.shape[:2], 256, dtype=torch.int32, device=planes.device)
+    counts.scatter_add_(2, levels, torch.ones((), dtype=torch.int32, device=planes.device).expand_as(levels))
     # Pillow spreads all but the highest level that occurs over 255 steps.
     last = counts.gather(2, levels.amax(2, keepdim=True))
-    step = ((levels.shape[2] - last) / 255).floor()
-    table = ((counts.cumsum(2) - counts + (step / 2).floor()) / step.clamp_min(1)).floor().clamp_(0, 255)
+    step = (levels.shape[2] - last) // 255
+    below = counts.cumsum(2, dtype=torch.int32) - counts
+    table = ((below + step // 2) // step.clamp_min(1)).clamp_(0, 255)
     table = torch.where(step > 0, table, torch.arange(256, device=planes.device, dtype=table.dtype))
     return table.to(torch.uint8).gather(2, levels).view_as(planes)
 
