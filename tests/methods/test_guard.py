@@ -164,7 +164,12 @@ def test_whether_a_pool_pays_goes_by_the_time_that_the_estimate_leaves_and_by_th
     X, y, *_ = few_labels
     monkeypatch.setattr(choice, "_TOO_SHORT", 9_000)
     for settings, held_back in (({}, False), ({"assess_pool": True}, True)):
-        method = make_method("fix-match", guard=True, budget="10k images", random_state=0, **settings).fit(X, y)
+        known = {"preset": "short", "budget": "10k images", "random_state": 0}
+        method = make_method("fix-match", guard=True, **known, **settings).fit(X, y)
+        assert method.guard_["held_back"] is held_back
+    # A net to fall back on that it does not bring along takes a fifth, too.
+    for settings, held_back in (({"preset": "short"}, False), ({}, True)):
+        method = make_method("fix-match", guard=True, budget="11k images", random_state=0, **settings).fit(X, y)
         assert method.guard_["held_back"] is held_back
     monkeypatch.setattr(choice, "_FEW_LABELS", 5)
     assert make_method("fix-match", guard=True, budget="10k images", random_state=0).fit(X, y).guard_["held_back"]

@@ -444,7 +444,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         from fewlabels.methods.guard import Guard
 
         guard = Guard(session)
-        return guard if guard.is_hasty() else None
+        return guard if guard.is_hasty(1.0 if self._begins_with_labels else 1 - _GUARD_SHARE) else None
 
     def _hold_back(self, session: Session, guard: Any) -> Any:
         """Return what the labels alone teach, and keep what the method would tell of itself without a pool."""

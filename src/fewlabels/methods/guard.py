@@ -68,13 +68,19 @@ class Guard:
         self._network = copy.deepcopy(network)
         self._session.kept[self._network] = dict(self._session.kept.get(network, {}))
 
-    def is_hasty(self) -> bool:
-        """Say whether a net that learns from scratch has too little time for a pool to pay."""
+    def is_hasty(self, share: float = 1.0) -> bool:
+        """Say whether a net that learns from scratch has too little time for a pool to pay.
+
+        Parameters
+        ----------
+        share : float
+            Share of the budget that the method itself would have, in (0, 1].
+        """
         session = self._session
         if session.budget is None or session.is_vectors or is_backbone(session.method.net):
             return False
         self._per_step = cost_of_labels_alone(session)
-        images = affordable_samples(session, self._per_step)
+        images = share * affordable_samples(session, self._per_step)
         return is_too_short(images, len(session.labeled), session.classes)
 
     def hold_back(self) -> Classifier:
