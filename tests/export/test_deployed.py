@@ -135,6 +135,12 @@ def test_the_command_writes_what_the_name_of_the_file_says(model, tmp_path):
     torch.export.load(tmp_path / "a.pt2")
 
 
+def test_a_file_is_not_called_what_it_is_not(model, tmp_path):
+    with pytest.raises(InputError, match=r"a.onnx is what a file of the format 'onnx' is called; give that, or a.pt2"):
+        export_model(model, tmp_path / "a.onnx", format="torch")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_folder_that_is_worked_in_can_be_the_model(model, tmp_path, monkeypatch):
     from typer.testing import CliRunner
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -50,6 +51,13 @@ def test_from_a_model_to_a_table_to_labels_to_a_better_fed_model(run, fitted, tm
     code, output, _ = run("label", "second", "--out", "wanted.csv", "--show", 0, "--quiet")
     assert code == 0
     assert "16 images, best first, in wanted.csv, after 2 rows that were filled in" in output
+    # As an editor leaves it that ends no last line: with the class that was filled in there.
+    whole = Path("wanted.csv").read_bytes().rstrip(b"\r\n")
+    Path("wanted.csv").write_bytes(whole)
+    code, _, errors = run("label", "second", "--out", "wanted.csv", "--show", 0, "--quiet")
+    assert code == 2
+    assert "the last line of wanted.csv has no end, and would be lost" in " ".join(errors.split())
+    assert Path("wanted.csv").read_bytes() == whole
 
 
 def test_labels_join_those_of_every_run_of_a_comparison(run, photos, tmp_path):

@@ -128,6 +128,14 @@ def test_labels_of_another_pool_or_model_are_not_mixed_with_these(model, few_lab
         label_shards(vectors, str(tmp_path / "pool"), out)
 
 
+def test_labels_among_the_pool_would_be_taken_for_a_part_of_it(model, tmp_path):
+    (tmp_path / "pool").mkdir()
+    pool(tmp_path / "pool", files=2)
+    with pytest.raises(InputError, match="lies in the pool, of which the labels would be a part"):
+        label_shards(model, str(tmp_path / "pool"), tmp_path / "pool" / "labels")
+    assert not (tmp_path / "pool" / "labels").exists()
+
+
 def test_a_file_of_another_plan_is_not_taken_for_this_ones(tmp_path):
     write_tar(str(tmp_path / "a.tar"), [b"no image"] * 3)
     one = partitions.Partition(0, Shards(str(tmp_path / "a.tar"), tmp_path), str(tmp_path / "out"), "this")

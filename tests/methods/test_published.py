@@ -135,6 +135,8 @@ def test_revisions_are_branches_and_can_be_pulled_by_commit(model, hub, tmp_path
     push(model, f"{NAME}@v2")
     assert set(hub.files(NAME)) == {".gitattributes"}
     commit = hub.repositories[NAME].branches["v2"]
+    with pytest.raises(InputError, match="is a commit, which nothing can be added to; give a branch"):
+        push(model, NAME, revision=commit)
     for number, (name, revision) in enumerate([(NAME, "v2"), (f"{NAME}@v2", None), (NAME, commit)]):
         assert (pull(name, tmp_path / str(number), revision=revision) / "config.json").exists()
     with pytest.raises(InputError, match=r"has no config.json"):

@@ -157,10 +157,20 @@ def test_uploads_are_limited_and_files_of_the_machine_stay_its_own(place, tmp_pa
         success, shown = classify(server.address, {"path": json.loads(text)[0], **meta})
         assert success
         assert "fl-first" in shown
-        for stolen in (str(secret), "http://127.0.0.1:9/red.png", "file:///etc/passwd"):
-            success, shown = classify(server.address, {"path": stolen, **meta})
-            assert not success
-            assert "fl-first" not in shown
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        for stolen in (
+            str(secret),
+            str(tmp_path / "none.png"),
+            str(pipe),
+            "http://127.0.0.1:9/a.png",
+            "file:///etc/passwd",
+        ):
+            for said in (meta, {}, {"meta": {"_type": "other"}}):
+                success, shown = classify(server.address, {"path": stolen, **said})
+                assert not success
+                assert "fl-first" not in shown
+                assert "not here" not in shown, "which files there are"
         for hidden in (f"gradio_api/file={secret}", "gradio_api/proxy=http://127.0.0.1:9/", "monitoring/summary"):
             with pytest.raises(urllib.error.HTTPError):
                 urllib.request.urlopen(f"{server.address}/{hidden}", timeout=30)

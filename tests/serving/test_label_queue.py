@@ -121,6 +121,19 @@ def test_undo_leaves_the_label_that_another_person_gave_later(disk):
     assert queue.labels() == {NAMES[1]: "dog"}
 
 
+def test_undo_gives_back_the_label_that_another_person_gave_before(disk):
+    queue = queue_of(disk)
+    queue.label("b", NAMES[0], "cat")
+    # Twice, as by a key that was hit and another meant.
+    queue.label("a", NAMES[0], "dog")
+    queue.label("a", NAMES[0], "dog")
+    assert queue.undo("a") == NAMES[0]
+    assert disk[-1] == (NAMES[0], "cat")
+    assert queue.labels() == {NAMES[0]: "cat"}
+    assert NAMES[0] not in queue.batch("a")
+    assert queue.undo("a") is None
+
+
 def test_an_image_that_nobody_holds_is_found_again_after_undo(disk):
     queue = queue_of(disk)
     for name in NAMES[:6]:

@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import sys
@@ -92,6 +93,21 @@ def test_what_fails_is_told_in_one_line_and_may_be_tried_again(tmp_path):
     until(lambda: retraining.progress().state == "failed")
     assert retraining.progress().text == "no images at all"
     assert not finished
+    retraining.start(tmp_path)
+    assert retraining.progress().state == "running"
+    retraining.stop()
+
+
+def test_one_that_cannot_be_started_is_told_and_may_be_tried_again(tmp_path, monkeypatch):
+    def no_handles(*_, **__):
+        raise OSError(24, "Too many open files")
+
+    retraining = Retraining(wait)
+    with monkeypatch.context() as few:
+        few.setattr(multiprocessing.context.SpawnContext, "Pipe", no_handles)
+        retraining.start(tmp_path)
+    assert retraining.progress().state == "failed"
+    assert "could not be started: [Errno 24] Too many open files" in retraining.progress().text
     retraining.start(tmp_path)
     assert retraining.progress().state == "running"
     retraining.stop()

@@ -3,6 +3,7 @@ import shutil
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -192,6 +193,29 @@ def test_a_model_whose_labels_file_is_gone_is_not_trained_without_it(place):
     with pytest.raises(InputError, match="is not here; put it back"):
         Service(place / "model", labels=place / "other.csv")
     service.close()
+
+
+def test_a_labels_file_that_a_training_would_replace_is_refused(place):
+    with pytest.raises(InputError, match="lies in the model's folder, which each training replaces"):
+        Service(place / "model", labels=place / "model" / "labels.csv")
+    assert not (place / "model" / "labels.csv").exists()
+
+
+@pytest.mark.parametrize("left", ["file,class", "file,cl", "file,class\nunlabeled/0.png,re"])
+def test_a_labels_file_whose_last_line_is_half_there_is_mended_and_noted(place, left):
+    (place / "model-labels.csv").write_text(left)
+    service = Service(place / "model")
+    assert service.desk is not None, service.reason
+    assert "was not finished and is left out; it is kept in" in service.desk.notes[0]
+    assert read_labels(place / "model-labels.csv").classes == {}
+    service.close()
+
+
+def test_a_request_without_an_image_is_answered(service):
+    from fewlabels.serving.label_tab import _answering
+
+    answer = _answering(service.desk, lambda person, shown: service.desk.queue.label(person, shown, CLASSES[0]))
+    assert "Not saved: this image is not in the pool" in answer(None, SimpleNamespace(session_hash="s"))[0]
 
 
 def test_where_no_labels_file_can_be_made_the_model_classifies_all_the_same(place):

@@ -8,7 +8,7 @@ import typer
 
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen
-from fewlabels.cli.options import Json, Model, Quiet, Revision
+from fewlabels.cli.options import Json, Model, Quiet
 
 
 @app.command()
@@ -17,7 +17,9 @@ def push(
     model: Model,
     name: Annotated[str, typer.Argument(help="OWNER/NAME on the Hub; made where it is missing.")],
     private: Annotated[bool, typer.Option("--private", help="Only the owner sees it.")] = False,
-    revision: Revision = None,
+    revision: Annotated[
+        str | None, typer.Option(help="A branch, made where it is missing; the main branch when not given.")
+    ] = None,
     with_examples: Annotated[
         bool,
         typer.Option("--with-examples", help="Also push the labeled images that the model keeps; they stay otherwise."),

@@ -132,6 +132,11 @@ def _format(path: Path, given: str | None) -> str:
         return found[0]
     if given not in FORMATS:
         raise InputError(f"unknown format {given!r}{nearest(given, FORMATS)} (known: {', '.join(FORMATS)})")
+    if path.suffix in FORMATS.values() and path.suffix != FORMATS[given]:
+        other = next(name for name, ending in FORMATS.items() if ending == path.suffix)
+        raise InputError(
+            f"{path.name} is what a file of the format {other!r} is called; give that, or {path.stem}{FORMATS[given]}"
+        )
     return given
 
 

@@ -363,7 +363,13 @@ def check_table(path: Path) -> list[dict[str, str]]:
         content = path.read_bytes()
         text = io.StringIO(content.decode("utf-8-sig", "surrogateescape"), newline="")
         read = csv.DictReader(text, delimiter=delimiter_of(content))
-        classes = read_labels(path).classes
+        given = read_labels(path)
+        if given.notes:
+            raise InputError(
+                f"the last line of {path} has no end, and would be lost: end it with a newline if it is whole, or take "
+                "it away; nothing was written"
+            )
+        classes = given.classes
         if set(COLUMNS) <= set(heading):
             found = list(read)
             more = dict.fromkeys(name for row in found for name in row if name and name not in COLUMNS and row[name])

@@ -67,11 +67,12 @@ class Desk:
         self.pictures = PoolPictures(data)
         self._names = dict.fromkeys([*self.pictures.names, *(data.diagnostics.labeled_names or ())])
         self.before = {} if before is None else by_source_names(read_given(before), self._names, data.source)
-        # The line that a killed process left half is noted before opening the file takes it away.
-        self.notes = read_labels(labels).notes if labels.is_file() and labels.stat().st_size else ()
         self._file = LabelsFile(labels)
+        self.notes: tuple[str, ...] = ()
         if self._file.unfinished is not None:
-            self.notes += (f"what was of the last line is kept in {self._file.unfinished}",)
+            self.notes = (
+                f"the last line of {labels} was not finished and is left out; it is kept in {self._file.unfinished}",
+            )
         given = self._given(model)
         unknown = sorted(set(given.values()) - set(model.class_names))
         if unknown:
@@ -140,7 +141,9 @@ class Desk:
         self._file.append(name, label or "")
 
 
-def open_desk(model: ServedModel, labels: Path, source: str | None, *, progress: bool = False) -> Desk:
+def open_desk(
+    model: ServedModel, labels: Path, source: str | None, *, folder: Path | None = None, progress: bool = False
+) -> Desk:
     """Return a desk for the pool that a model was fitted on.
 
     Parameters
@@ -151,14 +154,21 @@ def open_desk(model: ServedModel, labels: Path, source: str | None, *, progress:
         The labels file.
     source : str, optional
         Where the images are, if not where they were.
+    folder : Path, optional
+        The model's, where one that is trained again takes its place.
     progress : bool
         Show progress bars.
 
     Raises
     ------
     InputError
-        If the pool cannot be had, or has no images.
+        If the pool cannot be had, or has no images, or the labels file would go with the folder.
     """
+    if folder is not None and labels.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{labels} lies in the model's folder, which each training replaces; give a labels file elsewhere with "
+            "--labels"
+        )
     before = labels_before(model, labels)
     changes: dict[str, Any] = {} if source is None else {"source": source}
     place = origin_of(model.method).get("source") if source is None else source

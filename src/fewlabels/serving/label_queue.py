@@ -20,7 +20,8 @@ _UNDONE_AT_MOST = 100
 class _Person:
     shown: list[str] = field(default_factory=list)
     seen_at: float = 0.0
-    given: list[str] = field(default_factory=list)
+    # What they labeled, with the label that was there before.
+    given: list[tuple[str, str | None]] = field(default_factory=list)
 
 
 class LabelQueue:
@@ -148,15 +149,16 @@ class LabelQueue:
         # Two labels of one image must come in the same order here as on the disk.
         with self._lock:
             self._write(name, label)
+            who = self._person(person)
+            # Of two that one gave oneself, both are taken back.
+            before = dict(who.given).get(name, self._labels.get(name))
             self._labels[name] = label
             self._skipped.pop(name, None)
-            who = self._person(person)
             for other in self._people.values():
                 if name in other.shown:
                     other.shown.remove(name)
-                if name in other.given:
-                    other.given.remove(name)  # the label is not theirs any more to take back
-            who.given = [*who.given, name][-_UNDONE_AT_MOST:]
+                other.given = [one for one in other.given if one[0] != name]  # no more theirs to take back
+            who.given = [*who.given, (name, before)][-_UNDONE_AT_MOST:]
 
     def skip(self, person: str, name: str) -> None:
         """Put an image behind all others."""
@@ -169,16 +171,22 @@ class LabelQueue:
                 self._skipped[name] = None
 
     def undo(self, person: str) -> str | None:
-        """Take back a person's last label, and show that image again; return its name, None where there is none."""
+        """Take back a person's last label; return the image's name, None where there is none.
+
+        The image is shown again, unless it had a label of somebody else's: that counts again.
+        """
         with self._lock:
             who = self._person(person)
             if not who.given:
                 return None
-            name = who.given[-1]
-            self._write(name, None)
+            name, before = who.given[-1]
+            self._write(name, before)
             who.given.pop()
-            self._labels.pop(name, None)
             self._next = 0
+            if before is not None:
+                self._labels[name] = before
+                return name
+            self._labels.pop(name, None)
             who.shown = [name, *(other for other in who.shown if other != name)][: self._batch]
         return name
 

@@ -184,7 +184,8 @@ def _answering(desk: Desk, action: Action) -> Callable[..., tuple[str, str]]:
     def answered(shown: str, request: gr.Request) -> tuple[str, str]:
         person = str(request.session_hash)
         try:
-            return _shown(desk, person, last=action(person, unquote(shown, errors=_BYTES)))
+            # Whatever a request may bring in place of a name: it is no image.
+            return _shown(desk, person, last=action(person, unquote(str(shown), errors=_BYTES)))
         except (InputError, OSError) as error:
             return _shown(desk, person, note=f"Not saved: {error}")
 

@@ -109,11 +109,20 @@ def _keep_as_uploaded(image: Any) -> None:
     """
     uploads = Path(image.GRADIO_CACHE).resolve()
 
-    async def moved(path: Any) -> str:
-        # Files of the working folder would be taken as well, and addresses fetched.
-        if "://" in str(path) or not Path(path).resolve().is_relative_to(uploads):
+    def uploaded(path: Any) -> str:
+        # Files of the working folder would be taken as well, addresses fetched, and a pipe waited for.
+        place = Path(str(path))
+        if (
+            "://" in str(path)
+            or not place.resolve().is_relative_to(uploads)
+            or (place.exists() and not place.is_file())
+        ):
             raise gr.Error("upload a file")
         return str(path)
 
-    image.preprocess = lambda payload: None if payload is None else payload.path
+    async def moved(path: Any) -> str:
+        return uploaded(path)
+
+    # Gradio asks for the second only where a request says that it brings a file.
+    image.preprocess = lambda payload: None if payload is None else uploaded(payload.path)
     image.async_move_resource_to_block_cache = moved

@@ -116,12 +116,12 @@ class Retraining:
             self._began = self._stage_began = time.monotonic()
         # A new interpreter: a fork would take over locks that the server's threads hold.
         context = multiprocessing.get_context("spawn")
-        here, there = context.Pipe(duplex=False)
-        process = context.Process(target=_run, args=(there, self.work, arguments), name="fewlabels training")
         try:
+            here, there = context.Pipe(duplex=False)
+            process = context.Process(target=_run, args=(there, self.work, arguments), name="fewlabels training")
             with _hearing_no_interrupt():
                 process.start()
-        except OSError as error:
+        except Exception as error:  # whatever it is, the next one may be started
             self._set(Progress("failed", f"the training could not be started: {error}"))
             return
         there.close()

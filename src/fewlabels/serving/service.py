@@ -65,7 +65,11 @@ class Service:
         self.reason = ""
         try:
             self.desk = open_desk(
-                self.model, labels or default_labels(self.folder, self.model), source, progress=progress
+                self.model,
+                labels or default_labels(self.folder, self.model),
+                source,
+                folder=self.folder,
+                progress=progress,
             )
         except (InputError, OSError) as error:
             # What was asked for must work; what is there by itself may be missing.

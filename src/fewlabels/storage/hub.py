@@ -168,6 +168,8 @@ def upload_files(
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, get_token
 
     api = hub_api()
+    if _COMMIT.fullmatch(address.revision or ""):
+        raise InputError(f"{address.revision} is a commit, which nothing can be added to; give a branch")
     if get_token() is None:
         raise InputError(
             "no token for the Hub: make one with the right to write in its settings, then `hf auth login`, "
