@@ -362,6 +362,12 @@ def test_what_cannot_be_read_says_so_in_one_line(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+def test_an_archive_in_place_of_a_source_says_what_it_is_for(tmp_path):
+    write_tar(str(tmp_path / "a.tar"), [as_png(image) for image in random_images(3)])
+    with pytest.raises(InputError, match=r"a\.tar can be a pool alone, .*--pool.*--engine local"):
+        load_dataset(tmp_path / "a.tar")
+
+
 def test_a_file_that_changes_below_a_training_is_noticed(tmp_path):
     write_parquet(str(tmp_path / "a.parquet"), [as_png(image) for image in random_images(64)])
     pool = streamed(str(tmp_path), tmp_path)

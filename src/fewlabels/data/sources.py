@@ -218,6 +218,11 @@ def read_parts(
         return read_npz(place, image_size)
     if place.suffix.lower() in (".parquet", ".pq"):
         return read_parquet(place, image_size, cache, strict=strict, progress=progress)
+    if place.suffix.lower() == ".tar":
+        raise InputError(
+            f"{text} can be a pool alone, as shards of WebDataset: give it to `fit --pool` (in Python: pool=) beside a "
+            "source with labels, or to `label --engine local`"
+        )
     raise InputError(
         f"{text} is no kind of source that is known; give a folder, a .parquet or .npz file, or an archive as "
         "stl10:PATH, cifar10:PATH or cifar100:PATH"
