@@ -128,12 +128,21 @@ def test_labels_of_another_pool_or_model_are_not_mixed_with_these(model, few_lab
         label_shards(vectors, str(tmp_path / "pool"), out)
 
 
-def test_labels_among_the_pool_would_be_taken_for_a_part_of_it(model, tmp_path):
+def test_labels_among_the_pool_would_be_taken_for_a_part_of_it(model, tmp_path, monkeypatch):
     (tmp_path / "pool").mkdir()
     pool(tmp_path / "pool", files=2)
-    with pytest.raises(InputError, match="lies in the pool, of which the labels would be a part"):
-        label_shards(model, str(tmp_path / "pool"), tmp_path / "pool" / "labels")
-    assert not (tmp_path / "pool" / "labels").exists()
+    for pool_given, out in (
+        (str(tmp_path / "pool"), tmp_path / "pool" / "labels"),
+        (f"file://{tmp_path}/pool", f"{tmp_path}/pool/labels"),
+        (f"{tmp_path}/pool/*.parquet", tmp_path / "pool"),
+    ):
+        with pytest.raises(InputError, match="lies in the pool, of which the labels would be a part"):
+            label_shards(model, pool_given, out)
+    assert len(list((tmp_path / "pool").iterdir())) == 2
+    shards = Shards(f"{tmp_path}/pool/*.parquet", tmp_path)
+    assert not shards.would_take(f"{tmp_path}/pool/labels/part-000000.parquet")
+    monkeypatch.chdir(tmp_path / "pool")
+    assert not Shards(".", tmp_path).would_take("memory://labels/part-000000.parquet")
 
 
 def test_a_file_of_another_plan_is_not_taken_for_this_ones(tmp_path):

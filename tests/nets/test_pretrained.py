@@ -81,9 +81,10 @@ def test_efficientnet_and_align_are_read_as_their_processors_do(dino, tmp_path):
         "rescale_factor": 1 / 255,
         "size": {"height": 224, "width": 224},
     }
+    once = efficientnet | {"do_normalize": False}
     align = efficientnet | {"do_center_crop": True, "include_top": False, "rescale_factor": 2 / 255}
     align |= {"rescale_offset": True, "do_normalize": False}
-    for settings, side in ((efficientnet, 224), (align, 289)):
+    for settings, side in ((efficientnet, 224), (once, 224), (align, 289)):
         (tmp_path / "dino" / "preprocessor_config.json").write_text(json.dumps(settings))
         facts = load_backbone(dino).facts
         processor = transformers_processor(settings)
@@ -208,6 +209,7 @@ def test_a_function_of_a_file_gives_a_backbone_but_is_never_run_for_recorded_fac
         "    side: int = 8\nmake = Colors\n"
     )
     assert load_backbone(f"python:{tmp_path / 'settings.py'}:make").feature_size == 12
+    assert not [name for name in sys.modules if name.startswith("_own_")], "other processes could not import it"
     with pytest.raises(InputError, match="not loaded unasked"):
         open_backbone(backbone.facts)
     assert not marker.exists()
@@ -299,6 +301,10 @@ def test_what_known_nets_were_trained_on():
     assert "captions" in trained_on("openai/clip-vit-base-patch32")
     assert trained_on("/home/me/model") == "unknown images"
     assert trained_on("hf:my/eclipse-photos") == "unknown images"
+    assert "captions" in trained_on("facebook/metaclip-b32-400m")
+    assert trained_on("facebook/levit-128S") == "ImageNet"
+    cached = trained_on("/home/me/.cache/huggingface/hub/models--facebook--dinov2-small/snapshots/0a1b2c")
+    assert cached.startswith("LVD-142M")
     assert trained_on("/home/clip/dino_nets/mine") == "unknown images", "where it lies says nothing"
     assert trained_on("/home/me/resnet-50") == "ImageNet, by the name of its folder"
     assert "has seen them" in leak_warning(trained_on("/home/me/resnet-50"), "stl10")

@@ -159,7 +159,10 @@ def test_uploads_are_limited_and_files_of_the_machine_stay_its_own(place, tmp_pa
         assert "fl-first" in shown
         pipe = tmp_path / "pipe"
         os.mkfifo(pipe)
+        inside = os.path.join(os.path.dirname(path), "pipe.png")
+        os.mkfifo(inside)
         for stolen in (
+            inside,
             str(secret),
             str(tmp_path / "none.png"),
             str(pipe),

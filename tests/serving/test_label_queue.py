@@ -134,6 +134,16 @@ def test_undo_gives_back_the_label_that_another_person_gave_before(disk):
     assert queue.undo("a") is None
 
 
+def test_undo_gives_back_no_label_that_was_taken_out_of_the_file(disk):
+    queue = queue_of(disk)
+    queue.label("b", NAMES[0], "cat")
+    queue.label("a", NAMES[0], "dog")
+    queue.label("a", NAMES[1], "dog")
+    queue.read_anew(lambda: {NAMES[1]: "dog"})
+    assert [queue.undo("a"), queue.undo("a")] == [NAMES[1], None]
+    assert queue.labels() == {}
+
+
 def test_an_image_that_nobody_holds_is_found_again_after_undo(disk):
     queue = queue_of(disk)
     for name in NAMES[:6]:

@@ -196,9 +196,10 @@ def test_a_model_whose_labels_file_is_gone_is_not_trained_without_it(place):
 
 
 def test_a_labels_file_that_a_training_would_replace_is_refused(place):
-    with pytest.raises(InputError, match="lies in the model's folder, which each training replaces"):
-        Service(place / "model", labels=place / "model" / "labels.csv")
-    assert not (place / "model" / "labels.csv").exists()
+    for folder in ("model", "model.before"):
+        with pytest.raises(InputError, match=rf"lies in {folder}, which each training replaces"):
+            Service(place / "model", labels=place / folder / "labels.csv")
+        assert not (place / folder / "labels.csv").exists()
 
 
 @pytest.mark.parametrize("left", ["file,class", "file,cl", "file,class\nunlabeled/0.png,re"])
@@ -208,6 +209,14 @@ def test_a_labels_file_whose_last_line_is_half_there_is_mended_and_noted(place, 
     assert service.desk is not None, service.reason
     assert "was not finished and is left out; it is kept in" in service.desk.notes[0]
     assert read_labels(place / "model-labels.csv").classes == {}
+    service.close()
+
+
+def test_what_is_wrong_with_a_labels_file_does_not_hide_where_its_last_line_went(place):
+    (place / "model-labels.csv").write_text("file,class\nunlabeled/0.png,zebra\nunlabeled/1.p")
+    service = Service(place / "model")
+    assert "has the class 'zebra'" in service.reason
+    assert "it is kept in" in service.reason
     service.close()
 
 

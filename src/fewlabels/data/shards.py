@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import os
 import posixpath
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -112,8 +113,8 @@ class Shards:
             raise InputError("the address of the pool is empty; give its files, a folder or a pattern")
         self.url, self._options = url, options or {}
         with self._reached(url):
-            self._system, place = _file_system(url, self._options)
-            self.files, left = _find(self._system, place)
+            self._system, self._place = _file_system(url, self._options)
+            self.files, left = _find(self._system, self._place)
             facts = [self._system.info(path) for path in self.files]
         if not self.files:
             raise InputError(f"{url} holds no {' or '.join('*' + ending for ending in _ENDINGS)} files")
@@ -142,6 +143,15 @@ class Shards:
         some.files = [self.files[file] for file in used]
         some.blocks = [replace(block, file=used.index(block.file)) for block in some.blocks]
         return some
+
+    def would_take(self, url: str) -> bool:
+        """Say whether a file that is written to a path or address would be one of the pool's the next time."""
+        system, place = _file_system(url, {})
+        if type(system) is not type(self._system):
+            return False
+        if "*" in self._place:
+            return PurePosixPath(place).match(self._place)
+        return f"{_real(system, place)}/".startswith(f"{_real(system, self._place).rstrip('/')}/")
 
     def read(self, number: int) -> Iterator[bytes]:
         """Yield the encoded images of a block, a few of them in memory at a time."""
@@ -228,6 +238,12 @@ def _file_system(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem,
     except ValueError as error:
         raise InputError(f"{url}: {_first_line(error)}; a path, or an address such as s3://bucket/folder") from error
     return system, str(place)
+
+
+def _real(system: AbstractFileSystem, place: str) -> str:
+    from fsspec.implementations.local import LocalFileSystem
+
+    return os.path.realpath(place) if isinstance(system, LocalFileSystem) else place
 
 
 def _find(system: AbstractFileSystem, place: str) -> tuple[list[str], list[str]]:

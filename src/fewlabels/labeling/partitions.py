@@ -135,7 +135,7 @@ def label_shards(
     shards = Shards(str(pool), cache_folder(cache_dir))
     plan = _plan(folder, shards)
     place = str(out)
-    if Path(pool).is_dir() and Path(place).resolve().is_relative_to(Path(pool).resolve()):
+    if shards.would_take(f"{place}/part-000000.parquet"):
         raise InputError(f"{place} lies in the pool, of which the labels would be a part; give a folder elsewhere")
     _begin(place, plan)
     partitions = [

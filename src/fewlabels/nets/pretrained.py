@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -184,10 +185,11 @@ def _normalization(settings: dict[str, Any]) -> tuple[tuple[float, ...], tuple[f
         return _IMAGENET_MEAN, _IMAGENET_STD
     scale = 255 * float(settings.get("rescale_factor") or 1 / 255) if settings.get("do_rescale", True) else 255.0
     mean, std = settings.get("image_mean"), settings.get("image_std")
+    again = std if settings.get("include_top") else None
     if not settings.get("do_normalize", True) or mean is None or std is None:
         mean, std = (0.0,) * 3, (1.0,) * 3
-    elif settings.get("include_top"):  # EfficientNet with its own classifier divides twice
-        std = tuple(value**2 for value in std)
+    if again is not None:  # EfficientNet with its own classifier divides once more
+        std = tuple(value * more for value, more in zip(std, again, strict=True))
     if settings.get("do_rescale", True) and settings.get("rescale_offset"):  # from -1, as ALIGN
         mean = tuple(1 + value for value in mean)
     return tuple(value / scale for value in mean), tuple(value / scale for value in std)
@@ -291,8 +293,8 @@ def _own_module(net: str, name: str) -> nn.Module:
             assert spec is not None
             assert spec.loader is not None
             code = importlib.util.module_from_spec(spec)
-            sys.modules[spec.name] = code  # where dataclasses look up what their annotations name
-            spec.loader.exec_module(code)
+            with _known_as(spec.name, code):
+                spec.loader.exec_module(code)
         else:
             code = importlib.import_module(place)
         made = getattr(code, function)()
@@ -301,6 +303,19 @@ def _own_module(net: str, name: str) -> nn.Module:
     if not isinstance(made, nn.Module):
         raise InputError(f"{net} returned {type(made).__name__}; expected a torch.nn.Module")
     return made
+
+
+@contextmanager
+def _known_as(name: str, code: ModuleType) -> Iterator[None]:
+    """Have a module found by its name: dataclasses look up there what their annotations name.
+
+    Not for longer: no other process could import it, and what is sent to one would be taken for importable.
+    """
+    sys.modules[name] = code
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def _transformers() -> Any:

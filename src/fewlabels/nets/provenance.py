@@ -13,7 +13,8 @@ _TRAINED_ON = (
     (r"dinov2", "LVD-142M, web images chosen for likeness to curated sets, with ImageNet itself"),
     (r"laion", "LAION, web images with captions"),
     (r"siglip|webli", "WebLI, web images with captions"),
-    (r"clip|openai", "400 million web images with captions"),
+    # Not from within a word: "clip" is in "eclipse", too.
+    (r"(?<![a-z])clip|metaclip|mobileclip|openai", "400 million web images with captions"),
     (r"in2[12]k", "ImageNet-21k"),
     (
         r"dino-vit|dino_|vit-mae|\.mae|efficientnet|resnet|convnext|mobilenet|in1k|imagenet|deit|swin|beit|regnet|vit-",
@@ -37,10 +38,11 @@ def trained_on(name: str) -> str:
     """
     folder = Path(name)
     is_local = folder.is_absolute() or folder.exists()
+    if folder.parent.name == "snapshots":  # of the Hub's cache, named by a commit
+        folder = folder.parent.parent
     known_as = folder.name if is_local else name
     for pattern, images in _TRAINED_ON:
-        # Not from within a word: "clip" is not in "eclipse".
-        if re.search(rf"(?<![a-z])(?:{pattern})", known_as.lower()):
+        if re.search(pattern, known_as.lower()):
             return f"{images or _IMAGENET}, by the name of its folder" if is_local else images or _IMAGENET
     return UNKNOWN_TRAINING
 

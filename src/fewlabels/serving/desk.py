@@ -23,6 +23,7 @@ from fewlabels.serving.classify import ServedModel
 from fewlabels.serving.label_queue import LabelQueue
 from fewlabels.serving.panels import Shown
 from fewlabels.serving.pool import PoolPictures
+from fewlabels.serving.training import place_before
 from fewlabels.storage.errors import InputError
 
 # Images that are looked at between two looks at whether to stop.
@@ -73,14 +74,11 @@ class Desk:
             self.notes = (
                 f"the last line of {labels} was not finished and is left out; it is kept in {self._file.unfinished}",
             )
-        given = self._given(model)
-        unknown = sorted(set(given.values()) - set(model.class_names))
-        if unknown:
+        try:
+            given = self._known(model)
+        except InputError as error:
             self._file.close()
-            raise InputError(
-                f"{labels} has the class {unknown[0]!r}; the model's are {', '.join(model.class_names)}; give another "
-                "file with --labels"
-            )
+            raise InputError("; ".join([str(error), *self.notes])) from error
         self.ranked, self.trouble = False, ""
         self._turn, self._closing = threading.Lock(), threading.Event()
         self.queue = LabelQueue((), model.class_names, self._append, labels=given, known=self.pictures.names)
@@ -134,6 +132,17 @@ class Desk:
         """Return the classes that images have by the labels file."""
         return {name: class_called(given, model.class_names) for name, given in self._lines().items() if given}
 
+    def _known(self, model: ServedModel) -> dict[str, str]:
+        """Return the same; refuse classes that are none of the model's."""
+        given = self._given(model)
+        unknown = sorted(set(given.values()) - set(model.class_names))
+        if unknown:
+            raise InputError(
+                f"{self.path} has the class {unknown[0]!r}; the model's are {', '.join(model.class_names)}; give "
+                "another file with --labels"
+            )
+        return given
+
     def _lines(self) -> dict[str, str]:
         return by_source_names(read_labels(self.path), self._names, self.data.source)
 
@@ -164,11 +173,12 @@ def open_desk(
     InputError
         If the pool cannot be had, or has no images, or the labels file would go with the folder.
     """
-    if folder is not None and labels.resolve().is_relative_to(folder.resolve()):
-        raise InputError(
-            f"{labels} lies in the model's folder, which each training replaces; give a labels file elsewhere with "
-            "--labels"
-        )
+    for replaced in () if folder is None else (folder, place_before(folder)):
+        if labels.resolve().is_relative_to(replaced.resolve()):
+            raise InputError(
+                f"{labels} lies in {replaced.name}, which each training replaces; give a labels file elsewhere with "
+                "--labels"
+            )
     before = labels_before(model, labels)
     changes: dict[str, Any] = {} if source is None else {"source": source}
     place = origin_of(model.method).get("source") if source is None else source

@@ -120,8 +120,12 @@ class LabelQueue:
             Returns the label of each image that has one; no label is written meanwhile.
         """
         with self._lock:
+            before = self._labels
             self._labels = {name: label for name, label in read().items() if name in self._known}
             self._next = 0
+            for who in self._people.values():
+                # What was edited is not theirs any more to take back.
+                who.given = [one for one in who.given if self._labels.get(one[0]) == before.get(one[0])]
 
     def batch(self, person: str) -> list[str]:
         """Return the images that a person is to label, the next one first; empty where all are labeled or held.
@@ -173,7 +177,7 @@ class LabelQueue:
     def undo(self, person: str) -> str | None:
         """Take back a person's last label; return the image's name, None where there is none.
 
-        The image is shown again, unless it had a label of somebody else's: that counts again.
+        The image is shown again, unless it had a label before, of somebody else or another day: that counts again.
         """
         with self._lock:
             who = self._person(person)

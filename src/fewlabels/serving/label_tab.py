@@ -122,10 +122,10 @@ def _buttons(
     def skip(person: str, shown: str) -> None:
         desk.queue.skip(person, shown)
 
-    def undo(person: str, shown: str) -> tuple[str, None] | None:
+    def undo(person: str, shown: str) -> tuple[str, str | None] | None:
         del shown
         name = desk.queue.undo(person)
-        return None if name is None else (name, None)
+        return None if name is None else (name, desk.queue.labels().get(name))
 
     first = desk.queue.classes
     laid: list[gr.Button | gr.Dropdown] = []

@@ -116,18 +116,21 @@ class Retraining:
             self._began = self._stage_began = time.monotonic()
         # A new interpreter: a fork would take over locks that the server's threads hold.
         context = multiprocessing.get_context("spawn")
+        process: Any = None
         try:
             here, there = context.Pipe(duplex=False)
             process = context.Process(target=_run, args=(there, self.work, arguments), name="fewlabels training")
             with _hearing_no_interrupt():
                 process.start()
+            there.close()
+            watcher = threading.Thread(target=self._watch, args=(here, process), name="watching", daemon=True)
+            watcher.start()
         except Exception as error:  # whatever it is, the next one may be started
+            if process is not None and process.pid is not None:
+                process.terminate()
             self._set(Progress("failed", f"the training could not be started: {error}"))
             return
-        there.close()
-        self._process = process
-        self._watcher = threading.Thread(target=self._watch, args=(here, process), name="watching", daemon=True)
-        self._watcher.start()
+        self._process, self._watcher = process, watcher
 
     def stop(self) -> None:
         """End the training, if one runs; the model that was there stays."""

@@ -103,7 +103,7 @@ def check_place_before(folder: Path) -> None:
     InputError
         With what to do.
     """
-    target = _place_before(folder)
+    target = place_before(folder)
     try:
         check_target(target)
     except InputError as error:
@@ -114,7 +114,7 @@ def check_place_before(folder: Path) -> None:
 
 def keep_before(folder: Path) -> Path:
     """Copy a model's folder to `FOLDER.before`, which is replaced as a whole, and return that."""
-    target = _place_before(folder)
+    target = place_before(folder)
     with atomic_folder(target) as temporary:
         for path in folder.iterdir():
             if path.is_file():
@@ -122,5 +122,6 @@ def keep_before(folder: Path) -> Path:
     return target
 
 
-def _place_before(folder: Path) -> Path:
+def place_before(folder: Path) -> Path:
+    """Return where the model that is replaced is kept."""
     return folder.with_name(f"{folder.name}.before")

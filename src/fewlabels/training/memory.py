@@ -53,7 +53,7 @@ def reused_memory() -> Iterator[None]:
             _KEEPING.trainings -= 1
             if not _KEEPING.trainings:
                 _keep_up_to(library, _OWN_MMAP, _OWN_TRIM)
-        library.malloc_trim(0)
+                library.malloc_trim(0)
 
 
 @dataclass
