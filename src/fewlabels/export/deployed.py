@@ -125,17 +125,16 @@ def export_model(
 
 
 def _format(path: Path, given: str | None) -> str:
+    named = next((name for name, ending in FORMATS.items() if ending == path.suffix), None)
     if given is None:
-        found = [name for name, ending in FORMATS.items() if path.suffix == ending]
-        if not found:
+        if named is None:
             raise InputError(f"{path} ends in neither {' nor '.join(FORMATS.values())}; give format= or another name")
-        return found[0]
+        return named
     if given not in FORMATS:
         raise InputError(f"unknown format {given!r}{nearest(given, FORMATS)} (known: {', '.join(FORMATS)})")
-    if path.suffix in FORMATS.values() and path.suffix != FORMATS[given]:
-        other = next(name for name, ending in FORMATS.items() if ending == path.suffix)
+    if named not in (None, given):
         raise InputError(
-            f"{path.name} is what a file of the format {other!r} is called; give that, or {path.stem}{FORMATS[given]}"
+            f"{path.name} is what a file of the format {named!r} is called; give that, or {path.stem}{FORMATS[given]}"
         )
     return given
 

@@ -135,13 +135,13 @@ def label_shards(
     shards = Shards(str(pool), cache_folder(cache_dir))
     plan = _plan(folder, shards)
     place = str(out)
-    if shards.would_take(f"{place}/part-000000.parquet"):
-        raise InputError(f"{place} lies in the pool, of which the labels would be a part; give a folder elsewhere")
-    _begin(place, plan)
     partitions = [
         Partition(number, shards.part(range(first, min(first + _BLOCKS, len(shards.blocks)))), place, plan)
         for number, first in enumerate(range(0, len(shards.blocks), _BLOCKS))
     ]
+    if shards.would_take(f"{place}/{partitions[0].file}"):
+        raise InputError(f"{place} lies in the pool, of which the labels would be a part; give a folder elsewhere")
+    _begin(place, plan)
     missing = [one for one in partitions if unreadable_in(one) is None]
     if engine == "ray" and missing:
         from fewlabels.labeling.cluster import with_ray

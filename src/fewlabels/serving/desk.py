@@ -133,7 +133,7 @@ class Desk:
         return {name: class_called(given, model.class_names) for name, given in self._lines().items() if given}
 
     def _known(self, model: ServedModel) -> dict[str, str]:
-        """Return the same; refuse classes that are none of the model's."""
+        """Return the classes that images have by the labels file, all of them the model's; refuse others."""
         given = self._given(model)
         unknown = sorted(set(given.values()) - set(model.class_names))
         if unknown:
