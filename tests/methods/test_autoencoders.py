@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from fewlabels import InputError, JointAutoencoder, TwoStepAutoencoder
+from fewlabels.data import FeatureRows
 from fewlabels.methods.reconstruction import Autoencoder
 from fewlabels.nets import build_classifier, build_decoder
 from fewlabels.training.batches import Batch
@@ -106,6 +107,31 @@ def test_the_pool_is_what_pretraining_learns_from(color_images):
     method.fit(X, y, unlabeled=X)
     taught = len(X) - len(method.validation_rows_)
     assert method.stage_steps_["autoencoder"] == round(3 * (taught + len(X)) / 10)
+
+
+def test_of_several_stored_views_the_first_is_reconstructed():
+    values = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
+    rows = FeatureRows(values, views=2)
+    method = TwoStepAutoencoder(steps=2, pretraining_steps=2, random_state=0).fit(rows, np.arange(20) % 2)
+    assert method.reconstruct(rows).shape == (20, 3)
+    assert np.allclose(method.reconstruct(rows), method.reconstruct(values[:, :3]))
+
+
+def test_without_a_pool_both_passes_of_a_labeled_image_are_counted(color_images):
+    method = JointAutoencoder(steps=3, batch_size=8, random_state=0).fit(*color_images)
+    assert method.gradient_images_ == 3 * 8 * 2
+
+
+def test_what_reconstructs_is_of_one_step_whatever_weights_predict(color_images):
+    X, y = color_images
+    # Labels that nothing can be learned of: no look is better than another but by chance.
+    y = np.random.default_rng(5).permutation(y)
+    settings = {"steps": 12, "random_state": 0, "validation_fraction": 0.4}
+    last = JointAutoencoder(**settings, final_weights="last").fit(X, y)
+    best = JointAutoencoder(**settings, final_weights="best-on-validation").fit(X, y)
+    step = best.kept_weights_["best-on-validation"].step
+    assert step < 12, "the test needs a best look that is not the last"
+    assert best.reconstruction_error(X) == last.reconstruction_error(X)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """What every method promises, whatever it learns by."""
 
+import math
 import pickle
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -259,6 +261,10 @@ def test_data_frames_keep_their_column_names():
         ({"precision": "half"}, "unknown precision"),
         ({"view": "odd"}, "unknown view"),
         ({"flip": "yes"}, "flip='yes'"),
+        ({"batch_size": np.float32(8)}, "batch_size=8.0 is not a whole number; write 8"),
+        ({"noise": math.nan}, "noise=nan is not a finite number"),
+        ({"weight_decay": math.inf}, "weight_decay=inf is not a finite number"),
+        ({"backbone_rate": math.inf}, "backbone_rate=inf is not a finite number"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused_with_what_would(settings, message, few_labels):
@@ -525,3 +531,9 @@ def test_looks_on_the_way_see_samples_of_all_classes():
     # In the order of a shuffled deck: every tenth sample is of the same class.
     labels = np.arange(2500) % 10
     assert len(set(labels[looked_at(2500)])) == 10
+
+
+def test_a_sparse_pool_is_refused_with_what_to_give():
+    vectors = np.arange(60.0, dtype=np.float32).reshape(20, 3)
+    with pytest.raises(InputError, match=r"a sparse matrix cannot be learned from; give an array"):
+        make_method("supervised", steps=1).fit(vectors, np.arange(20) % 2, unlabeled=csr_matrix(vectors))

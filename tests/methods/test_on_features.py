@@ -1,5 +1,7 @@
 """Methods on features: the probe and its penalty, prototypes by hand, the mean opinion, and views of vectors."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -200,6 +202,34 @@ def test_on_images_the_net_is_one_of_the_teachers(few_labels):
 def test_settings_that_cannot_be_used_are_refused(name, settings, message):
     with pytest.raises(InputError, match=message):
         make_method(name, **settings).fit(np.eye(4), [0, 1, 0, 1])
+
+
+@pytest.mark.parametrize("name", ["linear-probe", "prototypes", "kmeans-features"])
+def test_what_trains_no_net_refuses_to_train_one_further(name, few_labels):
+    X, y, *_ = few_labels
+    with pytest.raises(InputError, match="trains no net, so freeze=False has no meaning"):
+        make_method(name, net=torch.nn.Flatten(), freeze=False).fit(X, y)
+
+
+def test_a_budget_of_time_counts_the_pass_through_a_frozen_net(few_labels):
+    class Frozen(torch.nn.Module):
+        def __init__(self, seconds):
+            super().__init__()
+            self.seconds = seconds
+            self.layer = torch.nn.Conv2d(3, 4, 3)
+
+        def forward(self, images):
+            time.sleep(self.seconds)
+            return self.layer(images).mean((2, 3))
+
+    X, y, *_ = few_labels
+    slow, fast = (
+        make_method("supervised", net=Frozen(seconds), budget="2s", batch_size=8, random_state=0).fit(X, y)
+        for seconds in (2.0, 0.0)
+    )
+    assert slow.fit_seconds_ >= 2
+    # What is left of the time after the pass is for training: here nothing.
+    assert slow.n_iter_ < 10 < fast.n_iter_
 
 
 def test_views_draw_one_of_the_stored_ones():

@@ -23,6 +23,14 @@ def test_the_warm_start_learns_from_labels_alone(color_images):
     assert method.gradient_images_ == 10 * 128 + 7 * 7 * 128
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_steps_are_as_many_as_were_asked_for(steps, color_images):
+    X, y = color_images
+    method = FixMatch(steps=steps, warm_start=0.5, random_state=0).fit(X, y, unlabeled=X)
+    assert sum(method.stage_steps_.values()) == steps
+    assert method.stage_steps_["classifier"] >= 1
+
+
 def test_what_is_guessed_of_the_pool_is_kept_on_the_way(few_labels):
     X, y, *_ = few_labels
     pool = np.concatenate([X, X[:, ::-1], X[:, :, ::-1], 1 - X])

@@ -158,12 +158,23 @@ def test_without_a_seed_the_one_that_was_drawn_is_kept(few, tmp_path):
     assert np.array_equal(method.predict_proba(few[0]), again.predict_proba(few[0]))
 
 
+def test_a_generator_that_has_moved_on_continues_what_it_began(few, tmp_path):
+    method = brief("supervised", random_state=np.random.RandomState(0))
+    with pytest.raises(Interrupted):
+        method.fit(*few, checkpoint=tmp_path / "c", observer=stop_at(4))
+    method.fit(*few, checkpoint=tmp_path / "c")
+    never_stopped = brief("supervised", random_state=np.random.RandomState(0)).fit(*few)
+    assert np.array_equal(method.predict_proba(few[0]), never_stopped.predict_proba(few[0]))
+
+
 def test_another_training_in_the_folder_is_refused_and_kept(few, tmp_path):
     with pytest.raises(Interrupted):
         brief("supervised").fit(*few, checkpoint=tmp_path / "c", observer=stop_at(4))
     before = sorted(os.listdir(tmp_path / "c"))
     with pytest.raises(InputError, match=r"learning_rate is 0\.24 there and 0\.1 here"):
         brief("supervised", learning_rate=0.1).fit(*few, checkpoint=tmp_path / "c")
+    with pytest.raises(InputError, match="seed is "):
+        brief("supervised", random_state=1).fit(*few, checkpoint=tmp_path / "c")
     with pytest.raises(InputError, match="labeled is "):
         brief("supervised").fit(few[0][::-1].copy(), few[1][::-1].copy(), checkpoint=tmp_path / "c")
     assert sorted(os.listdir(tmp_path / "c")) == before

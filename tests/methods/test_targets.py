@@ -52,3 +52,18 @@ def test_signs_are_told_of_at_the_line_that_gives_them():
 def test_labels_that_no_file_could_keep_are_refused_before_anything_is_learned(labels):
     with pytest.raises(InputError, match="give them as strings or as whole numbers"):
         read_targets(labels)
+
+
+def test_large_whole_numbers_are_not_taken_for_one_another():
+    apart = read_targets([2**53, 2**53 + 1, 3])
+    assert len(apart.classes) == 3
+    with pytest.raises(InputError, match="give them as strings"):
+        read_targets([2**53, 2**53 + 1, None, 3])
+    assert read_targets([2**53, None, 3]).indices.tolist() == [1, -1, 0]
+
+
+def test_further_labels_miss_where_the_first_did():
+    numbers, signs = np.array([0, 1, 2]), np.array([-1, 1])
+    assert read_targets([1, -1, 1, -1], numbers).indices.tolist() == [1, -1, 1, -1]
+    assert read_targets([-1, -1], signs).indices.tolist() == [0, 0]
+    assert read_targets([-1, 1], signs).indices.tolist() == [0, 1]

@@ -6,7 +6,7 @@ import torch
 
 import fewlabels
 from fewlabels import FixMatch, InputError, JointAutoencoder, SelfTraining, Supervised, TwoStepAutoencoder
-from fewlabels.storage.errors import Interrupted
+from fewlabels.storage.errors import Interrupted, TrainingWarning
 from fewlabels.training.kept import AVERAGE, BEST, LAST, KeptWeights
 
 pytestmark = pytest.mark.usefixtures("narrow_net")
@@ -119,6 +119,14 @@ def test_an_average_that_is_not_kept_cannot_be_used(few_labels):
         fitted(few_labels, final_weights=AVERAGE)
     with pytest.raises(InputError, match="unknown final_weights 'newest'"):
         fitted(few_labels, final_weights="newest")
+
+
+def test_weights_that_were_asked_for_and_not_kept_are_told_of(few_labels):
+    images, y, *_ = few_labels
+    with pytest.warns(TrainingWarning, match="no weights 'best-on-validation', as no sample was held out"):
+        method = Supervised(steps=2, validation_fraction=0.0, final_weights=BEST).fit(images, y)
+    assert method.used_weights_ == LAST
+    assert any("has 'last' ones" in note for note in method.notes_)
 
 
 def test_weights_and_order_vary_apart(few_labels):

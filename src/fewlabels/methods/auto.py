@@ -43,7 +43,8 @@ class Auto(SemiSupervisedClassifier):
     Parameters
     ----------
     trial_share : float
-        Share of the steps or of the budget for all trials together, in [0, 1); 0 for none.
+        Share of the steps or of the budget for all trials together, in [0, 1); 0 for none. On vectors without a
+        budget each trial is as long as the training itself, since that takes seconds.
 
     Attributes
     ----------

@@ -70,7 +70,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     budget : str or float, optional
         Time for the whole fit instead: "90s", "5m", or seconds; or gradient images, "500k images", so that
         methods compare at the same cost. The steps that fit are recorded in `stage_steps_`. At most one of
-        `steps`, `epochs` and `budget`; with none, 500 steps (200 for vectors and for images below 16 pixels).
+        `steps`, `epochs` and `budget`; with none, 500 steps (200 for vectors, for images below 16
+        pixels and with a pretrained net).
     batch_size : int
         Labeled samples a step, at least 2.
     optimizer : {"muon", "sgd", "adam"}

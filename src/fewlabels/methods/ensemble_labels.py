@@ -125,19 +125,21 @@ class EnsembleLabels(SelfTraining):
             opinions = [*teachers, softmax(pool @ head[0].T + head[1], axis=1)]
             self._last_pseudo_labels = np.where(taken, guesses, -1)
             self.round_pseudo_labels_.append(self._last_pseudo_labels[: session.given_pool])
+            measured = accuracies(session, network)
             self.rounds_.append(
                 {
                     "round": number,
+                    "asked": len(session.members),
                     "pool_share": round(float(taken.mean()), 4),
                     "agreement": None if before is None else float((guesses == before).mean()),
                     "threshold": float(confidences[taken].min()) if taken.any() else None,
                     "temperature": 1.0,
-                    "validation_accuracy": accuracies(session, network).get("validation_accuracy"),
+                    "validation_accuracy": measured.get("validation_accuracy"),
                     "accepted": True,
                 }
             )
             before = guesses
-            session.monitor.conclude(accuracies(session, network))
+            session.monitor.conclude(measured)
         self.n_iter_ = len(self.rounds_)
         return network
 

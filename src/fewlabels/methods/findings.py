@@ -46,7 +46,7 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
             found.append(f"warning: {method.backbone_warning_}")
     if hasattr(method, "pool_belongs_"):
         learned = f"{learned_from(method.pool_belongs_) / len(method.pool_belongs_):.0%}"
-        if was_held_back(method):
+        if not _learned_from_pool(method):
             learned = "none"
         found.append(
             f"of the pool, an estimated {method.pool_inside_share_:.0%} at most belongs to the classes; "
@@ -75,3 +75,11 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
                 f"{guard['supervised_accuracy']:.1%} on held-out images against {guard['accuracy']:.1%} with the pool"
             )
     return found
+
+
+def _learned_from_pool(method: SemiSupervisedClassifier) -> bool:
+    from fewlabels.methods.registry import METHODS
+
+    choice = getattr(method, "choice_", None)
+    learner = type(method) if choice is None else METHODS[choice["method"]]
+    return learner._learns_from_pool and not was_held_back(method)

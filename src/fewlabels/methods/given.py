@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from fewlabels.data.parts import as_labels
@@ -94,6 +95,8 @@ def read_given(
         )
     shape = tuple(samples.shape[1:]) if images else (method.n_features_in_,)
     more = values = None
+    if issparse(unlabeled) or (validation is not None and issparse(validation[0])):
+        raise InputError("a sparse matrix cannot be learned from; give an array, as by its method toarray()")
     if unlabeled is not None and len(unlabeled):
         more = read_more(method, unlabeled, shape, "unlabeled", stored_views)
     if validation is not None:

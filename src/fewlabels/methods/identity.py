@@ -34,17 +34,18 @@ def description(method: SemiSupervisedClassifier, session: Session) -> dict[str,
     Returns
     -------
     dict
-        `method`, `settings`, `labeled`, `held_out` and `pool` (hashes; of the pool, of some samples), `seed`.
+        `method`, `seed`, `settings`, `labeled`, `held_out` and `pool` (hashes; of the pool, of some samples).
     """
     settings = {name: value for name, value in method.get_params(deep=False).items() if name not in _ASIDE}
     return {
         "method": type(method).__name__,
+        # Before the samples: which of them are held out follows from it.
+        "seed": session.seed,
         # As JSON gives it back: a tuple becomes a list there, and an object a text.
         "settings": json.loads(json.dumps(settings, default=_told)),
         "labeled": _hash(session.labeled.samples, session.labeled.targets),
         "held_out": _hash(session.validation.samples, session.validation.targets),
         "pool": _hash_of_some(session.pool),
-        "seed": session.seed,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +13,6 @@ from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
 from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import Supervised, labeled_loss
 from fewlabels.nets.statistics import frozen_statistics
-from fewlabels.training.average import WeightAverage
 from fewlabels.training.batches import Batch, pool_part
 
 
@@ -90,6 +90,8 @@ class JointAutoencoder(AutoencoderClassifier):
         """Return the cross-entropy on labeled samples and the weighted reconstruction error of the pool's."""
         assert isinstance(nets, Autoencoder)
         samples = batch.labeled if batch.unlabeled is None else batch.unlabeled
+        if batch.unlabeled is None:
+            batch.labeled_passes = 2  # to be classified, and corrupted
         corrupted, originals, mask = self._corrupted(batch.views, samples)
         weight = self.reconstruction_weight * (1 - batch.progress * (1 - self.final_weight))
         losses = {
@@ -106,22 +108,17 @@ class JointAutoencoder(AutoencoderClassifier):
     def _learn(self, session: Session) -> Any:
         nets = self._new_autoencoder(session)
         session.watches_pool = self.consistency_weight > 0
-        if self.teacher_decay > 0:
-            self._teacher = WeightAverage(nets.classifier, self.teacher_decay)
-        session.train(
+        self._train_with_teacher(
+            session,
             nets,
             lambda batch: self.loss(nets, batch),
+            nets.classifier,
             stage="classifier and autoencoder",
-            batches=lambda: session.batches(unlabeled_size=pool_part(self.unlabeled_ratio, self.batch_size)),
-            classifier=nets.classifier,
+            unlabeled_size=pool_part(self.unlabeled_ratio, self.batch_size),
             rate_factors=self._decoder_rate(session),
-            after_step=None if self._teacher is None else self._teacher.update,
-            **self._length(session),
         )
-        if self._teacher is not None:
-            session.keep_average(nets.classifier, self._teacher)
-        self._teacher = None
-        self.autoencoder_ = nets
+        # A copy, since the classifier may get other weights: earlier ones, or adjusted ones.
+        self.autoencoder_ = copy.deepcopy(nets)
         return nets.classifier
 
     def _check_settings(self) -> None:

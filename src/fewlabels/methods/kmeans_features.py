@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from fewlabels.methods.base import SemiSupervisedClassifier
-from fewlabels.methods.linear import in_their_span, regression, set_head
+from fewlabels.methods.linear import in_their_span, refuse_to_train_backbone, regression, set_head
 from fewlabels.methods.looks import accuracies
 from fewlabels.methods.ranges import check_whole
 from fewlabels.methods.session import Session
@@ -189,6 +189,7 @@ class KMeansFeatures(SemiSupervisedClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
+        refuse_to_train_backbone(self)
         check_whole(self, 2, "centroids", "patch")
         check_whole(self, 100, "patches")
         if self.penalty is not None and not self.penalty > 0:

@@ -57,8 +57,11 @@ def learn(
     observer, checkpoints, shared : optional
         See `Monitor` and `Session`.
     """
-    seed, device = _seed(method, checkpoints), choose_device(worker.device)
     processes = None if shared is None else shared.processes
+    speaks = processes is None or processes.is_first
+    # From here on time counts: a pretrained net's pass over the images is part of it.
+    monitor = Monitor(observer if speaks else None)
+    seed, device = _seed(method, checkpoints), choose_device(worker.device)
     if processes is not None:
         # Where nothing fixes it, each has drawn another.
         seed, device = processes.told(seed), processes.device(device)
@@ -66,8 +69,6 @@ def learn(
         given = _embedded(worker, given, device, seed, shared)
     if given.are_features and worker.net == "auto":
         worker.net = "linear"
-    speaks = processes is None or processes.is_first
-    monitor = Monitor(observer if speaks else None)
     bar = ProgressBar(type(method).__name__) if method.verbose and speaks else None
     if bar is not None:
         monitor.observer = both(bar, observer)
@@ -89,9 +90,11 @@ def learn(
 
 
 def _seed(method: SemiSupervisedClassifier, checkpoints: Checkpoints | None) -> int:
-    """Return what all randomness follows from: where nothing fixes it, that of the training to continue."""
+    """Return what all randomness follows from: where no number fixes it, that of the training to continue."""
     kept = None if checkpoints is None else checkpoints.training
-    if method.random_state is None and kept is not None and isinstance(kept.get("seed"), int):
+    # A generator has moved on since the training began.
+    drawn = method.random_state is None or isinstance(method.random_state, np.random.RandomState)
+    if drawn and kept is not None and isinstance(kept.get("seed"), int):
         return int(kept["seed"])
     return _drawn_seed(method.random_state)
 

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fewlabels.methods.base import SemiSupervisedClassifier
-from fewlabels.methods.linear import PENALTIES, choose_penalty, fit_linear, given_features, linear_classifier, set_head
+from fewlabels.methods.linear import (
+    PENALTIES,
+    choose_penalty,
+    fit_linear,
+    given_features,
+    linear_classifier,
+    refuse_to_train_backbone,
+    set_head,
+)
 from fewlabels.methods.looks import accuracies
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier
@@ -83,5 +91,6 @@ class LinearProbe(SemiSupervisedClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
+        refuse_to_train_backbone(self)
         if self.penalty is not None and not self.penalty > 0:
             raise InputError(f"penalty={self.penalty} is not above 0")

@@ -129,11 +129,12 @@ class OnlineClassifier(SemiSupervisedClassifier):
             else:
                 first = session.recipe
                 second = replace(first, learning_rate=self.second_rate * first.learning_rate)
-            settings = _part(length, self.warm_start) | {"recipe": first}
-            self._train(session, nets, network, "labeled samples alone", settings, with_pool=False)
+            alone, rest = _divided(length, self.warm_start)
+            if alone.get("steps") != 0:
+                self._train(session, nets, network, "labeled samples alone", alone | {"recipe": first}, with_pool=False)
             if self._begins_with_labels:
                 session.learned_alone(network)
-            length = _part(length, 1 - self.warm_start) | {"recipe": second}
+            length = rest | {"recipe": second}
         if self.teacher_decay > 0:
             # After a warm start the average begins with a net that is worth carrying along.
             decay = self.teacher_decay if self.warm_start == 0 else self._decay_within(session, length)
@@ -226,8 +227,10 @@ class AlignedGuesses(nn.Module):
         return logits + (self._target.clamp_min(1e-6) / seen.clamp_min(1e-6)).log()
 
 
-def _part(length: dict[str, Any], share: float) -> dict[str, Any]:
-    """Return a share of a length in steps or passes."""
-    if length.get("steps") is not None:
-        return {"steps": max(1, round(length["steps"] * share))}
-    return {"epochs": length["epochs"] * share}
+def _divided(length: dict[str, Any], share: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a share of a length in steps or passes, and the rest; of a single step all is the rest."""
+    steps = length.get("steps")
+    if steps is not None:
+        first = min(steps - 1, max(1, round(steps * share)))
+        return {"steps": first}, {"steps": steps - first}
+    return {"epochs": length["epochs"] * share}, {"epochs": length["epochs"] * (1 - share)}

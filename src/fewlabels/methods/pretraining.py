@@ -142,7 +142,7 @@ class PretrainedClassifier(SemiSupervisedClassifier):
                 session.batches,
                 labeled_size=0,
                 unlabeled_size=size,
-                pool=everything,
+                everything=True,
                 sized_by="pretraining_batch",
             ),
             epoch_samples=round(len(everything) * self.batch_size / size),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from fewlabels.methods.base import SemiSupervisedClassifier
-from fewlabels.methods.linear import given_features, linear_classifier, set_head
+from fewlabels.methods.linear import given_features, linear_classifier, refuse_to_train_backbone, set_head
 from fewlabels.methods.looks import accuracies
 from fewlabels.methods.ranges import check_not_below_zero, check_whole
 from fewlabels.methods.session import Session
@@ -94,6 +94,7 @@ class Prototypes(SemiSupervisedClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
+        refuse_to_train_backbone(self)
         check_whole(self, 0, "rounds")
         check_not_below_zero(self, "pool_weight")
 

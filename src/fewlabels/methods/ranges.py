@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
+
 from fewlabels.storage.errors import InputError
 
 _RANGES: dict[str, Callable[[Any], bool]] = {
@@ -32,7 +34,7 @@ def check_kinds(method: Any) -> None:
         value, kinds = getattr(method, field.name), set(re.findall(r"\w+", str(field.type)))
         if isinstance(value, list | tuple | dict) and not kinds & {"Any", type(value).__name__}:
             raise InputError(f"{field.name}={value!r} is not one value; a comparison tries several (`choose`)")
-        if isinstance(value, float) and "int" in kinds and "float" not in kinds:
+        if isinstance(value, float | np.floating) and "int" in kinds and "float" not in kinds:
             hint = f"; write {int(value)}" if math.isfinite(value) and value == int(value) else ""
             raise InputError(f"{field.name}={value} is not a whole number{hint}")
         if not isinstance(value, str | None) or kinds & {"str", "Any"}:
@@ -64,15 +66,17 @@ def check_within(method: object, interval: str, *names: str) -> None:
 
 
 def check_above_zero(method: object, *names: str) -> None:
-    """Refuse settings that are not above 0; see `check_within`."""
+    """Refuse settings that are not finite and above 0; see `check_within`."""
     for name in names:
+        _check_finite(method, name)
         if not getattr(method, name) > 0:
             raise InputError(f"{name}={getattr(method, name)} is not above 0")
 
 
 def check_not_below_zero(method: object, *names: str) -> None:
-    """Refuse settings below 0; see `check_within`."""
+    """Refuse settings that are below 0 or not finite; see `check_within`."""
     for name in names:
+        _check_finite(method, name)
         if getattr(method, name) < 0:
             raise InputError(f"{name}={getattr(method, name)} is below 0")
 
@@ -87,3 +91,8 @@ def check_count(value: Any, least: int, name: str) -> None:
     """Refuse a value that is not a whole number of at least `least`; see `check_within`."""
     if value != int(value) or value < least:
         raise InputError(f"{name}={value} is not a whole number of at least {least}")
+
+
+def _check_finite(method: object, name: str) -> None:
+    if not math.isfinite(getattr(method, name)):
+        raise InputError(f"{name}={getattr(method, name)} is not a finite number")

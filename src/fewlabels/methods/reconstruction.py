@@ -19,6 +19,7 @@ from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier, build_decoder
 from fewlabels.storage.errors import InputError
 from fewlabels.training.average import WeightAverage
+from fewlabels.training.loop import Loss
 from fewlabels.views import ImageViews, Views
 
 _CHUNK = 500
@@ -147,6 +148,34 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
             decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return Autoencoder(classifier, decoder).to(session.device)
 
+    def _train_with_teacher(
+        self,
+        session: Session,
+        nets: nn.Module,
+        loss: Loss,
+        classifier: Classifier,
+        *,
+        stage: str,
+        unlabeled_size: int,
+        rate_factors: dict[str, float],
+    ) -> None:
+        """Train `nets`, in which a classifier is, on labeled and pool samples; its average guesses where asked for."""
+        teacher = WeightAverage(classifier, self.teacher_decay) if self.teacher_decay > 0 else None
+        self._teacher = teacher
+        session.train(
+            nets,
+            loss,
+            stage=stage,
+            batches=lambda: session.batches(unlabeled_size=unlabeled_size),
+            classifier=classifier,
+            rate_factors=rate_factors,
+            after_step=None if teacher is None else teacher.update,
+            **self._length(session),
+        )
+        if teacher is not None:
+            session.keep_average(classifier, teacher)
+        self._teacher = None
+
     def _corrupted(self, views: Views, samples: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return samples corrupted, what they are to be decoded to, and where they are hidden."""
         if self.distort:
@@ -205,7 +234,8 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
                 stored = (made * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
                 error = (made - clean).square().mean()
             else:
-                clean = chunk.to(nets.classifier.mean.dtype)
+                # Features may hold several views of each image; the first is of the image as it is.
+                clean = chunk[:, : nets.classifier.mean.numel()].to(nets.classifier.mean.dtype)
                 made = nets(clean)
                 stored = made.float()
                 error = ((made - clean) / nets.classifier.std).square().mean()

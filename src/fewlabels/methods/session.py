@@ -20,8 +20,8 @@ from fewlabels.methods.training_set import TrainingSet
 from fewlabels.nets import Classifier, build_classifier
 from fewlabels.nets.backbone import layer_rates
 from fewlabels.training.average import WeightAverage
-from fewlabels.training.batches import Batch, Batches, Rows, ShuffledRows, pool_order
-from fewlabels.training.budget import Budget, read_budget
+from fewlabels.training.batches import Batch, Batches, Rows, ShuffledRows, pool_order, some_rows
+from fewlabels.training.budget import Budget, TimeBudget, read_budget
 from fewlabels.training.checkpoint import Checkpoints, GlobalRandom, Stage
 from fewlabels.training.device import has_room
 from fewlabels.training.kept import AVERAGE, LAST, KeptWeights, kept_state
@@ -133,6 +133,9 @@ class Session:
         self.evaluations = EVALUATIONS
         if method.budget is not None:
             self.budget = read_budget(method.budget, lambda: monitor.gradient_images, self.clock)
+            if isinstance(self.budget, TimeBudget):
+                gone = monitor.seconds
+                self.budget.remaining -= gone if self.processes is None else self.processes.told(gone)
         self.given_pool = len(pool) if given_pool is None else given_pool
         self.to_fill = Rows([]) if to_fill is None else to_fill
         self.checkpoints = checkpoints
@@ -165,7 +168,14 @@ class Session:
 
     @property
     def everything(self) -> Rows:
-        """Labeled and pool samples in a row."""
+        """Labeled and pool samples in a row, of the pool's those to learn from."""
+        rows = self._in_a_row()
+        if self.quality is None:
+            return rows
+        before = len(self.labeled)
+        return some_rows(rows, np.concatenate([np.arange(before), before + self.members]))
+
+    def _in_a_row(self) -> Rows:
         return Rows([self.labeled.samples.cpu().numpy(), self.pool])
 
     @property
@@ -284,7 +294,7 @@ class Session:
         *,
         labeled_size: int | None = None,
         unlabeled_size: int = 0,
-        pool: Rows | None = None,
+        everything: bool = False,
         sized_by: str = "batch_size",
     ) -> Batches:
         """Return batches without end, each a random draw without replacement until all rows have come.
@@ -295,17 +305,21 @@ class Session:
             Labeled samples a batch; the method's batch size when not given; may be 0.
         unlabeled_size : int
             Pool samples a batch.
-        pool : Rows, optional
-            What they are drawn from; the members of the session's pool when not given.
+        everything : bool
+            Draw these from labeled and pool samples in a row; else from the pool alone. In either case those of the
+            pool are `members`.
         sized_by : str
             The setting that the sizes come from.
         """
-        source = self.pool if pool is None else pool
-        self._draws_everything = pool is not None
+        source = self._in_a_row() if everything else self.pool
+        self._draws_everything = everything
         streamed = source.windows is not None
-        some = pool is None and self.quality is not None
+        some = self.quality is not None
         # A list of all rows of a pool that does not fit would not fit either.
-        members = self.members if some else np.empty(0, np.int64) if streamed else np.arange(len(source))
+        members = np.empty(0, np.int64) if streamed else np.arange(len(source))
+        if some:
+            before = len(source) - len(self.pool)
+            members = np.concatenate([np.arange(before), before + self.members])
         labeled_size = self.method.batch_size if labeled_size is None else labeled_size
         order = np.random.default_rng(self.next_seed())
         views = self.new_views()

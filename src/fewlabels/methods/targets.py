@@ -14,6 +14,8 @@ from fewlabels.data.parts import as_labels
 from fewlabels.storage.errors import InputError
 
 UNLABELED = -1
+# Whole numbers up to it are told apart as floats, in which missing ones are NaN.
+_LARGEST_EXACT = 2**53
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ def read_targets(y: Any, classes: NDArray[Any] | None = None) -> Targets:
                 return read_targets(_with_gaps(given, missing), classes)
     elif values.dtype.kind in "fiu":
         missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
-        if values.dtype.kind != "u" and not _are_signs(values):
+        # Further labels go by what those of the training said.
+        is_class = _are_signs(values) if classes is None else bool(np.isin(UNLABELED, classes))
+        if values.dtype.kind != "u" and not is_class:
             missing |= values == UNLABELED
         given = values[~missing]
         if values.dtype.kind == "f" and np.isinf(given).any():
@@ -124,6 +128,10 @@ def _are_signs(values: NDArray[Any]) -> bool:
 
 
 def _with_gaps(given: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[np.float64]:
+    if given.dtype.kind in "iu" and len(given) and max(-int(given.min()), int(given.max())) > _LARGEST_EXACT:
+        raise InputError(
+            f"labels beyond {_LARGEST_EXACT} are not told apart where others are missing; give them as strings"
+        )
     values = np.full(len(missing), np.nan)
     values[~missing] = given
     return values

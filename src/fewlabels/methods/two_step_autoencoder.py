@@ -14,7 +14,6 @@ from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
 from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import Supervised, labeled_loss
 from fewlabels.nets.statistics import frozen_statistics
-from fewlabels.training.average import WeightAverage
 from fewlabels.training.batches import Batch, pool_part
 
 
@@ -126,21 +125,15 @@ class TwoStepAutoencoder(AutoencoderClassifier):
             return losses
 
         pool_size = pool_part(self.unlabeled_ratio, self.batch_size) if self.consistency_weight > 0 else 0
-        if self.teacher_decay > 0:
-            self._teacher = WeightAverage(classifier, self.teacher_decay)
-        session.train(
+        self._train_with_teacher(
+            session,
             classifier,
             loss,
+            classifier,
             stage="classifier",
-            batches=lambda: session.batches(unlabeled_size=pool_size),
-            classifier=classifier,
+            unlabeled_size=pool_size,
             rate_factors={"encoder.": self.encoder_rate},
-            after_step=None if self._teacher is None else self._teacher.update,
-            **self._length(session),
         )
-        if self._teacher is not None:
-            session.keep_average(classifier, self._teacher)
-        self._teacher = None
         return classifier
 
     def _pretrain(self, session: Session, nets: Autoencoder) -> None:
@@ -149,7 +142,7 @@ class TwoStepAutoencoder(AutoencoderClassifier):
             nets,
             lambda batch: self.loss(nets, batch),
             stage="autoencoder",
-            batches=lambda: session.batches(labeled_size=0, unlabeled_size=self.batch_size, pool=everything),
+            batches=lambda: session.batches(labeled_size=0, unlabeled_size=self.batch_size, everything=True),
             epoch_samples=len(everything),
             budget_share=0.5,
             recipe=replace(session.recipe, learning_rate=self.pretraining_rate),

@@ -86,6 +86,9 @@ def finish_weights(method: SemiSupervisedClassifier, session: Session, network: 
         twins = [other for other in sets if states[other][1] == at and same_state(states[other][0], state)]
         sets[name] = sets[twins[0]] if twins else _measured(method, session, network, state, at)
     method.kept_weights_ = {name: sets[name] for name in (LAST, BEST, AVERAGE) if name in sets}
+    if method.final_weights not in ("auto", *sets):
+        why = "" if len(session.validation) else ", as no sample was held out"
+        session.monitor.note(f"there are no weights {method.final_weights!r}{why}: the model has {returned!r} ones")
     _take(method, network, returned if method.final_weights not in sets else method.final_weights)
 
 

@@ -41,8 +41,9 @@ class Batch:
         Share of the stage that is done, in [0, 1).
     labeled_rows, unlabeled_rows : Tensor or None
         Which of the labeled and of the pool samples they are, int64, (batch,).
-    pool_passes : int
-        How often each pool sample goes forward and backward in the step; a loss that takes several views says so.
+    labeled_passes, pool_passes : int
+        How often each labeled and each pool sample goes forward and backward in the step; a loss that takes several
+        views says so.
     admitted : Tensor or None
         Mean weight of the pool samples' guesses in the step, a scalar in [0, 1]; a loss with a threshold says so.
     sized_by : str
@@ -57,6 +58,7 @@ class Batch:
     progress: float
     labeled_rows: Tensor | None = None
     unlabeled_rows: Tensor | None = None
+    labeled_passes: int = 1
     pool_passes: int = 1
     admitted: Tensor | None = None
     sized_by: str = "batch_size"

@@ -148,7 +148,7 @@ def train(
             if agreed is not None:
                 monitor.add_agreement(agreed)
             unlabeled = 0 if batch.unlabeled is None else batch.pool_passes * len(batch.unlabeled)
-            images = len(batch.labeled) + unlabeled
+            images = batch.labeled_passes * len(batch.labeled) + unlabeled
             if recovery.went_wrong(done, batch, losses):
                 monitor.gradient_images += images
                 done = recovery.roll_back()
