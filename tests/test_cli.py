@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -280,7 +281,7 @@ def test_truncated_photos_are_left_out_with_a_count_or_refused_when_strict(run, 
     (photos / "train" / "red" / "0.png").write_bytes(whole[: len(whole) // 2])
     code, _, errors = run("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m", "-q")
     assert code == 0
-    assert "left out 1 unreadable files" in errors
+    assert "left out 1 unreadable file: " in errors
     code, _, errors = run("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m2", "-q", "--strict")
     assert code == 2
     assert "0.png" in errors
@@ -317,7 +318,7 @@ def test_every_command_that_reads_a_source_tells_what_it_left_out(run, photos):
     ):
         _, output, errors = run(*words)
         json.loads(output)
-        assert "left out 1 unreadable files" in errors, words
+        assert "left out 1 unreadable file: " in errors, words
 
 
 def test_predicting_with_an_incomplete_model_says_what_is_missing(run, photos):
@@ -521,3 +522,77 @@ def test_models_on_the_hub_are_pulled_before_they_are_served(run):
     code, _, errors = run("serve", "hub:jane/birds", "--no-open")
     assert code == 2
     assert "pull it first" in errors
+
+
+def test_test_images_that_a_model_was_fitted_on_are_told_of(run, photos, tmp_path):
+    shutil.rmtree(photos / "test")
+    run("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m", "-q")
+    code, output, errors = run("evaluate", "m", photos, "--json", "-q")
+    assert (code, json.loads(output)["seen_images"], errors) == (0, 0, "")
+    # More photos: which of them are held out to test with is drawn anew.
+    for number in range(10, 20):
+        shutil.copy(photos / "unlabeled" / f"{number % 6}.png", photos / "train" / "red" / f"-{number}.png")
+    code, output, errors = run("evaluate", "m", photos, "--json", "-q", "--card")
+    seen, images = (json.loads(output)[name] for name in ("seen_images", "test_images"))
+    assert code == 0
+    assert 0 < seen <= images
+    assert f"warning: {seen} of the {images} test images are among the labeled ones that the model was fitted on" in (
+        " ".join(errors.split())
+    )
+    assert f", {seen} of which it was fitted on" in (tmp_path / "m" / "README.md").read_text()
+    assert "that it was fitted on" in run("evaluate", "m", photos)[1]
+
+
+def test_a_model_that_another_takes_the_place_of_is_kept(run, photos, tmp_path):
+    _, output, _ = run("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m", "--json", "-q")
+    assert json.loads(output)["model_before"] is None
+    first = (tmp_path / "m" / "config.json").read_bytes()
+    code, output, _ = run("fit", "digits", "--method", "supervised", "--steps", 1, "--out", "m")
+    assert code == 0
+    assert "the model that was there is kept in m.before" in output
+    assert (tmp_path / "m.before" / "config.json").read_bytes() == first
+    assert run("evaluate", "m.before", photos, "-q")[0] == 0
+    shutil.rmtree(tmp_path / "m.before")
+    (tmp_path / "m.before").mkdir()
+    (tmp_path / "m.before" / "notes.txt").write_text("mine")
+    code, _, errors = run("fit", "digits", "--method", "supervised", "--steps", 1, "--out", "m")
+    assert code == 2
+    assert "m.before, where the model that is replaced would be kept, holds other files" in errors
+
+
+def test_a_model_is_measured_on_its_own_source_from_another_folder(run, photos, tmp_path, monkeypatch):
+    run("fit", photos.name, "--method", "supervised", "--steps", 1, "--out", "m", "-q")
+    here = json.loads(run("evaluate", "m", "--json", "-q")[1])
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(photos / "train", elsewhere / photos.name / "train")
+    monkeypatch.chdir(elsewhere)
+    assert json.loads(run("evaluate", tmp_path / "m", "--json", "-q")[1]) == here
+
+
+def test_a_folder_of_a_comparison_is_no_model_and_says_where_they_are(run):
+    run("compare", "digits", "--methods", "supervised", "--steps", 1, "--out", "o", "-q")
+    code, _, errors = run("evaluate", "o", "digits")
+    assert code == 2
+    assert "o is a comparison, not a model; its models are in o/models/" in errors
+    code, _, errors = run("report", "o", "--out", ".")
+    assert code == 2
+    assert ". is a folder; give the name of a file, such as report.html" in errors
+
+
+def test_check_names_the_files_that_it_left_out(run, photos):
+    for number in range(25):
+        (photos / "unlabeled" / f"text-{number}.jpg").write_text("none")
+    _, output, errors = run("check", photos, "--json")
+    assert len(json.loads(output)["skipped"]) == 25
+    assert json.loads(output)["skipped"][0]["reason"] == "not an image"
+    assert "left out 25 unreadable files:" in errors
+    assert "text-19.jpg (not an image)" in errors
+    assert "and 5 more" in errors
+
+
+def test_a_value_of_the_file_with_settings_is_blamed_on_the_file(run, tmp_path):
+    (tmp_path / "fewlabels.toml").write_text("labels-per-class = [3, 5]\n")
+    code, _, errors = run("check", "digits")
+    assert code == 2
+    assert errors.startswith("error: fewlabels.toml: Invalid value for '--labels-per-class'")
+    assert run("check", "digits", "--labels-per-class", "x")[2].startswith("error: Invalid value")

@@ -2,6 +2,7 @@ import contextlib
 import os
 import re
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -361,7 +362,7 @@ def test_unreadable_files_are_named_and_left_out_or_refused_when_strict(photos, 
             lambda f: [p.write_bytes(b"x") for p in (f / "train" / "red").iterdir()],
             "'red' has no readable image",
         ),
-        (lambda f: save(f / "test" / "green" / "1.png"), "'green' is not among the training classes"),
+        (lambda f: save(f / "test" / "green" / "1.png"), "'green' of test/ is not among the training classes"),
     ],
 )
 def test_folders_that_cannot_be_used_are_refused_with_the_reason(photos, tmp_path, spoil, message):
@@ -489,3 +490,18 @@ def test_a_source_that_is_not_there_names_the_nearest_known(tmp_path):
         load_dataset("digit", cache_dir=tmp_path)
     with pytest.raises(InputError, match="no data set, folder or file '/no/such'"):
         load_dataset("/no/such", cache_dir=tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_links_that_lead_nowhere_and_photos_of_telephones_are_left_out_by_name(photos, tmp_path):
+    (photos / "unlabeled" / "lost.jpg").symlink_to(tmp_path / "not-mounted.jpg")
+    (photos / "unlabeled" / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
+    data = load_dataset(photos, cache_dir=tmp_path / "cache")
+    reasons = {Path(one.path).name: one.reason for one in data.skipped}
+    assert reasons == {
+        "lost.jpg": "a link that leads nowhere",
+        "phone.heic": "HEIC or AVIF, which is not read: convert it to JPEG",
+    }
+    before = len(data.pool)
+    shutil.copy(photos / "unlabeled" / "deep" / "0.png", tmp_path / "not-mounted.jpg")
+    assert len(load_dataset(photos, cache_dir=tmp_path / "cache").pool) == before + 1

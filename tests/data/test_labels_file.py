@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import fewlabels
@@ -209,7 +211,7 @@ def test_files_are_found_by_the_sources_name_from_the_labels_file_and_absolute(p
     assert set(data.pool_names) == {f"unlabeled/{number}.png" for number in (3, 4, 5)}
     assert data.diagnostics.labeled_names[-3:] == ("unlabeled/0.png", "unlabeled/1.png", "unlabeled/2.png")
     assert [data.class_names[label] for label in data.labels[-3:]] == ["red", "blue", "red"]
-    assert any("left out 1 labels" in note and "gone.png" in note for note in data.notes)
+    assert any("left out 1 label of an image" in note and "gone.png" in note for note in data.notes)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
@@ -369,3 +371,41 @@ def test_no_pattern_is_one_that_python_before_3_11_5_misreads():
     """Possessive ones take too much there, where something within them may be taken in several ways."""
     for file in Path(fewlabels.__file__).parent.rglob("*.py"):
         assert not re.search(r"[*+?][+]|[(][?]>", file.read_text(encoding="utf-8")), file
+
+
+def test_a_table_in_parquet_gives_labels_too(photos, tmp_path):
+    table = pa.table({"rank": [1, 2, 3], "file": [f"unlabeled/{n}.png" for n in range(3)], "class": ["red", None, " "]})
+    pq.write_table(table, tmp_path / "wanted.parquet")
+    assert read_labels(tmp_path / "wanted.parquet").classes == {"unlabeled/0.png": "red"}
+    data = load_dataset(photos, cache_dir=tmp_path / "cache", labels=tmp_path / "wanted.parquet")
+    assert data.diagnostics.labeled_names[-1] == "unlabeled/0.png"
+    pq.write_table(table.drop_columns(["class"]), tmp_path / "odd.parquet")
+    with pytest.raises(InputError, match="has no column 'class' \\(its columns: rank, file\\)"):
+        read_labels(tmp_path / "odd.parquet")
+    (tmp_path / "cut.parquet").write_bytes((tmp_path / "wanted.parquet").read_bytes()[:100])
+    with pytest.raises(InputError, match=r"cut\.parquet cannot be read as Parquet"):
+        read_labels(tmp_path / "cut.parquet")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("file,class\nunlabeled/0.png,red\n".encode("utf-16"), "is UTF-16; save it as UTF-8"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "is no text file"),
+        (
+            "file,class\nunlabeled/hütte.png,red\n".encode("cp1252"),
+            r"is not UTF-8: 'unlabeled/h.xfctte\.png' is not found",
+        ),
+        ("file,class\nunlabeled/0.png,grün\n".encode("cp1252"), "is not UTF-8: 'gr.xfcn' is not found"),
+    ],
+)
+def test_what_a_spreadsheet_wrote_in_another_encoding_is_refused(content, message, photos, tmp_path):
+    (tmp_path / "labels.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        load_dataset(photos, cache_dir=tmp_path / "cache", labels=tmp_path / "labels.csv")
+
+
+def test_a_name_as_find_writes_it_is_known(photos, tmp_path):
+    (tmp_path / "labels.csv").write_text("file,class\n./unlabeled/0.png,red\nunlabeled//1.png,blue\n")
+    data = load_dataset(photos, cache_dir=tmp_path / "cache", labels=tmp_path / "labels.csv")
+    assert data.diagnostics.labeled_names[-2:] == ("unlabeled/0.png", "unlabeled/1.png")

@@ -131,3 +131,17 @@ def test_labels_name_classes_in_an_order_that_stays(arrays, labels, names):
 def test_a_number_that_is_not_whole_is_refused(arrays, name):
     with pytest.raises(InputError, match=rf"{name}=4\.0 is not a whole number"):
         load_dataset(arrays, **{name: 4.0})
+
+
+def test_fewer_test_images_than_were_asked_for_are_told_of(photos, tmp_path):
+    data = load_dataset(photos, cache_dir=tmp_path / "cache", test_per_class=300)
+    assert any("fewer than the 300 asked for" in note for note in data.notes)
+    assert not any("asked for" in note for note in load_dataset(photos, cache_dir=tmp_path, test_per_class=1).notes)
+
+
+def test_a_source_is_remembered_by_its_whole_path(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.csv").write_text("file,class\nunlabeled/0.png,red\n")
+    origin = load_dataset(photos.name, cache_dir=tmp_path / "cache", labels="labels.csv").origin
+    assert (origin["source"], origin["labels"]) == (str(photos), str(tmp_path / "labels.csv"))
+    assert load_dataset("digits").origin["source"] == "digits"

@@ -43,7 +43,7 @@ def test_from_a_model_to_a_table_to_labels_to_a_better_fed_model(run, fitted, tm
     assert code == 0
     second = fewlabels.load("second")
     assert len(second.examples_) == 10
-    assert second.source_["labels"] == "wanted.csv"
+    assert second.source_["labels"] == str(Path("wanted.csv").resolve())
     code, output, _ = run("label", "second", "--json")
     found = json.loads(output)
     assert found["images"] == 16

@@ -311,7 +311,7 @@ def test_labels_that_a_training_leaves_out_are_told(service, place):
         time.sleep(0.05)
     now = service.retraining.progress()
     assert now.state == "done", now.text
-    assert any("left out 1 labels of images that are not in" in note for note in now.notes)
+    assert any("left out 1 label of an image that is not in" in note for note in now.notes)
 
 
 def test_what_others_keep_where_the_model_before_would_go_is_left_alone(place):

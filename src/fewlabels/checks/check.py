@@ -125,19 +125,19 @@ def _copies(parts: list[_Part], class_names: tuple[str, ...], *, near: bool) -> 
     yield from _between(parts, starts, exact, "exact-copies", group)
     yield from _conflicts(parts, starts, exact, class_names, "exact copies", group)
     if not near:
-        yield from _within_labeled(parts, starts, exact)
+        yield from _within_labeled(parts, starts, exact, "copies")
         return
     if not every.is_detailed:
         side = every.gray.shape[1]
         text = f"images of {side}x{side} pixels show too little to tell near duplicates from similar images"
         yield Finding("not-checked", NOTE, f"{text}; only exact copies were looked for")
-        yield from _within_labeled(parts, starts, exact)
+        yield from _within_labeled(parts, starts, exact, "copies")
         return
     close, is_whole = near_duplicates(every, searched)
     close = close[group[close[:, 0]] != group[close[:, 1]]]
     yield from _between(parts, starts, close, "near-duplicates", group)
     yield from _conflicts(parts, starts, close, class_names, "near duplicates")
-    yield from _within_labeled(parts, starts, np.concatenate([exact, close]))
+    yield from _within_labeled(parts, starts, np.concatenate([exact, close]), "copies or near duplicates")
     if not is_whole:
         text = "so many images are alike that only the most alike pairs were compared in detail"
         yield Finding("not-checked", NOTE, text)
@@ -171,7 +171,7 @@ def _between(
         yield Finding(kind, severity, text, (one.name, other.name), len(rows), None, examples)
 
 
-def _within_labeled(parts: list[_Part], starts: NDArray[np.int64], pairs: Pairs) -> Iterable[Finding]:
+def _within_labeled(parts: list[_Part], starts: NDArray[np.int64], pairs: Pairs, what: str) -> Iterable[Finding]:
     """Yield what follows where many labeled images are copies of others: held out ones are then no strangers."""
     labeled = parts[0]
     here = pairs[pairs[:, 1] < starts[1]]
@@ -180,7 +180,7 @@ def _within_labeled(parts: list[_Part], starts: NDArray[np.int64], pairs: Pairs)
     if labeled.name != "labeled" or len(rows) < _MANY_COPIES * total or any(p.name == "validation" for p in parts):
         return
     text = (
-        f"{len(rows):,} of {total:,} labeled images ({len(rows) / total:.1%}) are copies or near duplicates of other "
+        f"{len(rows):,} of {total:,} labeled images ({len(rows) / total:.1%}) are {what} of other "
         "labeled ones; those that are held out of them for calibration are no strangers then, and confidences and sets "
         "are too sure; keep one of each, or give a validation part of other images"
     )

@@ -12,6 +12,9 @@ from fewlabels.cli.options import Fold, ImageSize, Json, Quiet, Source, Strict, 
 from fewlabels.cli.shown import show_dataset
 from fewlabels.storage.visible import visible
 
+# Files that could not be read, on the screen; all are in the JSON.
+_NAMED = 20
+
 
 @app.command()
 @answers
@@ -52,12 +55,14 @@ def check(
         strict=strict,
         progress=not quiet,
     )
-    show_dataset(data, quiet=quiet)
+    show_dataset(data, quiet=quiet, named=_NAMED)
     # Takes seconds, for PyTorch: after whatever may be wrong with the source.
     from fewlabels.checks import check_dataset
 
     found = check_dataset(data, near=near)
-    return Answer(found.to_dict, lambda: _show_check(found, data), code=1 if found.problems else 0)
+    skipped = [{"file": visible(str(one.path)), "reason": one.reason} for one in data.skipped]
+    facts = {**found.to_dict(), "skipped": skipped}
+    return Answer(lambda: facts, lambda: _show_check(found, data), code=1 if found.problems else 0)
 
 
 def _show_check(found: Any, data: Any) -> None:

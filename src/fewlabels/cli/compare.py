@@ -172,7 +172,8 @@ def compare(
 def _show_data(draws: list[dict[str, Any]], quiet: bool) -> None:
     show_notes(() if quiet else dict.fromkeys(note for draw in draws for note in draw["notes"]))
     if skipped := max((draw["skipped"] for draw in draws), default=0):
-        line = f"left out {skipped:,} unreadable files; `fewlabels check` names the first"
+        files = "1 unreadable file" if skipped == 1 else f"{skipped:,} unreadable files"
+        line = f"left out {files}: `fewlabels check` names them"
         errors.print(line, style="yellow", highlight=False)
 
 

@@ -77,6 +77,13 @@ def evaluate(
     )
     show_dataset(data, quiet=quiet)
     found = evaluate_model(loaded, data)
+    if seen := found["seen_images"]:
+        errors.print(
+            f"warning: {seen:,} of the {found['test_images']:,} test images are among the labeled ones that the model "
+            "was fitted on, so its figures are too good; a folder test/ in the source keeps images apart for good",
+            style="yellow",
+            highlight=False,
+        )
     if card and not add_measurement(model, measurement(data.name, found)):
         errors.print(
             f"{model}/README.md was changed by hand and stays as it is; config.json holds the figures",
@@ -104,4 +111,6 @@ def _show(found: dict[str, Any], model: Path, source: str) -> None:
             kept = f"all classes: {sets['held_out']} images were held out, {sets['needed']} needed"
         table.add_row(f"sets that promise {sets['promised']:.0%}", kept)
     table.add_row("test images", f"{found['test_images']:,}")
+    if found["seen_images"]:
+        table.add_row("… that it was fitted on", f"{found['seen_images']:,}")
     screen.print(table)

@@ -54,5 +54,9 @@ def export(
     size = written.stat().st_size
     return Answer(
         lambda: {"file": written, "format": kind, "bytes": size},
-        lambda: screen.print(f"{written}: {size / 1e6:,.1f} MB", highlight=False),
+        lambda: screen.print(f"{written}: {_in_units(size)}", highlight=False),
     )
+
+
+def _in_units(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"

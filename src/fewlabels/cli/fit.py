@@ -102,6 +102,7 @@ def fit(
     from fewlabels.methods.examples import remember
     from fewlabels.methods.findings import findings
     from fewlabels.methods.fitting import fit_dataset
+    from fewlabels.methods.replaced import check_place_before, keep_before
     from fewlabels.methods.saved import check_target
     from fewlabels.tracking import check_trackers
     from fewlabels.tracking import track as begin_run
@@ -111,6 +112,8 @@ def fit(
     if out.name in ("", ".."):
         raise InputError(f"--out {out} is no name of a new folder, which takes the model when it is whole; give one")
     check_target(out)
+    if replaces := out.is_dir() and any(out.iterdir()):
+        check_place_before(out)
     given: dict[str, Any] = {
         "preset": preset,
         "steps": steps,
@@ -163,10 +166,12 @@ def fit(
         warn_of_leak(learner, data)
         remember(learner, data)
         class_names = [data.class_names[index] for index in learner.classes_]
+        kept = keep_before(out) if replaces else None
         learner.save(out, class_names=class_names)
         shutil.rmtree(checkpoint, ignore_errors=True)
     facts = {
         "model": out,
+        "model_before": kept,
         "method": method_name(type(learner)),
         "classes": class_names,
         "labeled": len(data.labeled),
@@ -191,6 +196,8 @@ def _show(facts: dict[str, Any], source: str, quiet: bool) -> None:
     accuracy, out = facts["validation_accuracy"], facts["model"]
     measured = "" if accuracy != accuracy else f", {accuracy:.1%} on held-out images"
     screen.print(f"model saved in {out}: {facts['fit_seconds']:.0f} s of training{measured}", highlight=False)
+    if facts["model_before"] is not None:
+        screen.print(f"the model that was there is kept in {facts['model_before']}", highlight=False)
     if not quiet:
         words = shlex.join(["fewlabels", "evaluate", str(out), source])
         screen.print(f"next: {words}", style="dim", highlight=False)

@@ -9,12 +9,14 @@ import shlex
 import sys
 import time
 import warnings
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 import typer
 
 from fewlabels.cli.app import app, errors, screen
+from fewlabels.config_file import NAME as CONFIG_NAME
 from fewlabels.config_file import read_config
 from fewlabels.storage.errors import InputError, Interrupted, ToldError, TrainingWarning
 from fewlabels.storage.launch import Launch
@@ -37,6 +39,8 @@ def main() -> None:
         # characters, as that of a pipe on Windows, those are written out.
         is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
         sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
+    typed: list[str] = []
+    defaults: dict[str, dict[str, Any]] = {}
     try:
         _check_words(sys.argv[1:])
         _among_several(Launch.read())
@@ -49,7 +53,7 @@ def main() -> None:
     except InputError as error:
         _fail(str(error), 2)
     except _UsageError as error:
-        message = error.format_message()
+        message = f"{_asked_by(error, defaults, typed)}{error.format_message()}"
         # Without a command the help was shown, and there is no more to say.
         if not message:
             sys.exit(2)
@@ -73,6 +77,14 @@ def main() -> None:
         if code == _INTERRUPTED:  # Typer turns Ctrl-C into this code without a word
             _fail(_STOPPED, _INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _asked_by(error: _UsageError, defaults: Mapping[str, Mapping[str, Any]], typed: Collection[str]) -> str:
+    """Return the beginning of a message where a value that cannot be used is none that was typed."""
+    param, command = getattr(error, "param", None), "" if error.ctx is None else error.ctx.info_name or ""
+    if param is None or param.name not in defaults.get(command, {}):
+        return ""
+    return "" if any(option.lstrip("-") in typed for option in param.opts) else f"{CONFIG_NAME}: "
 
 
 def _check_words(words: list[str]) -> None:

@@ -37,6 +37,8 @@ def report(
 
     `fewlabels report runs/photos --out photos.html`
     """
+    if out is not None and out.is_dir():
+        raise InputError(f"{out} is a folder; give the name of a file, such as {out / 'report.html'}")
     from fewlabels.evaluation import read_comparison
     from fewlabels.report import write_report
 

@@ -9,12 +9,21 @@ from fewlabels.cli.app import errors
 from fewlabels.storage.visible import visible
 
 
-def show_dataset(data: Any, *, quiet: bool = False) -> None:
-    """Print what is to be noted about a data set, unless that is not wanted, and how many files it left out."""
+def show_dataset(data: Any, *, quiet: bool = False, named: int = 1) -> None:
+    """Print what is to be noted about a data set, unless that is not wanted, and the first files it left out."""
     show_notes(() if quiet else data.notes)
-    if data.skipped:
-        first = data.skipped[0]
-        line = f"left out {len(data.skipped):,} unreadable files, the first: {first.path} ({first.reason})"
+    if not (skipped := data.skipped):
+        return
+    files = "1 unreadable file" if len(skipped) == 1 else f"{len(skipped):,} unreadable files"
+    first = [f"{one.path} ({one.reason})" for one in skipped[:named]]
+    if len(skipped) == 1:
+        lines = [f"left out {files}: {first[0]}"]
+    elif named == 1:
+        lines = [f"left out {files}, the first: {first[0]} (fewlabels check names them)"]
+    else:
+        lines = [f"left out {files}:", *(f"    {one}" for one in first)]
+        lines += [f"    and {len(skipped) - named:,} more"] if len(skipped) > named else []
+    for line in lines:
         errors.print(visible(line), style="yellow", highlight=False)
 
 

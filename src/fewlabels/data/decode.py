@@ -96,8 +96,10 @@ def read_file(path: Path) -> bytes:
     Raises
     ------
     UnreadableImage
-        If it is larger than any image that is read.
+        If it is larger than any image that is read, or a link that leads nowhere.
     """
+    if path.is_symlink() and not path.exists():
+        raise UnreadableImage("a link that leads nowhere")
     if path.stat().st_size > MAX_BYTES:
         raise UnreadableImage(f"{path.stat().st_size >> 20:,} MiB, above the limit of {MAX_BYTES >> 20}")
     return path.read_bytes()
@@ -155,13 +157,25 @@ def _opened(source: Path | bytes, formats: Sequence[str]) -> Image.Image:
             content = io.BytesIO(source) if isinstance(source, bytes) else source
             image = Image.open(content, formats=_built(tuple(formats)))
     except UnidentifiedImageError as error:
-        raise UnreadableImage("not an image") from error
+        raise UnreadableImage(_what_else(source)) from error
     except Exception as error:  # as in decoding
         raise UnreadableImage(_reason(error)) from error
     if not 0 < image.width * image.height <= MAX_PIXELS:
         image.close()
         raise UnreadableImage(f"{image.width}x{image.height} pixels, above the limit of {MAX_PIXELS:,}")
     return image
+
+
+def _what_else(source: Path | bytes) -> str:
+    """Return what a file is that is no image which can be read: what telephones write is one all the same."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            head = file.read(12)
+    else:
+        head = source[:12]
+    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"avif"):
+        return "HEIC or AVIF, which is not read: convert it to JPEG"
+    return "not an image"
 
 
 @functools.cache

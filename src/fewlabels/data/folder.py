@@ -149,7 +149,7 @@ def _content(folder: Path, listing: Listing) -> FolderContent:
         times=np.array([file.time for file in files], np.int64),
         parts=np.repeat(np.arange(len(PART_NAMES), dtype=np.int8), [len(found[part]) for part in PART_NAMES]),
         labels=np.concatenate(
-            [class_indices([name for name, _ in found[part]], class_names)[0] for part in PART_NAMES]
+            [class_indices([name for name, _ in found[part]], class_names, f"{part}/")[0] for part in PART_NAMES]
         ),
         class_names=class_names,
         notes=tuple(notes),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import posixpath
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ from fewlabels.data.dataset import ImageNames
 from fewlabels.data.labels_file import GivenLabels, class_called, read_labels
 from fewlabels.data.parts import Part, Parts
 from fewlabels.storage.errors import InputError, nearest
+from fewlabels.storage.visible import encodable
 
 _STREAMED = "is of a pool that is read as a stream: copy the image into the folder of its class to learn from its label"
 
@@ -65,6 +67,7 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
     }
     for file, name in lines.items():
         if name and name not in position:
+            _check_encoding(name, what)
             raise InputError(
                 f"{what} gives {file!r} the class {name!r}{nearest(name, position)}; the classes of {source} are "
                 f"{', '.join(parts.class_names)}"
@@ -88,6 +91,7 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
         if known in never:
             raise InputError(f"{what} gives a class to {file!r}, which is one of the {never[known]} images of {source}")
         if known not in places:
+            _check_encoding(file, what)
             missing.append(file)
             continue
         part, row = places[known]
@@ -104,10 +108,20 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
     notes = list(given.notes)
     if missing:
         why = f", {_STREAMED}" if _is_streamed(missing[0]) else ""
-        notes.append(
-            f"left out {len(missing):,} labels of images that are not in {source}, the first: {missing[0]}{why}"
-        )
+        labels = "1 label of an image that is" if len(missing) == 1 else f"{len(missing):,} labels of images that are"
+        notes.append(f"left out {labels} not in {source}, the first: {missing[0]}{why}")
     return FoundLabels(found["train"], found["unlabeled"], tuple(notes))
+
+
+def _check_encoding(name: str, what: str) -> None:
+    """Refuse a name that is not found and is no UTF-8: an image may be called so, but other programs write so too."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{what} is not UTF-8: '{encodable(name)}' is not found; save it as UTF-8 (a spreadsheet has it as "
+            "'CSV UTF-8')"
+        ) from None
 
 
 def by_source_names(given: GivenLabels, names: Collection[str], source: Any) -> dict[str, str]:
@@ -144,6 +158,8 @@ def _calling(names: Collection[str], source: Any, given: GivenLabels) -> Callabl
     def called(file: str) -> str:
         # A file that was written on Windows has backslashes.
         ways = [file, *([file.replace("\\", "/")] if "\\" in file else [])]
+        # As `find .` writes it.
+        ways += [plain for way in ways if (plain := posixpath.normpath(way)) != way and "://" not in way]
         for way in ways:
             for one in itertools.chain([way], _within(way, folders, base)):
                 known = one if one in names else composed.get(unicodedata.normalize("NFC", one))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import errno
 import io
@@ -15,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fewlabels.storage.atomic import located, sync
 from fewlabels.storage.csv_quoting import quoting_for
@@ -57,7 +61,7 @@ class GivenLabels:
 
 
 def read_labels(path: str | Path) -> GivenLabels:
-    r"""Read a CSV file with the columns `file` and `class`; others are not looked at.
+    r"""Read a CSV or Parquet file with the columns `file` and `class`; others are not looked at.
 
     Columns may stand apart by commas, semicolons or tabs, as spreadsheets of different countries write them.
 
@@ -67,12 +71,12 @@ def read_labels(path: str | Path) -> GivenLabels:
     Parameters
     ----------
     path : str or Path
-        UTF-8, with a heading.
+        UTF-8, with a heading; or Parquet.
 
     Raises
     ------
     InputError
-        If there is no such file, or it is no CSV file with these columns.
+        If there is no such file, or it is no file with these columns.
 
     Examples
     --------
@@ -92,6 +96,12 @@ def read_labels(path: str | Path) -> GivenLabels:
     if place.stat().st_size > _LARGEST:
         raise InputError(f"{path} is larger than {_LARGEST >> 20} MB, too large for a labels file")
     content = place.read_bytes()
+    if content.startswith(b"PAR1"):
+        return GivenLabels(place, _in_parquet(place))
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{path} is UTF-16; save it as UTF-8 (a spreadsheet has it as 'CSV UTF-8')")
+    if b"\0" in content:
+        raise InputError(f"{path} is no text file; expected a CSV file with the columns file and class")
     mark = delimiter_of(content)
     end = _end_of_last_line(content, place, mark)
     notes: tuple[str, ...] = ()
@@ -125,6 +135,19 @@ def read_labels(path: str | Path) -> GivenLabels:
         classes[row[file]] = row[label] if row[label].strip() else ""
     lines = classes if len(heading) == len(COLUMNS) else None
     return GivenLabels(place, {name: given for name, given in classes.items() if given}, notes, lines)
+
+
+def _in_parquet(path: Path) -> dict[str, str]:
+    """Return the class of each file as a Parquet table has it, but for empty cells."""
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+    if missing := [column for column in COLUMNS if column not in table.column_names]:
+        raise InputError(f"{path} has no column {missing[0]!r} (its columns: {', '.join(table.column_names)[:80]})")
+    files, labels = (table[column].to_pylist() for column in COLUMNS)
+    given = ("" if label is None else str(label) for label in labels)
+    return {str(file): label for file, label in zip(files, given, strict=True) if label.strip()}
 
 
 def class_called(given: str, known: Collection[str]) -> str:

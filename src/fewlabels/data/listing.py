@@ -84,9 +84,14 @@ class Listing:
                 if not any(_is_within(target, one) or _is_within(one, target) for one in read):
                     read.append(target)
                     deeper.append(entry.path)
-            elif entry.name.lower() not in _CLUTTER and _is_file(entry):
+            elif entry.name.lower() in _CLUTTER:
+                continue
+            elif _is_file(entry):
                 facts = entry.stat()
                 yield FileFacts(entry.path, facts.st_size, facts.st_mtime_ns)
+            elif entry.is_symlink() and not os.path.exists(entry.path):
+                # What reads it says so: a disk that is not there would else take its images along without a word.
+                yield FileFacts(entry.path, 0, 0)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -90,9 +90,12 @@ def is_no_label(value: Any) -> bool:
 
 
 def class_indices(
-    labels: list[str | None], class_names: tuple[str, ...] | None = None
+    labels: list[str | None], class_names: tuple[str, ...] | None = None, where: str = ""
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return indices of named labels (None: -1) and the class names, sorted when not given."""
+    """Return indices of named labels (None: -1) and the class names, sorted when not given.
+
+    `where` tells in an error what has a class that is none of these.
+    """
     found = sorted({label for label in labels if label is not None})
     names = tuple(found) if class_names is None else class_names
     position = {name: index for index, name in enumerate(names)}
@@ -102,5 +105,6 @@ def class_indices(
         position |= {name: composed[same] for name in found if (same := unicodedata.normalize("NFC", name)) in composed}
     strange = [name for name in found if name not in position]
     if strange:
-        raise InputError(f"class {strange[0]!r} is not among the training classes ({', '.join(names)})")
+        place = f" of {where}" if where else ""
+        raise InputError(f"class {strange[0]!r}{place} is not among the training classes ({', '.join(names)})")
     return np.array([-1 if label is None else position[label] for label in labels], np.int64), names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -34,6 +35,8 @@ class KnownDataset:
     how: str
 
 
+# Whose archive may be given behind a colon.
+_OF_ARCHIVES = ("stl10", *cifar.URLS)
 _KNOWN = (
     KnownDataset("digits", "1,797 handwritten digits, 8x8, gray", "embedded", "nothing to do"),
     KnownDataset("stl10", "5,000 labeled, 100,000 unlabeled, 8,000 test, 96x96", "2.6 GB", "downloaded, or stl10:PATH"),
@@ -137,15 +140,15 @@ def load_dataset(
             else f"{called} has no labeled images; label a few of each class"
         )
     origin = {
-        "source": str(source),
+        "source": _from_anywhere(str(source)),
         "image_size": image_size,
         "labels_per_class": labels_per_class,
         "test_per_class": test_per_class,
         "random_state": random_state,
-        "labels": str(labels) if isinstance(labels, str | Path) else labels and dict(labels),
+        "labels": os.path.abspath(labels) if isinstance(labels, str | Path) else labels and dict(labels),
         "fold": fold,
         "strict": strict,
-        **({} if pool is None else {"pool": str(pool), "pool_limit": pool_limit}),
+        **({} if pool is None else {"pool": _from_anywhere(str(pool)), "pool_limit": pool_limit}),
     }
     data = split_parts(
         parts,
@@ -157,6 +160,15 @@ def load_dataset(
         origin=origin if is_place else None,
     )
     return data if pool is None else with_pool(data, str(pool), pool_limit, cache, strict=strict)
+
+
+def _from_anywhere(text: str) -> str:
+    """Return what a source is called from whichever folder is worked in: a file or folder by its whole path."""
+    name, colon, path = text.partition(":")
+    if colon and name in _OF_ARCHIVES:
+        return f"{name}:{os.path.abspath(path)}"
+    is_name = text == "digits" or "://" in text or (text in _OF_ARCHIVES and not Path(text).exists())
+    return text if is_name else os.path.abspath(text)
 
 
 def read_parts(

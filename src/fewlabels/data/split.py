@@ -48,6 +48,9 @@ def split_parts(
     else:
         test = _with_labels(parts.test, "test", notes)
     if test_per_class is not None:
+        least = np.bincount(test.labels, minlength=len(parts.class_names)).min()
+        if least < test_per_class:
+            notes.append(f"some class has only {least:,} test images, fewer than the {test_per_class:,} asked for")
         test = test.take(first_of_each_class(test.labels, test_per_class))
     validation = None if parts.validation is None else _with_labels(parts.validation, "validation", notes)
     if validation is not None and not len(validation.labels):

@@ -13,6 +13,7 @@ from fewlabels.data import ImageDataset
 from fewlabels.evaluation.intervals import wilson_interval
 from fewlabels.evaluation.trust import measure_trust
 from fewlabels.methods import SemiSupervisedClassifier
+from fewlabels.methods.examples import seen_images
 from fewlabels.storage.errors import InputError
 
 _UNKNOWN = -1
@@ -105,8 +106,9 @@ def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict
     Returns
     -------
     dict
-        `test_accuracy`, `test_low`, `test_high` (95 % interval), `balanced_accuracy`, `test_images`, and `trust`,
-        the figures of `fewlabels.evaluation.trust.Trust`.
+        `test_accuracy`, `test_low`, `test_high` (95 % interval), `balanced_accuracy`, `test_images`; `seen_images`,
+        how many of these are among the labeled images that the model keeps of those it was fitted on (None where it
+        keeps none that compare); and `trust`, the figures of `fewlabels.evaluation.trust.Trust`.
 
     Raises
     ------
@@ -124,6 +126,7 @@ def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict
         "test_high": high,
         "balanced_accuracy": balanced_accuracy(data.test_labels, guesses),
         "test_images": len(guesses),
+        "seen_images": seen_images(method, data.test),
         "trust": measure_trust(probabilities, data.test_labels, method.conformal_scores_).to_dict(),
     }
 

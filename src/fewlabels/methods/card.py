@@ -126,6 +126,7 @@ def measurement(data: str, found: dict[str, Any]) -> dict[str, Any]:
     return {
         "data": data,
         "test_images": int(found["test_images"]),
+        **({"seen_images": int(found["seen_images"])} if found.get("seen_images") else {}),
         "test_accuracy": float(found["test_accuracy"]),
         "test_low": float(found["test_low"]),
         "test_high": float(found["test_high"]),
@@ -196,6 +197,8 @@ def _measured(config: dict[str, Any]) -> str:
         rows.append(f"| accuracy | {held_out:,} held-out labeled samples | {accuracy:.1%} | {low:.1%} to {high:.1%} |")
     for one in config.get("measured", []):
         place = f"{one['test_images']:,} test images of {_in_markdown(one['data'])}"
+        if one.get("seen_images"):
+            place += f", {one['seen_images']:,} of which it was fitted on"
         rows += [
             f"| accuracy | {place} | {one['test_accuracy']:.1%} | {one['test_low']:.1%} to {one['test_high']:.1%} |",
             f"| balanced accuracy | {place} | {one['balanced_accuracy']:.1%} | |",

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 from scipy.special import softmax
 
-from fewlabels.data import FeatureRows, ImageDataset, load_dataset
+from fewlabels.data import FeatureRows, ImageDataset, ImageRows, load_dataset
 from fewlabels.data.features import is_feature_folder
 from fewlabels.methods.given import rows_to_predict
 from fewlabels.methods.prediction import logits_and_features
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # Labeled images that a model keeps: so many, and so many bytes of them.
 MOST = 2000
 MOST_BYTES = 64 << 20
+_CHUNK = 500
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,40 @@ def remember(method: SemiSupervisedClassifier, data: ImageDataset) -> None:
     kept_with.examples_ = Examples(samples, labels[kept], embeddings, held_out[kept])
     if data.origin is not None:
         kept_with.source_ = dict(data.origin)
+
+
+def seen_images(method: SemiSupervisedClassifier, images: ImageRows) -> int | None:
+    """Return how many images are among those that a model keeps of what it was fitted on; None if it keeps none.
+
+    Parameters
+    ----------
+    method : SemiSupervisedClassifier
+        Usually from `fewlabels.load`.
+    images : ImageRows
+        Of the size that it reads.
+
+    Examples
+    --------
+    >>> from fewlabels import Supervised, load_dataset
+    >>> data = load_dataset("digits", labels_per_class=3)
+    >>> method = Supervised(steps=2, random_state=0).fit(data.labeled, data.labels)
+    >>> remember(method, data)
+    >>> seen_images(method, data.labeled.take(np.arange(5))), seen_images(method, data.test)
+    (5, 0)
+    """
+    kept: Examples | None = getattr(method, "examples_", None)
+    if kept is None or (kept.samples.shape[1:], kept.samples.dtype) != (images.shape[1:], images.dtype):
+        return None
+    known = set(map(_digest, kept.samples))
+    return sum(
+        _digest(image) in known
+        for start in range(0, len(images), _CHUNK)
+        for image in images[start : min(start + _CHUNK, len(images))]
+    )
+
+
+def _digest(sample: NDArray[Any]) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(sample).tobytes(), digest_size=16).digest()
 
 
 def evenly_drawn(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:

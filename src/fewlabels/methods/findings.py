@@ -46,11 +46,15 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
             found.append(f"warning: {method.backbone_warning_}")
     if hasattr(method, "pool_belongs_"):
         learned = f"{learned_from(method.pool_belongs_) / len(method.pool_belongs_):.0%}"
-        if not _learned_from_pool(method):
-            learned = "none"
+        learner = _learner(method)
+        if was_held_back(method) or not learner._learns_from_pool:
+            learned = "none was learned from"
+        elif learner._pretrains:
+            learned = f"pretraining took all, what came after it {learned}"
+        else:
+            learned = f"{learned} was learned from"
         found.append(
-            f"of the pool, an estimated {method.pool_inside_share_:.0%} at most belongs to the classes; "
-            f"{learned} was learned from"
+            f"of the pool, an estimated {method.pool_inside_share_:.0%} at most belongs to the classes; {learned}"
         )
         order = np.argsort(-method.pool_prior_, kind="stable")
         shares = [f"{names[index]} {method.pool_prior_[index]:.0%}" for index in order]
@@ -77,9 +81,9 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
     return found
 
 
-def _learned_from_pool(method: SemiSupervisedClassifier) -> bool:
+def _learner(method: SemiSupervisedClassifier) -> type[SemiSupervisedClassifier]:
+    """Return the method that has learned: of Auto, the one that was chosen."""
     from fewlabels.methods.registry import METHODS
 
     choice = getattr(method, "choice_", None)
-    learner = type(method) if choice is None else METHODS[choice["method"]]
-    return learner._learns_from_pool and not was_held_back(method)
+    return type(method) if choice is None else METHODS[choice["method"]]

@@ -83,6 +83,7 @@ class KMeansFeatures(SemiSupervisedClassifier):
 
     # What is learned from the pool is what patches look like: images of other classes do no harm.
     _pool_can_harm: ClassVar[bool] = False
+    _pretrains: ClassVar[bool] = True
 
     centroids: int = 800
     patch: int = 6

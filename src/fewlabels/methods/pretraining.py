@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +101,8 @@ class PretrainedClassifier(SemiSupervisedClassifier):
     encoder_rate : float
         The encoder's learning rate in step 2 as a multiple of the head's, in (0, 1].
     """
+
+    _pretrains: ClassVar[bool] = True
 
     pretraining_steps: int | None = None
     pretraining_epochs: float | None = None

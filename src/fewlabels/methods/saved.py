@@ -291,6 +291,8 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise InputError(f"there is no model folder at {folder}")
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
+            if (models := folder / "models").is_dir():
+                raise InputError(f"{folder} is a comparison, not a model; its models are in {models}/")
             raise InputError(f"{folder} is no complete model folder: {name} is missing")
     return parse_description(folder / CONFIG)
 

@@ -20,7 +20,7 @@ from fewlabels.methods.training_set import TrainingSet
 from fewlabels.nets import Classifier, build_classifier
 from fewlabels.nets.backbone import layer_rates
 from fewlabels.training.average import WeightAverage
-from fewlabels.training.batches import Batch, Batches, Rows, ShuffledRows, pool_order, some_rows
+from fewlabels.training.batches import Batch, Batches, Rows, ShuffledRows, pool_order
 from fewlabels.training.budget import Budget, TimeBudget, read_budget
 from fewlabels.training.checkpoint import Checkpoints, GlobalRandom, Stage
 from fewlabels.training.device import has_room
@@ -168,14 +168,7 @@ class Session:
 
     @property
     def everything(self) -> Rows:
-        """Labeled and pool samples in a row, of the pool's those to learn from."""
-        rows = self._in_a_row()
-        if self.quality is None:
-            return rows
-        before = len(self.labeled)
-        return some_rows(rows, np.concatenate([np.arange(before), before + self.members]))
-
-    def _in_a_row(self) -> Rows:
+        """Labeled and pool samples in a row, whether they belong to a class or not."""
         return Rows([self.labeled.samples.cpu().numpy(), self.pool])
 
     @property
@@ -306,20 +299,16 @@ class Session:
         unlabeled_size : int
             Pool samples a batch.
         everything : bool
-            Draw these from labeled and pool samples in a row; else from the pool alone. In either case those of the
-            pool are `members`.
+            Draw these from all labeled and pool samples in a row, as pretraining does; else from the pool's `members`.
         sized_by : str
             The setting that the sizes come from.
         """
-        source = self._in_a_row() if everything else self.pool
+        source = self.everything if everything else self.pool
         self._draws_everything = everything
         streamed = source.windows is not None
-        some = self.quality is not None
+        some = not everything and self.quality is not None
         # A list of all rows of a pool that does not fit would not fit either.
-        members = np.empty(0, np.int64) if streamed else np.arange(len(source))
-        if some:
-            before = len(source) - len(self.pool)
-            members = np.concatenate([np.arange(before), before + self.members])
+        members = self.members if some else np.empty(0, np.int64) if streamed else np.arange(len(source))
         labeled_size = self.method.batch_size if labeled_size is None else labeled_size
         order = np.random.default_rng(self.next_seed())
         views = self.new_views()

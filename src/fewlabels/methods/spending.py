@@ -134,8 +134,9 @@ def _tell_short(session: Session, steps: int) -> None:
             instead.append("take a quicker net")
         elif session.method.net != QUICKEST:
             instead.append(f"take net={QUICKEST!r}, which is quicker")
+    count = "1 step" if steps == 1 else f"{steps} steps"
     session.monitor.note(
-        f"budget={session.method.budget!r} is enough for {steps} steps of a stage here, too few to learn much: "
+        f"budget={session.method.budget!r} is enough for {count} of a stage here, too few to learn much: "
         + " or ".join([f"give {math.ceil(LEAST_STEPS / steps)} times as much", *instead])
     )
 

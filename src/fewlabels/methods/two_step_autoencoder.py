@@ -90,6 +90,8 @@ class TwoStepAutoencoder(AutoencoderClassifier):
         }
     }
 
+    _pretrains: ClassVar[bool] = True
+
     pretraining_steps: int | None = None
     pretraining_epochs: float | None = None
     pretraining_rate: float = 0.24

@@ -19,11 +19,11 @@ from fewlabels.methods.examples import (
     probabilities_and_embeddings,
     size_to_read,
 )
+from fewlabels.methods.replaced import place_before
 from fewlabels.serving.classify import ServedModel
 from fewlabels.serving.label_queue import LabelQueue
 from fewlabels.serving.panels import Shown
 from fewlabels.serving.pool import PoolPictures
-from fewlabels.serving.training import place_before
 from fewlabels.storage.errors import InputError
 
 # Images that are looked at between two looks at whether to stop.

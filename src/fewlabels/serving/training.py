@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +16,8 @@ from fewlabels.methods import SemiSupervisedClassifier, load
 from fewlabels.methods.embedding import warn_of_leak
 from fewlabels.methods.examples import load_source, on_features, origin_of, remember, size_to_read
 from fewlabels.methods.fitting import fit_dataset
-from fewlabels.methods.saved import check_target
-from fewlabels.storage.atomic import atomic_folder
-from fewlabels.storage.errors import InputError, TrainingWarning
+from fewlabels.methods.replaced import check_place_before, keep_before
+from fewlabels.storage.errors import TrainingWarning
 from fewlabels.training.monitor import Observer
 
 
@@ -93,35 +91,3 @@ def data_to_fit(before: SemiSupervisedClassifier, source: str | None, labels: An
     features, _ = make_features(place, before._backbone(), size, strict=strict, device=before.device)
     data = load_source(before, labels=labels, source=str(features), image_size=None)
     return replace(data, origin={**(data.origin or {}), "source": place, "image_size": size})
-
-
-def check_place_before(folder: Path) -> None:
-    """Refuse a model's folder whose `FOLDER.before` holds what is no model of before.
-
-    Raises
-    ------
-    InputError
-        With what to do.
-    """
-    target = place_before(folder)
-    try:
-        check_target(target)
-    except InputError as error:
-        raise InputError(
-            f"{target}, where the model that is replaced would be kept, holds other files; move them away"
-        ) from error
-
-
-def keep_before(folder: Path) -> Path:
-    """Copy a model's folder to `FOLDER.before`, which is replaced as a whole, and return that."""
-    target = place_before(folder)
-    with atomic_folder(target) as temporary:
-        for path in folder.iterdir():
-            if path.is_file():
-                shutil.copyfile(path, temporary / path.name)
-    return target
-
-
-def place_before(folder: Path) -> Path:
-    """Return where the model that is replaced is kept."""
-    return folder.with_name(f"{folder.name}.before")
