@@ -173,7 +173,7 @@ def test_that_nothing_of_the_pool_was_learned_from_is_told():
     assert any(sentence.endswith("belongs to the classes; none was learned from") for sentence in findings(method))
     settings = {"assess_pool": True, "steps": 4, "pretraining_steps": 4, "random_state": 0}
     method = make_method("two-step-autoencoder", **settings).fit(X, y, unlabeled=pool)
-    told = [sentence for sentence in findings(method) if "belongs to the classes; pretraining took all" in sentence]
+    told = [sentence for sentence in findings(method) if "belongs to the classes; pretraining took all of it" in sentence]
     assert len(told) == 1
 
 

@@ -50,7 +50,7 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
         if was_held_back(method) or not learner._learns_from_pool:
             learned = "none was learned from"
         elif learner._pretrains:
-            learned = f"pretraining took all, what came after it {learned}"
+            learned = f"pretraining took all of it, what came after at most {learned}"
         else:
             learned = f"{learned} was learned from"
         found.append(
