@@ -1,7 +1,5 @@
 """Pools as they are: what is estimated of them, and that methods heed it."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -173,7 +171,9 @@ def test_that_nothing_of_the_pool_was_learned_from_is_told():
     assert any(sentence.endswith("belongs to the classes; none was learned from") for sentence in findings(method))
     settings = {"assess_pool": True, "steps": 4, "pretraining_steps": 4, "random_state": 0}
     method = make_method("two-step-autoencoder", **settings).fit(X, y, unlabeled=pool)
-    told = [sentence for sentence in findings(method) if "belongs to the classes; pretraining took all of it" in sentence]
+    told = [
+        sentence for sentence in findings(method) if "belongs to the classes; pretraining took all of it" in sentence
+    ]
     assert len(told) == 1
 
 
@@ -266,8 +266,9 @@ def test_the_share_that_was_learned_from_is_that_of_what_was_drawn():
     draws = np.random.default_rng(0)
     belongs, members = judged(draws.normal(-5, 1, 1000), 0.5)
     assert (belongs < 0.5).all()
-    told = findings(
-        SimpleNamespace(classes_=[0], pool_belongs_=belongs, pool_inside_share_=0.1, pool_prior_=np.array([1.0]))
-    )
+    method = make_method("uda")
+    facts = {"classes_": [0], "pool_belongs_": belongs, "pool_inside_share_": 0.1, "pool_prior_": np.array([1.0])}
+    vars(method).update(facts)
+    told = findings(method)
     assert f"{members.mean():.0%} was learned from" in told[0]
     assert members.sum() == 20

@@ -98,7 +98,7 @@ class EnsembleLabels(SelfTraining):
         session.start(network)
         session.monitor.stage_count = 1 + int(self.rounds)
         session.monitor.begin("teachers", 1)
-        given = Rows([session.labeled.samples.cpu().numpy()])
+        given = session.labeled.stored
         labels = session.labeled.targets.cpu().numpy()
         features, pool = given_features(session, network, given), given_features(session, network, session.pool)
         teachers, head = self._opinions(features, labels, pool, session)
@@ -154,7 +154,7 @@ class EnsembleLabels(SelfTraining):
         own, temperature = super()._label(session, network, pool)
         features, of_pool = (
             predict_logits(network, rows, session.device, features=True, precision=session.recipe.precision)
-            for rows in (Rows([session.labeled.samples.cpu().numpy()]), pool)
+            for rows in (session.labeled.stored, pool)
         )
         length = np.sqrt(features.shape[1])
         labels = session.labeled.targets.cpu().numpy()

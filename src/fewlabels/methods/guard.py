@@ -15,7 +15,7 @@ from fewlabels.methods.choice import is_too_short
 from fewlabels.methods.spending import cost_of_step, steps_in_budget
 from fewlabels.methods.supervised import Supervised, labeled_loss
 from fewlabels.nets.pretrained import is_backbone
-from fewlabels.training.batches import Batch, Rows
+from fewlabels.training.batches import Batch
 from fewlabels.training.budget import ImageBudget
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def right_answers(session: Session, network: nn.Module) -> NDArray[np.bool_]:
     held_out = session.validation
     if not len(held_out):
         return np.empty(0, bool)
-    rows = Rows([held_out.samples.cpu().numpy()])
+    rows = held_out.stored
     logits = session.logits(network, rows)  # type: ignore[arg-type]
     return np.asarray(logits.argmax(1) == held_out.targets.cpu().numpy())
 

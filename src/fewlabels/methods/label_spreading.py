@@ -96,7 +96,7 @@ class LabelSpreading(SelfTraining):
         given = session.labeled.targets.cpu().numpy()
         order = np.random.default_rng(session.next_seed()).permutation(len(pool))
         in_graph = np.isin(np.arange(len(pool)), order[: int(self.graph_samples)])
-        features = list(self._features(session, network, Rows([session.labeled.samples.cpu().numpy()])))
+        features = list(self._features(session, network, session.labeled.stored))
         features += [chunk[in_graph[rows]] for rows, chunk in self._pool_features(session, network, pool)]
         graph = NeighborGraph(np.concatenate(features), int(self.neighbors))
         labels = np.zeros((len(given) + int(in_graph.sum()), session.classes))

@@ -19,7 +19,6 @@ from fewlabels.methods.looks import accuracies
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier
 from fewlabels.storage.errors import InputError
-from fewlabels.training.batches import Rows
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -74,7 +73,7 @@ class LinearProbe(SemiSupervisedClassifier):
         session.start(network)
         session.monitor.begin("classifier", 1)
         labels = session.labeled.targets.cpu().numpy()
-        features = given_features(session, network, Rows([session.labeled.samples.cpu().numpy()]))
+        features = given_features(session, network, session.labeled.stored)
         # One that is given is not chosen, and held-out folds are asked under it too: probabilities go by them.
         among = PENALTIES if self.penalty is None else (float(self.penalty),)
         chosen = choose_penalty(features, labels, session.classes, session.next_seed(), among)

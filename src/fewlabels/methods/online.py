@@ -179,7 +179,7 @@ class OnlineClassifier(SemiSupervisedClassifier):
 
     def _decay_within(self, session: Session, length: dict[str, Any]) -> float:
         """Return the average's decay for a stage of a length: what is asked for, or less where the stage is short."""
-        steps = float(length.get("steps") or length["epochs"] * len(session.labeled) / self.batch_size)
+        steps = length.get("steps") or session.steps_of(length["epochs"])
         return max(0.0, min(self.teacher_decay, 1 - 1 / max(1.0, _LONGEST_AVERAGE * steps)))
 
     def _steps_in_budget(self, session: Session, nets: nn.Module, network: Classifier) -> int:

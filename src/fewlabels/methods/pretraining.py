@@ -55,7 +55,7 @@ def pretraining_length(method: Any, session: Session) -> dict[str, Any]:
         classifier = method._length(session)
         steps = classifier.get("steps")
         if not steps and classifier.get("epochs"):
-            steps = max(1, round(classifier["epochs"] * len(session.labeled) / method.batch_size))
+            steps = session.steps_of(classifier["epochs"])
     return {"steps": steps, "epochs": epochs}
 
 

@@ -15,7 +15,6 @@ from fewlabels.methods.looks import accuracies
 from fewlabels.methods.ranges import check_not_below_zero, check_whole
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier
-from fewlabels.training.batches import Rows
 from fewlabels.training.calibration import best_temperature
 
 # Of cosines, before calibration: a temperature can then make anything of them from doubt to certainty.
@@ -74,7 +73,7 @@ class Prototypes(SemiSupervisedClassifier):
         session.start(network)
         session.monitor.begin("prototypes", 1)
         labels = session.labeled.targets.cpu().numpy()
-        labeled = unit(given_features(session, network, Rows([session.labeled.samples.cpu().numpy()])))
+        labeled = unit(given_features(session, network, session.labeled.stored))
         sums = class_sums(labeled, labels, session.classes)
         self._left_out = left_out_logits(labeled, labels, sums)  # type: ignore[misc]
         prototypes = unit(sums)

@@ -324,7 +324,7 @@ class SelfTraining(SemiSupervisedClassifier):
         held_out = session.validation
         temperature = 1.0
         if len(held_out):
-            rows = Rows([held_out.samples.cpu().numpy()])
+            rows = held_out.stored
             logits = session.logits(network, rows)  # type: ignore[arg-type]
             temperature = best_temperature(logits, held_out.targets.cpu().numpy())
         logits = session.logits(network, pool)  # type: ignore[arg-type]
@@ -346,7 +346,7 @@ class SelfTraining(SemiSupervisedClassifier):
         if length["steps"] is None:
             # A pass of a student is one over labeled and pseudo-labeled samples together.
             both = len(session.labeled) + int(taken.sum())
-            return {"steps": max(1, round(length["epochs"] * both / self.batch_size))}
+            return {"steps": session.steps_of(length["epochs"], both)}
         return {"steps": max(1, round(length["steps"] * self.student_steps))}
 
     def _batches(
@@ -359,7 +359,7 @@ class SelfTraining(SemiSupervisedClassifier):
         if streamed:
             chosen = np.sort(chosen)
         count = len(session.labeled)
-        both = Rows([session.labeled.samples.cpu().numpy(), session.pool])
+        both = session.everything
         labels = session.labeled.targets.cpu().numpy()
         given = np.eye(session.classes, dtype=np.float32)[labels]
         guessed = probabilities if self.soft_labels else np.eye(session.classes)[pseudo_labels]

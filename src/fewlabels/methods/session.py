@@ -169,7 +169,7 @@ class Session:
     @property
     def everything(self) -> Rows:
         """Labeled and pool samples in a row, whether they belong to a class or not."""
-        return Rows([self.labeled.samples.cpu().numpy(), self.pool])
+        return Rows([self.labeled.stored, self.pool])
 
     @property
     def members(self) -> NDArray[np.int64]:
@@ -335,6 +335,10 @@ class Session:
 
         return Batches(make, views, order, rows, pool_rows)
 
+    def steps_of(self, epochs: float, samples: int | None = None) -> int:
+        """Return the steps of so many passes over labeled samples, or over so many `samples`; at least one."""
+        return max(1, round(epochs * (len(self.labeled) if samples is None else samples) / self.method.batch_size))
+
     def train(
         self,
         nets: nn.Module,
@@ -406,8 +410,7 @@ class Session:
                 self, per_step, classifier, share=budget_share, rest=budget_rest, stages=budget_stages
             )
         elif steps is None:
-            samples = len(self.labeled) if epoch_samples is None else epoch_samples
-            steps = max(1, round((epochs or 0) * samples / self.method.batch_size))
+            steps = self.steps_of(epochs or 0, epoch_samples)
         # Dropout draws from the global generator, which `fit` gives back as it was.
         torch.manual_seed(self.next_seed())
         keep = None if classifier is None else KeptWeights(classifier, self._stage_kept)

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fewlabels.training.batches import Rows
+
 # Looks on the way cost time that training could use: a curve needs no more than these.
 _LOOK_AT = 250
 
@@ -32,6 +34,11 @@ class TrainingSet:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def stored(self) -> Rows:
+        """The samples as rows, to be read a batch at a time."""
+        return Rows([self.samples.cpu().numpy()])
 
     def part(self, rows: NDArray[np.int64]) -> TrainingSet:
         """Return some of the samples."""

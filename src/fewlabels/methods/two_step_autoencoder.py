@@ -112,6 +112,7 @@ class TwoStepAutoencoder(AutoencoderClassifier):
         self._pretrain(session, nets)
         self.autoencoder_ = copy.deepcopy(nets)
         classifier = nets.classifier
+        # The stem too: what it had whitened has served step 1, and left fixed it was no better (one point either way).
         classifier.encoder.requires_grad_(not self.freeze_encoder)
 
         def loss(batch: Batch) -> dict[str, Tensor]:

@@ -17,7 +17,6 @@ from fewlabels.methods.examples import with_embeddings
 from fewlabels.methods.prediction import predict_logits
 from fewlabels.nets import Classifier
 from fewlabels.storage.errors import InputError, nearest
-from fewlabels.training.batches import Rows
 from fewlabels.training.calibration import best_temperature
 from fewlabels.training.conformal import conformal_scores
 from fewlabels.training.kept import AVERAGE, BEST, LAST, copied_state, same_state
@@ -127,7 +126,7 @@ def _measured(
     if method._left_out is not None:
         unseen.append((method._left_out - offsets, session.labeled.targets.cpu().numpy()))
     if len(session.validation):
-        rows = Rows([session.validation.samples.cpu().numpy()])
+        rows = session.validation.stored
         labels = session.validation.targets.cpu().numpy()
         logits = predict_logits(network, rows, session.device, flip=session.flip)
         unseen.append((logits, labels))
