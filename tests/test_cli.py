@@ -567,6 +567,11 @@ def test_a_model_is_measured_on_its_own_source_from_another_folder(run, photos, 
     shutil.copytree(photos / "train", elsewhere / photos.name / "train")
     monkeypatch.chdir(elsewhere)
     assert json.loads(run("evaluate", tmp_path / "m", "--json", "-q")[1]) == here
+    photos.rename(tmp_path / "moved")
+    code, _, errors = run("evaluate", tmp_path / "m", "-q")
+    assert code == 2
+    assert "the model was fitted on it: where it has moved, give the SOURCE as it is called now" in errors
+    assert run("evaluate", tmp_path / "m", tmp_path / "moved", "-q")[0] == 0
 
 
 def test_a_folder_of_a_comparison_is_no_model_and_says_where_they_are(run):

@@ -55,7 +55,7 @@ def evaluate(
     from fewlabels.evaluation import evaluate_model
     from fewlabels.methods import load
     from fewlabels.methods.card import measurement
-    from fewlabels.methods.examples import origin_of, size_to_read
+    from fewlabels.methods.examples import MOVED, origin_of, size_to_read
     from fewlabels.methods.saved import add_measurement
 
     if card and is_hub_address(model):
@@ -63,18 +63,22 @@ def evaluate(
     loaded = load(model, net=net)
     if loaded.image_shape_ is None:
         raise InputError(f"{model} classifies vectors; evaluate it in Python with its score method")
-    if source is None:
-        source = origin_of(loaded).get("source")
-    if source is None:
+    place = origin_of(loaded).get("source") if source is None else source
+    if place is None:
         raise InputError(f"{model} does not say what it learned from; give the SOURCE to measure it on")
-    data = load_dataset(
-        source,
-        image_size=None if is_feature_folder(Path(source)) else size_to_read(loaded, source),
-        test_per_class=test_per_class,
-        fold=fold,
-        strict=strict,
-        progress=not quiet,
-    )
+    try:
+        data = load_dataset(
+            place,
+            image_size=None if is_feature_folder(Path(place)) else size_to_read(loaded, place),
+            test_per_class=test_per_class,
+            fold=fold,
+            strict=strict,
+            progress=not quiet,
+        )
+    except InputError as error:
+        if source is not None or Path(place).exists():
+            raise
+        raise InputError(f"{error}; {MOVED}") from error
     show_dataset(data, quiet=quiet)
     found = evaluate_model(loaded, data)
     if seen := found["seen_images"]:
@@ -90,7 +94,7 @@ def evaluate(
             style="yellow",
             highlight=False,
         )
-    return Answer(lambda: found, lambda: _show(found, model, source))
+    return Answer(lambda: found, lambda: _show(found, model, place))
 
 
 def _show(found: dict[str, Any], model: Path, source: str) -> None:

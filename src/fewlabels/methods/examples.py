@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MOST = 2000
 MOST_BYTES = 64 << 20
 _CHUNK = 500
+# Of a source that a model remembers, and that is not there.
+MOVED = "the model was fitted on it: where it has moved, give the SOURCE as it is called now"
 
 
 @dataclass(frozen=True)
@@ -247,7 +249,7 @@ def load_source(method: SemiSupervisedClassifier, **changes: Any) -> ImageDatase
     except InputError as error:
         if "source" in changes or Path(known["source"]).exists():
             raise
-        raise InputError(f"{error}; the model was fitted on it: run this where it is, or give the source") from error
+        raise InputError(f"{error}; {MOVED}") from error
 
 
 def pack(examples: Examples) -> bytes:
