@@ -98,10 +98,14 @@ def read_file(path: Path) -> bytes:
     UnreadableImage
         If it is larger than any image that is read, or a link that leads nowhere.
     """
-    if path.is_symlink() and not path.exists():
-        raise UnreadableImage("a link that leads nowhere")
-    if path.stat().st_size > MAX_BYTES:
-        raise UnreadableImage(f"{path.stat().st_size >> 20:,} MiB, above the limit of {MAX_BYTES >> 20}")
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise UnreadableImage("a link that leads nowhere") from None
+        raise
+    if size > MAX_BYTES:
+        raise UnreadableImage(f"{size >> 20:,} MiB, above the limit of {MAX_BYTES >> 20}")
     return path.read_bytes()
 
 

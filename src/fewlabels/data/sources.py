@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -145,7 +144,7 @@ def load_dataset(
         "labels_per_class": labels_per_class,
         "test_per_class": test_per_class,
         "random_state": random_state,
-        "labels": os.path.abspath(labels) if isinstance(labels, str | Path) else labels and dict(labels),
+        "labels": str(Path(labels).absolute()) if isinstance(labels, str | Path) else labels and dict(labels),
         "fold": fold,
         "strict": strict,
         **({} if pool is None else {"pool": _from_anywhere(str(pool)), "pool_limit": pool_limit}),
@@ -166,9 +165,10 @@ def _from_anywhere(text: str) -> str:
     """Return what a source is called from whichever folder is worked in: a file or folder by its whole path."""
     name, colon, path = text.partition(":")
     if colon and name in _OF_ARCHIVES:
-        return f"{name}:{os.path.abspath(path)}"
+        return f"{name}:{Path(path).absolute()}"
     is_name = text == "digits" or "://" in text or (text in _OF_ARCHIVES and not Path(text).exists())
-    return text if is_name else os.path.abspath(text)
+    # Not normalized: `..` after a link leads elsewhere than the path without both.
+    return text if is_name else str(Path(text).absolute())
 
 
 def read_parts(
