@@ -24,13 +24,21 @@ def step():
     # Larger than the 32 MiB up to which glibc may raise its own threshold.
     return float((torch.ones(24 << 20) + 1)[0])
 
+def faults_of_steps():
+    # The least of three: a system that takes pages away from who seems not to need them does so now and then.
+    counts = []
+    for _ in range(3):
+        before = faults()
+        for _ in range(5):
+            step()
+        counts.append(faults() - before)
+    return min(counts)
+
 with reused_memory() if sys.argv[1] == "reused" else contextlib.nullcontext():
     for _ in range(15):
         step()  # until the blocks that are reused are there
-    before, held = faults(), resident()
-    for _ in range(5):
-        step()
-    print(faults() - before, held - resident())
+    held = resident()
+    print(faults_of_steps(), held - resident())
 print(resident())
 """
 
@@ -41,10 +49,7 @@ with reused_memory():
         pass
     for _ in range(15):
         step()
-    before = faults()
-    for _ in range(5):
-        step()
-    print(faults() - before)
+    print(faults_of_steps())
 # Larger than any hole that the steps may have left.
 block = torch.ones(192 << 20)
 before = resident()
