@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fewlabels.data.rows import ImageRows
+from fewlabels.data.rows import ImageRows, content_hashes
 
 # Images of fewer pixels a side have no detail by which a copy could be told from a similar image.
 SMALLEST_SIDE = 16
@@ -74,7 +73,7 @@ def look_at(images: ImageRows) -> Looks:
     for start in range(0, n, _CHUNK):
         pixels = np.ascontiguousarray(images[start : start + _CHUNK])
         end = start + len(pixels)
-        hashes[start:end] = [np.void(hashlib.blake2b(image.tobytes(), digest_size=16).digest()) for image in pixels]
+        hashes[start:end] = [np.void(found) for found in content_hashes(pixels)]
         values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().contiguous()
         coarse[start:end] = _coarse(values).numpy()
         gray[start:end] = F.adaptive_avg_pool2d(_gray(values), side)[:, 0].round().to(torch.uint8).numpy()

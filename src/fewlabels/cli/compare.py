@@ -34,7 +34,7 @@ from fewlabels.cli.options import (
     split,
     whole,
 )
-from fewlabels.cli.shown import percent, show_notes
+from fewlabels.cli.shown import percent, show_notes, unreadable_files
 from fewlabels.cli.source_code import check_methods
 from fewlabels.storage.visible import visible
 
@@ -172,8 +172,7 @@ def compare(
 def _show_data(draws: list[dict[str, Any]], quiet: bool) -> None:
     show_notes(() if quiet else dict.fromkeys(note for draw in draws for note in draw["notes"]))
     if skipped := max((draw["skipped"] for draw in draws), default=0):
-        files = "1 unreadable file" if skipped == 1 else f"{skipped:,} unreadable files"
-        line = f"left out {files}: `fewlabels check` names them"
+        line = f"left out {unreadable_files(skipped)}: `fewlabels check` names them"
         errors.print(line, style="yellow", highlight=False)
 
 

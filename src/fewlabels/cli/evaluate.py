@@ -55,7 +55,7 @@ def evaluate(
     from fewlabels.evaluation import evaluate_model
     from fewlabels.methods import load
     from fewlabels.methods.card import measurement
-    from fewlabels.methods.examples import MOVED, origin_of, size_to_read
+    from fewlabels.methods.examples import origin_of, remembered, size_to_read
     from fewlabels.methods.saved import add_measurement
 
     if card and is_hub_address(model):
@@ -66,7 +66,7 @@ def evaluate(
     place = origin_of(loaded).get("source") if source is None else source
     if place is None:
         raise InputError(f"{model} does not say what it learned from; give the SOURCE to measure it on")
-    try:
+    with remembered(place if source is None else None):
         data = load_dataset(
             place,
             image_size=None if is_feature_folder(Path(place)) else size_to_read(loaded, place),
@@ -75,10 +75,6 @@ def evaluate(
             strict=strict,
             progress=not quiet,
         )
-    except InputError as error:
-        if source is not None or Path(place).exists():
-            raise
-        raise InputError(f"{error}; {MOVED}") from error
     show_dataset(data, quiet=quiet)
     found = evaluate_model(loaded, data)
     if seen := found["seen_images"]:

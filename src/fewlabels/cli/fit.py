@@ -103,7 +103,7 @@ def fit(
     from fewlabels.methods.findings import findings
     from fewlabels.methods.fitting import fit_dataset
     from fewlabels.methods.replaced import check_place_before, keep_before
-    from fewlabels.methods.saved import check_target
+    from fewlabels.methods.saved import check_target, holds_anything
     from fewlabels.tracking import check_trackers
     from fewlabels.tracking import track as begin_run
     from fewlabels.training.checkpoint import checkpoint_beside, holds_training
@@ -112,7 +112,7 @@ def fit(
     if out.name in ("", ".."):
         raise InputError(f"--out {out} is no name of a new folder, which takes the model when it is whole; give one")
     check_target(out)
-    if replaces := out.is_dir() and any(out.iterdir()):
+    if replaces := holds_anything(out):
         check_place_before(out)
     given: dict[str, Any] = {
         "preset": preset,

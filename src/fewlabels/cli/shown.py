@@ -14,7 +14,7 @@ def show_dataset(data: Any, *, quiet: bool = False, named: int = 1) -> None:
     show_notes(() if quiet else data.notes)
     if not (skipped := data.skipped):
         return
-    files = "1 unreadable file" if len(skipped) == 1 else f"{len(skipped):,} unreadable files"
+    files = unreadable_files(len(skipped))
     first = [f"{one.path} ({one.reason})" for one in skipped[:named]]
     if len(skipped) == 1:
         lines = [f"left out {files}: {first[0]}"]
@@ -25,6 +25,11 @@ def show_dataset(data: Any, *, quiet: bool = False, named: int = 1) -> None:
         lines += [f"    and {len(skipped) - named:,} more"] if len(skipped) > named else []
     for line in lines:
         errors.print(visible(line), style="yellow", highlight=False)
+
+
+def unreadable_files(count: int) -> str:
+    """Return how many there are, in words."""
+    return "1 unreadable file" if count == 1 else f"{count:,} unreadable files"
 
 
 def show_notes(notes: Iterable[str]) -> None:

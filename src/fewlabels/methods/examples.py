@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from scipy.special import softmax
 
 from fewlabels.data import FeatureRows, ImageDataset, ImageRows, load_dataset
 from fewlabels.data.features import is_feature_folder
+from fewlabels.data.rows import content_hashes
 from fewlabels.methods.given import rows_to_predict
 from fewlabels.methods.prediction import logits_and_features
 from fewlabels.storage.errors import InputError
@@ -27,8 +30,6 @@ if TYPE_CHECKING:
 MOST = 2000
 MOST_BYTES = 64 << 20
 _CHUNK = 500
-# Of a source that a model remembers, and that is not there.
-MOVED = "the model was fitted on it: where it has moved, give the SOURCE as it is called now"
 
 
 @dataclass(frozen=True)
@@ -123,16 +124,12 @@ def seen_images(method: SemiSupervisedClassifier, images: ImageRows) -> int | No
     kept: Examples | None = getattr(method, "examples_", None)
     if kept is None or (kept.samples.shape[1:], kept.samples.dtype) != (images.shape[1:], images.dtype):
         return None
-    known = set(map(_digest, kept.samples))
+    known = set(content_hashes(kept.samples))
     return sum(
-        _digest(image) in known
+        found in known
         for start in range(0, len(images), _CHUNK)
-        for image in images[start : min(start + _CHUNK, len(images))]
+        for found in content_hashes(images[start : start + _CHUNK])
     )
-
-
-def _digest(sample: NDArray[Any]) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(sample).tobytes(), digest_size=16).digest()
 
 
 def evenly_drawn(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
@@ -244,12 +241,21 @@ def load_source(method: SemiSupervisedClassifier, **changes: Any) -> ImageDatase
     if not known and "source" not in changes:
         raise InputError("the model does not say what it was fitted on; give the source")
     given = {**known, **changes}
-    try:
+    with remembered(None if "source" in changes else known["source"]):
         return load_dataset(given.pop("source"), **given)
+
+
+@contextlib.contextmanager
+def remembered(source: str | None) -> Iterator[None]:
+    """Have an error say more where a source that a model remembers is not there; None: it was given by a person."""
+    try:
+        yield
     except InputError as error:
-        if "source" in changes or Path(known["source"]).exists():
+        if source is None or Path(source).exists():
             raise
-        raise InputError(f"{error}; {MOVED}") from error
+        raise InputError(
+            f"{error}; the model was fitted on it: where it has moved, give the SOURCE as it is called now"
+        ) from error
 
 
 def pack(examples: Examples) -> bytes:

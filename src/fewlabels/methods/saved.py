@@ -149,12 +149,17 @@ def check_target(folder: Path) -> None:
     check_encodable(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give the name of a folder to save the model in")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not holds_anything(folder):
         return
     try:
         parse_description(folder / CONFIG)
     except (OSError, InputError) as error:
         raise InputError(f"{folder} holds other files and no model; give a new or empty folder") from error
+
+
+def holds_anything(folder: Path) -> bool:
+    """Say whether a place is a folder with something in it, which a model that is saved there takes the place of."""
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def _changed_card(folder: Path) -> bytes | None:
