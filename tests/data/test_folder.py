@@ -485,6 +485,12 @@ def test_an_empty_source_is_not_the_folder_that_is_worked_in(source, message, ph
     assert len(load_dataset(".", cache_dir=tmp_path).labeled) == 12
 
 
+def test_a_folder_of_archives_says_what_they_can_be(tmp_path):
+    (tmp_path / "pool-000.tar").write_bytes(b"")
+    with pytest.raises(InputError, match=r"archives such as pool-000\.tar can be the pool of another source: --pool"):
+        load_dataset(tmp_path, cache_dir=tmp_path / "cache")
+
+
 def test_a_source_that_is_not_there_names_the_nearest_known(tmp_path):
     with pytest.raises(InputError, match="did you mean 'digits'"):
         load_dataset("digit", cache_dir=tmp_path)

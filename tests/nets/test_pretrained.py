@@ -1,8 +1,11 @@
 """Pretrained nets: what is read from where, preprocessing, features, rates of layers, and what each was trained on."""
 
 import json
+import os
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from fewlabels.nets.backbone import Backbone, BackboneFacts, fingerprint, layer_
 from fewlabels.nets.pretrained import empty_backbone, is_backbone, load_backbone, open_backbone
 from fewlabels.nets.provenance import leak_warning, trained_on
 from fewlabels.training.recipe import Recipe
+from hub_server import Hub, Repository, hash_of
 from small_backbones import Colors, tiny_dinov2
 
 
@@ -230,6 +234,36 @@ def test_a_function_of_a_file_gives_a_backbone_but_is_never_run_for_recorded_fac
 def test_what_is_no_backbone_is_refused_with_the_reason(net, message):
     with pytest.raises(InputError, match=message):
         load_backbone(net)
+
+
+def loaded_in_a_process(net, endpoint, home):
+    """Load a net where the Hub is at an endpoint, which is read when a process starts."""
+    code = f"from fewlabels.nets import load_backbone; print(load_backbone({net!r}).feature_size)"
+    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
+    environment["PYTHONPATH"] = ":".join(sys.path)
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+
+def test_without_a_network_a_net_of_the_hub_is_given_up_at_once(tmp_path):
+    found = loaded_in_a_process("hf:jane/dino", "http://127.0.0.1:9", tmp_path)
+    assert "cannot be reached for hub:jane/dino" in found.stderr.splitlines()[-1]
+    assert "Retrying" not in found.stderr
+
+
+def test_a_net_of_the_hub_is_fetched_once_and_a_missing_one_is_named(tmp_path, dino):
+    files = {path.name: path.read_bytes() for path in Path(dino.removeprefix("hf:")).iterdir()}
+    with Hub() as hub:
+        threading.Thread(target=hub.serve_forever, args=(0.01,), daemon=True).start()
+        repository = hub.repositories["jane/dino"] = Repository()
+        repository.commit("main", files, "a net")
+        hub.stored |= {hash_of(content): content for content in files.values()}
+        found = loaded_in_a_process("hf:jane/dino", hub.url, tmp_path)
+        missing = loaded_in_a_process("hf:jane/none", hub.url, tmp_path)
+        hub.shutdown()
+    assert found.stdout.strip() == str(load_backbone(dino).feature_size), found.stderr
+    assert "there is no model jane/none on 127.0.0.1" in missing.stderr.splitlines()[-1]
+    without = loaded_in_a_process("hf:jane/dino", "http://127.0.0.1:9", tmp_path)
+    assert without.stdout == found.stdout, without.stderr
 
 
 @pytest.mark.parametrize(

@@ -123,8 +123,10 @@ def _content(folder: Path, listing: Listing) -> FolderContent:
             found[part], beside = _class_files(place, taken if place == folder else set(), listing)
             loose += beside
     if not found["train"]:
+        archives = next((entry.name for entry in entries if entry.name.lower().endswith(".tar")), None)
         raise InputError(
             f"{folder} holds no class folders with images; expected {folder.name}/train/CLASS/ or {folder.name}/CLASS/"
+            + (f" (archives such as {visible(archives)} can be the pool of another source: --pool)" if archives else "")
         )
     notes = []
     if places["train"] != folder:

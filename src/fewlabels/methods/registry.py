@@ -103,5 +103,8 @@ def make_method(name: str, **settings: Any) -> SemiSupervisedClassifier:
     known = [field.name for field in fields(method)]
     for setting in settings:
         if setting not in known:
-            raise InputError(f"{method_name(method)} has no setting {setting!r}{nearest(setting, known)}")
+            called, near = method_name(method), nearest(setting, known)
+            raise InputError(
+                f"{called} has no setting {setting!r}{near or f'; `fewlabels methods {called}` lists what it has'}"
+            )
     return method(**settings)

@@ -20,6 +20,7 @@ from torch import nn
 from fewlabels.nets.backbone import UNKNOWN_TRAINING, Backbone, BackboneFacts, fingerprint, pooled, pooling_of
 from fewlabels.nets.provenance import trained_on
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.hub import check_reachable
 
 KINDS = {
     "hf": "hf:NAME_OR_FOLDER, a vision model of Hugging Face transformers",
@@ -139,6 +140,8 @@ def _from_transformers(net: str, name: str) -> Backbone:
         raise InputError(f"{name} is no folder of a transformers model: config.json is missing")
     if not folder.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise InputError(f"there is no folder {name!r}")
+    if not folder.is_dir():
+        check_reachable(name, "config.json")
     with _quiet(transformers):
         try:
             body, report = transformers.AutoModel.from_pretrained(

@@ -48,5 +48,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("suprvised", ["supervised", "self-training"])
     "; did you mean 'supervised'?"
     """
-    matches = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
+    matches = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
     return f"; did you mean '{matches[0]}'?" if matches else ""

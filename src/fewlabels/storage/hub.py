@@ -131,6 +131,28 @@ def download_file(address: HubAddress, file: str) -> Path:
     raise FileNotFoundError(f"{address} has no {file}") from missing
 
 
+def check_reachable(name: str, file: str) -> None:
+    """Ask the Hub once for a file that its cache lacks: other libraries would ask again and again, for half a minute.
+
+    Parameters
+    ----------
+    name : str
+        Of the repository, as it stands in an address of the Hub.
+    file : str
+        One that it has.
+
+    Raises
+    ------
+    InputError
+        If there is no network or no such repository, or it may not be read.
+    """
+    from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    with reached(HubAddress(name)), contextlib.suppress(errors.HFValidationError, errors.EntryNotFoundError):
+        if not constants.HF_HUB_OFFLINE and not isinstance(try_to_load_from_cache(name, file), str):
+            get_hf_file_metadata(hf_hub_url(name, file), timeout=constants.HF_HUB_ETAG_TIMEOUT)
+
+
 def forget_file(path: Path) -> None:
     """Take a file that `download_file` gave out of the cache, so that it is fetched anew."""
     path.resolve().unlink(missing_ok=True)
