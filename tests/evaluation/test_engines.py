@@ -16,7 +16,7 @@ from fewlabels.evaluation.contenders import Contender
 from fewlabels.evaluation.training import Draws, Training
 from fewlabels.storage.engine import check_engine
 from made_once import made_once
-from ray_cluster import start_fewlabels, workers_of
+from ray_cluster import ENVIRONMENT, start_fewlabels, workers_of
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="the processes of a cluster are found by /proc")
@@ -113,11 +113,13 @@ def test_what_a_process_cannot_use_is_told_as_it_is_without_a_cluster(tmp_path):
 
 def test_arrays_go_to_the_cluster_and_are_learned_from(tmp_path, monkeypatch):
     ray = pytest.importorskip("ray")
+    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_worker_niceness", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, ENVIRONMENT[name])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
     source = {"train": (images, np.arange(40) % 2), "test": (images[:10], np.arange(10) % 2)}
     given = {"methods": ["supervised", "prototypes"], "steps": 4, "check": False}
-    ray.init(address="local", num_cpus=2, log_to_driver=False, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})
+    ray.init(address="local", num_cpus=2, log_to_driver=False)
     try:
         there = compare(source, **given, engine="ray", out=tmp_path / "there")
         assert ray.is_initialized()
