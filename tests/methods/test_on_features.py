@@ -186,6 +186,24 @@ def test_on_images_the_net_is_one_of_the_teachers(few_labels):
     assert method.rounds_[0]["pool_share"] == 1.0
 
 
+@pytest.mark.filterwarnings("ignore:.*the net puts every image into the same class")
+def test_no_teacher_is_surer_than_held_out_images_say(monkeypatch):
+    """Of images of noise the net knows those it learned from by heart, and no others."""
+    seen, original = [], ensemble_labels.EnsembleLabels._opinions
+
+    def kept(self, *arguments):
+        found = original(self, *arguments)
+        seen.extend(found[0])
+        return found
+
+    monkeypatch.setattr(ensemble_labels.EnsembleLabels, "_opinions", kept)
+    X, y = np.random.default_rng(0).random((240, 12, 12, 3), np.float32), np.arange(240) % 2
+    y[120:] = -1
+    settings = {"steps": 60, "batch_size": 32, "validation_fraction": 0.3, "random_state": 0}
+    make_method("ensemble-labels", **settings).fit(X, y)
+    assert [opinion.max(1).mean() < 0.65 for opinion in seen] == [True] * 3
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import replace
+from hashlib import blake2b
 from numbers import Integral
 from typing import Any
 
@@ -16,6 +19,8 @@ from fewlabels.data.parts import Part, Parts
 from fewlabels.storage.errors import InputError
 
 _TEST_SHARE = 0.2
+# Of a class. Chance would now and then leave a small one nothing to test on, or little to learn from.
+_LEAST_SHARE, _MOST_SHARE = 0.1, 0.3
 
 
 def split_parts(
@@ -39,11 +44,12 @@ def split_parts(
     # Everything below counts rows as `train` does, whatever is held out of it.
     held_out = np.empty(0, np.int64)
     if parts.test is None or not (parts.test.labels >= 0).any():
-        held_out = hold_out_test(train.labels, _TEST_SHARE)
+        held_out = hold_out_test(train.labels, train.names)
         if not len(held_out):
             raise InputError(f"{source} has no test part and too few labeled images to hold one out")
         why = "there is no test part" if parts.test is None else "the images of the test part have no labels"
-        notes.append(f"{why}, so {len(held_out):,} labeled images ({_TEST_SHARE:.0%}) were held out for it")
+        share = len(held_out) / (train.labels >= 0).sum()
+        notes.append(f"{why}, so {len(held_out):,} labeled images ({share:.0%}) were held out for it")
         test = train.take(held_out)
     else:
         test = _with_labels(parts.test, "test", notes)
@@ -178,13 +184,38 @@ def first_of_each_class(labels: NDArray[np.int64], per_class: int) -> NDArray[np
     return np.sort(np.concatenate([np.flatnonzero(labels == index)[:per_class] for index in np.unique(labels)]))
 
 
-def hold_out_test(labels: NDArray[np.int64], share: float) -> NDArray[np.int64]:
-    """Return rows of labeled images for a test part: `share` of each class, at least 1, the same every time."""
-    generator = np.random.default_rng(0)
-    drawn = []
+def hold_out_test(labels: NDArray[np.int64], names: tuple[str, ...] | None = None) -> NDArray[np.int64]:
+    """Return rows of labeled images for a test part: about a fifth of each class, at least 1.
+
+    Each is drawn by its name, or its row where there are none, and not by what else there is: where images are added,
+    those that were learned from stay among these, and those that were tested on too.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,)
+        Class indices, -1 for none.
+    names : tuple of str, optional
+        What the images are called.
+
+    Examples
+    --------
+    >>> before, after = np.arange(60) % 3, np.arange(90) % 3
+    >>> np.array_equal(hold_out_test(before), [row for row in hold_out_test(after) if row < 60])
+    True
+    """
+    draws = _draws(range(len(labels)) if names is None else [name.replace(os.sep, "/") for name in names])
+    drawn = [np.empty(0, np.int64)]
     for index in np.unique(labels[labels >= 0]):
         rows = np.flatnonzero(labels == index)
         if len(rows) < 2:
             continue
-        drawn.append(generator.permutation(rows)[: max(1, round(share * len(rows)))])
-    return np.sort(np.concatenate(drawn)) if drawn else np.empty(0, np.int64)
+        rows = rows[np.argsort(draws[rows], kind="stable")]
+        least, most = (max(1, round(share * len(rows))) for share in (_LEAST_SHARE, _MOST_SHARE))
+        drawn.append(rows[: np.clip((draws[rows] < _TEST_SHARE).sum(), least, most)])
+    return np.sort(np.concatenate(drawn))
+
+
+def _draws(keys: Iterable[object]) -> NDArray[np.float64]:
+    """Return a number in [0, 1) for each key, which looks drawn at random and is the same everywhere."""
+    digests = b"".join(blake2b(str(key).encode("utf-8", "surrogateescape"), digest_size=4).digest() for key in keys)
+    return np.frombuffer(digests, ">u4") / float(1 << 32)

@@ -24,6 +24,9 @@ from fewlabels.nets import Classifier
 from fewlabels.training.batches import Rows
 from fewlabels.training.calibration import best_temperature
 
+# Of a class that no label of the graph comes from, where its probabilities are calibrated.
+_LEAST = 1e-6
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class EnsembleLabels(SelfTraining):
@@ -152,38 +155,72 @@ class EnsembleLabels(SelfTraining):
         """Return the mean opinion on pool samples of the net and of the teachers on its features."""
         assert isinstance(network, Classifier)
         own, temperature = super()._label(session, network, pool)
-        features, of_pool = (
-            predict_logits(network, rows, session.device, features=True, precision=session.recipe.precision)
-            for rows in (session.labeled.stored, pool)
+        features, of_pool, of_held_out = (
+            unit(predict_logits(network, rows, session.device, features=True, precision=session.recipe.precision))
+            for rows in (session.labeled.stored, pool, session.validation.stored)
         )
         length = np.sqrt(features.shape[1])
         labels = session.labeled.targets.cpu().numpy()
-        opinions, _ = self._opinions(length * unit(features), labels, length * unit(of_pool), session)
+        # The net has learned from the labeled images: how sure it may be of their features says nothing of others.
+        held_out = (length * of_held_out, session.validation.targets.cpu().numpy()) if len(of_held_out) else None
+        opinions, _ = self._opinions(length * features, labels, length * of_pool, session, held_out)
         return np.mean([own, *opinions], axis=0), temperature
 
     def _opinions(
-        self, features: NDArray[Any], labels: NDArray[np.int64], pool: NDArray[Any], session: Session
+        self,
+        features: NDArray[Any],
+        labels: NDArray[np.int64],
+        pool: NDArray[Any],
+        session: Session,
+        held_out: tuple[NDArray[Any], NDArray[np.int64]] | None = None,
     ) -> tuple[list[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        """Return the teachers' class probabilities of each pool sample, and the probe's weights and bias."""
+        """Return the teachers' class probabilities of each pool sample, and the probe's weights and bias.
+
+        They are calibrated on held-out features and labels where some are given, else on labeled samples left out.
+        """
         penalty, folds = choose_penalty(features, labels, session.classes, session.next_seed())
         head = fit_linear(features, labels, session.classes, penalty)
-        cooled = 1.0 if folds is None else best_temperature(folds, labels)
-        opinions = [softmax((pool @ head[0].T + head[1]) / cooled, axis=1)]
         directions, pool_directions = unit(features), unit(pool)
         sums = class_sums(directions, labels, session.classes)
-        cooled = best_temperature(left_out_logits(directions, labels, sums), labels)
-        opinions.append(softmax(SCALE / cooled * pool_directions @ unit(sums).T, axis=1))
+        if held_out is None:
+            cooled = 1.0 if folds is None else best_temperature(folds, labels)
+            cooled_sums = best_temperature(left_out_logits(directions, labels, sums), labels)
+        else:
+            cooled = best_temperature(held_out[0] @ head[0].T + head[1], held_out[1])
+            cooled_sums = best_temperature(SCALE * unit(held_out[0]) @ unit(sums).T, held_out[1])
+        opinions = [
+            softmax((pool @ head[0].T + head[1]) / cooled, axis=1),
+            softmax(SCALE / cooled_sums * pool_directions @ unit(sums).T, axis=1),
+        ]
         if 0 < len(pool) <= self.graph_samples:
-            graph = NeighborGraph(np.concatenate([directions, pool_directions]).astype(np.float32), int(self.neighbors))
-            start = np.zeros((len(labels) + len(pool), session.classes))
-            start[np.arange(len(labels)), labels] = 1
-            spread = graph.spread(start, self.alpha)
-            # Each class has the same to give: labels of a class whose samples have many neighbors would run everywhere.
-            level = spread / np.maximum(spread.sum(0), np.finfo(float).tiny)
-            found = as_probabilities(level[len(labels) :])
+            found = self._spread(directions, labels, pool_directions, session, held_out)
             # Where no label comes the graph has no opinion.
             opinions.append(np.where(found.sum(1, keepdims=True) > 0, found, opinions[0]))
         return [self._moved(opinion, labels, session) for opinion in opinions], head
+
+    def _spread(
+        self,
+        labeled: NDArray[Any],
+        labels: NDArray[np.int64],
+        pool: NDArray[Any],
+        session: Session,
+        held_out: tuple[NDArray[Any], NDArray[np.int64]] | None,
+    ) -> NDArray[np.float64]:
+        """Return what labels that spread along a graph say of each pool sample: zeros where none comes."""
+        measured = np.empty((0, labeled.shape[1])) if held_out is None else unit(held_out[0])
+        nodes = np.concatenate([labeled, measured, pool]).astype(np.float32)
+        start = np.zeros((len(nodes), session.classes))
+        start[np.arange(len(labels)), labels] = 1
+        spread = NeighborGraph(nodes, int(self.neighbors)).spread(start, self.alpha)
+        # Each class has the same to give: labels of a class whose samples have many neighbors would run everywhere.
+        level = spread / np.maximum(spread.sum(0), np.finfo(float).tiny)
+        found = as_probabilities(level[len(labels) :])
+        if held_out is None:
+            return found
+        comes = found.sum(1) > 0
+        logits = np.log(np.maximum(found, _LEAST))
+        cooled = best_temperature(logits[: len(measured)][comes[: len(measured)]], held_out[1][comes[: len(measured)]])
+        return np.where(comes[:, np.newaxis], softmax(logits / cooled, axis=1), 0.0)[len(measured) :]
 
     def _moved(
         self, probabilities: NDArray[np.float64], labels: NDArray[np.int64], session: Session
