@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from fewlabels import load_dataset
 from fewlabels.data.split import hold_out_test
@@ -95,6 +96,16 @@ def test_images_that_are_added_leave_the_others_where_they_are():
     order = np.random.default_rng(0).permutation(300)
     mixed = hold_out_test(labels[order], tuple(names[row] for row in order))
     assert sorted(order[mixed]) == hold_out_test(labels, names).tolist(), "drawn by the names, wherever they stand"
+
+
+def test_pictures_of_several_sizes_are_brought_to_the_size_asked_for():
+    pictures = [Image.new("RGB", size, "red") for size in [(8, 8), (16, 8), (9, 12)]] * 4
+    labels = ["a", "b"] * 6
+    data = load_dataset((pictures, labels), image_size=8)
+    assert data.labeled.shape[1:] == (8, 8, 3)
+    assert (data.labeled[:] == (255, 0, 0)).all()
+    with pytest.raises(InputError, match=r"several shapes, \(8, 8, 3\) and \(8, 16, 3\); bring them to one"):
+        load_dataset((pictures, labels))
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 10, 20])

@@ -83,3 +83,34 @@ def with_names(model, names):
 def test_a_model_that_was_saved_without_names_is_measured_by_its_indices(data, model, tmp_path):
     model.save(tmp_path / "model")
     assert evaluate_model(load(tmp_path / "model"), data) == evaluate_model(model, data)
+
+
+def folders(names):
+    """Return images of classes that are called so, each of one brightness, and a model of their indices."""
+    names = sorted(names)
+    labels = np.tile(np.arange(len(names)), 8)
+    images = np.repeat(labels * (255 // len(names)), 64).reshape(-1, 8, 8).astype(np.uint8)
+    data = load_dataset({"train": (images, np.array(names)[labels]), "test": (images, np.array(names)[labels])})
+    # The reader sorts names that are numbers as such; folders come by the alphabet.
+    order = [data.class_names.index(name) for name in names]
+    data = dataclasses.replace(
+        data,
+        class_names=tuple(names),
+        labels=np.argsort(order)[data.labels],
+        test_labels=np.argsort(order)[data.test_labels],
+    )
+    return data, Supervised(steps=60, view="plain", random_state=0).fit(data.labeled, data.labels)
+
+
+def test_indices_that_are_names_of_other_classes_are_taken_for_neither(tmp_path):
+    data, model = folders(map(str, range(12)))
+    with pytest.raises(InputError, match="can be names of the data's classes as well as their numbers"):
+        evaluate_model(load(model.save(tmp_path / "model")), data)
+    named = load(model.save(tmp_path / "named", class_names=list(data.class_names)))
+    assert evaluate_model(named, data)["test_accuracy"] == model.score(data.test, data.test_labels)
+
+
+def test_indices_of_which_some_alone_are_names_are_indices(tmp_path):
+    data, model = folders(["1", "2", "3"])
+    found = evaluate_model(load(model.save(tmp_path / "model")), data)
+    assert found["test_accuracy"] == model.score(data.test, data.test_labels)

@@ -222,6 +222,36 @@ def test_methods_work_in_pipelines_searches_and_cross_validation(name):
     assert make_pipeline(StandardScaler(), clone(method)).fit(X, y).score(X, y) > 0.9
 
 
+def test_samples_without_a_label_do_not_count_in_an_accuracy(digits):
+    images, labels = digits
+    method = brief(METHODS["supervised"], steps=30, random_state=0).fit(images[:200], labels[:200])
+    gaps = np.where(np.arange(100) % 2, -1, labels[200:300])
+    expected = method.score(images[200:300:2], labels[200:300:2])
+    assert method.score(images[200:300], gaps) == expected
+    assert method.score(images[200:300], [None if label < 0 else label for label in gaps]) == expected
+    weights = np.arange(100.0)
+    assert method.score(images[200:300], gaps, weights) == method.score(
+        images[200:300:2], labels[200:300:2], weights[::2]
+    )
+    with pytest.raises(InputError, match="no sample has a label to measure by"):
+        method.score(images[:3], [-1, -1, -1])
+    half = np.where(np.arange(200) < 100, labels[:200], -1)
+    assert (
+        cross_val_score(brief(METHODS["supervised"], steps=30, random_state=0), images[:200], half, cv=2).mean() > 0.6
+    )
+
+
+def test_a_pool_that_goes_around_the_steps_of_a_pipeline_is_told_of():
+    generator = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    X = 100 + 5 * (generator.normal(size=(60, 4)) + 3 * y[:, None])
+    pipeline = make_pipeline(StandardScaler(), brief(METHODS["label-spreading"], steps=5, random_state=0))
+    with pytest.warns(TrainingWarning, match="give the pool as rows of X with the label -1"):
+        pipeline.fit(X[:20], y[:20], labelspreading__unlabeled=X[20:])
+    pipeline.fit(X, np.where(np.arange(60) < 20, y, -1))
+    assert not pipeline[-1].notes_
+
+
 @every_method
 def test_cross_validation_works_on_images(name, digits):
     images, labels = digits

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
 import fewlabels
 from fewlabels import InputError, load_dataset, make_method
@@ -265,6 +266,9 @@ def test_a_model_with_a_module_is_loaded_with_the_module(settings, color_images,
     if not settings:
         with pytest.raises(InputError, match="not those"):
             fewlabels.load(tmp_path / "model", net=Colors(seed=3))
+    again = clone(loaded).fit(X, y)
+    assert again.backbone_facts_.weights == method.backbone_facts_.weights
+    assert clone(method).fit(X, y).score(X, y) == again.score(X, y)
 
 
 def test_a_model_of_features_classifies_images_with_the_net_that_made_them(color_images, arrays, tmp_path):

@@ -183,7 +183,8 @@ def test_on_images_the_net_is_one_of_the_teachers(few_labels):
     X, y, test, truth = few_labels
     method = make_method("ensemble-labels", steps=60, random_state=0).fit(X, y)
     assert method.score(test, truth) > 0.6
-    assert method.rounds_[0]["pool_share"] == 1.0
+    assert method.rounds_[0]["pool_share"] == pytest.approx(0.8, abs=0.01)
+    assert method.top_share is None
 
 
 @pytest.mark.filterwarnings("ignore:.*the net puts every image into the same class")
@@ -215,11 +216,37 @@ def test_no_teacher_is_surer_than_held_out_images_say(monkeypatch):
         ("supervised", {"feature_views": 0}, "feature_views=0"),
         ("supervised", {"layer_decay": 0}, "layer_decay=0"),
         ("supervised", {"net": "hf:x"}, "reads images, and these are vectors"),
+        ("linear-probe", {"net": "facebook/dinov2-small"}, "did you mean 'hf:facebook/dinov2-small'"),
+        ("prototypes", {"net": "fats"}, "unknown net 'fats'; did you mean 'fast'"),
+        ("kmeans-features", {"net": "module"}, "unknown net 'module'"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(name, settings, message):
     with pytest.raises(InputError, match=message):
         make_method(name, **settings).fit(np.eye(4), [0, 1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"X": [np.zeros((8, 8)), np.zeros((8, 9))], "y": [0, 1]}, r"several shapes, \(8, 8\) and \(8, 9\)"),
+        ({"X": ["a.png", "b.png"], "y": [0, 1]}, r"holds 'a.png', text or a path; fewlabels.load_dataset\(folder\)"),
+        ({"X": iter(np.eye(4)), "y": [0, 1, 0, 1]}, "give an array or a list"),
+        (
+            {"X": np.eye(4), "y": [0, 1, 0, 1], "unlabeled": iter(np.eye(4))},
+            "unlabeled is a .*; give an array or a list",
+        ),
+    ],
+)
+def test_samples_that_are_no_array_are_refused_with_what_to_do(given, message):
+    with pytest.raises(InputError, match=message):
+        make_method("supervised", steps=1).fit(**given)
+
+
+def test_labels_of_a_validation_part_may_be_a_column():
+    method = make_method("supervised", steps=1, random_state=0)
+    method.fit(np.eye(4), [0, 1, 0, 1], validation=(np.eye(4), np.array([[0], [1], [0], [1]])))
+    assert method.n_validation_ == 4
 
 
 @pytest.mark.parametrize("name", ["linear-probe", "prototypes", "kmeans-features"])

@@ -35,6 +35,16 @@ def test_a_loaded_model_predicts_bit_for_bit_as_the_saved_one(name, kind, few_la
         assert np.array_equal(loaded.reconstruct(test), method.reconstruct(test))
 
 
+def test_labels_from_an_array_with_room_for_longer_ones_are_loaded_again(few_labels, tmp_path):
+    X, y, test, _ = few_labels
+    method = make_method("supervised", steps=2, random_state=0).fit(X, np.where(y < 0, None, y.astype("U20")))
+    expected = method.predict(test)
+    assert np.array_equal(fewlabels.load(method.save(tmp_path / "model")).predict(test), expected)
+    # As models were saved before.
+    edit(tmp_path / "model", lambda config: config.update(classes_dtype="<U20"))
+    assert np.array_equal(fewlabels.load(tmp_path / "model").predict(test), expected)
+
+
 def test_the_folder_holds_weights_description_and_card(saved):
     assert sorted(path.name for path in saved.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     card = (saved / "README.md").read_text()
@@ -164,6 +174,14 @@ def test_no_net_that_a_description_names_is_run_or_fetched(where, net, few_label
     with pytest.raises(InputError, match="to be run or fetched"):
         fewlabels.load(tmp_path / "model")
     assert not (tmp_path / "owned").exists()
+
+
+def test_names_stay_where_a_loaded_model_is_saved_again(saved, few_labels, tmp_path):
+    loaded = fewlabels.load(saved)
+    assert not hasattr(loaded, "class_names_"), "it was saved without names"
+    names = list("abcdefghij")
+    named = fewlabels.load(loaded.save(tmp_path / "named", class_names=names))
+    assert fewlabels.load(named.save(tmp_path / "again")).class_names_ == names
 
 
 def test_there_is_a_name_for_each_class(saved, tmp_path):

@@ -29,6 +29,37 @@ def test_a_number_among_texts_is_told():
         read_targets(["cat", -1, "dog"])
 
 
+@pytest.mark.parametrize("values", [np.array, list, lambda labels: np.array(labels, object)])
+@pytest.mark.parametrize("gap", ["-1", ""])
+def test_the_text_that_a_missing_label_becomes_in_an_array_of_text_is_no_class(values, gap):
+    found = read_targets(values(["cat", gap, "dog"]))
+    assert (found.classes.tolist(), found.indices.tolist()) == (["cat", "dog"], [0, -1, 1])
+    names = np.array(["cat", "bird", "dog"])
+    names[1:2] = -1
+    assert read_targets(names).indices.tolist() == [0, -1, 1]
+    with pytest.raises(InputError, match="no sample has a label"):
+        read_targets(values([gap, gap]))
+
+
+def test_texts_of_missing_labels_that_may_be_names_are_warned_of():
+    names = np.array(["cat", "bird", "dog", "none"])
+    names[1] = np.nan
+    with pytest.warns(UserWarning, match="the text 'nan', which is taken as a class"):
+        assert read_targets(names).classes.tolist() == ["cat", "dog", "nan", "none"]
+
+
+def test_signs_in_text_are_two_classes_too():
+    with pytest.warns(UserWarning, match="only -1 and 1"):
+        found = read_targets(["-1", "1", "-1"])
+    assert read_targets(["1", "-1"], found.classes).indices.tolist() == [1, 0]
+
+
+def test_classes_take_no_more_room_than_their_names():
+    classes = read_targets(np.array(["cat", "dog"], "U30")).classes
+    assert classes.dtype == "U3"
+    assert read_targets(np.array(["hippopotamus", "dog"]), np.array(["dog", "hippopotamus"])).indices.tolist() == [1, 0]
+
+
 def test_a_list_may_be_a_column():
     with pytest.warns(UserWarning, match="column-vector y"):
         method = Prototypes(random_state=0).fit(np.eye(8, dtype=np.float32), [[0], [1], [-1], [1]] * 2)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fewlabels.data.npz import check_npz
-from fewlabels.data.parts import PART_ALIASES, PART_NAMES, Part, Parts, as_labels, class_indices, is_no_label
+from fewlabels.data.parts import PART_ALIASES, PART_NAMES, Part, Parts, as_array, as_labels, class_indices, is_no_label
 from fewlabels.data.rows import ImageRows
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
@@ -120,7 +120,9 @@ def _without_labels(value: Any) -> Any:
 
 
 def _images(X: Any, what: str, image_size: int | None) -> NDArray[np.uint8]:
-    images = np.asarray(X)
+    if image_size is not None and isinstance(X, list | tuple) and len({np.shape(image) for image in X}) > 1:
+        return np.concatenate([_images([image], what, image_size) for image in X])
+    images = as_array(X, what)
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or images.shape[3] not in (1, 3) or not len(images):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +69,32 @@ class Parts:
     labeled_rows: NDArray[np.int64] | None = None
     backbone: dict[str, Any] | None = None
     images_in: str | None = None
+
+
+def as_array(X: Any, what: str = "X") -> NDArray[Any]:
+    """Return samples as one array.
+
+    Raises
+    ------
+    InputError
+        If they are files, or of several shapes; the message says what to do.
+    """
+    if isinstance(X, Iterator):
+        raise InputError(f"{what} is a {type(X).__name__}; give an array or a list of samples")
+    if isinstance(X, list | tuple | np.ndarray) and len(X) and isinstance(X[0], str | bytes | os.PathLike):
+        raise InputError(
+            f"{what} holds {str(X[0])[:80]!r}, text or a path; fewlabels.load_dataset(folder) reads images from files"
+        )
+    try:
+        return np.asarray(X)
+    except ValueError as error:
+        shapes = list(dict.fromkeys(np.shape(sample) for sample in X))
+        if len(shapes) < 2:
+            raise
+        raise InputError(
+            f"{what} holds samples of several shapes, {shapes[0]} and {shapes[1]}; bring them to one (of images "
+            "fewlabels.load_dataset((X, y), image_size=32) does)"
+        ) from error
 
 
 def as_labels(y: Any) -> NDArray[Any]:

@@ -100,8 +100,8 @@ def class_probabilities(
 def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict[str, Any]:
     """Measure a fitted or loaded method on the test images of a data set.
 
-    Classes are matched by name where the model knows names that the data have; else they must be the data set's
-    indices.
+    Classes are matched by name; those of a model that was saved without names, whose labels are whole numbers, may be
+    the data set's indices too.
 
     Returns
     -------
@@ -113,7 +113,8 @@ def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict
     Raises
     ------
     InputError
-        If the model's classes are not among the data set's, or its images have another shape.
+        If the model's classes are not among the data set's, or could be names and indices and these differ, or its
+        images have another shape.
     """
     columns = _columns(method, data.class_names)
     probabilities = class_probabilities(method, data.test, columns, len(data.class_names))
@@ -132,19 +133,28 @@ def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict
 
 
 def _columns(method: SemiSupervisedClassifier, class_names: tuple[str, ...]) -> NDArray[np.int64]:
+    """Return which class of the data each of the model's is."""
     names = getattr(method, "class_names_", None)
     numbers = [str(label) for label in method.classes_]
-    if names is None or (names == numbers and not set(names) & set(class_names)):
-        # Saved without names, a model has its classes as such.
-        try:
-            names = [class_names[int(index)] for index in method.classes_]
-        except (IndexError, ValueError):
-            names = numbers
+    # Of models that were saved before that was written down, having no names looks like being called by numbers.
+    nameless = names is None or (names == numbers and not set(names) & set(class_names))
+    names = numbers if names is None else names
     position = {name: index for index, name in enumerate(class_names)}
-    strange = [name for name in names if name not in position]
-    if strange:
+    by_name = [position.get(name) for name in names]
+    if nameless and method.classes_.dtype.kind in "iu":
+        # Its labels may be the data's indices as well as what the data calls its classes.
+        indices = method.classes_.tolist()
+        if indices != by_name and all(0 <= index < len(class_names) for index in indices):
+            if None in by_name:
+                return np.array(indices, np.int64)
+            raise InputError(
+                f"the model's classes, {names[0]} to {names[-1]}, can be names of the data's classes as well as their "
+                "numbers, and these differ; save it with class_names=[...] to say which"
+            )
+    if None in by_name:
+        strange = names[by_name.index(None)]
         raise InputError(
-            f"the model's class {strange[0]!r} is not among those of the data ({', '.join(class_names[:10])}"
+            f"the model's class {strange!r} is not among those of the data ({', '.join(class_names[:10])}"
             f"{', …' if len(class_names) > 10 else ''}); evaluate it on images of the classes it has learned"
         )
-    return np.array([position[name] for name in names], np.int64)
+    return np.array(by_name, np.int64)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from fewlabels.methods.learning import learn
 from fewlabels.methods.prediction import output_chunks, predict_logits
 from fewlabels.methods.session import Session
 from fewlabels.methods.settings import Settings
+from fewlabels.methods.targets import labeled_rows
 from fewlabels.methods.weight_sets import use_weights
 from fewlabels.nets import Backbone, Classifier, build_classifier, open_backbone
 from fewlabels.storage.errors import InputError
@@ -385,6 +387,38 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         guesses = self._guesses(rows, flip=self.mirrors_)
         predicted: NDArray[Any] = self.classes_[guesses]
         return predicted
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy on the samples that have a label.
+
+        Parameters
+        ----------
+        X : array-like
+            Samples, as in training.
+        y : array-like of shape (n_samples,)
+            Labels; -1, None or NaN where missing, as in `fit`: these samples do not count.
+        sample_weight : array-like of shape (n_samples,), optional
+            How much each counts.
+
+        Returns
+        -------
+        float
+            In [0, 1].
+
+        Raises
+        ------
+        InputError
+            If no sample has a label.
+        """
+        check_is_fitted(self)
+        rows = labeled_rows(y, self.classes_)
+        if len(rows) == len(y):
+            return float(super().score(X, y, sample_weight))
+        if not len(rows):
+            raise InputError("no sample has a label to measure by: every y is -1, None or NaN")
+        weights = None if sample_weight is None else np.asarray(sample_weight)[rows]
+        truth = np.array(np.asarray(y, object)[rows].tolist())
+        return float(accuracy_score(truth, self.predict(X)[rows], sample_weight=weights))
 
     def transform(self, X: Any) -> NDArray[np.float64]:
         """Return the encoder's features, (n, n_features_out)."""

@@ -44,7 +44,7 @@ class EnsembleLabels(SelfTraining):
     that z is surest of: on features a logistic regression with the penalty `student_penalty`, weighting a pool sample
     by max z(u) and a labeled one by `labeled_weight`. In each further round the student's own opinion is the fourth.
     On images without a pretrained net the features are those of a net that has learned from the labeled samples, its
-    own opinion is counted too, and the student is a fresh net.
+    own opinion is counted too, all are calibrated on the held-out samples, and the student is a fresh net.
 
     One round of labels that are the mean of several models is what helped where thresholds on one model's confidence
     do harm: on large pretrained nets, whose guesses are sure also where they are wrong.
@@ -54,6 +54,9 @@ class EnsembleLabels(SelfTraining):
 
     Parameters
     ----------
+    top_share : float, optional
+        Share of the pool samples of each guessed class that are learned from, in (0, 1]. When not given: 1 on features;
+        on images from scratch 0.8, as self-training, whose guesses are no better.
     neighbors : int
         Of each sample in the graph, at least 1.
     alpha : float
@@ -86,7 +89,7 @@ class EnsembleLabels(SelfTraining):
 
     rounds: int = 1
     ensemble: bool = False
-    top_share: float = 1.0
+    top_share: float | None = None  # type: ignore[assignment]
     labeled_weight: float = 3.0
     neighbors: int = 10
     alpha: float = 0.9
@@ -95,6 +98,8 @@ class EnsembleLabels(SelfTraining):
     student_penalty: float = 0.2
 
     def _learn(self, session: Session) -> Any:
+        if self.top_share is None:
+            self.top_share = 1.0 if session.is_vectors else SelfTraining.top_share
         if not session.is_vectors:
             return super()._learn(session)
         network = self._empty_network(session.sample_shape, session.classes).to(session.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,12 @@ from fewlabels.training.batches import Rows
 
 if TYPE_CHECKING:
     from fewlabels.methods.base import SemiSupervisedClassifier
+
+
+# Of the standard deviations that the mean of a feature is off in the pool, in the median feature. A pool of other
+# classes than those that are labeled comes to about 1; one that is not scaled as the labeled samples are, to more.
+_ELSEWHERE = 3.0
+_ENOUGH = 1000
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,17 @@ class Given:
         """Whether the samples are images rather than vectors."""
         return len(self.samples.shape) > 2
 
+    @property
+    def pool_lies_elsewhere(self) -> bool:
+        """Whether vectors given as `unlabeled` look as if they were measured in other units than those of `X`."""
+        if self.more is None or self.are_images or self.are_features:
+            return False
+        samples, more = (np.asarray(values[:_ENOUGH], np.float64) for values in (self.samples, self.more))
+        spread = samples.std(0)
+        varies = spread > 0
+        off = np.abs(more.mean(0) - samples.mean(0))[varies] / spread[varies]
+        return bool(len(off) and np.median(off) > _ELSEWHERE)
+
 
 def read_given(
     method: SemiSupervisedClassifier, X: Any, y: Any, unlabeled: Any, validation: tuple[Any, Any] | None
@@ -97,6 +115,8 @@ def read_given(
     more = values = None
     if issparse(unlabeled) or (validation is not None and issparse(validation[0])):
         raise InputError("a sparse matrix cannot be learned from; give an array, as by its method toarray()")
+    if isinstance(unlabeled, Iterator):
+        raise InputError(f"unlabeled is a {type(unlabeled).__name__}; give an array or a list of samples")
     if unlabeled is not None and len(unlabeled):
         more = read_more(method, unlabeled, shape, "unlabeled", stored_views)
     if validation is not None:
@@ -110,7 +130,7 @@ def read_given(
         targets,
         more,
         values,
-        None if validation is None else read_targets(validation[1], targets.classes),
+        None if validation is None else read_targets(column_or_1d(as_labels(validation[1])), targets.classes),
         shape,
         stored_views,
         isinstance(X, FeatureRows),

@@ -73,6 +73,11 @@ def learn(
     if bar is not None:
         monitor.observer = both(bar, observer)
     session = _open_session(worker, given, seed, device, monitor, checkpoints, shared)
+    if given.pool_lies_elsewhere:
+        monitor.note(
+            "unlabeled lies far from X in most features, as if it were in other units; what an earlier step of a "
+            "Pipeline does to X it does not do to unlabeled: give the pool as rows of X with the label -1"
+        )
     described = None if checkpoints is None and processes is None else description(method, session)
     if processes is not None:
         processes.agreed(json.dumps(described, sort_keys=True))

@@ -48,7 +48,7 @@ def check_kinds(method: Any) -> None:
 
 
 def check_within(method: object, interval: str, *names: str) -> None:
-    """Refuse settings outside an interval: a key of `_RANGES`, such as "[0, 1)".
+    """Refuse settings outside an interval: a key of `_RANGES`, such as "[0, 1)"; None stays to `check_kinds`.
 
     Raises
     ------
@@ -61,8 +61,9 @@ def check_within(method: object, interval: str, *names: str) -> None:
     >>> check_within(SimpleNamespace(threshold=0.5), "[0, 1)", "threshold")
     """
     for name in names:
-        if not _RANGES[interval](getattr(method, name)):
-            raise InputError(f"{name}={getattr(method, name)} is not in {interval}")
+        value = getattr(method, name)
+        if value is not None and not _RANGES[interval](value):
+            raise InputError(f"{name}={value} is not in {interval}")
 
 
 def check_above_zero(method: object, *names: str) -> None:

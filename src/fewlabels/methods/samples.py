@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
+from fewlabels.data.parts import as_array
 from fewlabels.data.rows import FeatureRows
 from fewlabels.storage.errors import InputError
 
@@ -16,7 +17,7 @@ def is_images(X: Any) -> bool:
     """Say whether `X` holds images, by its number of axes: (n, H, W) or (n, H, W, C)."""
     if scipy.sparse.issparse(X):
         return False
-    shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+    shape = X.shape if hasattr(X, "shape") else as_array(X).shape
     return len(shape) in (3, 4)
 
 
@@ -45,7 +46,7 @@ def read_images(X: Any, *, what: str = "X") -> Any:
     if is_lazy and len(X.shape) == 4:
         images = X
     else:
-        images = np.asarray(X[:] if is_lazy else X)
+        images = np.asarray(X[:]) if is_lazy else as_array(X, what)
         if images.ndim == 3:
             images = images[..., None]
     if len(images.shape) != 4 or images.shape[3] not in (1, 3):

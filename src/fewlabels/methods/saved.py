@@ -84,6 +84,7 @@ def save_model(
     check_is_fitted(method)
     check_target(folder)
     classes = method.classes_
+    class_names = getattr(method, "class_names_", None) if class_names is None else class_names
     names = [str(name) for name in (classes if class_names is None else class_names)]
     if len(names) != len(classes):
         raise InputError(f"{len(names)} class names are given for {len(classes)} classes; give one for each")
@@ -111,6 +112,7 @@ def save_model(
         "classes": classes.tolist(),
         "classes_dtype": classes.dtype.str,
         "class_names": names,
+        "named": class_names is not None,
         "records": {name: _plain(getattr(method, name)) for name in _RECORDS if hasattr(method, name)},
         "weight_sets": {name: _described(method, name) for name in method.kept_weights_},
         "other_weights_sha256": checksums,
@@ -227,13 +229,16 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
     try:
         _refuse_nets_to_run(folder, config)
         method = make_method(config["method"], **config["parameters"])
+        if method.net == MODULE:
+            # What is fitted anew with these settings is to learn from the same net.
+            method.net = BackboneFacts.from_dict(config["backbone"]) if net is None else net
         method.sample_shape_ = tuple(int(n) for n in config["sample_shape"])
         method.classes_ = _classes(config["classes"], config["classes_dtype"])
-        method.class_names_ = [str(name) for name in config["class_names"]]
-        if len(method.class_names_) != len(method.classes_):
-            raise InputError(
-                f"{folder} is damaged: it names {len(method.class_names_)} of {len(method.classes_)} classes"
-            )
+        names = [str(name) for name in config["class_names"]]
+        if len(names) != len(method.classes_):
+            raise InputError(f"{folder} is damaged: it names {len(names)} of {len(method.classes_)} classes")
+        if config.get("named", True):
+            method.class_names_ = names
         for name in _RECORDS:
             if name in config["records"]:
                 value = config["records"][name]
@@ -433,6 +438,9 @@ def _check_sizes(path: Path, build: Callable[[], dict[str, nn.Module]]) -> None:
 
 def _classes(values: list[Any], kind: str) -> NDArray[Any]:
     dtype = np.dtype(kind)
+    if dtype.kind == "U" and all(isinstance(value, str) for value in values):
+        # As long as the longest: models were saved with the room that there was in an array of labels.
+        return np.array(values)
     # A type may ask for any length of text.
     if dtype.itemsize > max(8, np.array([str(value) for value in values]).dtype.itemsize):
         raise InputError(f"classes of the type {kind[:40]!r} do not fit their names")

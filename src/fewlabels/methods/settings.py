@@ -10,7 +10,7 @@ import torch
 from sklearn.base import BaseEstimator, clone
 
 from fewlabels.methods.ranges import check_above_zero, check_kinds, check_not_below_zero, check_whole, check_within
-from fewlabels.nets import is_backbone
+from fewlabels.nets import check_net, is_backbone
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.training.budget import read_budget
 from fewlabels.training.device import choose_device
@@ -155,6 +155,7 @@ class Settings(BaseEstimator):
 
     def _check_settings(self) -> None:
         check_kinds(self)
+        check_net(self.net)
         if self.steps is not None and (self.steps != int(self.steps) or self.steps < 1):
             raise InputError(f"steps={self.steps} is not a whole number of at least 1")
         if self.epochs is not None and not 0 < self.epochs < math.inf:

@@ -53,7 +53,7 @@ def read_targets(y: Any, classes: NDArray[Any] | None = None) -> Targets:
     Parameters
     ----------
     y : array-like of shape (n,)
-        Numbers with -1 or NaN for a missing label, or strings (or other objects) with None or NaN. Where
+        Numbers with -1 or NaN for a missing label, or strings (or other objects) with None, NaN, "" or "-1". Where
         -1 and 1 are all there is, they are two classes.
     classes : ndarray, optional
         Known classes; others are then refused.
@@ -72,7 +72,39 @@ def read_targets(y: Any, classes: NDArray[Any] | None = None) -> Targets:
     >>> read_targets([3, -1, 5]).classes
     array([3, 5])
     """
-    values = as_labels(y)
+    missing, given = _split(as_labels(y), classes)
+    if len(given) == 0:
+        raise InputError("no sample has a label: every y is -1, None or NaN; label a few of each class")
+    if given.dtype.kind not in "biufU":
+        kind = type(given[0]).__name__ if given.dtype.kind == "O" else given.dtype
+        raise InputError(f"labels are of the type {kind}; give them as strings or as whole numbers")
+    check_classification_targets(given)
+    # Text as long as the longest class, whatever there was room for in the array it came in.
+    found = np.unique(np.array(given.tolist()) if given.dtype.kind == "U" else given)
+    if classes is None:
+        classes = found
+    elif not np.isin(found, classes).all():
+        strange = found[~np.isin(found, classes)].tolist()[0]
+        raise InputError(f"label {strange!r} is not one of the classes of the training labels")
+    indices = np.full(len(missing), UNLABELED, np.int64)
+    indices[~missing] = np.searchsorted(classes, given)
+    return Targets(classes, indices)
+
+
+def labeled_rows(y: Any, classes: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the rows that have a label, be it one of `classes` or not, as `read_targets` tells them.
+
+    Examples
+    --------
+    >>> labeled_rows([3, -1, 7], np.array([3, 5]))
+    array([0, 2])
+    """
+    missing, _ = _split(as_labels(y), classes)
+    return np.flatnonzero(~missing)
+
+
+def _split(values: NDArray[Any], classes: NDArray[Any] | None) -> tuple[NDArray[np.bool_], NDArray[Any]]:
+    """Return which labels are missing, and the others."""
     if values.dtype.kind == "O":
         missing = np.array([_is_missing(value) for value in values], dtype=bool)
         given = values[~missing]
@@ -83,7 +115,7 @@ def read_targets(y: Any, classes: NDArray[Any] | None = None) -> Targets:
         if len(given):
             given = np.asarray(given.tolist())
             if given.dtype.kind in "iuf":
-                return read_targets(_with_gaps(given, missing), classes)
+                return _split(_with_gaps(given, missing), classes)
     elif values.dtype.kind in "fiu":
         missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
         # Further labels go by what those of the training said.
@@ -98,31 +130,31 @@ def read_targets(y: Any, classes: NDArray[Any] | None = None) -> Targets:
     else:
         missing = np.zeros(len(values), bool)
         given = values
-    if len(given) == 0:
-        raise InputError("no sample has a label: every y is -1, None or NaN; label a few of each class")
-    if given.dtype.kind not in "biufU":
-        kind = type(given[0]).__name__ if given.dtype.kind == "O" else given.dtype
-        raise InputError(f"labels are of the type {kind}; give them as strings or as whole numbers")
-    check_classification_targets(given)
-    found = np.unique(given)
-    if classes is None:
-        classes = found
-    elif not np.isin(found, classes).all():
-        strange = found[~np.isin(found, classes)].tolist()[0]
-        raise InputError(f"label {strange!r} is not one of the classes of the training labels")
-    indices = np.full(len(values), UNLABELED, np.int64)
-    indices[~missing] = np.searchsorted(classes, given)
-    return Targets(classes, indices)
+    if given.dtype.kind == "U":
+        is_class = _are_signs(given) if classes is None else bool(np.isin("-1", classes))
+        # An array of text keeps a -1 that is put into it as text.
+        gaps = (given == "") | ((given == "-1") & (not is_class))
+        for word in ("nan", "None", "<NA>") if classes is None else ():
+            if (given == word).any():
+                warnings.warn(
+                    f"y holds the text {word!r}, which is taken as a class; where it stands for a missing label, put "
+                    "-1 there, or give y with the dtype object",
+                    stacklevel=5,
+                )
+        missing[~missing] = gaps
+        given = given[~gaps]
+    return missing, given
 
 
 def _are_signs(values: NDArray[Any]) -> bool:
     # With 1 as the only label, nothing could be learned; -1 and 1 are then the two classes of a binary
     # task, as many data sets write them.
-    signs = np.array_equal(np.unique(values), (-1, 1))
+    expected = ("-1", "1") if values.dtype.kind == "U" else (-1, 1)
+    signs = np.array_equal(np.unique(values), expected)
     if signs:
         warnings.warn(
             "y holds only -1 and 1, which are taken as two classes, not as missing labels and one class",
-            stacklevel=5,
+            stacklevel=6,
         )
     return signs
 

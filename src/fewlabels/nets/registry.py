@@ -99,6 +99,21 @@ def build_decoder(net: Any, encoder: Encoder, sample_shape: tuple[int, ...]) -> 
     return MapDecoder(encoder.map_shape, channels, size)
 
 
+def check_net(net: Any) -> None:
+    """Refuse what is neither a net that is known by name nor a pretrained one.
+
+    Raises
+    ------
+    InputError
+        The message names the nearest.
+    """
+    if is_backbone(net) or net in NETS:
+        return
+    # OWNER/NAME is how a net is called on the Hub.
+    near = f"; did you mean 'hf:{net}'?" if isinstance(net, str) and "/" in net else nearest(str(net), NETS)
+    raise InputError(f"unknown net {net!r}{near} (known: {', '.join(NETS)}; or {'; '.join(KINDS.values())})")
+
+
 def resolve_net(net: Any, sample_shape: tuple[int, ...]) -> str:
     """Return the net's name with "auto" replaced, after checking that it fits the samples."""
     vectors = len(sample_shape) == 1
@@ -110,10 +125,7 @@ def resolve_net(net: Any, sample_shape: tuple[int, ...]) -> str:
         return "mlp" if vectors else "fast"
     if is_backbone(net):
         raise InputError("a pretrained net reads images, and these are vectors; leave net='auto' to choose by the data")
-    if net not in NETS:
-        raise InputError(
-            f"unknown net {net!r}{nearest(str(net), NETS)} (known: {', '.join(NETS)}; or {'; '.join(KINDS.values())})"
-        )
+    check_net(net)
     if vectors and net.startswith("notebook"):
         # The notebook's nets read images; on vectors its preset keeps its training and uses the net for vectors.
         return "mlp"
