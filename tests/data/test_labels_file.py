@@ -409,3 +409,14 @@ def test_a_name_as_find_writes_it_is_known(photos, tmp_path):
     (tmp_path / "labels.csv").write_text("file,class\n./unlabeled/0.png,red\nunlabeled//1.png,blue\n")
     data = load_dataset(photos, cache_dir=tmp_path / "cache", labels=tmp_path / "labels.csv")
     assert data.diagnostics.labeled_names[-2:] == ("unlabeled/0.png", "unlabeled/1.png")
+
+
+def test_the_table_of_a_large_pool_is_read(tmp_path):
+    table = tmp_path / "to-label.csv"
+    rows = (
+        f"unlabeled/{'of-a-long-name-' * 12}{number:07d}.jpg,{'cat' if number < 3 else ''},0.5\n"
+        for number in range(350_000)
+    )
+    table.write_text("file,class,confidence\n" + "".join(rows))
+    assert table.stat().st_size > 64 << 20
+    assert list(read_labels(table).classes.values()) == ["cat"] * 3

@@ -11,7 +11,7 @@ import re
 import sys
 import threading
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,8 @@ from fewlabels.storage.csv_quoting import quoting_for
 from fewlabels.storage.errors import InputError
 
 COLUMNS = ("file", "class")
-_LARGEST = 64 << 20
+# A table of ten million images is about as large; what is larger is no such file.
+_LARGEST = 1 << 30
 # What spreadsheets put between columns, by the country.
 _DELIMITERS = (",", ";", "\t")
 _SIGNS = {mark: re.compile(rb'[\n"%b]' % mark.encode()) for mark in _DELIMITERS}
@@ -108,18 +109,15 @@ def read_labels(path: str | Path) -> GivenLabels:
     if end < len(content):
         notes = (f"the last line of {path} was not finished and is left out (if it is whole, end it with a newline)",)
     text = content[:end].decode("utf-8-sig", "surrogateescape")
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True))
-    except csv.Error as error:
-        raise InputError(f"{path} is no CSV file with the columns file and class: {error}") from error
-    heading = rows[0] if rows else []
+    rows = _rows(text, mark, place)
+    heading = next(rows, [])
     missing = [column for column in COLUMNS if column not in heading]
     if missing:
         has = f"the columns {', '.join(heading)[:80]}" if heading else "no heading"
         raise InputError(f"{path} has {has}; expected file and class")
     file, label = (heading.index(column) for column in COLUMNS)
     classes: dict[str, str] = {}
-    for number, row in enumerate(rows[1:], 2):
+    for number, row in enumerate(rows, 2):
         if not row:
             continue
         if len(row) <= max(file, label):
@@ -135,6 +133,14 @@ def read_labels(path: str | Path) -> GivenLabels:
         classes[row[file]] = row[label] if row[label].strip() else ""
     lines = classes if len(heading) == len(COLUMNS) else None
     return GivenLabels(place, {name: given for name, given in classes.items() if given}, notes, lines)
+
+
+def _rows(text: str, mark: str, path: Path) -> Iterator[list[str]]:
+    """Go through the rows of a CSV file, one at a time."""
+    try:
+        yield from csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+    except csv.Error as error:
+        raise InputError(f"{path} is no CSV file with the columns file and class: {error}") from error
 
 
 def _in_parquet(path: Path) -> dict[str, str]:
