@@ -177,7 +177,7 @@ def test_settings_may_be_numbers_of_numpy(tmp_path):
         labels_per_class=5,
         steps=np.int64(2),
         settings={"batch_size": np.int64(16)},
-        choose={"learning_rate": chosen},
+        choose={"learning_rate": chosen, "dropout": np.array([0.0, 0.1])},
         check=False,
         out=tmp_path / "run",
     )

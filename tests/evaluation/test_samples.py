@@ -58,6 +58,12 @@ def test_without_a_pool_there_is_no_sample(data, tmp_path):
     assert len(run.feature_sample.points) == len(run.feature_sample.labels)
 
 
+def test_of_images_that_are_all_alike_there_is_no_map(tmp_path):
+    source = {part: (np.full((12, 8, 8), 7, np.uint8), np.arange(12) % 2) for part in ("train", "test")}
+    (run,) = fewlabels.compare(source, methods="linear-probe", out=tmp_path / "run", check=False).runs
+    assert run.feature_sample is None
+
+
 def test_a_few_of_each_class_and_band_are_shown_and_no_more():
     guesses, bands = np.zeros(500, np.int64), np.full(500, 3)
     guesses[100:], bands[450:] = 1, 0

@@ -373,6 +373,12 @@ def test_the_confusions_of_very_many_classes_are_drawn_without_their_names():
     assert figure.axes[0].get_images()[0].get_array().shape == (300, 300)
 
 
+def test_long_names_of_classes_leave_the_confusions_room():
+    figure = confusion_figure(np.arange(2), np.arange(2), ["a" * 200, "b" * 200])
+    figure.draw_without_rendering()
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["a" * 29 + "…", "b" * 29 + "…"]
+
+
 def test_curves_over_labels_are_whole_in_whatever_order_these_were_asked_for(tmp_path):
     arguments = {"methods": "supervised", "labels_per_class": [20, 10], "steps": 2, "check": False}
     found = fewlabels.compare("digits", **arguments, out=tmp_path / "run", track="tensorboard")

@@ -165,7 +165,9 @@ def compare(
         if value is not None
     }
     extra = {name: python_number(value) for name, value in (settings or {}).items()}
-    options = dict(choose or {})
+    options = {
+        name: values.tolist() if isinstance(values, np.ndarray) else values for name, values in (choose or {}).items()
+    }
     check_choices(options)
     options = {name: [python_number(value) for value in values] for name, values in options.items()}
     check_engine(engine)

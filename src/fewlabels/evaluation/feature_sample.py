@@ -69,7 +69,8 @@ def sample_features(
     features = method.transform(data.test.take(test))
     if len(pool):
         features = np.concatenate([features, method.transform(data.pool.take(pool))])
-    if not np.isfinite(features).all():
+    # Where all lie in one place there is nothing to see.
+    if not np.isfinite(features).all() or not np.ptp(features, axis=0).any():
         return None
     axes = PCA(min(_KEPT_AXES, *features.shape), random_state=0)
     points = axes.fit_transform(features)
