@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -8,10 +9,16 @@ import pytest
 
 from fewlabels.evaluation import Comparison, Run
 from fewlabels.evaluation.intervals import wilson_interval
+from fewlabels.evaluation.pool_sample import PoolSample
 from fewlabels.evaluation.standings import groups_of
 from fewlabels.evaluation.verdicts import caveat, duel_sentence, headline, pool_sentence, standing_sentences
+from fewlabels.report.overview import group_view
 
 N = 1000
+# One pool image, guessed right.
+POOL = PoolSample(
+    np.zeros(1, np.int64), np.ones(1, np.float32), np.zeros(1, np.int64), np.empty(0, np.int64), np.empty(0), 1, 1
+)
 
 
 def run(method: str, right: int, *, seed: int = 0, labels: int | None = 10, **more) -> Run:
@@ -20,7 +27,8 @@ def run(method: str, right: int, *, seed: int = 0, labels: int | None = 10, **mo
     guesses = np.where(np.arange(N) < right, labels_, 1 - labels_)
     low, high = wilson_interval(right, N)
     facts = {"train_accuracy": 1.0, "validation_accuracy": math.nan, "test_low": low, "test_high": high}
-    facts |= {"fit_seconds": 1.0, "gradient_images": 100, "parameters": 10, "test_accuracy": right / N} | more
+    facts |= {"fit_seconds": 1.0, "gradient_images": 100, "parameters": 10, "test_accuracy": right / N}
+    facts |= {"pool_sample": POOL} | more
     return Run(
         method=method,
         labels_per_class=labels,
@@ -169,11 +177,20 @@ def test_the_verdict_on_a_pool_does_not_depend_on_the_order_of_the_methods():
 
 
 def test_without_a_pool_nothing_is_said_of_it():
-    config = {"data": {"all": {"pool": 0}}}
-    runs = [run("supervised", 700), run("uda", 760), run("vat", 640)]
-    told = Comparison(("x", "y"), config, runs).verdicts()
+    runs = [run(name, right, pool_sample=None) for name, right in (("supervised", 700), ("uda", 760), ("vat", 640))]
+    told = Comparison(("x", "y"), {}, runs).verdicts()
     assert not [sentence for sentence in told if "pool" in sentence]
     assert [sentence for sentence in told if sentence.startswith("  uda: beats supervised by 6.0 points")]
+
+
+def test_where_all_images_are_labeled_nothing_is_said_of_the_pool_that_fewer_labels_leave():
+    few = [run(name, right, labels=6) for name, right in (("supervised", 700), ("uda", 760), ("vat", 640))]
+    all_ = [dataclasses.replace(one, labels_per_class=12, pool_sample=None) for one in few]
+    comparison = Comparison(("x", "y"), {}, few + all_)
+    told = comparison.verdicts()
+    assert sum("than the labels alone in this one training" in sentence for sentence in told) == 2
+    assert sum(sentence.startswith("  uda: beats supervised by 6.0 points") for sentence in told) == 1
+    assert [bool(group_view(group)["pool"]) for group in comparison.groups] == [True, False]
 
 
 def test_whoever_makes_no_mistake_spares_all_of_the_other_s():

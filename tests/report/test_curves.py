@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from made_samples import pool_sample
 from test_html import N, Page, made_comparison, made_run
 
 from fewlabels.evaluation.standings import groups_of
@@ -97,6 +98,7 @@ def test_what_the_check_found_comes_before_the_verdict():
 
 def test_the_pool_is_judged_under_the_headline():
     runs = [made_run(m, right, seed=s) for s in range(3) for m, right in (("supervised", 420), ("self-training", 444))]
+    runs = [dataclasses.replace(run, pool_sample=pool_sample()) for run in runs]
     words = Page(render_report(made_comparison(runs))).words
     assert "self-training: the pool helped by 4.0 points (2.4 to 5.6), 13% fewer errors, p < 0.001" in words
     assert words.index("the pool helped") < words.index("Accuracy with 20 labels per class")

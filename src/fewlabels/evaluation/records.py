@@ -9,7 +9,7 @@ from typing import Any
 from fewlabels.evaluation.ladder import advice
 from fewlabels.evaluation.run import Run
 from fewlabels.evaluation.standings import LABELS_ALONE, Group, groups_of
-from fewlabels.evaluation.verdicts import caveat, duel_sentence, headline, pool_sentence
+from fewlabels.evaluation.verdicts import caveat, duel_sentence, headline, pool_lines
 from fewlabels.storage.cells import sentences, table, text
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.storage.frames import new_frame
@@ -44,12 +44,6 @@ class Comparison:
         """The runs by number of labels, with paired tests between the methods."""
         return groups_of(self.runs)
 
-    @property
-    def has_pool(self) -> bool:
-        """Whether there were images without labels to learn from; taken to be so where the data are not described."""
-        sizes = [part["pool"] for part in (self.config.get("data") or {}).values()]
-        return not sizes or any(sizes)
-
     def table(self) -> list[dict[str, Any]]:
         """Return one row a run: the columns of `results.csv`."""
         return [run.row() for run in self.runs]
@@ -63,14 +57,15 @@ class Comparison:
         for group in self.groups:
             sentences.append(headline(group))
             reference = group.standings[0].method
-            alone = self.has_pool and any(standing.method == LABELS_ALONE for standing in group.standings)
+            alone = group.has_pool and any(standing.method == LABELS_ALONE for standing in group.standings)
+            of_pool = pool_lines(group)
             for standing in group.standings:
                 if standing.method in group.held_back:
                     sentences.append(
                         f"  {standing.method}: the guard held the pool back: the labels alone were learned"
                     )
-                elif alone and (duel := group.pool_duel(standing.method)) is not None:
-                    sentences.append(f"  {standing.method}: {pool_sentence(duel)}")
+                elif standing.method in of_pool:
+                    sentences.append(f"  {standing.method}: {of_pool[standing.method]}")
                 elif alone and (duel := group.duel(standing.method, LABELS_ALONE)) is not None:
                     sentences.append(f"  {standing.method}: {duel_sentence(duel)}")
                 elif not alone and len(group.standings) > 2:

@@ -99,6 +99,11 @@ class Group:
         """The method of highest mean test accuracy."""
         return max(self.standings, key=lambda standing: standing.test_accuracy)
 
+    @property
+    def has_pool(self) -> bool:
+        """Whether there were images without labels to learn from."""
+        return any(run.pool_sample is not None for one in self.standings for run in one.runs)
+
     def pool_duel(self, method: str) -> Duel | None:
         """Return the duel of a method that learns from the pool with the labels alone; None if there is none."""
         known = METHODS.get(method)

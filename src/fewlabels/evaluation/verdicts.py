@@ -88,6 +88,20 @@ def pool_sentence(duel: Duel) -> str:
     return f"{found}{errors.format('fewer' if result.difference > 0 else 'more')}, {p_value}"
 
 
+def pool_lines(group: Group) -> dict[str, str]:
+    """Return what is said of the pool, by method; nothing of a method that does not learn from it.
+
+    Examples
+    --------
+    >>> pool_lines(Group(10, ()))
+    {}
+    """
+    if not group.has_pool:
+        return {}
+    duels = {standing.method: group.pool_duel(standing.method) for standing in group.standings}
+    return {name: pool_sentence(duel) for name, duel in duels.items() if duel is not None}
+
+
 def standing_sentences(standing: Standing) -> list[str]:
     """Say how a method stands against those before it, whether it overfits, and what its own figures show."""
     sentences = [duel_sentence(duel) for duel in standing.duels]

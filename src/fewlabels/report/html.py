@@ -67,7 +67,7 @@ def render_report(comparison: Comparison) -> str:
         data=data,
         notes=list(dict.fromkeys(note for part in data.values() for note in part["notes"])),
         check=comparison.config.get("check"),
-        groups=[group_view(group, has_pool=comparison.has_pool) for group in groups],
+        groups=[group_view(group) for group in groups],
         curves=learning_curves(groups),
         varied=varied_text(comparison.config),
         advice=[formats.sentence(line) for line in comparison.advice()],

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from fewlabels.evaluation.standings import Duel, Group
-from fewlabels.evaluation.verdicts import caveat, headline, labels_text, pool_sentence
+from fewlabels.evaluation.verdicts import caveat, headline, labels_text, pool_lines
 from fewlabels.report.formats import joined
 
 
@@ -28,11 +28,10 @@ class Scale:
         return f"{100 * (high - low) / (self.high - self.low):.2f}%"
 
 
-def group_view(group: Group, *, has_pool: bool) -> dict[str, Any]:
+def group_view(group: Group) -> dict[str, Any]:
     """Return what the page says of all methods at one number of labels."""
-    duels = [(standing.method, group.pool_duel(standing.method)) for standing in group.standings] if has_pool else []
     return {
-        "pool": [(name, direction(duel), pool_sentence(duel)) for name, duel in duels if duel is not None],
+        "pool": [(name, direction(group.pool_duel(name)), sentence) for name, sentence in pool_lines(group).items()],
         "labels": labels_text(group.labels_per_class),
         "headline": headline(group),
         "caveat": caveat(group),
@@ -41,9 +40,9 @@ def group_view(group: Group, *, has_pool: bool) -> dict[str, Any]:
     }
 
 
-def direction(duel: Duel) -> str:
-    """Return "better", "worse" or "same", where no difference is shown."""
-    if not duel.is_shown:
+def direction(duel: Duel | None) -> str:
+    """Return "better", "worse" or "same", where no difference is shown or nothing was compared."""
+    if duel is None or not duel.is_shown:
         return "same"
     return "better" if duel.result.difference > 0 else "worse"
 
