@@ -11,7 +11,7 @@ from fewlabels.evaluation import Comparison, Run
 from fewlabels.evaluation.intervals import wilson_interval
 from fewlabels.evaluation.pool_sample import PoolSample
 from fewlabels.evaluation.standings import groups_of
-from fewlabels.evaluation.verdicts import caveat, duel_sentence, headline, pool_sentence, standing_sentences
+from fewlabels.evaluation.verdicts import caveat, duel_sentence, headline, pool_lines, pool_sentence, standing_sentences
 from fewlabels.report.overview import group_view
 
 N = 1000
@@ -82,8 +82,18 @@ def test_of_a_pool_that_was_held_back_nothing_is_judged():
     assert found.groups[0].pool_duel("fix-match") is None
     told = "  fix-match: the guard held the pool back: the labels alone were learned"
     assert told in found.verdicts()
-    both = group(run("supervised", 700), run("fix-match", 650, held_back=True), run("fix-match", 650, seed=1))
-    assert both.held_back == []
+    # The page says what the screen says.
+    assert [f"  {name}: {line}" for name, _, line in group_view(found.groups[0])["pool"]] == [told]
+
+
+def test_of_a_pool_that_was_held_back_in_some_seeds_the_verdict_says_in_how_many():
+    runs = [run(method, right, seed=seed) for seed in range(3) for method, right in (("supervised", 700), ("uda", 760))]
+    runs[1], runs[3] = (dataclasses.replace(one, held_back=True) for one in (runs[1], runs[3]))
+    found = group(*runs)
+    assert found.held_back == []
+    line = pool_lines(found)["uda"]
+    assert line.startswith("the pool helped by 6.0 points")
+    assert line.endswith("; the guard held the pool back in 2 of 3 seeds")
 
 
 def test_over_seeds_the_sentence_says_what_each_seed_did():

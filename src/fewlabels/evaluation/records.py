@@ -60,11 +60,7 @@ class Comparison:
             alone = group.has_pool and any(standing.method == LABELS_ALONE for standing in group.standings)
             of_pool = pool_lines(group)
             for standing in group.standings:
-                if standing.method in group.held_back:
-                    sentences.append(
-                        f"  {standing.method}: the guard held the pool back: the labels alone were learned"
-                    )
-                elif standing.method in of_pool:
+                if standing.method in of_pool:
                     sentences.append(f"  {standing.method}: {of_pool[standing.method]}")
                 elif alone and (duel := group.duel(standing.method, LABELS_ALONE)) is not None:
                     sentences.append(f"  {standing.method}: {duel_sentence(duel)}")

@@ -89,17 +89,18 @@ def pool_sentence(duel: Duel) -> str:
 
 
 def pool_lines(group: Group) -> dict[str, str]:
-    """Return what is said of the pool, by method; nothing of a method that does not learn from it.
-
-    Examples
-    --------
-    >>> pool_lines(Group(10, ()))
-    {}
-    """
+    """Return what is said of the pool, by method; nothing of a method that does not learn from it."""
     if not group.has_pool:
         return {}
-    duels = {standing.method: group.pool_duel(standing.method) for standing in group.standings}
-    return {name: pool_sentence(duel) for name, duel in duels.items() if duel is not None}
+    lines = {}
+    for standing in group.standings:
+        held_back, seeds = sum(run.held_back for run in standing.runs), len(standing.runs)
+        if held_back == seeds:
+            lines[standing.method] = "the guard held the pool back: the labels alone were learned"
+        elif (duel := group.pool_duel(standing.method)) is not None:
+            partly = f"; the guard held the pool back in {held_back} of {seeds} seeds" if held_back else ""
+            lines[standing.method] = pool_sentence(duel) + partly
+    return lines
 
 
 def standing_sentences(standing: Standing) -> list[str]:
