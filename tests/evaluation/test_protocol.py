@@ -184,6 +184,20 @@ def test_what_the_check_found_is_kept_with_the_comparison(tmp_path):
     assert compare(leaky, methods=["supervised"], steps=1, check=False, out=tmp_path / "no").config["check"] is None
 
 
+def test_what_learns_from_features_is_checked_by_the_images_that_they_are_made_of(color_images, tmp_path):
+    X, y = color_images
+    leaky = {"train": (X[:30], y[:30]), "test": (X[4:14], y[4:14])}
+    options = {"net": Colors(), "labels_per_class": 4, "cache_dir": tmp_path / "cache"}
+    found = compare(leaky, methods=["linear-probe"], out=tmp_path / "run", **options)
+    texts = [finding["text"] for finding in found.config["check"]["findings"]]
+    # Some test images are copies of labeled ones, the others of those whose labels were not drawn.
+    labeled = load_dataset(leaky, labels_per_class=4).labeled[:]
+    copies = sum(any(np.array_equal(one, other) for other in labeled) for one in X[4:14])
+    assert 0 < copies < 10
+    assert texts[0].startswith(f"{copies} of 10 test images ({copies / 10:.1%}) are also among the labeled images")
+    assert not any("holds features" in text for text in texts)
+
+
 def test_hyper_parameters_are_chosen_by_held_out_labels_and_one_model_meets_the_test_images(tmp_path, monkeypatch):
     measured = []
     measure = training_module.measure

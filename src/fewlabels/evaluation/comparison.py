@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -211,9 +211,10 @@ def compare(
         progress=progress,
         **({"device": extra["device"]} if "device" in extra else {}),
     )
-    first = draws(entered.contenders[-1], sizes[0], seed_list[0], progress=progress)
+    last = entered.contenders[-1]
+    first = draws(last, sizes[0], seed_list[0], progress=progress)
     for size in sizes[1:]:
-        draws(entered.contenders[-1], size, seed_list[0])  # too large a number is told now, not after hours of training
+        draws(last, size, seed_list[0])  # too large a number is told now, not after hours of training
     arguments = {
         "source": source if isinstance(source, str | Path) else None,
         "methods": names if rungs is None else None,
@@ -255,7 +256,12 @@ def compare(
     try:
         finished = folder.finished(config) if resume else {}
         if check and config["check"] is None:
-            config["check"] = check_dataset(first).to_dict()
+            images = first
+            if first.is_features and entered.embedded:
+                # Features show no copies: looked at is what they were made of, in the same draw.
+                seen = replace(last, source=source, image_size=last.embedded_size)
+                images = draws(seen, sizes[0], seed_list[0], progress=progress)
+            config["check"] = check_dataset(images).to_dict()
     except BaseException:
         folder.close()
         raise
