@@ -4,6 +4,8 @@ import csv
 import dataclasses
 import json
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from fewlabels.evaluation import compare
 from fewlabels.evaluation import training as training_module
 from fewlabels.evaluation.conditions import repeat_command
 from fewlabels.evaluation.reading import read_comparison
-from fewlabels.evaluation.run_folder import COLUMNS, RunFolder
+from fewlabels.evaluation.run_folder import COLUMNS, RunFolder, check_out
 from fewlabels.methods.training_set import looked_at
 from fewlabels.storage.errors import Interrupted
 
@@ -223,6 +225,44 @@ def test_a_folder_with_a_comparison_is_kept_unless_told_to_replace_it(tmp_path):
     assert (tmp_path / "run" / "results.csv").read_text() == before
     compare("digits", **{**one, "labels_per_class": 4}, overwrite=True)
     assert [path.name for path in (tmp_path / "run" / "models").iterdir()] == ["supervised-4-0"]
+
+
+def test_stopping_at_once_tells_that_the_earlier_comparison_was_replaced(tmp_path):
+    one = {"methods": ["supervised"], "labels_per_class": 3, "steps": 2, "out": tmp_path / "run", "check": False}
+    compare("digits", **one)
+    with pytest.raises(Interrupted, match="nothing was written, and the earlier comparison in"):
+        compare("digits", **one, overwrite=True, observer=stop_in(1))
+    assert not list((tmp_path / "run").iterdir())
+
+
+@pytest.mark.parametrize("stop_at", ["models", "records", "results.json", "config.json"])
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_comparison_that_is_being_replaced_can_be_stopped_at_every_moment(stop_at, killed, tmp_path, monkeypatch):
+    for name in ("models", "records"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+    for name in ("config.json", "metrics.jsonl", "results.csv", "results.json", "report.html"):
+        (tmp_path / "run" / name).write_text('{"arguments": {}}')
+
+    def stopping(remove):
+        def once(path, **more):
+            if Path(path).name == stop_at:
+                monkeypatch.undo()
+                raise KeyboardInterrupt
+            remove(path, **more)
+
+        return once
+
+    monkeypatch.setattr(Path, "unlink", stopping(Path.unlink))
+    monkeypatch.setattr(shutil, "rmtree", stopping(shutil.rmtree))
+    folder = RunFolder(tmp_path / "run", "digits", overwrite=True)
+    with pytest.raises(KeyboardInterrupt):
+        folder.begin({"arguments": {}})
+    if killed:
+        folder.close()
+        check_out(tmp_path / "run", overwrite=True)
+    else:
+        folder.discard()
+        assert not list((tmp_path / "run").iterdir())
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):

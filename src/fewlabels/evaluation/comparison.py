@@ -338,7 +338,10 @@ def _stopped(done: int, all_runs: int, folder: RunFolder, code: int) -> Interrup
     continued = folder.has_checkpoints
     if not done and not continued:
         folder.discard()
-        return Interrupted("stopped before the first training was finished; nothing was written", code=code)
+        message = "stopped before the first training was finished; nothing was written"
+        if folder.has_replaced:
+            message += f", and the earlier comparison in {folder.path} is gone"
+        return Interrupted(message, code=code)
     message = f"stopped; {done} of {all_runs} trainings were finished and are kept in {folder.path}"
     if continued:
         message += ", and so is what the next one has reached"

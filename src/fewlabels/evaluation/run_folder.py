@@ -39,7 +39,8 @@ COLUMNS = (
     "gradient_images",
     "parameters",
 )
-_FILES = ("config.json", "metrics.jsonl", "results.csv", "results.json", "report.html")
+# By the last one a comparison is known: it goes last.
+_FILES = ("metrics.jsonl", "results.csv", "results.json", "report.html", "config.json")
 _FOLDERS = ("models", "predictions", "records", "checkpoints", "tensorboard")
 _ASIDE = ".lock"
 # Where trainings are done changes nothing of what they come to.
@@ -64,6 +65,11 @@ class RunFolder:
     resume : bool
         Go on with an earlier comparison there, if there is one.
 
+    Attributes
+    ----------
+    has_replaced : bool
+        Whether an earlier comparison was removed.
+
     Raises
     ------
     InputError
@@ -76,6 +82,7 @@ class RunFolder:
         self.data_name = name
         self._began = False
         self._overwrite, self._resume = overwrite, resume
+        self.has_replaced = False
         self._was_there = False
         self._made: list[Path] = []
         self._metrics: IO[str] | None = None
@@ -90,11 +97,13 @@ class RunFolder:
         self._hold()
         # While the data were read, another comparison may have been written here.
         check_out(self.path, overwrite=self._overwrite or self._resume)
-        if not self._resume:
-            self._clear()
+        # Stopped from here on, even while it is cleared, the folder is one that `discard` and `overwrite` take.
         self._began, self._made = True, missing
-        self._metrics = (self.path / "metrics.jsonl").open("a" if self._resume else "w", encoding="utf-8")
+        if not self._resume:
+            self.has_replaced = _described(self.path) is not None
+            self._clear()
         write_json(self.path / "config.json", plain(config))
+        self._metrics = (self.path / "metrics.jsonl").open("a" if self._resume else "w", encoding="utf-8")
 
     def finished(self, config: dict[str, Any]) -> dict[str, Run]:
         """Return the runs that an earlier process has finished here, by `run_name`; none where there is nothing.
@@ -234,10 +243,10 @@ class RunFolder:
             folder.rmdir()
 
     def _clear(self) -> None:
-        for name in _FILES:
-            (self.path / name).unlink(missing_ok=True)
         for name in _FOLDERS:
             shutil.rmtree(self.path / name, ignore_errors=True)
+        for name in _FILES:
+            (self.path / name).unlink(missing_ok=True)
 
 
 def check_out(out: str | Path | None, *, overwrite: bool) -> None:
