@@ -19,7 +19,8 @@ from fewlabels.evaluation.conditions import repeat_command
 from fewlabels.evaluation.reading import read_comparison
 from fewlabels.evaluation.run_folder import COLUMNS, RunFolder, check_out
 from fewlabels.methods.training_set import looked_at
-from fewlabels.storage.errors import Interrupted
+from fewlabels.report import render_report
+from fewlabels.storage.errors import Interrupted, TrainingWarning
 
 TINY = {"methods": ["supervised", "self-training", "joint-autoencoder"], "labels_per_class": 5, "steps": 6}
 
@@ -345,6 +346,23 @@ def test_a_comparison_does_not_go_on_with_arguments_added_or_dropped(tmp_path):
     # As a Ray cluster would have begun it.
     config.write_text(json.dumps({**before, "arguments": {**before["arguments"], "engine": "ray"}}))
     assert len(compare("digits", **plain).runs) == 2
+
+
+def test_a_comparison_that_goes_on_elsewhere_says_where_the_finished_trainings_were_made(tmp_path):
+    arguments = begun_with_one_of_two(tmp_path / "run", check=False)
+    config = tmp_path / "run" / "config.json"
+    here = json.loads(config.read_text())
+    there = {**here, "device": "cuda", "versions": {**here["versions"], "torch": "1.0.0"}}
+    config.write_text(json.dumps(there))
+    with pytest.warns(TrainingWarning, match=r"torch is '1.0.0' there and .*, device is 'cuda' there and 'cpu' here"):
+        found = compare("digits", **arguments, check=False)
+    names = ("versions", "threads", "device", "machine")
+    assert found.config["earlier"] == [{name: there[name] for name in names}]
+    assert found.config["versions"] == here["versions"]
+    page = render_report(read_comparison(tmp_path / "run"))
+    assert "torch 1.0.0" in page
+    # Once told, and not again of what is as before.
+    assert compare("digits", **arguments, check=False).config["earlier"] == found.config["earlier"]
 
 
 def test_a_comparison_does_not_go_on_with_data_that_have_changed(tmp_path):

@@ -20,6 +20,9 @@ VARIED = ("labels", "weights", "order")
 _OPTIONS = ("labels", "steps", "epochs", "budget", "image_size", "test_per_class", "fold", "engine")
 
 
+_CONDITIONS = ("versions", "threads", "device", "machine")
+
+
 def environment(device: str) -> dict[str, Any]:
     """Return versions, threads and machine."""
     return {
@@ -34,6 +37,27 @@ def environment(device: str) -> dict[str, Any]:
         "device": device,
         "machine": f"{platform.system()} {platform.machine()}",
     }
+
+
+def conditions_of(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what a comparison's description says of versions, threads and machine."""
+    return {name: config.get(name) for name in _CONDITIONS}
+
+
+def differences(was: dict[str, Any], now: dict[str, Any]) -> str:
+    """Say in what two conditions differ.
+
+    Examples
+    --------
+    >>> differences({"versions": {"torch": "2.9"}, "threads": 2}, {"versions": {"torch": "2.13"}, "threads": 2})
+    "torch is '2.9' there and '2.13' here"
+    """
+    before, here = ({**(one["versions"] or {}), **one, "versions": None} for one in (was, now))
+    return ", ".join(
+        f"{name} is {value!r} there and {here.get(name)!r} here"
+        for name, value in before.items()
+        if value != here.get(name)
+    )
 
 
 def repeat_command(arguments: dict[str, Any]) -> str:

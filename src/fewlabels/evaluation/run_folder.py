@@ -9,11 +9,13 @@ import json
 import re
 import shutil
 import time
+import warnings
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from fewlabels.evaluation.conditions import conditions_of, differences
 from fewlabels.evaluation.records import Comparison
 from fewlabels.evaluation.run import Run
 from fewlabels.evaluation.run_record import read_record, write_record
@@ -21,7 +23,7 @@ from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.card import measurement
 from fewlabels.methods.saved import save_model
 from fewlabels.storage.atomic import located, remove_leftovers, write_bytes, write_json, write_text
-from fewlabels.storage.errors import InputError
+from fewlabels.storage.errors import InputError, TrainingWarning
 from fewlabels.storage.lock import FolderLock
 from fewlabels.storage.plain import plain
 from fewlabels.storage.visible import check_encodable
@@ -153,7 +155,23 @@ class RunFolder:
         found = {path.stem: read_record(path) for path in sorted((self.path / "records").glob("*.json"))}
         runs = {name: run for name, run in found.items() if run is not None and (self.path / "models" / name).is_dir()}
         self._keep_events(set(runs))
+        if runs:
+            self._keep_conditions(before, config)
         return runs
+
+    def _keep_conditions(self, before: dict[str, Any], config: dict[str, Any]) -> None:
+        """Note under which other conditions finished runs were trained, and warn of them."""
+        was, now = conditions_of(before), plain(conditions_of(config))
+        if earlier := [one for one in (*before.get("earlier", ()), was) if one != now]:
+            config["earlier"] = earlier
+        if was != now:
+            warnings.warn(
+                f"{self.path} was begun under other conditions, {differences(was, now)}: seconds of the trainings that "
+                "are finished cannot be compared with those to come, and another version may come to other results; "
+                "--overwrite begins anew",
+                TrainingWarning,
+                stacklevel=2,
+            )
 
     def checkpoint(self, name: str) -> Path:
         """Return the folder for the checkpoints of a run."""
