@@ -220,6 +220,9 @@ def test_hyper_parameters_are_chosen_by_held_out_labels_and_one_model_meets_the_
     assert [row["settings"] for row in tried] == [{"learning_rate": 0.0001}, {"learning_rate": 0.2}]
     assert tried[1]["validation_accuracy"] > tried[0]["validation_accuracy"]
     assert [row["used"] for row in tried] == [False, True]
+    # What both took is known, and not that of the one that was taken alone.
+    assert found.runs[0].spent("fit_seconds") == sum(row["fit_seconds"] for row in tried) > found.runs[0].fit_seconds
+    assert found.runs[0].spent("gradient_images") == 2 * found.runs[0].gradient_images
     assert [rate for name, rate in measured if name == "supervised"] == [0.2]
     assert len(measured) == 2
     assert found.runs[0].choices[-1] == {

@@ -161,7 +161,25 @@ def test_the_cost_is_the_mean_over_seeds_and_its_sum():
     view = cost_view(groups_of(runs))
     rows = view["tables"][0]["rows"]
     assert [(row["seconds"], row["rate"], row["watt_hours"]) for row in rows] == [(10, 6400, 10), (20, 3200, 20)]
-    assert (view["seconds"], view["runs"], view["watt_hours"]) == (60, 4, 60)
+    assert (view["seconds"], view["trainings"], view["watt_hours"]) == (60, 4, 60)
+
+
+def test_the_cost_of_a_choice_is_that_of_all_that_was_tried():
+    common = {"settings": {"dropout": 0.1}, "validation_accuracy": 0.7, "used": True}
+    tried = [
+        {**common, "fit_seconds": 5.0, "gradient_images": 100, "energy_joules": 3600.0},
+        {**common, "fit_seconds": 7.0, "gradient_images": 200, "energy_joules": 7200.0, "used": False},
+    ]
+    run = dataclasses.replace(made_run("supervised", 420), tried=tried, fit_seconds=5.0, gradient_images=100)
+    view = cost_view(groups_of([run]))
+    assert (view["trainings"], view["seconds"], view["watt_hours"]) == (2, 12, 3)
+    row = view["tables"][0]["rows"][0]
+    assert (row["seconds"], row["images"], row["rate"], row["watt_hours"]) == (12, 300, 25, 3)
+    for one in (run, made_run("uda", 430)):
+        assert ("those of all that were tried" in Page(render_report(made_comparison([one]))).words) == bool(one.tried)
+    # As records of before have it.
+    old = dataclasses.replace(run, tried=[common])
+    assert cost_view(groups_of([old]))["seconds"] == 5
 
 
 def test_energy_that_nothing_tells_is_not_told():

@@ -48,7 +48,8 @@ def best_of(
     -------
     method : SemiSupervisedClassifier
     tried : list of dict
-        `settings`, `validation_accuracy` and `used` of each combination; empty if there was no choice.
+        `settings`, `validation_accuracy`, `used`, `fit_seconds` and `gradient_images` of each combination; empty if
+        there was no choice.
 
     Raises
     ------
@@ -68,7 +69,8 @@ def best_of(
                 "no images are held out to choose hyper-parameters by; give more labels, a validation part, or a "
                 "larger validation_fraction"
             )
-        tried.append({"settings": settings, "validation_accuracy": accuracy, "used": False})
+        cost = {"fit_seconds": method.fit_seconds_, "gradient_images": int(method.gradient_images_)}
+        tried.append({"settings": settings, "validation_accuracy": accuracy, "used": False, **cost})
         if best is None or accuracy > best.validation_accuracy_:
             best, chosen = method, number
     assert best is not None

@@ -43,7 +43,7 @@ def advice(groups: Sequence[Group], rungs: Sequence[str], embedded: dict[str, An
     for group in groups:
         best = recommended(group, rungs)
         costs = ", ".join(
-            f"{standing.method} {percent(standing.test_accuracy)} in {standing.fit_seconds:,.0f} s"
+            f"{standing.method} {percent(standing.test_accuracy)} in {standing.spent('fit_seconds'):,.0f} s"
             for standing in sorted(group.standings, key=lambda standing: rungs.index(standing.method))
         )
         labels, reason = labels_text(group.labels_per_class), _reason(group, best, rungs)

@@ -97,7 +97,8 @@ class Run:
     choices : list of dict
         What the fit chose and what each choice looked at, see `fewlabels.methods.choices`.
     tried : list of dict
-        Hyper-parameters that were chosen among: `settings`, `validation_accuracy`, `used`.
+        Hyper-parameters that were chosen among: `settings`, `validation_accuracy`, `used`, and what each training took:
+        `fit_seconds`, `gradient_images`, `energy_joules`.
     findings : list of str
         What the fit found out about its pool, see `fewlabels.methods.findings`.
     held_back : bool
@@ -154,6 +155,23 @@ class Run:
     def correct(self) -> NDArray[np.bool_]:
         """Whether each test image was classified rightly."""
         return np.asarray(self.guesses == self.test_labels)
+
+    @property
+    def trainings(self) -> int:
+        """How many trainings it took: one for each combination of hyper-parameters that was tried."""
+        return len(self._costs) or 1
+
+    def spent(self, what: str) -> float:
+        """Return `fit_seconds`, `gradient_images` or `energy_joules` of all its trainings."""
+        if not self._costs:
+            return float(getattr(self, what))
+        # A record has no NaN.
+        return sum(math.nan if row[what] is None else float(row[what]) for row in self._costs)
+
+    @property
+    def _costs(self) -> list[dict[str, Any]]:
+        # Records of before do not tell what was spent on those that were not taken.
+        return [row for row in self.tried if "fit_seconds" in row]
 
     def row(self) -> dict[str, Any]:
         """Return the run's row of the results table; NaN where there is nothing to measure."""

@@ -86,6 +86,10 @@ class Standing:
         """Mean over the seeds."""
         return float(np.mean([run.fit_seconds for run in self.runs]))
 
+    def spent(self, what: str) -> float:
+        """Return the mean over the seeds of `Run.spent`."""
+        return float(np.mean([run.spent(what) for run in self.runs]))
+
 
 @dataclass(frozen=True)
 class Group:

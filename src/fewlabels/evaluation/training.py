@@ -164,6 +164,8 @@ def train(training: Training, data: ImageDataset, *, tell: Tell, checkpoint: Pat
         return method
 
     method, tried = best_of(training.candidates, fit)
+    for which, row in enumerate(tried):
+        row["energy_joules"] = spent[which]
     warn_of_leak(method, data)
     remember(method, data)
     used = next((which for which, row in enumerate(tried) if row["used"]), 0)

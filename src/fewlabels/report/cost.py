@@ -25,26 +25,27 @@ def cost_view(groups: list[Group]) -> dict[str, Any]:
         for group in groups
     ]
     runs = [run for group in groups for standing in group.standings for run in standing.runs]
-    joules = [run.energy_joules for run in runs]
+    joules = [run.spent("energy_joules") for run in runs]
     known = [value for value in joules if not math.isnan(value)]
     return {
         "tables": tables,
         "has_energy": bool(known),
-        "seconds": sum(run.fit_seconds for run in runs),
-        "runs": len(runs),
+        "seconds": sum(run.spent("fit_seconds") for run in runs),
+        "trainings": sum(run.trainings for run in runs),
+        "has_choices": any(run.trainings > 1 for run in runs),
         "watt_hours": sum(known) / _JOULES_PER_WATT_HOUR if len(known) == len(runs) else None,
     }
 
 
 def _row(standing: Standing) -> dict[str, Any]:
-    images = float(np.mean([run.gradient_images for run in standing.runs]))
+    seconds, images = standing.spent("fit_seconds"), standing.spent("gradient_images")
     return {
         "method": standing.method,
         "test_accuracy": standing.test_accuracy,
-        "seconds": standing.fit_seconds,
+        "seconds": seconds,
         "images": images,
-        "rate": images / standing.fit_seconds if standing.fit_seconds > 0 else None,
+        "rate": images / seconds if seconds > 0 else None,
         "steps": round(float(np.mean([sum(run.stage_steps.values()) for run in standing.runs]))),
         "parameters": standing.runs[0].parameters,
-        "watt_hours": float(np.mean([run.energy_joules for run in standing.runs])) / _JOULES_PER_WATT_HOUR,
+        "watt_hours": standing.spent("energy_joules") / _JOULES_PER_WATT_HOUR,
     }

@@ -153,7 +153,7 @@ def cost_chart(group: Group) -> Markup | None:
     figure.set_size_inches(5.0, 3.0)
     for number, standing in enumerate(group.standings):
         axes.errorbar(
-            [standing.fit_seconds],
+            [standing.spent("fit_seconds")],
             [standing.test_accuracy],
             yerr=[
                 [max(0.0, standing.test_accuracy - standing.low)],
@@ -166,12 +166,12 @@ def cost_chart(group: Group) -> Markup | None:
             elinewidth=1,
             label=standing.method,
         )
-    axes.set_xlim(0, 1.05 * max(standing.fit_seconds for standing in group.standings) or 1)
+    axes.set_xlim(0, 1.05 * max(standing.spent("fit_seconds") for standing in group.standings) or 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     with matplotlib.rc_context(STYLE):
         axes.legend(**_BELOW)
     told = ", ".join(
-        f"{standing.method} {standing.test_accuracy:.1%} in {standing.fit_seconds:,.1f} seconds"
+        f"{standing.method} {standing.test_accuracy:.1%} in {standing.spent('fit_seconds'):,.1f} seconds"
         for standing in group.standings
     )
     return as_svg(figure, f"Test accuracy over the time of training: {told}")
