@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 import fewlabels
 from fewlabels import InputError, load_dataset
 from fewlabels.evaluation import compare
+from fewlabels.evaluation import comparison as comparison_module
 from fewlabels.evaluation import training as training_module
 from fewlabels.evaluation.conditions import repeat_command
 from fewlabels.evaluation.reading import read_comparison
@@ -493,6 +495,30 @@ def test_what_was_finished_stays_when_going_on_with_an_earlier_training_fails(tm
         assert {row["method"] for row in rows_of(tmp_path / "run")} == {"self-training", "linear-probe"}
     found = compare("digits", **arguments, out=tmp_path / "run", resume=True)
     assert [one.method for one in found.runs] == arguments["methods"]
+
+
+def test_comparisons_that_begin_in_the_same_second_get_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda form: "20261127-233123")
+    folders = [RunFolder(None, "my photos") for _ in range(3)]
+    assert [folder.path.name for folder in folders] == [f"my-photos-20261127-233123{end}" for end in ("", "-2", "-3")]
+    for folder in folders[:2]:
+        folder.begin({"arguments": {}})
+    # What comes to nothing leaves none, whether it began or not.
+    for folder in reversed(folders):
+        folder.discard()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_new_folder_goes_where_the_check_of_the_data_is_stopped(tmp_path, monkeypatch):
+    def stop(data):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(comparison_module, "check_dataset", stop)
+    with pytest.raises(KeyboardInterrupt):
+        compare("digits", methods="supervised", labels_per_class=3, steps=2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_comparison_that_was_written_meanwhile_is_not_replaced(tmp_path):

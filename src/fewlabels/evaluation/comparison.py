@@ -263,7 +263,7 @@ def compare(
                 images = draws(seen, sizes[0], seed_list[0], progress=progress)
             config["check"] = check_dataset(images).to_dict()
     except BaseException:
-        folder.close()
+        folder.discard()
         raise
     # All that was finished before is part of it from the beginning, whatever comes of the rest.
     comparison = Comparison(first.class_names, config, list(finished.values()), folder.path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 import json
 import re
 import shutil
@@ -54,7 +55,8 @@ class RunFolder:
     """Writes a comparison as it goes.
 
     Nothing is written before `begin`, which the first event of a training calls: input that turns out bad
-    before leaves no trace.
+    before leaves no trace. A new folder alone is made at once, so that no other comparison takes its name; `discard`
+    takes it away.
 
     Parameters
     ----------
@@ -80,13 +82,13 @@ class RunFolder:
     """
 
     def __init__(self, out: str | Path | None, name: str, *, overwrite: bool = False, resume: bool = False) -> None:
-        self.path = _new_folder(name) if out is None else Path(out)
         self.data_name = name
         self._began = False
         self._overwrite, self._resume = overwrite, resume
         self.has_replaced = False
         self._was_there = False
         self._made: list[Path] = []
+        self.path = self._new(name) if out is None else Path(out)
         self._metrics: IO[str] | None = None
         self._lock: FolderLock | None = None
         check_out(out, overwrite=overwrite or resume)
@@ -100,7 +102,7 @@ class RunFolder:
         # While the data were read, another comparison may have been written here.
         check_out(self.path, overwrite=self._overwrite or self._resume)
         # Stopped from here on, even while it is cleared, the folder is one that `discard` and `overwrite` take.
-        self._began, self._made = True, missing
+        self._began, self._made = True, self._made + missing
         if not self._resume:
             self.has_replaced = _described(self.path) is not None
             self._clear()
@@ -252,13 +254,26 @@ class RunFolder:
     def discard(self) -> None:
         """Take away what was written, when no run was finished; not what an earlier process has written."""
         self.close()
-        if not self._began or self._was_there:
+        if self._was_there:
             return
-        self._clear()
+        if self._began:
+            self._clear()
         for folder in self._made:
             if any(folder.iterdir()):
                 break
             folder.rmdir()
+
+    def _new(self, name: str) -> Path:
+        safe = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip("-.") or "data"
+        stem = f"{safe}-{time.strftime('%Y%m%d-%H%M%S')}"
+        for number in itertools.count(1):
+            folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+            missing = [one for one in (folder, *folder.parents) if not one.exists()]
+            with contextlib.suppress(FileExistsError):  # what another comparison has made within this second
+                folder.mkdir(parents=True)
+                self._made = missing
+                break
+        return folder
 
     def _clear(self) -> None:
         for name in _FOLDERS:
@@ -326,12 +341,3 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
         values = [plain(row.get(column)) for column in COLUMNS]
         writer.writerow(["" if v is None else round(v, 6) if isinstance(v, float) else v for v in values])
     return text.getvalue()
-
-
-def _new_folder(name: str) -> Path:
-    safe = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip("-.") or "data"
-    stem = f"{safe}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder, number = Path("runs") / stem, 2
-    while folder.exists():
-        folder, number = folder.with_name(f"{stem}-{number}"), number + 1
-    return folder
