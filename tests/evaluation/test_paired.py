@@ -89,6 +89,12 @@ def test_the_sign_flip_test_counts_all_flips(seed):
     assert sign_flip_p_value(gains) == pytest.approx(expected)
 
 
+def test_sizes_of_gains_that_do_not_occur_are_no_gap_in_the_sign_flip_test():
+    # All of one sign have 2 chances of 8; of 6, 6 and -1 the total is exceeded by 13 alone, and by -13.
+    assert sign_flip_p_value(np.array([4, 4, 4])) == pytest.approx(2 / 8)
+    assert sign_flip_p_value(np.array([6, 6, -1])) == pytest.approx(4 / 8)
+
+
 def test_holm_corrects_as_in_the_textbook():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0]

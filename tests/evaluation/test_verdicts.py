@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from fewlabels.evaluation import Comparison, Run
+from fewlabels.evaluation import Comparison, Run, standings
 from fewlabels.evaluation.intervals import wilson_interval
 from fewlabels.evaluation.pool_sample import PoolSample
 from fewlabels.evaluation.standings import groups_of
@@ -156,6 +156,21 @@ def test_a_comparison_is_json_without_nan():
     found = json.loads(text)
     assert found["runs"][0]["validation_accuracy"] is None
     assert found["paired_tests"][0]["difference"] == pytest.approx(0.05)
+
+
+def test_pairs_are_tested_once_for_all_tables_and_sentences_and_anew_where_a_run_joins(monkeypatch):
+    tested = []
+    compare_over_seeds = standings.compare_over_seeds
+    monkeypatch.setattr(standings, "compare_over_seeds", lambda a, b: tested.append(1) or compare_over_seeds(a, b))
+    comparison = Comparison(("x", "y"), {}, [run("a", 600), run("b", 650)])
+    comparison.to_dict()
+    comparison.to_frame("tests")
+    assert len(tested) == 1
+    comparison.runs.append(run("c", 700))
+    assert [one["other"] for one in comparison.paired_tests()] == ["a", "a", "b"]
+    assert len(tested) == 1 + 3
+    comparison.runs.sort(key=lambda one: one.test_accuracy, reverse=True)
+    assert comparison.groups[0].standings[0].method == "c"
 
 
 def test_the_pool_helped_hurt_or_neither_in_plain_words():

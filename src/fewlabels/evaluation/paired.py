@@ -157,16 +157,20 @@ def sign_flip_p_value(gains: NDArray[np.int64]) -> float:
     >>> sign_flip_p_value(np.array([1, 1, 1, 2]))
     0.125
     """
-    total = abs(int(gains.sum()))
+    sizes = np.abs(gains)
+    # How likely each sum of the gains with a positive sign is: the total is twice that less the sum of all sizes.
     chances = np.ones(1)
-    for size in range(1, int(np.abs(gains).max(initial=0)) + 1):
-        count = int((np.abs(gains) == size).sum())
-        # The sum of `count` flips of +-size takes every (2 * size)-th value from -size * count on.
-        flips = np.zeros(2 * size * count + 1)
-        flips[:: 2 * size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
-        chances = np.convolve(chances, flips)
-    sums = np.arange(len(chances)) - len(chances) // 2
-    return float(min(1.0, chances[np.abs(sums) >= total].sum()))
+    for size in range(1, int(sizes.max(initial=0)) + 1):
+        count = int((sizes == size).sum())
+        flips = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        # Sums that are a multiple of the size apart: without the zeros in between, which take most of the time.
+        spread = np.zeros(len(chances) + size * count)
+        for first in range(min(size, len(chances))):
+            with_it = np.convolve(chances[first::size], flips)
+            spread[first::size][: len(with_it)] = with_it
+        chances = spread
+    totals = 2 * np.arange(len(chances)) - int(sizes.sum())
+    return float(min(1.0, chances[np.abs(totals) >= abs(int(gains.sum()))].sum()))
 
 
 def _image_interval(gains: NDArray[np.int64], seeds: int) -> tuple[float, float]:

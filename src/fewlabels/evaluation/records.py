@@ -38,11 +38,19 @@ class Comparison:
     config: dict[str, Any]
     runs: list[Run] = field(default_factory=list)
     folder: Path | None = None
+    _grouped: tuple[list[Run], list[Group]] = field(
+        default_factory=lambda: ([], []), init=False, repr=False, compare=False
+    )
 
     @property
     def groups(self) -> list[Group]:
         """The runs by number of labels, with paired tests between the methods."""
-        return groups_of(self.runs)
+        runs, groups = self._grouped
+        # Tests of many methods on many images take seconds, and each table and sentence asks for them.
+        if len(runs) != len(self.runs) or any(one is not other for one, other in zip(runs, self.runs, strict=True)):
+            groups = groups_of(self.runs)
+            self._grouped = [*self.runs], groups
+        return groups
 
     def table(self) -> list[dict[str, Any]]:
         """Return one row a run: the columns of `results.csv`."""
