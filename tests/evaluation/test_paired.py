@@ -90,7 +90,7 @@ def test_the_sign_flip_test_counts_all_flips(seed):
 
 
 def test_sizes_of_gains_that_do_not_occur_are_no_gap_in_the_sign_flip_test():
-    # All of one sign have 2 chances of 8; of 6, 6 and -1 the total is exceeded by 13 alone, and by -13.
+    # All of one sign have 2 chances of 8; of 6, 6 and -1 the total is 11, and 4 of 8 have 11 or 13, or less than -10.
     assert sign_flip_p_value(np.array([4, 4, 4])) == pytest.approx(2 / 8)
     assert sign_flip_p_value(np.array([6, 6, -1])) == pytest.approx(4 / 8)
 

@@ -96,6 +96,27 @@ def test_of_a_pool_that_was_held_back_in_some_seeds_the_verdict_says_in_how_many
     assert line.endswith("; the guard held the pool back in 2 of 3 seeds")
 
 
+def test_methods_of_equal_accuracy_are_level_whatever_their_order():
+    found = group(run("b", 700), run("a", 700), run("c", 690), run("d", 500))
+    said = "are level with 10 labels per class: 70.0% test accuracy each"
+    assert headline(found) == f"b and a {said}; better than c and d."
+    assert group_view(found)["best"] == ["b", "a"]
+    near = group(run("a", 700), run("c", 699), run("b", 700))
+    assert headline(near) == f"a and b {said}, but no difference to c is shown."
+    # Of 60.1, 70.2 and 80.3 % the mean has another last bit in another order.
+    seeds = [("a", (601, 702, 803)), ("b", (803, 702, 601))]
+    over_seeds = group(*[run(name, right, seed=n) for name, rights in seeds for n, right in enumerate(rights)])
+    assert headline(over_seeds).startswith("a and b are level")
+
+
+def test_no_difference_has_no_sign_whichever_method_comes_first():
+    found = group(run("uda", 700), run("supervised", 700))
+    assert pool_sentence(found.pool_duel("uda")).startswith("no difference shown (+0.0 points")
+    result = found.duel("uda", "supervised").result
+    zeros = [result.difference, *result.seed_differences, result.error_reduction, result.cohens_g]
+    assert [math.copysign(1, zero) for zero in zeros] == [1] * 4
+
+
 def test_over_seeds_the_sentence_says_what_each_seed_did():
     runs = [
         run(method, right + 10 * seed, seed=seed) for seed in range(3) for method, right in (("a", 600), ("b", 650))

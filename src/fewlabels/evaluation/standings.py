@@ -104,6 +104,12 @@ class Group:
         return max(self.standings, key=lambda standing: standing.test_accuracy)
 
     @property
+    def leaders(self) -> list[Standing]:
+        """All methods of that accuracy; means of the same numbers in another order may differ by rounding."""
+        top = self.best.test_accuracy
+        return [one for one in self.standings if math.isclose(one.test_accuracy, top, abs_tol=1e-9)]
+
+    @property
     def has_pool(self) -> bool:
         """Whether there were images without labels to learn from."""
         return any(run.pool_sample is not None for one in self.standings for run in one.runs)
@@ -186,15 +192,16 @@ def _paired(runs_a: list[Run], runs_b: list[Run]) -> PairedResult | None:
 def _turned(result: PairedResult) -> PairedResult:
     # Where A makes no mistake and B some, A spares all of them.
     spares_all = math.isnan(result.error_reduction) and result.difference != 0
+    # Subtracted from zero rather than turned around: -0.0 would be shown as "-0.0 points".
     return replace(
         result,
-        difference=-result.difference,
-        low=-result.high,
-        high=-result.low,
-        seed_differences=tuple(-difference for difference in result.seed_differences),
+        difference=0.0 - result.difference,
+        low=0.0 - result.high,
+        high=0.0 - result.low,
+        seed_differences=tuple(0.0 - difference for difference in result.seed_differences),
         error_reduction=1.0 if spares_all else turned_reduction(result.error_reduction),
-        cohens_g=-result.cohens_g,
-        cohens_d=-result.cohens_d,
+        cohens_g=0.0 - result.cohens_g,
+        cohens_d=0.0 - result.cohens_d,
     )
 
 
@@ -206,4 +213,4 @@ def turned_reduction(reduction: float) -> float:
     >>> turned_reduction(0.5), turned_reduction(-1.0)
     (-1.0, 0.5)
     """
-    return math.nan if reduction == 1 else -reduction / (1 - reduction)
+    return math.nan if reduction == 1 else (0.0 - reduction) / (1 - reduction)

@@ -145,6 +145,8 @@ def headline(group: Group) -> str:
             f"{best.method} has the highest accuracy {where}, {result}, but in the seeds that both have finished it is "
             f"worse than {_listed(ahead)}."
         )
+    if len(group.leaders) > 1:
+        return _level(group)
     open_ones = [name for name, duel in against if duel is None or not duel.is_shown]
     if not open_ones:
         nearest = min((duel for _, duel in against if duel is not None), key=lambda duel: duel.result.difference)
@@ -155,6 +157,20 @@ def headline(group: Group) -> str:
         )
     behind = [name for name, duel in against if name not in open_ones]
     sentence = f"{best.method} is ahead {where}: {result}, but no difference to {_listed(open_ones)} is shown"
+    return sentence + (f"; better than {_listed(behind)}." if behind else ".")
+
+
+def _level(group: Group) -> str:
+    """Say which methods share the highest accuracy, and how they stand to the others."""
+    leaders = [standing.method for standing in group.leaders]
+    others = [standing.method for standing in group.standings if standing.method not in leaders]
+    duels = {other: [group.duel(name, other) for name in leaders] for other in others}
+    behind = [other for other in others if all(duel is not None and duel.is_shown for duel in duels[other])]
+    open_ones = [other for other in others if other not in behind]
+    sentence = f"{_listed(leaders)} are level {labels_text(group.labels_per_class)}: "
+    sentence += f"{percent(group.best.test_accuracy)} test accuracy each"
+    if open_ones:
+        sentence += f", but no difference to {_listed(open_ones)} is shown"
     return sentence + (f"; better than {_listed(behind)}." if behind else ".")
 
 

@@ -36,7 +36,7 @@ def group_view(group: Group) -> dict[str, Any]:
         "headline": headline(group),
         "caveat": caveat(group),
         "standings": group.standings,
-        "best": group.best.method,
+        "best": [standing.method for standing in group.leaders],
     }
 
 
