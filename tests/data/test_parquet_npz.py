@@ -58,6 +58,32 @@ def test_a_row_without_an_image_is_left_out_by_its_number(tmp_path):
     assert [entry.path.split()[-1] for entry in data.skipped] == ["1", "2"]
 
 
+def test_a_row_is_called_by_its_number_in_the_part_whichever_others_can_be_read(tmp_path):
+    classes = ["cat", "dog"] * 15
+
+    def wrong(rows):
+        images = [{"bytes": b"junk" if row in rows else png(row), "path": ""} for row in range(45)]
+        for part, start, stop, labels in (
+            ("train-0", 0, 20, classes[:20]),
+            ("train-1", 20, 35, classes[20:] + [None] * 5),
+            ("unlabeled-0", 35, 45, [None] * 10),
+        ):
+            pq.write_table(pa.table({"image": images[start:stop], "label": labels}), tmp_path / f"{part}.parquet")
+        return load_dataset(tmp_path, labels={"train[32]": "cat", "unlabeled[7]": "dog"}, cache_dir=tmp_path / "cache")
+
+    held_out = []
+    for rows in ({3, 31, 36}, {3, 36}, set(), {30, 31, 35}):
+        data = wrong(rows)
+        by_hand = {int(image[0, 0, 0]): label for image, label in zip(data.labeled[:], data.labels, strict=True)}
+        assert (by_hand[32], by_hand[42]) == (0, 1)
+        pool = dict(zip(data.pool_names, data.pool[:][:, 0, 0, 0].tolist(), strict=True))
+        assert all(f"train[{row}]" in pool for row in {30, 31, 33, 34} - rows)
+        assert all(pool[name] == int(name[6:-1]) for name in pool if name.startswith("train"))
+        assert all(pool[name] == 35 + int(name[10:-1]) for name in pool if name.startswith("unlabeled"))
+        held_out.append(data.diagnostics.test_names)
+    assert held_out[1] == held_out[0], "a row that is mended leaves the others on their side"
+
+
 @pytest.mark.parametrize(
     ("name", "part"),
     [

@@ -32,7 +32,8 @@ class SkippedImage:
 class ImageNames(Sequence[str]):
     """What to call images, so that the same name finds the same image when the source is read again.
 
-    Files are called as the source calls them; where images are no files, by part and row: `train[17]`.
+    Files are called as the source calls them; where images are no files, by part and row: `train[17]`. Rows that could
+    not be read are counted.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ class Diagnostics:
     pool_labels : ndarray of shape (n_pool,)
         True class index of each pool image, -1 where unknown.
     labeled_names, pool_names, test_names, validation_names : tuple of str or None
-        File names, where images are files.
+        What the images are called, where they are files or rows of a table.
     """
 
     pool_labels: NDArray[np.int64]

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fewlabels.data.cache import EncodedImages, decoded
+from fewlabels.data.dataset import ImageNames
 from fewlabels.data.decode import natural_key
 from fewlabels.data.listing import IMAGE_SUFFIXES
 from fewlabels.data.parts import Part, Parts, class_indices, is_no_label
@@ -123,11 +124,16 @@ def read_parquet(
     part_of_row = np.repeat([part for part, _ in order], counts)[images.kept]
     values = values[images.kept]
     parts: dict[str, Part] = {}
-    for part in _WORDS:
+    first = 0
+    # Rows come part by part.
+    for part in dict.fromkeys(part for part, _ in order):
         rows = np.flatnonzero(part_of_row == part)
         if len(rows):
             labels = np.full(len(rows), -1) if part == "unlabeled" else values[rows]
-            parts[part] = Part(ImageRows(images.images, rows), labels.astype(np.int64))
+            # Those that cannot be read count, or the others would have other names when these are mended.
+            names = tuple(ImageNames([(part, images.kept[rows] - first, None)]))
+            parts[part] = Part(ImageRows(images.images, rows), labels.astype(np.int64), names)
+        first += sum(count for (one, _), count in zip(order, counts, strict=True) if one == part)
     if "train" not in parts:
         raise InputError(f"{source} has no readable training image")
     name = source.resolve().stem if source.is_file() else source.resolve().name

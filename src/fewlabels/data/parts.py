@@ -27,7 +27,7 @@ PART_ALIASES = {
 
 @dataclass(frozen=True)
 class Part:
-    """Images with their labels (-1: none) and, where they are files, names."""
+    """Images with their labels (-1: none) and, where they are files or rows of a table, names."""
 
     images: ImageRows
     labels: NDArray[np.int64]

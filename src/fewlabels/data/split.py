@@ -187,15 +187,15 @@ def first_of_each_class(labels: NDArray[np.int64], per_class: int) -> NDArray[np
 def hold_out_test(labels: NDArray[np.int64], names: tuple[str, ...] | None = None) -> NDArray[np.int64]:
     """Return rows of labeled images for a test part: about a fifth of each class, at least 1.
 
-    Each is drawn by its name, or its row where there are none, and not by what else there is: where images are added,
-    those that were learned from stay among these, and those that were tested on too.
+    Each is drawn by its name (see `ImageNames`) and not by what else there is: where images are added, those that were
+    learned from stay among these, and those that were tested on too.
 
     Parameters
     ----------
     labels : ndarray of shape (n,)
         Class indices, -1 for none.
     names : tuple of str, optional
-        What the images are called.
+        What the images are called; by their rows when not given.
 
     Examples
     --------
@@ -203,7 +203,8 @@ def hold_out_test(labels: NDArray[np.int64], names: tuple[str, ...] | None = Non
     >>> np.array_equal(hold_out_test(before), [row for row in hold_out_test(after) if row < 60])
     True
     """
-    draws = _draws(range(len(labels)) if names is None else [name.replace(os.sep, "/") for name in names])
+    called = ImageNames([("train", np.arange(len(labels)), names)])
+    draws = _draws(name.replace(os.sep, "/") for name in called)
     drawn = [np.empty(0, np.int64)]
     for index in np.unique(labels[labels >= 0]):
         rows = np.flatnonzero(labels == index)
@@ -215,7 +216,7 @@ def hold_out_test(labels: NDArray[np.int64], names: tuple[str, ...] | None = Non
     return np.sort(np.concatenate(drawn))
 
 
-def _draws(keys: Iterable[object]) -> NDArray[np.float64]:
-    """Return a number in [0, 1) for each key, which looks drawn at random and is the same everywhere."""
-    digests = b"".join(blake2b(str(key).encode("utf-8", "surrogateescape"), digest_size=4).digest() for key in keys)
+def _draws(names: Iterable[str]) -> NDArray[np.float64]:
+    """Return a number in [0, 1) for each name, which looks drawn at random and is the same everywhere."""
+    digests = b"".join(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=4).digest() for name in names)
     return np.frombuffer(digests, ">u4") / float(1 << 32)
