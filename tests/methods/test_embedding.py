@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from torch import nn
 
 import fewlabels
 from fewlabels import InputError, load_dataset, make_method
@@ -78,7 +79,7 @@ def test_a_stopped_embedding_goes_on_where_it_was(arrays, tmp_path, monkeypatch)
     seen.clear()
     monkeypatch.setattr(Colors, "forward", lambda self, images: seen.append(len(images)) or self.blocks(images))
     again = embed(arrays, Colors(), tmp_path / "parts", views=2, cache_dir=tmp_path)
-    assert sum(seen) == 1 + 2 * (40 - done), "one image to measure by, and what was missing"
+    assert sum(seen) == 1 + 4 + 2 * (40 - done), "one image to measure by, four to know the net by, what was missing"
     assert np.array_equal(np.load(whole.folder / "features.npy"), np.load(again.folder / "features.npy"))
     assert embed(arrays, Colors(), tmp_path / "parts", views=2, cache_dir=tmp_path).was_there
 
@@ -110,6 +111,28 @@ def test_features_of_another_net_are_replaced_only_when_asked(arrays, tmp_path):
     (tmp_path / "full" / "letter.txt").write_text("mine")
     with pytest.raises(InputError, match="other files"):
         embed(arrays, Colors(), tmp_path / "full", cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"image_mean": (0.9, 0.1, 0.5)}, {"pooling": nn.AdaptiveMaxPool2d(1)}])
+def test_features_of_a_net_that_has_changed_but_for_its_weights_are_told(change, arrays, tmp_path):
+    class Pooled(Colors):
+        pooling = nn.AdaptiveAvgPool2d(1)
+
+        def forward(self, images):
+            return self.pooling(self.blocks(images)).flatten(1)
+
+    def net(**changed):
+        net = Pooled()
+        vars(net).update(changed)
+        return net
+
+    embed(arrays, net(), tmp_path / "features", cache_dir=tmp_path)
+    assert embed(arrays, net(), tmp_path / "features", cache_dir=tmp_path).was_there
+    with pytest.raises(InputError, match="does not give any more"):
+        embed(arrays, net(**change), tmp_path / "features", cache_dir=tmp_path)
+    embed(arrays, net(**change), tmp_path / "features", overwrite=True, cache_dir=tmp_path)
+    embed(arrays, net(**change), tmp_path / "anew", cache_dir=tmp_path)
+    assert np.array_equal(*(np.load(tmp_path / name / "features.npy") for name in ("features", "anew")))
 
 
 def test_corrected_labels_reach_features_that_are_there(arrays, tmp_path, monkeypatch):
@@ -269,6 +292,28 @@ def test_a_model_with_a_module_is_loaded_with_the_module(settings, color_images,
     again = clone(loaded).fit(X, y)
     assert again.backbone_facts_.weights == method.backbone_facts_.weights
     assert clone(method).fit(X, y).score(X, y) == again.score(X, y)
+
+
+def test_a_model_gives_a_module_the_images_as_it_had_them_when_it_learned(color_images, tmp_path):
+    X, y = color_images
+    method = make_method("supervised", net=Colors(), steps=3, random_state=0).fit(X, y)
+    method.save(tmp_path / "model")
+
+    # Without the attributes, of which the model knows.
+    class Bare(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = Colors().blocks
+
+        def forward(self, images):
+            return self.blocks(images)
+
+    net = Bare()
+    loaded = fewlabels.load(tmp_path / "model", net=net)
+    assert np.allclose(loaded.predict_proba(X), method.predict_proba(X), atol=1e-6)
+    Bare.forward = lambda self, images: self.blocks(images).mean((2, 3))
+    with pytest.raises(InputError, match="the outputs of module are not those"):
+        fewlabels.load(tmp_path / "model", net=net)
 
 
 def test_a_model_of_features_classifies_images_with_the_net_that_made_them(color_images, arrays, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import shutil
@@ -24,6 +25,8 @@ FORMAT_VERSION = 1
 _FEATURES, _LABELS, _DESCRIPTION, _PROGRESS = "features.npy", "labels.npy", "features.json", "progress.json"
 # Rows between two notes of how far the writing has come.
 _NOTED = 1024
+# Images by which a net is known again, and how far off their features may be: another device rounds otherwise.
+_PROBED, _ROUNDING = 4, 0.02
 
 
 def is_feature_folder(folder: Path) -> bool:
@@ -37,6 +40,7 @@ def write_features(
     backbone: dict[str, Any],
     embed: Callable[[Part, int], Iterator[NDArray[np.float32]]],
     *,
+    probe: Callable[[int], NDArray[np.float32]],
     views: int = 1,
     plan: dict[str, Any],
     overwrite: bool = False,
@@ -54,6 +58,9 @@ def write_features(
     embed : callable
         Maps a part and the number of its first row to go on from to its features from there on, some rows at a time:
         float32, (rows, views * feature_size).
+    probe : callable
+        Returns the features, of the plain view alone, that the net gives now of the first so many images: those that
+        are there must be the same.
     views : int
         Views of each image, at least 1.
     plan : dict
@@ -69,7 +76,7 @@ def write_features(
     Raises
     ------
     InputError
-        If the folder holds something else, or another process writes there.
+        If the folder holds something else or what the net does not give any more, or another process writes there.
     """
     present = [name for name in PART_NAMES if getattr(parts, name) is not None]
     pieces: list[Part] = [getattr(parts, name) for name in present]
@@ -78,11 +85,13 @@ def write_features(
     shape = (sum(counts), views * int(backbone["feature_size"]))
     labels = _npy(np.concatenate([piece.labels for piece in pieces]))
     description = _description(parts, present, pieces, plan, views, backbone)
-    if _done(folder, plan, overwrite)[1] and _says(folder, labels, description):
+    # Looked at before there is a lock, and again with it.
+    given_now = functools.cache(probe)
+    if _done(folder, plan, given_now, overwrite)[1] and _says(folder, labels, description):
         return False
     was_there = folder.exists()
     with FolderLock(folder):
-        done, whole = _done(folder, plan, overwrite)
+        done, whole = _done(folder, plan, given_now, overwrite)
         # Another process may have written them just now.
         if whole:
             _tell(folder, labels, description)
@@ -182,7 +191,9 @@ def _go_on(
     features.flush()
 
 
-def _done(folder: Path, plan: dict[str, Any], overwrite: bool) -> tuple[int, bool]:
+def _done(
+    folder: Path, plan: dict[str, Any], probe: Callable[[int], NDArray[np.float32]], overwrite: bool
+) -> tuple[int, bool]:
     """Return how many rows of the plan a folder holds, and whether it is whole."""
     if not folder.exists():
         return 0, False
@@ -197,7 +208,15 @@ def _done(folder: Path, plan: dict[str, Any], overwrite: bool) -> tuple[int, boo
             found = {}
         if found.get("plan") == plan:
             done, whole = int(found.get("done", 0)), name == _DESCRIPTION
-            return (done, whole) if (folder / _FEATURES).exists() else (0, False)
+            if not (folder / _FEATURES).exists():
+                return 0, False
+            if _are_given(folder, plan["rows"][0] if whole else done, probe):
+                return done, whole
+            if not overwrite:
+                raise InputError(
+                    f"{folder} holds features that the net does not give any more: its code or its normalization has "
+                    "changed; give another folder, or --overwrite"
+                )
         if not overwrite:
             raise InputError(
                 f"{folder} holds features of other images or another net; give another folder, or --overwrite"
@@ -207,6 +226,20 @@ def _done(folder: Path, plan: dict[str, Any], overwrite: bool) -> tuple[int, boo
     if any(path.name != LOCK_NAME for path in folder.iterdir()):
         raise InputError(f"{folder} holds other files and no features; give a new or empty folder")
     return 0, False
+
+
+def _are_given(folder: Path, count: int, probe: Callable[[int], NDArray[np.float32]]) -> bool:
+    """Say whether a net gives the features that a folder has so many of: equal weights alone do not tell."""
+    count = min(count, _PROBED)
+    if count == 0:
+        return True
+    try:
+        kept = np.array(np.load(folder / _FEATURES, mmap_mode="r", allow_pickle=False)[:count])
+    except (OSError, ValueError):
+        return False
+    now = probe(count)
+    apart = np.linalg.norm(kept[:, : now.shape[1]] - now, axis=1)
+    return bool((apart <= _ROUNDING * np.linalg.norm(now, axis=1)).all())
 
 
 def _with_size(backbone: dict[str, Any], image_shape: list[int] | None) -> dict[str, Any]:

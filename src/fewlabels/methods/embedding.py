@@ -106,7 +106,7 @@ def embed(
     seed : int
         Of the further views.
     overwrite : bool
-        Replace features of other images or another net in `out`.
+        Replace features of other images or another net in `out`, or of the net as it was.
     strict, cache_dir, progress
         See `load_dataset`.
 
@@ -168,6 +168,9 @@ def embed(
                 bar.update(task, completed=done)
                 yield chunk
 
+        def probe(count: int) -> NDArray[np.float32]:
+            return features_of(backbone, pieces[0].images.take(np.arange(count)), where)
+
         plan = {
             "images": parts.content_key or _content(pieces),
             "image_shape": list(pieces[0].images.shape[1:]),
@@ -175,7 +178,14 @@ def embed(
             "further_views": None if views == 1 else [seed, mirrored],
         }
         written = write_features(
-            Path(out), parts, backbone.facts.to_dict(), features, views=views, plan=plan, overwrite=overwrite
+            Path(out),
+            parts,
+            backbone.facts.to_dict(),
+            features,
+            probe=probe,
+            views=views,
+            plan=plan,
+            overwrite=overwrite,
         )
     warning = leak_warning(backbone.facts.trained_on, parts.name)
     return Embedded(Path(out), images, backbone.facts, not written, warning)

@@ -25,7 +25,7 @@ from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
 from fewlabels.methods.weight_sets import WeightSet
 from fewlabels.nets import Backbone, BackboneFacts, build_decoder, load_backbone
 from fewlabels.nets.backbone import PretrainedClassifier
-from fewlabels.nets.pretrained import MODULE, check_same, empty_backbone, is_backbone
+from fewlabels.nets.pretrained import MODULE, as_recorded, empty_backbone, is_backbone
 from fewlabels.storage.atomic import atomic_folder, write_bytes, write_json, write_text
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import HubAddress, is_hub_address
@@ -478,8 +478,7 @@ def _with_backbone(
         return partial(_empty_parts, settings, method, method.sample_shape_)
     settings.net = getattr(method, "features_net_", "auto")
     if given is not None:
-        check_same(facts, given.facts)
-        method.backbone_ = given
+        given = method.backbone_ = as_recorded(given, facts)
     beside = partial(empty_backbone, facts) if given is None else lambda: given
     return partial(_empty_parts, settings, method, (facts.feature_size,), beside if place == "beside" else None)
 

@@ -87,24 +87,26 @@ def open_backbone(facts: BackboneFacts) -> Backbone:
             f"the backbone is {_of_its_own(facts)}, which is not loaded unasked; give it as net "
             "(in Python: load(folder, net=module), on the command line: --net)"
         )
-    found = load_backbone(facts.net)
-    check_same(facts, found.facts)
-    return found
+    return as_recorded(load_backbone(facts.net), facts)
 
 
-def check_same(recorded: BackboneFacts, found: BackboneFacts) -> None:
-    """Refuse a backbone whose weights are others than those recorded.
+def as_recorded(backbone: Backbone, facts: BackboneFacts) -> Backbone:
+    """Return a backbone with the size and the normalization that were recorded of it, whatever it says of these now.
 
     Raises
     ------
     InputError
-        If they are.
+        If its weights or the kind of its output are others than those recorded.
     """
-    if recorded.weights != found.weights:
+    found = backbone.facts
+    same_output = (found.pooling, found.feature_size) == (facts.pooling, facts.feature_size)
+    if found.weights != facts.weights or not same_output:
+        what = "outputs" if found.weights == facts.weights else "weights"
         raise InputError(
-            f"the weights of {found.net} are not those that the features were made with ({recorded.net}); "
+            f"the {what} of {found.net} are not those that the features were made with ({facts.net}); "
             "give the backbone as it was, or embed and fit anew"
         )
+    return Backbone(backbone.body, facts)
 
 
 def empty_backbone(facts: BackboneFacts) -> Backbone:
