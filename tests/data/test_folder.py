@@ -292,6 +292,23 @@ def test_floats_of_no_known_range_are_told(tmp_path, value):
         decode(tmp_path / "a.tiff", (8, 8), gray=True)
 
 
+@pytest.mark.parametrize(("value", "shown"), [(1, 1), (200, 200), (32768, 128)])
+def test_whole_numbers_of_32_bits_are_as_bright_as_their_range_says(tmp_path, value, shown):
+    Image.fromarray(np.full((8, 8), value, np.int32)).save(tmp_path / "a.tiff")
+    assert np.unique(decode(tmp_path / "a.tiff", (8, 8), gray=True)).tolist() == [shown]
+    (tmp_path / "a.pgm").write_bytes(b"P5 8 8 65535\n" + np.full(64, value, ">u2").tobytes())
+    assert decode(tmp_path / "a.pgm", (8, 8), gray=True).max() == round(value / 257), "a format that says what is white"
+
+
+@pytest.mark.parametrize(("white", "noted"), [(4095, True), (65535, False)])
+def test_images_that_do_not_fill_their_format_are_noted(tmp_path, white, noted):
+    for name in ("a/0.png", "a/1.png", "b/0.png", "b/1.png"):
+        (tmp_path / "gray" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), white, np.uint16)).save(tmp_path / "gray" / name)
+    notes = load_dataset(tmp_path / "gray", cache_dir=tmp_path / "cache").notes
+    assert any(note.startswith("images are very dark, no pixel is above 16 of 255: scale") for note in notes) == noted
+
+
 def test_exif_orientation_is_applied(photos, tmp_path):
     picture = Image.new("RGB", (16, 16), BLUE)
     picture.paste(RED, (0, 0, 16, 8))

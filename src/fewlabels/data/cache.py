@@ -24,9 +24,11 @@ from fewlabels.storage.keys import key_of
 from fewlabels.storage.mapped import new_mapped_array
 from fewlabels.storage.screen import new_bar
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 LARGEST_NATIVE = 64
 DEFAULT_SIZE = 32
+# Where no pixel of a source reaches this, white is hardly what its images take for white.
+_DARK = 32
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ def _build(encoded: EncodedImages, image_size: int | None, folder: Path, progres
             images = new_mapped_array(temporary / "images.npy", (len(good), *size, channels))
             bar.reset(task, description="decoding images", total=encoded.count)
             kept: list[int] = []
-            position = 0
+            position = brightest = 0
             turn = partial(workers.decode_all, size=size, gray=gray)
             for pixels in in_parallel(turn, encoded.items(), encoded.count):
                 for result in pixels:
@@ -193,11 +195,18 @@ def _build(encoded: EncodedImages, image_size: int | None, folder: Path, progres
                     else:
                         images[len(kept)] = result
                         kept.append(position)
+                        if brightest < _DARK:
+                            brightest = max(brightest, int(result.max()))
                     position += 1
                 bar.advance(task, len(pixels))
             images.flush()
             del images
             np.save(temporary / "kept.npy", np.array(kept, np.int64))
+            if brightest < _DARK and kept:
+                notes.append(
+                    f"images are very dark, no pixel is above {brightest} of 255: scale values that do not fill their "
+                    "format, as those of a camera with 12 bits in 16"
+                )
             write_json(
                 temporary / "entry.json",
                 {

@@ -27,7 +27,8 @@ SOUND_PILLOW = 13
 # What photos come in. An older Pillow reads nothing else of what strangers send.
 PHOTO_FORMATS = ("JPEG", "PNG", "WEBP")
 _GRAY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
-_FLOAT_TOPS = (1.0, 255.0, 65535.0)
+# What may be white among values of which no format says that, smallest first.
+_TOPS = {"F": (1.0, 255.0, 65535.0), "I": (255.0, 65535.0)}
 _EXIF_ORIENTATION = 0x0112
 _TURNED = {5, 6, 7, 8}
 _TURNS = {
@@ -141,7 +142,9 @@ def decode(source: Path | bytes, size: tuple[int, int], *, gray: bool) -> NDArra
             # While loading, Pillow turns TIFFs itself and takes the tag away: what is left of it is still to be done.
             image.load()
             picture = _turned(image)
-            picture = _flattened(picture).convert("L" if gray else "RGB")
+            # Of whole numbers, other formats than TIFF have 16 bits.
+            by_value = image.mode == "F" or (image.mode == "I" and isinstance(image, TiffImageFile))
+            picture = _flattened(picture, by_value).convert("L" if gray else "RGB")
             if picture.size != (size[1], size[0]):
                 picture = ImageOps.fit(picture, (size[1], size[0]), Image.Resampling.BICUBIC)
         except Exception as error:  # of a damaged file, Pillow's readers may raise anything at all
@@ -201,15 +204,15 @@ def _turned(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _flattened(image: Image.Image) -> Image.Image:
-    """Return the image without transparency, and 16-bit grays and floats scaled to 8 bits."""
+def _flattened(image: Image.Image, by_value: bool) -> Image.Image:
+    """Return the image without transparency, and 16-bit grays and numbers whose values say what is white in 8 bits."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.asarray(image, np.float64)
         if not np.isfinite(values).any():
             raise UnreadableImage("no pixel is a number")
         # What was not measured is black, as below the lowest.
         values = np.where(np.isfinite(values), values, 0.0)
-        top = 65535.0 if image.mode != "F" else _float_top(float(values.min()), float(values.max()))
+        top = _top(float(values.min()), float(values.max()), _TOPS[image.mode]) if by_value else 65535.0
         return Image.fromarray(np.clip(values / top * 255, 0, 255).round().astype(np.uint8))
     if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
         layer = image.convert("RGBA")
@@ -217,15 +220,15 @@ def _flattened(image: Image.Image) -> Image.Image:
     return image
 
 
-def _float_top(low: float, high: float) -> float:
-    """Return what is white among floats: the end of the smallest range that holds an image's.
+def _top(low: float, high: float, tops: tuple[float, ...]) -> float:
+    """Return what is white among numbers: the end of the smallest range that holds an image's.
 
     Not its own largest value: a dark image would be as bright as a light one.
     """
     # What rounds to the end of a range is within: sums of floats miss it by a little.
-    top = next((top for top in _FLOAT_TOPS if round(high / top * 255) <= 255), None)
+    top = next((top for top in tops if round(high / top * 255) <= 255), None)
     if top is None or round(low / top * 255) < 0:
-        raise UnreadableImage(f"values from {low:g} to {high:g}; scale them to 0 to 1")
+        raise UnreadableImage(f"values from {low:g} to {high:g}; scale them to 0 to {tops[0]:g}")
     return top
 
 
