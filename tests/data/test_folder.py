@@ -1,4 +1,5 @@
 import contextlib
+import gc
 import os
 import re
 import shutil
@@ -235,6 +236,41 @@ def test_a_broken_cache_entry_is_built_anew(photos, tmp_path):
 def test_nothing_half_written_stays_in_the_cache(photos, tmp_path):
     read(photos, tmp_path)
     assert not [path for path in (tmp_path / "cache").rglob("*") if ".part" in path.name or ".old" in path.name]
+
+
+def test_images_that_were_not_used_for_the_longest_time_make_room_but_for_open_ones(photos, tmp_path, monkeypatch):
+    entries = tmp_path / "cache" / "images"
+
+    def grown(number):
+        """Read the photos with one more; return the name of their entry, and them."""
+        save(photos / "unlabeled" / f"{number}.png")
+        before = set(entries.iterdir()) if entries.is_dir() else set()
+        data = read(photos, tmp_path)
+        gc.collect()
+        return (set(entries.iterdir()) - before).pop(), data
+
+    first, second, third = (grown(number) for number in range(3))
+    opened = second[1]
+    first, second, third = first[0], second[0], third[0]
+    gc.collect()
+    for hours, entry in ((50, first), (40, second), (30, third)):
+        os.utime(entry, (0, time.time() - hours * 3600))
+    killed, under_way = (entries / f".{name}.1234.part" for name in ("killed", "under-way"))
+    for part in (killed, under_way):
+        part.mkdir()
+        (part / "images.npy").write_bytes(b"0" * 100)
+    for path in (killed / "images.npy", killed):
+        os.utime(path, (0, 0))
+    monkeypatch.setattr("fewlabels.data.room.LIMIT", 1)
+    monkeypatch.setattr("fewlabels.data.room._JUST_USED", 35 * 3600)
+    fourth, data = grown(3)
+    assert set(entries.iterdir()) == {second, third, fourth, under_way}, "open, just used, new, being written"
+    monkeypatch.setattr("fewlabels.data.room._JUST_USED", 0.0)
+    assert len(opened.pool) == 5
+    del opened, data
+    gc.collect()
+    fifth, _ = grown(4)
+    assert set(entries.iterdir()) == {fifth, under_way}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from fewlabels.data import workers
 from fewlabels.data.dataset import SkippedImage
 from fewlabels.data.decode import Header
+from fewlabels.data.room import hold, make_room
 from fewlabels.data.workers import Encoded, Unreached, in_parallel
 from fewlabels.storage.atomic import atomic_folder, write_json
 from fewlabels.storage.errors import InputError
@@ -176,6 +177,7 @@ def _build(encoded: EncodedImages, image_size: int | None, folder: Path, progres
         size, notes = _choose_size(good, image_size)
         gray = all(header.gray for header in good)
         channels = 1 if gray else 3
+        make_room(folder, len(good) * size[0] * size[1] * channels)
         with atomic_folder(folder / "images" / key) as temporary:
             # The header pass has counted, so the array is laid out on disk once and filled in place.
             images = new_mapped_array(temporary / "images.npy", (len(good), *size, channels))
@@ -253,6 +255,7 @@ def reopen(folder: Path, key: str, name: Callable[[int], str]) -> DecodedImages 
         if facts["format_version"] != FORMAT_VERSION or len(kept) != count or len(images) < count:
             return None
         skipped = tuple(SkippedImage(name(row), reason) for row, reason in facts["skipped"])
+        hold(entry, images)
         return DecodedImages(images[:count], kept, skipped, tuple(facts["notes"]), key)
     except Exception:  # of a damaged file, NumPy's reader may raise anything at all
         return None

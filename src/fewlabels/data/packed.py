@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fewlabels.data.room import hold, make_room
 from fewlabels.storage.atomic import atomic_folder, write_json
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.keys import key_of
@@ -90,6 +91,7 @@ def packed(
     entry = cache / "archives" / key_of([_FORMAT_VERSION, kind, facts])
     found = _open(entry)
     if found is None:
+        make_room(cache)
         console = new_console(quiet=not progress)
         with console.status(f"reading {source.name} once …"), atomic_folder(entry) as temporary:
             sink = PackedImages(temporary)
@@ -112,7 +114,9 @@ def _open(entry: Path) -> PackedImages | None:
         with np.load(io.BytesIO((entry / "arrays.npz").read_bytes()), allow_pickle=False) as arrays:
             found.arrays = {name: arrays[name] for name in arrays.files}
         for path in entry.glob("*.images.npy"):
-            found.images[path.name.removesuffix(".images.npy")] = np.load(path, mmap_mode="r", allow_pickle=False)
+            images = np.load(path, mmap_mode="r", allow_pickle=False)
+            hold(entry, images)
+            found.images[path.name.removesuffix(".images.npy")] = images
         # Entries that were made before parts were written down do not have them.
         if not found.images.keys() >= set(facts.get("parts", ())):
             return None

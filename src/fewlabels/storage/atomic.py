@@ -12,6 +12,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,16 +100,27 @@ def _umask() -> int:
     return umask
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path, unused_s: float = 0.0) -> None:
     """Remove the temporary files and folders that a process left in a folder when it was killed while writing.
 
-    Only for a folder that no other process works in.
+    Where other processes work in the folder, `unused_s` are the seconds after which what is not written to is nobody's.
     """
     for path in [*folder.glob(".*.part"), *folder.glob(".*.old")]:
+        if unused_s and time.time() - _last_written(path) < unused_s:
+            continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _last_written(path: Path) -> float:
+    times = [0.0]
+    for one in (path, *path.glob("**/*")):
+        # Its process may be done with it just now.
+        with contextlib.suppress(OSError):
+            times.append(one.stat().st_mtime)
+    return max(times)
 
 
 def write_text(path: Path, content: str) -> None:
