@@ -542,6 +542,8 @@ def test_a_folder_of_archives_says_what_they_can_be(tmp_path):
     (tmp_path / "pool-000.tar").write_bytes(b"")
     with pytest.raises(InputError, match=r"archives such as pool-000\.tar can be the pool of another source: --pool"):
         load_dataset(tmp_path, cache_dir=tmp_path / "cache")
+    with pytest.raises(InputError, match=r"\*\.tar can be a pool alone, .* or to `label --engine local`"):
+        load_dataset(tmp_path / "*.tar", cache_dir=tmp_path / "cache")
 
 
 def test_a_source_that_is_not_there_names_the_nearest_known(tmp_path):

@@ -176,6 +176,14 @@ def test_an_empty_pool_is_not_the_folder_that_is_worked_in(of_photos, photos, mo
             describe_pool(of_photos, "")
 
 
+def test_a_folder_of_archives_says_what_reads_them(of_photos, tmp_path):
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "0.tar").write_bytes(b"0" * 512)
+    for pool in (tmp_path / "shards", f"{tmp_path}/shards/*.tar"):
+        with pytest.raises(InputError, match=r"give (it|them) to .*`label --engine local`"):
+            describe_pool(of_photos, pool)
+
+
 def test_a_source_that_is_gone_says_so(of_photos, photos):
     photos.rename(photos.with_name("moved"))
     with pytest.raises(InputError, match="the model was fitted on it"):

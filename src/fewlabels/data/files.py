@@ -108,4 +108,8 @@ def image_chunks(
             yield ImageChunk(tuple(kept), images, tuple(skipped))
             bar.advance(task, len(chunk))
     if not any_read and first is not None:
-        raise InputError(f"none of {len(files)} files is a readable image; the first, {first.path}: {first.reason}")
+        archives = "; archives are read as a stream: give them to `label --engine local`"
+        raise InputError(
+            f"none of {len(files)} files is a readable image; the first, {first.path}: {first.reason}"
+            + (archives if first.path.lower().endswith(".tar") else "")
+        )

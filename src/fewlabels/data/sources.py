@@ -208,7 +208,8 @@ def read_parts(
         if place.exists():
             parts = replace(parts, notes=("these are the embedded digits; the folder here is ./digits",))
         return parts
-    if not place.exists():
+    is_archive = place.suffix.lower() == ".tar"
+    if not place.exists() and not (is_archive and "*" in text):
         looks_like_a_path = "/" in text or "\\" in text or place.suffix
         hint = "" if looks_like_a_path else f"{nearest(text, known)} (known names: {', '.join(known)})"
         raise InputError(f"there is no data set, folder or file {text!r}{hint}")
@@ -230,7 +231,7 @@ def read_parts(
         return read_npz(place, image_size)
     if place.suffix.lower() in (".parquet", ".pq"):
         return read_parquet(place, image_size, cache, strict=strict, progress=progress)
-    if place.suffix.lower() == ".tar":
+    if is_archive:
         raise InputError(
             f"{text} can be a pool alone, as shards of WebDataset: give it to `fit --pool` (in Python: pool=) beside a "
             "source with labels, or to `label --engine local`"
