@@ -557,11 +557,13 @@ def test_a_source_that_is_not_there_names_the_nearest_known(tmp_path):
 def test_links_that_lead_nowhere_and_photos_of_telephones_are_left_out_by_name(photos, tmp_path):
     (photos / "unlabeled" / "lost.jpg").symlink_to(tmp_path / "not-mounted.jpg")
     (photos / "unlabeled" / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
+    (photos / "unlabeled" / "phone.avif").write_bytes(b"\0\0\0\x18ftypavif" + bytes(20))
     data = load_dataset(photos, cache_dir=tmp_path / "cache")
     reasons = {Path(one.path).name: one.reason for one in data.skipped}
     assert reasons == {
         "lost.jpg": "a link that leads nowhere",
-        "phone.heic": "HEIC or AVIF, which is not read: convert it to JPEG",
+        "phone.avif": "AVIF, which is damaged or needs Pillow 11.3: install that, or convert it to JPEG",
+        "phone.heic": "HEIC, which is not read: convert it to JPEG",
     }
     before = len(data.pool)
     shutil.copy(photos / "unlabeled" / "deep" / "0.png", tmp_path / "not-mounted.jpg")

@@ -164,7 +164,10 @@ def test_a_model_without_examples_still_ranks_and_says_what_is_missing(few_label
     found = describe_pool(method, "digits")
     assert np.isnan(found.in_distribution).all()
     assert found.rows(count=1)[0]["in_distribution"] is None
-    assert "fit it again" in found.notes[-1]
+    assert "methods.examples.remember(model, data)" in found.notes[-1]
+    remember(method, load_dataset("digits"))
+    assert not np.isnan(describe_pool(method, "digits").in_distribution).any()
+    del method.source_
     with pytest.raises(InputError, match="does not say what it was fitted on"):
         describe_pool(method)
 
@@ -188,6 +191,15 @@ def test_a_source_that_is_gone_says_so(of_photos, photos):
     photos.rename(photos.with_name("moved"))
     with pytest.raises(InputError, match="the model was fitted on it"):
         describe_pool(of_photos)
+
+
+def test_a_source_that_is_there_is_not_called_gone(few_labels):
+    X, y, *_ = few_labels
+    method = Supervised(steps=2, random_state=0).fit(X, y)
+    remember(method, load_dataset("digits"))
+    with pytest.raises(InputError, match="the classes of digits are 0, 1") as told:
+        describe_pool(method, labels={"train[821]": "8.5"})
+    assert "has moved" not in str(told.value)
 
 
 def test_the_pool_of_a_model_on_features_is_read_as_its_net_was_given_the_images(tmp_path, monkeypatch):

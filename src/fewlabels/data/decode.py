@@ -180,8 +180,10 @@ def _what_else(source: Path | bytes) -> str:
             head = file.read(12)
     else:
         head = source[:12]
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"avif"):
-        return "HEIC or AVIF, which is not read: convert it to JPEG"
+    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1"):
+        return "HEIC, which is not read: convert it to JPEG"
+    if head[4:8] == b"ftyp" and head[8:12] == b"avif":
+        return "AVIF, which is damaged or needs Pillow 11.3: install that, or convert it to JPEG"
     return "not an image"
 
 

@@ -21,7 +21,7 @@ from fewlabels.data.parts import Parts
 from fewlabels.data.pool import DEFAULT_LIMIT, with_pool
 from fewlabels.data.split import split_parts
 from fewlabels.storage.cache_folder import cache_folder
-from fewlabels.storage.errors import InputError, nearest
+from fewlabels.storage.errors import InputError, MissingSource, nearest
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def read_parts(
     if not place.exists() and not (is_archive and "*" in text):
         looks_like_a_path = "/" in text or "\\" in text or place.suffix
         hint = "" if looks_like_a_path else f"{nearest(text, known)} (known names: {', '.join(known)})"
-        raise InputError(f"there is no data set, folder or file {text!r}{hint}")
+        raise MissingSource(f"there is no data set, folder or file {text!r}{hint}")
     for known_name in cifar.URLS:
         if _is_cifar(place, known_name):
             return cifar.read_cifar(known_name, place, image_size, cache, progress=progress)
@@ -250,7 +250,7 @@ def _refuse_fold(fold: int | None, source: str) -> None:
 def _given(path: str) -> Path:
     place = Path(path)
     if not path or not place.exists():
-        raise InputError(f"there is no file or folder {path!r}")
+        raise MissingSource(f"there is no file or folder {path!r}")
     return place
 
 

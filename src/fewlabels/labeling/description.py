@@ -309,7 +309,7 @@ def describe_pool(
     if examples is None:
         notes.append(
             "the model does not keep the images it learned from, so that nothing is said of how like them the pool is; "
-            "fit it again with this version"
+            "`fewlabels fit` and `compare` keep them, and in Python fewlabels.methods.examples.remember(model, data)"
         )
     else:
         measure = InDistribution(examples)

@@ -20,7 +20,7 @@ from fewlabels.data.features import is_feature_folder
 from fewlabels.data.rows import content_hashes
 from fewlabels.methods.given import rows_to_predict
 from fewlabels.methods.prediction import logits_and_features
-from fewlabels.storage.errors import InputError
+from fewlabels.storage.errors import InputError, MissingSource
 
 if TYPE_CHECKING:
     from fewlabels.methods.base import SemiSupervisedClassifier
@@ -250,8 +250,8 @@ def remembered(source: str | None) -> Iterator[None]:
     """Have an error say more where a source that a model remembers is not there; None: it was given by a person."""
     try:
         yield
-    except InputError as error:
-        if source is None or Path(source).exists():
+    except MissingSource as error:
+        if source is None:
             raise
         raise InputError(
             f"{error}; the model was fitted on it: where it has moved, give the SOURCE as it is called now"

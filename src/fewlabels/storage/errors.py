@@ -14,6 +14,10 @@ class InputError(ValueError):
     """
 
 
+class MissingSource(InputError):
+    """Nothing is there where a source is said to be."""
+
+
 class ToldError(InputError):
     """What another process could not use, and has told this one: it is shown there."""
 
