@@ -39,13 +39,16 @@ def serve(
     `fewlabels serve model --port 8000 --no-open`
     """
     from fewlabels.data.decode import SOUND_PILLOW, pillow_is_sound
+    from fewlabels.methods.saved import read_description
     from fewlabels.serving.server import is_local, open_browser, require_gradio
     from fewlabels.serving.server import serve as serve_page
     from fewlabels.serving.service import Service
 
-    require_gradio()
     if is_hub_address(model):
         raise InputError(f"{model} is on the Hub; pull it first, so that labels and new models have a place")
+    # Gradio alone takes seconds to import: what can be told without it is told before.
+    read_description(model)
+    require_gradio()
 
     def ready(address: str) -> None:
         screen.print(f"serving {model} at {address} (Ctrl-C ends it)", highlight=False)
