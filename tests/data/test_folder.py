@@ -1,10 +1,15 @@
 import contextlib
 import gc
+import json
 import os
 import re
 import shutil
+import struct
+import subprocess
 import sys
 import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -271,6 +276,62 @@ def test_images_that_were_not_used_for_the_longest_time_make_room_but_for_open_o
     gc.collect()
     fifth, _ = grown(4)
     assert set(entries.iterdir()) == {fifth, under_way}
+
+
+@pytest.mark.parametrize("value", [200, 256, 32767])
+def test_signed_numbers_of_16_bits_keep_their_brightness_too(value):
+    tags = [(256, 3, 8), (257, 3, 8), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 134), (277, 3, 1), (278, 3, 8)]
+    tags += [(279, 4, 128), (339, 3, 2)]
+    fields = b"".join(struct.pack("<HHII", tag, kind, 1, content) for tag, kind, content in tags)
+    pixels = np.full(64, value, "<i2").tobytes()
+    tiff = b"II*\0" + struct.pack("<IH", 8, len(tags)) + fields + struct.pack("<I", 0) + pixels
+    assert decode(tiff, (8, 8), gray=True).max() == round(value / 257)
+
+
+def test_another_form_of_the_cache_leaves_what_a_source_is_known_by(photos, tmp_path, monkeypatch):
+    before = read(photos, tmp_path)
+    monkeypatch.setattr("fewlabels.data.cache.FORMAT_VERSION", 99)
+    after = read(photos, tmp_path)
+    assert after.fingerprint == before.fingerprint
+    assert np.array_equal(after.labeled[:], before.labeled[:])
+    (entry,) = (tmp_path / "cache" / "images").iterdir()
+    assert json.loads((entry / "entry.json").read_text())["format_version"] == 99
+
+
+def test_folders_that_are_read_in_threads_leave_warnings_as_they_are(photos, tmp_path):
+    read(photos, tmp_path)
+    before = list(warnings.filters)
+    for _ in range(5):
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda _: read(photos, tmp_path), range(16)))
+    assert warnings.filters == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked there")
+def test_a_forked_process_does_not_let_go_of_what_this_one_has_open(photos, tmp_path):
+    data = read(photos, tmp_path)
+    (entry,) = (tmp_path / "cache" / "images").iterdir()
+    gc.collect()
+    held = list(entry.glob(".*.open"))
+    assert len(held) == 1
+    code = f"""
+import gc, os, sys
+from pathlib import Path
+from fewlabels import load_dataset
+data = load_dataset({str(photos)!r}, cache_dir={str(tmp_path / "cache")!r})
+gc.collect()
+before = sorted(Path({str(entry)!r}).glob(".*.open"))
+child = os.fork()
+if not child:
+    del data
+    gc.collect()
+    os._exit(0)
+os.waitpid(child, 0)
+sys.exit(sorted(Path({str(entry)!r}).glob(".*.open")) != before or len(before) < 2)
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert list(entry.glob(".*.open")) == held
+    assert len(data.labeled)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -518,6 +519,25 @@ def test_a_new_folder_goes_where_the_check_of_the_data_is_stopped(tmp_path, monk
     monkeypatch.setattr(comparison_module, "check_dataset", stop)
     with pytest.raises(KeyboardInterrupt):
         compare("digits", methods="supervised", labels_per_class=3, steps=2)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_where_no_folder_can_be_made_that_is_told_at_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").symlink_to(tmp_path / "not-mounted")
+    with pytest.raises(FileExistsError):
+        RunFolder(None, "digits")
+
+
+def test_a_new_folder_goes_where_anything_else_ends_the_comparison_before_it_began(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(comparison_module, "Work", fail)
+    with pytest.raises(MemoryError):
+        compare("digits", methods="supervised", labels_per_class=3, steps=2, check=False)
     assert not list(tmp_path.iterdir())
 
 

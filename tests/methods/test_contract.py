@@ -233,6 +233,9 @@ def test_samples_without_a_label_do_not_count_in_an_accuracy(digits):
     assert method.score(images[200:300], gaps, weights) == method.score(
         images[200:300:2], labels[200:300:2], weights[::2]
     )
+    assert method.score(images[200:300], gaps[:, None]) == expected
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        method.score(images[200:300], gaps[:30])
     with pytest.raises(InputError, match="no sample has a label to measure by"):
         method.score(images[:3], [-1, -1, -1])
     half = np.where(np.arange(200) < 100, labels[:200], -1)

@@ -57,6 +57,26 @@ def test_labels_by_hand_name_the_images_that_features_are_of(named, photos, tmp_
     assert len(data.pool) == 5
 
 
+def test_a_stopped_embedding_of_few_labeled_images_goes_on_too(color_images, tmp_path, monkeypatch):
+    X, y = color_images
+    source = {"train": (X[:2], [0, 1]), "unlabeled": X[2:32], "test": (X[32:], y[32:])}
+    monkeypatch.setattr(feature_files, "_NOTED", 1)
+    monkeypatch.setattr("fewlabels.methods.embedding._MOST", 4)
+
+    def stopped(self, images, seen=[]):  # noqa: B006
+        seen.append(len(images))
+        if sum(seen) > 20:
+            raise KeyboardInterrupt
+        return self.blocks(images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Colors, "forward", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            embed(source, Colors(), tmp_path / "features", cache_dir=tmp_path)
+    assert json.loads((tmp_path / "features" / "progress.json").read_text())["done"] > 4
+    assert embed(source, Colors(), tmp_path / "features", cache_dir=tmp_path).images == 40
+
+
 def test_a_stopped_embedding_goes_on_where_it_was(arrays, tmp_path, monkeypatch):
     monkeypatch.setattr(feature_files, "_NOTED", 1)
     monkeypatch.setattr("fewlabels.methods.embedding._MOST", 4)

@@ -187,6 +187,13 @@ def test_on_images_the_net_is_one_of_the_teachers(few_labels):
     assert method.top_share is None
 
 
+def test_with_nothing_held_out_the_teachers_are_calibrated_on_labeled_images_left_out(few_labels):
+    X, y, test, truth = few_labels
+    method = make_method("ensemble-labels", steps=60, validation_fraction=0.0, random_state=0).fit(X, y)
+    assert method.n_validation_ == 0
+    assert method.score(test, truth) > 0.6
+
+
 @pytest.mark.filterwarnings("ignore:.*the net puts every image into the same class")
 def test_no_teacher_is_surer_than_held_out_images_say(monkeypatch):
     """Of images of noise the net knows those it learned from by heart, and no others."""
@@ -219,6 +226,7 @@ def test_no_teacher_is_surer_than_held_out_images_say(monkeypatch):
         ("linear-probe", {"net": "facebook/dinov2-small"}, "did you mean 'hf:facebook/dinov2-small'"),
         ("prototypes", {"net": "fats"}, "unknown net 'fats'; did you mean 'fast'"),
         ("kmeans-features", {"net": "module"}, "unknown net 'module'"),
+        ("supervised", {"net": {}}, "unknown net {}"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(name, settings, message):

@@ -121,7 +121,10 @@ def _without_labels(value: Any) -> Any:
 
 def _images(X: Any, what: str, image_size: int | None) -> NDArray[np.uint8]:
     if image_size is not None and isinstance(X, list | tuple) and len({np.shape(image) for image in X}) > 1:
-        return np.concatenate([_images([image], what, image_size) for image in X])
+        each = [_images([image], what, image_size) for image in X]
+        # Where some are in color, gray ones are too.
+        channels = max(image.shape[3] for image in each)
+        return np.concatenate([np.broadcast_to(image, (*image.shape[:3], channels)) for image in each])
     images = as_array(X, what)
     if images.ndim == 3:
         images = images[..., None]

@@ -26,6 +26,9 @@ from fewlabels.storage.mapped import new_mapped_array
 from fewlabels.storage.screen import new_bar
 
 FORMAT_VERSION = 4
+# Of what the same files are known by, also to features and comparisons that were made of them: it stays where an entry
+# alone takes another form.
+_KEY_VERSION = 3
 LARGEST_NATIVE = 64
 DEFAULT_SIZE = 32
 # Where no pixel of a source reaches this, white is hardly what its images take for white.
@@ -171,7 +174,7 @@ def _build(encoded: EncodedImages, image_size: int | None, folder: Path, progres
         good = [header for header in headers if isinstance(header, Header)]
         if not good:
             raise _none_readable(encoded.count, SkippedImage(encoded.name(0), skipped[0]))
-        key = key_of([FORMAT_VERSION, image_size, encoded.count, content.hexdigest()])
+        key = key_of([_KEY_VERSION, image_size, encoded.count, content.hexdigest()])
         if reopen(folder, key, encoded.name) is not None:
             return key, is_settled
         size, notes = _choose_size(good, image_size)

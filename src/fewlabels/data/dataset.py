@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
@@ -52,6 +52,10 @@ class ImageNames(Sequence[str]):
 
     def __len__(self) -> int:
         return sum(len(rows) for _, rows, _ in self.pieces)
+
+    def __iter__(self) -> Iterator[str]:
+        for part, rows, names in self.pieces:
+            yield from (f"{part}[{row}]" for row in rows.tolist()) if names is None else names
 
     @overload
     def __getitem__(self, index: int) -> str: ...

@@ -29,7 +29,7 @@ PHOTO_FORMATS = ("JPEG", "PNG", "WEBP")
 _GRAY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 # What may be white among values of which no format says that, smallest first.
 _TOPS = {"F": (1.0, 255.0, 65535.0), "I": (255.0, 65535.0)}
-_EXIF_ORIENTATION = 0x0112
+_EXIF_ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 258
 _TURNED = {5, 6, 7, 8}
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -142,8 +142,9 @@ def decode(source: Path | bytes, size: tuple[int, int], *, gray: bool) -> NDArra
             # While loading, Pillow turns TIFFs itself and takes the tag away: what is left of it is still to be done.
             image.load()
             picture = _turned(image)
-            # Of whole numbers, other formats than TIFF have 16 bits.
-            by_value = image.mode == "F" or (image.mode == "I" and isinstance(image, TiffImageFile))
+            # Of whole numbers, other formats than TIFF have 16 bits, and so may that.
+            is_wide = isinstance(image, TiffImageFile) and image.tag_v2.get(_BITS_PER_SAMPLE, (0,))[0] == 32
+            by_value = image.mode == "F" or (image.mode == "I" and is_wide)
             picture = _flattened(picture, by_value).convert("L" if gray else "RGB")
             if picture.size != (size[1], size[0]):
                 picture = ImageOps.fit(picture, (size[1], size[0]), Image.Resampling.BICUBIC)

@@ -210,7 +210,9 @@ def _done(
             done, whole = int(found.get("done", 0)), name == _DESCRIPTION
             if not (folder / _FEATURES).exists():
                 return 0, False
-            if _are_given(folder, plan["rows"][0] if whole else done, probe):
+            # The probe looks at images of the first part alone.
+            first = plan["rows"][0]
+            if _are_given(folder, first if whole else min(done, first), probe):
                 return done, whole
             if not overwrite:
                 raise InputError(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
-import warnings
 import weakref
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,17 @@ def hold(entry: Path, images: NDArray[Any]) -> None:
     images : ndarray
         Memory-mapped.
     """
-    # In a cache that can only be read nothing is removed either, and without locks only what was just used stays.
-    with contextlib.suppress(OSError), warnings.catch_warnings(action="ignore"):
-        weakref.finalize(images, FileLock(entry / f".{uuid4().hex}.open").release)
+    # In a cache that can only be read nothing is removed either, and without locks only what was just used stays. Where
+    # another process looks at the lock just as it is made, the entry has just been used.
+    with contextlib.suppress(OSError, InputError):
+        lock = FileLock(entry / f".{uuid4().hex}.open", quiet=True)
+        weakref.finalize(images, _let_go, lock, os.getpid())
+
+
+def _let_go(lock: FileLock, holder: int) -> None:
+    # A process that was forked off has no say in what this one has open.
+    if os.getpid() == holder:
+        lock.release()
 
 
 def make_room(cache: Path, size: int = 0) -> None:
@@ -81,7 +89,7 @@ def _is_open(entry: Path) -> bool:
     for path in entry.glob(".*.open"):
         try:
             # That of a process that was killed is nobody's.
-            FileLock(path).release()
+            FileLock(path, quiet=True).release()
         except (InputError, OSError):
             return True
     return False

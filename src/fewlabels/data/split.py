@@ -19,8 +19,6 @@ from fewlabels.data.parts import Part, Parts
 from fewlabels.storage.errors import InputError
 
 _TEST_SHARE = 0.2
-# Of a class. Chance would now and then leave a small one nothing to test on, or little to learn from.
-_LEAST_SHARE, _MOST_SHARE = 0.1, 0.3
 
 
 def split_parts(
@@ -185,10 +183,11 @@ def first_of_each_class(labels: NDArray[np.int64], per_class: int) -> NDArray[np
 
 
 def hold_out_test(labels: NDArray[np.int64], names: tuple[str, ...] | None = None) -> NDArray[np.int64]:
-    """Return rows of labeled images for a test part: about a fifth of each class, at least 1.
+    """Return rows of labeled images for a test part: about a fifth of each class, at least 1 and at most a half.
 
     Each is drawn by its name (see `ImageNames`) and not by what else there is: where images are added, those that were
-    learned from stay among these, and those that were tested on too.
+    learned from stay among these. In a class that had more than a half drawn, which happens with few images, those that
+    were left to learn from can become test images as it grows.
 
     Parameters
     ----------
@@ -203,16 +202,17 @@ def hold_out_test(labels: NDArray[np.int64], names: tuple[str, ...] | None = Non
     >>> np.array_equal(hold_out_test(before), [row for row in hold_out_test(after) if row < 60])
     True
     """
-    called = ImageNames([("train", np.arange(len(labels)), names)])
-    draws = _draws(name.replace(os.sep, "/") for name in called)
+    labeled = np.flatnonzero(labels >= 0)
+    called = ImageNames([("train", labeled, None if names is None else [names[row] for row in labeled.tolist()])])
+    draws = np.ones(len(labels))
+    draws[labeled] = _draws(name.replace(os.sep, "/") for name in called)
     drawn = [np.empty(0, np.int64)]
     for index in np.unique(labels[labels >= 0]):
         rows = np.flatnonzero(labels == index)
         if len(rows) < 2:
             continue
         rows = rows[np.argsort(draws[rows], kind="stable")]
-        least, most = (max(1, round(share * len(rows))) for share in (_LEAST_SHARE, _MOST_SHARE))
-        drawn.append(rows[: np.clip((draws[rows] < _TEST_SHARE).sum(), least, most)])
+        drawn.append(rows[: np.clip((draws[rows] < _TEST_SHARE).sum(), 1, len(rows) // 2)])
     return np.sort(np.concatenate(drawn))
 
 

@@ -149,7 +149,7 @@ def _columns(method: SemiSupervisedClassifier, class_names: tuple[str, ...]) -> 
                 return np.array(indices, np.int64)
             raise InputError(
                 f"the model's classes, {names[0]} to {names[-1]}, can be names of the data's classes as well as their "
-                "numbers, and these differ; save it with class_names=[...] to say which"
+                "numbers, and these differ; save it with class_names=[...] to say which, and measure what was saved"
             )
     if None in by_name:
         strange = names[by_name.index(None)]

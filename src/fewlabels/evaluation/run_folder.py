@@ -250,6 +250,8 @@ class RunFolder:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+        if not self._began:
+            self._take_away()
 
     def discard(self) -> None:
         """Take away what was written, when no run was finished; not what an earlier process has written."""
@@ -258,21 +260,28 @@ class RunFolder:
             return
         if self._began:
             self._clear()
+            self._take_away()
+
+    def _take_away(self) -> None:
+        """Remove the folders that were made, as far as they are empty."""
         for folder in self._made:
-            if any(folder.iterdir()):
-                break
-            folder.rmdir()
+            with contextlib.suppress(FileNotFoundError):
+                if any(folder.iterdir()):
+                    break
+                folder.rmdir()
 
     def _new(self, name: str) -> Path:
         safe = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip("-.") or "data"
         stem = f"{safe}-{time.strftime('%Y%m%d-%H%M%S')}"
+        runs = Path("runs")
+        missing = [] if runs.exists() else [runs]
+        runs.mkdir(exist_ok=True)
         for number in itertools.count(1):
-            folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
-            missing = [one for one in (folder, *folder.parents) if not one.exists()]
+            folder = runs / (stem if number == 1 else f"{stem}-{number}")
             with contextlib.suppress(FileExistsError):  # what another comparison has made within this second
-                folder.mkdir(parents=True)
-                self._made = missing
+                folder.mkdir()
                 break
+        self._made = [folder, *missing]
         return folder
 
     def _clear(self) -> None:

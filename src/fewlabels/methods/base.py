@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 from torch import Tensor, nn
 
+from fewlabels.data.parts import as_labels
 from fewlabels.methods.given import read_given, rows_to_predict
 from fewlabels.methods.learning import learn
 from fewlabels.methods.prediction import output_chunks, predict_logits
@@ -411,13 +412,15 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             If no sample has a label.
         """
         check_is_fitted(self)
-        rows = labeled_rows(y, self.classes_)
-        if len(rows) == len(y):
-            return float(super().score(X, y, sample_weight))
+        labels = column_or_1d(as_labels(y))
+        rows = labeled_rows(labels, self.classes_)
+        if len(rows) == len(labels):
+            return float(super().score(X, labels, sample_weight))
         if not len(rows):
             raise InputError("no sample has a label to measure by: every y is -1, None or NaN")
+        check_consistent_length(X, labels, sample_weight)
         weights = None if sample_weight is None else np.asarray(sample_weight)[rows]
-        truth = np.array(np.asarray(y, object)[rows].tolist())
+        truth = np.array(labels[rows].tolist())
         return float(accuracy_score(truth, self.predict(X)[rows], sample_weight=weights))
 
     def transform(self, X: Any) -> NDArray[np.float64]:

@@ -160,15 +160,18 @@ class EnsembleLabels(SelfTraining):
         """Return the mean opinion on pool samples of the net and of the teachers on its features."""
         assert isinstance(network, Classifier)
         own, temperature = super()._label(session, network, pool)
-        features, of_pool, of_held_out = (
-            unit(predict_logits(network, rows, session.device, features=True, precision=session.recipe.precision))
-            for rows in (session.labeled.stored, pool, session.validation.stored)
-        )
-        length = np.sqrt(features.shape[1])
-        labels = session.labeled.targets.cpu().numpy()
-        # The net has learned from the labeled images: how sure it may be of their features says nothing of others.
-        held_out = (length * of_held_out, session.validation.targets.cpu().numpy()) if len(of_held_out) else None
-        opinions, _ = self._opinions(length * features, labels, length * of_pool, session, held_out)
+
+        def seen_by(rows: Rows) -> NDArray[Any]:
+            precision = session.recipe.precision
+            found = predict_logits(network, rows, session.device, features=True, precision=precision)
+            return np.asarray(unit(found) * np.sqrt(found.shape[1]))
+
+        labels, held_out = session.labeled.targets.cpu().numpy(), None
+        if len(session.validation):
+            # The net has learned from the labeled images: how sure it may be of these says nothing of others.
+            held_out = seen_by(session.validation.stored), session.validation.targets.cpu().numpy()
+        features = seen_by(session.labeled.stored)
+        opinions, _ = self._opinions(features, labels, seen_by(pool), session, held_out)
         return np.mean([own, *opinions], axis=0), temperature
 
     def _opinions(

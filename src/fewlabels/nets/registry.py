@@ -107,7 +107,7 @@ def check_net(net: Any) -> None:
     InputError
         The message names the nearest.
     """
-    if is_backbone(net) or net in NETS:
+    if is_backbone(net) or (isinstance(net, str) and net in NETS):
         return
     # OWNER/NAME is how a net is called on the Hub.
     near = f"; did you mean 'hf:{net}'?" if isinstance(net, str) and "/" in net else nearest(str(net), NETS)

@@ -33,6 +33,8 @@ class FileLock:
         The file; it is made, and taken away in the end.
     what : str, optional
         Names what is held, for the message; the file when not given.
+    quiet : bool
+        Say nothing where a file system has no locks.
 
     Raises
     ------
@@ -50,11 +52,11 @@ class FileLock:
     the one is in use by process
     """
 
-    def __init__(self, path: Path, what: str | None = None) -> None:
+    def __init__(self, path: Path, what: str | None = None, *, quiet: bool = False) -> None:
         self._path = path
         while True:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-            if not _hold(handle):
+            if not _hold(handle, quiet):
                 holder = os.read(handle, 20).decode("ascii", "replace").strip() or "another"
                 os.close(handle)
                 raise InputError(
@@ -156,7 +158,7 @@ class FolderLock(FileLock):
         super().__init__(folder / LOCK_NAME, str(folder))
 
 
-def _hold(handle: int) -> bool:
+def _hold(handle: int, quiet: bool) -> bool:
     """Lock an open file without waiting, and say whether another process has it."""
     try:
         if sys.platform == "win32":
@@ -173,9 +175,11 @@ def _hold(handle: int) -> bool:
     except OSError as error:
         if error.errno in _HELD:
             return False
-        warnings.warn(
-            f"this file system has no locks ({error.strerror}): nothing keeps a second process out of the same folder",
-            RuntimeWarning,
-            stacklevel=4,
-        )
+        if not quiet:
+            warnings.warn(
+                f"this file system has no locks ({error.strerror}): nothing keeps a second process out of the same "
+                "folder",
+                RuntimeWarning,
+                stacklevel=4,
+            )
     return True
