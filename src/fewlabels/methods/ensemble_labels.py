@@ -225,10 +225,11 @@ class EnsembleLabels(SelfTraining):
         found = as_probabilities(level[len(labels) :])
         if held_out is None:
             return found
-        comes = found.sum(1) > 0
         logits = np.log(np.maximum(found, _LEAST))
-        cooled = best_temperature(logits[: len(measured)][comes[: len(measured)]], held_out[1][comes[: len(measured)]])
-        return np.where(comes[:, np.newaxis], softmax(logits / cooled, axis=1), 0.0)[len(measured) :]
+        reached = found.sum(1) > 0
+        known = np.flatnonzero(reached[: len(measured)])
+        cooled = best_temperature(logits[known], held_out[1][known])
+        return np.where(reached[:, np.newaxis], softmax(logits / cooled, axis=1), 0.0)[len(measured) :]
 
     def _moved(
         self, probabilities: NDArray[np.float64], labels: NDArray[np.int64], session: Session
