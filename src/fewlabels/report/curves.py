@@ -7,7 +7,7 @@ from typing import Any
 
 import matplotlib
 from markupsafe import Markup
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from fewlabels.evaluation.standings import Group
 from fewlabels.evaluation.trust import Trust
@@ -21,6 +21,7 @@ from fewlabels.report.figures import (
     SECOND,
     STYLE,
     as_svg,
+    in_percent,
     is_number,
     mark_stages,
     new_chart,
@@ -88,7 +89,7 @@ def learning_curves(groups: Sequence[Group]) -> Markup | None:
     axes.xaxis.set_major_locator(FixedLocator(sizes))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(in_percent())
     with matplotlib.rc_context(STYLE):
         axes.legend(**_BELOW)
     text = f"Test accuracy over {sizes[0]:,} to {sizes[-1]:,} labels per class: {', '.join(ends)}"
@@ -124,7 +125,7 @@ def reliability_chart(trust: Trust) -> Markup:
     axes.set_ylim(0, 1.02)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
-        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.set_major_formatter(in_percent())
     axes.set_ylabel("accuracy")
     told = "; ".join(f"confidence {one.confidence:.0%}, accuracy {one.accuracy:.0%}" for one in trust.bins)
     return as_svg(figure, f"Accuracy by confidence: {told}")
@@ -139,7 +140,7 @@ def selective_chart(trust: Trust) -> Markup:
     axes.set_ylim(max(0.0, min(accuracies) - 0.05), 1.01)
     axes.xaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.set_major_formatter(in_percent())
     axes.set_ylabel("accuracy")
     told = ", ".join(f"{accuracy:.0%} on {share:.0%}" for share, accuracy in trust.selective[::3])
     return as_svg(figure, f"Accuracy on the surest images: {told}")
@@ -167,7 +168,7 @@ def cost_chart(group: Group) -> Markup | None:
             label=standing.method,
         )
     axes.set_xlim(0, 1.05 * max(standing.spent("fit_seconds") for standing in group.standings) or 1)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(in_percent())
     with matplotlib.rc_context(STYLE):
         axes.legend(**_BELOW)
     told = ", ".join(
@@ -197,7 +198,7 @@ def rounds_chart(rounds: Sequence[dict[str, Any]]) -> Markup | None:
     if not told:
         return None
     axes.set_ylim(0, 1.02)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(in_percent())
     with matplotlib.rc_context(STYLE):
         axes.legend(**_BELOW)
     return as_svg(figure, f"Pseudo-labels over {len(rounds)} rounds: {', '.join(told)}")
@@ -213,6 +214,6 @@ def admitted_chart(history: Sequence[dict[str, Any]]) -> Markup | None:
     steps, shares = zip(*points, strict=True)
     axes.plot(steps, shares, color=FIRST, lw=1.4, marker="." if len(points) < 2 else "")
     axes.set_ylim(0, 1.02)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(in_percent())
     mark_stages(axes, events)
     return as_svg(figure, f"Share of pool guesses that counted, from {shares[0]:.0%} to {shares[-1]:.0%} at the end")

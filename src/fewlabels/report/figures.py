@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from fewlabels.training.watch import POOL_ACCURACY
@@ -79,10 +79,21 @@ def accuracy_chart(history: Sequence[dict[str, Any]]) -> Markup | None:
             drawn.append(f"{label} {values[-1]:.1%}")
     if not drawn:
         return None
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(in_percent())
     axes.set_ylim(0, 1.02)
     mark_stages(axes, events)
     return as_svg(figure, f"Accuracy over {events[-1][0]:,} optimizer steps; at the end: {', '.join(drawn)}")
+
+
+def in_percent() -> FuncFormatter:
+    """Return what writes shares at an axis in per cent, with as many digits as each has.
+
+    Examples
+    --------
+    >>> [in_percent()(share) for share in (0.95, 0.975, 1.0)]
+    ['95%', '97.5%', '100%']
+    """
+    return FuncFormatter(lambda share, _: f"{round(100 * share, 6):g}%")
 
 
 def confusion_chart(counts: NDArray[np.int64], class_names: Sequence[str]) -> Markup:
