@@ -134,6 +134,15 @@ def test_an_error_leaves_standard_output_empty(place):
     assert errors.count("error: ") == 2
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+@pytest.mark.parametrize("words", [("datasets",), ("datasets", "--json")])
+def test_what_cannot_be_printed_for_lack_of_room_is_told_to_be_that(words, place):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "fewlabels", *words]
+        ended = subprocess.run(command, cwd=place, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (ended.returncode, ended.stderr) == (1, "error: No space left on device: standard output\n")
+
+
 def test_quiet_prints_results_alone(place):
     words = ("fit", "photos", "--method", "supervised", "--steps", 2, "--out", "quiet", "-q")
     found, errors = run_all(place, words, ("embed", "photos", "--net", NET, "--out", "features-quiet", "-q"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 import os
 import shlex
@@ -72,7 +73,9 @@ def main() -> None:
             raise
         _fail("memory ran out; close other programs, or take a smaller net, smaller images or fewer of them", 1)
     except OSError as error:
-        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 1)
+        # Files are named by what writes them; what is left is what the command prints to.
+        place = error.filename or ("standard output" if error.errno == errno.ENOSPC else None)
+        _fail(f"{error.strerror or error}: {place}" if place else str(error), 1)
     else:
         if code == _INTERRUPTED:  # Typer turns Ctrl-C into this code without a word
             _fail(_STOPPED, _INTERRUPTED)
