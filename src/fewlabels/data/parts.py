@@ -79,8 +79,7 @@ def as_array(X: Any, what: str = "X") -> NDArray[Any]:
     InputError
         If they are files, or of several shapes; the message says what to do.
     """
-    if isinstance(X, Iterator):
-        raise InputError(f"{what} is a {type(X).__name__}; give an array or a list of samples")
+    refuse_iterator(X, what)
     if isinstance(X, list | tuple | np.ndarray) and len(X) and isinstance(X[0], str | bytes | os.PathLike):
         raise InputError(
             f"{what} holds {str(X[0])[:80]!r}, text or a path; fewlabels.load_dataset(folder) reads images from files"
@@ -95,6 +94,18 @@ def as_array(X: Any, what: str = "X") -> NDArray[Any]:
             f"{what} holds samples of several shapes, {shapes[0]} and {shapes[1]}; bring them to one (of images "
             "fewlabels.load_dataset((X, y), image_size=32) does)"
         ) from error
+
+
+def refuse_iterator(X: Any, what: str) -> None:
+    """Refuse samples that can be gone through only once.
+
+    Raises
+    ------
+    InputError
+        If they are a generator or another iterator.
+    """
+    if isinstance(X, Iterator):
+        raise InputError(f"{what} is a {type(X).__name__}; give an array or a list of samples")
 
 
 def as_labels(y: Any) -> NDArray[Any]:

@@ -190,18 +190,20 @@ class EnsembleLabels(SelfTraining):
         head = fit_linear(features, labels, session.classes, penalty)
         directions, pool_directions = unit(features), unit(pool)
         sums = class_sums(directions, labels, session.classes)
+        measured = None
         if held_out is None:
             cooled = 1.0 if folds is None else best_temperature(folds, labels)
             cooled_sums = best_temperature(left_out_logits(directions, labels, sums), labels)
         else:
+            measured = unit(held_out[0]), held_out[1]
             cooled = best_temperature(held_out[0] @ head[0].T + head[1], held_out[1])
-            cooled_sums = best_temperature(SCALE * unit(held_out[0]) @ unit(sums).T, held_out[1])
+            cooled_sums = best_temperature(SCALE * measured[0] @ unit(sums).T, held_out[1])
         opinions = [
             softmax((pool @ head[0].T + head[1]) / cooled, axis=1),
             softmax(SCALE / cooled_sums * pool_directions @ unit(sums).T, axis=1),
         ]
         if 0 < len(pool) <= self.graph_samples:
-            found = self._spread(directions, labels, pool_directions, session, held_out)
+            found = self._spread(directions, labels, pool_directions, session, measured)
             # Where no label comes the graph has no opinion.
             opinions.append(np.where(found.sum(1, keepdims=True) > 0, found, opinions[0]))
         return [self._moved(opinion, labels, session) for opinion in opinions], head
@@ -215,7 +217,7 @@ class EnsembleLabels(SelfTraining):
         held_out: tuple[NDArray[Any], NDArray[np.int64]] | None,
     ) -> NDArray[np.float64]:
         """Return what labels that spread along a graph say of each pool sample: zeros where none comes."""
-        measured = np.empty((0, labeled.shape[1])) if held_out is None else unit(held_out[0])
+        measured = labeled[:0] if held_out is None else held_out[0]
         nodes = np.concatenate([labeled, measured, pool]).astype(np.float32)
         start = np.zeros((len(nodes), session.classes))
         start[np.arange(len(labels)), labels] = 1

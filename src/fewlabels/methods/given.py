@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from fewlabels.data.parts import as_labels
+from fewlabels.data.parts import as_labels, refuse_iterator
 from fewlabels.data.rows import FeatureRows
 from fewlabels.methods.embedding import features_of
 from fewlabels.methods.samples import is_images, read_features, read_images, read_vectors
@@ -115,8 +114,7 @@ def read_given(
     more = values = None
     if issparse(unlabeled) or (validation is not None and issparse(validation[0])):
         raise InputError("a sparse matrix cannot be learned from; give an array, as by its method toarray()")
-    if isinstance(unlabeled, Iterator):
-        raise InputError(f"unlabeled is a {type(unlabeled).__name__}; give an array or a list of samples")
+    refuse_iterator(unlabeled, "unlabeled")
     if unlabeled is not None and len(unlabeled):
         more = read_more(method, unlabeled, shape, "unlabeled", stored_views)
     if validation is not None:

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from fewlabels.storage.visible import shortened
 from fewlabels.training.watch import POOL_ACCURACY
 
 # matplotlib draws in these stand-ins, which the SVG text then trades for the page's own colors: one figure
@@ -116,7 +117,7 @@ def confusion_chart(counts: NDArray[np.int64], class_names: Sequence[str]) -> Ma
         axes.imshow(cells, interpolation="none")
         named = classes <= _MOST_NAMED_CLASSES
         ticks = np.arange(classes) if named else np.array([], int)
-        names = [name if len(name) <= 14 else name[:13] + "…" for name in class_names] if named else []
+        names = [shortened(name, 14) for name in class_names] if named else []
         upright = max((len(name) for name in names), default=0) <= 2
         # A dollar sign in a name is a dollar sign, not mathematics.
         axes.set_xticks(ticks, names, rotation=0 if upright else 90, parse_math=False)

@@ -22,6 +22,17 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def shortened(name: str, most: int) -> str:
+    """Return a name, cut so that it has so many letters at most.
+
+    Examples
+    --------
+    >>> shortened("cat", 8), shortened("hippopotamus", 8)
+    ('cat', 'hippopo…')
+    """
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
 def check_encodable(folder: object) -> None:
     """Refuse a folder for models whose name is no text: safetensors, which reads them, takes UTF-8 alone.
 

@@ -10,11 +10,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
-from fewlabels.storage.visible import visible
+from fewlabels.storage.visible import shortened, visible
 
 _MOST_COUNTED = 20
 _MOST_NAMED = 60
 _INCHES_A_CLASS = 0.45
+# Longer ones would leave the matrix no room.
 _LONGEST_NAME = 30
 
 
@@ -44,7 +45,7 @@ def confusion_figure(labels: NDArray[np.int64], guesses: NDArray[np.int64], clas
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
     # A dollar sign in a name is a dollar sign, not mathematics.
-    names = [_shortened(visible(name)).replace("$", r"\$") for name in class_names]
+    names = [shortened(visible(name), _LONGEST_NAME).replace("$", r"\$") for name in class_names]
     if classes > _MOST_NAMED:
         # Names could not be read, and take a minute to lay out.
         axes.imshow(counts, cmap="Blues")
@@ -56,8 +57,3 @@ def confusion_figure(labels: NDArray[np.int64], guesses: NDArray[np.int64], clas
             ax=axes, include_values=classes <= _MOST_COUNTED, cmap="Blues", xticks_rotation="vertical", colorbar=False
         )
     return figure
-
-
-def _shortened(name: str) -> str:
-    # Longer ones would leave the matrix no room.
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
