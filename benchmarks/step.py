@@ -70,7 +70,9 @@ def main() -> None:
     options = parser.parse_args()
     # Noise with random labels teaches a net nothing, which is well here and worth a warning elsewhere.
     warnings.simplefilter("ignore", TrainingWarning)
-    report = Report("step" if options.size == 32 else f"step-{options.size}")
+    # Processors differ in more than speed: what is met on one may be missed on another.
+    kind = torch.backends.cpu.get_cpu_capability().lower()
+    report = Report(f"step-{kind}" if options.size == 32 else f"step-{kind}-{options.size}")
     precision = choose_precision("auto", CPU)
     generator = np.random.default_rng(0)
     side, batch = options.size, options.batch
