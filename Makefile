@@ -31,7 +31,9 @@ demo: $(VENV)/.installed ## compare all methods on a small data set that is buil
 	$(BIN)/fewlabels compare digits --out runs/demo --overwrite
 
 # One thread for each of as many processes as there are cores: threads of several that wait for each other only spin.
+# Tests start hundreds of processes. Where Python may not write its bytecode, each would compile the sources anew.
 test: $(VENV)/.installed ## run every test
+	$(BIN)/python -m compileall -q src
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # uv alone can resolve to the lowest versions. TORCH=2.13.0+cpu (with UV_FIND_LINKS, where that is a file) takes that

@@ -34,9 +34,10 @@ from fewlabels.cli.options import (
     split,
     whole,
 )
-from fewlabels.cli.shown import percent, show_notes, unreadable_files
+from fewlabels.cli.shown import show_notes, unreadable_files
 from fewlabels.cli.source_code import check_methods
 from fewlabels.storage.visible import visible
+from fewlabels.storage.wording import percentage
 
 
 @app.command()
@@ -188,8 +189,8 @@ def _show_comparison(comparison: Any) -> None:
     if len({row["seed"] for row in rows}) > 1:
         columns["seed"] = [str(row["seed"]) for row in rows]
     for heading, key in (("train", "train_accuracy"), ("valid.", "validation_accuracy"), ("test", "test_accuracy")):
-        columns[heading] = [percent(row[key]) for row in rows]
-    columns["95 %"] = [f"{percent(row['test_low'])}–{percent(row['test_high'])}" for row in rows]
+        columns[heading] = [percentage(row[key]) for row in rows]
+    columns["95 %"] = [f"{percentage(row['test_low'])}–{percentage(row['test_high'])}" for row in rows]
     columns["seconds"] = [
         f"{row['fit_seconds']:,.0f}" if row["fit_seconds"] >= 10 else f"{row['fit_seconds']:.1f}" for row in rows
     ]

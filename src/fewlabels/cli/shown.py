@@ -36,8 +36,3 @@ def show_notes(notes: Iterable[str]) -> None:
     """Print what a user should know."""
     for note in notes:
         errors.print(visible(f"note: {note}"), style="dim", highlight=False)
-
-
-def percent(share: float | None) -> str:
-    """Return a share in percent; nothing where there is none."""
-    return "" if share is None or share != share else f"{100 * share:.1f}"

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from fewlabels.data import workers
 from fewlabels.data.dataset import SkippedImage
@@ -23,7 +22,7 @@ from fewlabels.storage.atomic import atomic_folder, write_json
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.keys import key_of
 from fewlabels.storage.mapped import new_mapped_array
-from fewlabels.storage.screen import new_bar
+from fewlabels.storage.screen import new_counting_bar
 
 FORMAT_VERSION = 4
 # Of what the same files are known by, also to features and comparisons that were made of them: it stays where an entry
@@ -152,14 +151,7 @@ def _none_readable(count: int, first: SkippedImage) -> InputError:
 
 def _build(encoded: EncodedImages, image_size: int | None, folder: Path, progress: bool) -> tuple[str, bool]:
     """Decode what is not in the cache yet, and return the key of its entry and whether all files could be read."""
-    bar = new_bar(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
-        shown=progress,
-    )
-    with bar:
+    with new_counting_bar(shown=progress) as bar:
         task = bar.add_task("looking at images", total=encoded.count)
         headers: list[Header | str] = []
         content = hashlib.sha256()

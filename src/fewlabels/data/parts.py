@@ -114,6 +114,20 @@ def as_labels(y: Any) -> NDArray[Any]:
     return np.asarray(y, dtype=object) if values.dtype.kind in "SU" and not hasattr(y, "dtype") else values
 
 
+def is_missing(value: Any) -> bool:
+    """Say whether a value is None or not a number, pandas' NA included.
+
+    Examples
+    --------
+    >>> is_missing(None), is_missing(float("nan")), is_missing(-1)
+    (True, True, False)
+    """
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # whether pandas' NA is equal to anything is neither true nor false
+        return True
+
+
 def is_no_label(value: Any) -> bool:
     """Say whether what stands in place of a label means that there is none: None, NaN, -1 and empty text.
 
@@ -122,10 +136,7 @@ def is_no_label(value: Any) -> bool:
     >>> is_no_label(""), is_no_label(-1), is_no_label(0)
     (True, True, False)
     """
-    try:
-        return value in (None, -1, "-1", "") or bool(value != value)
-    except TypeError:  # whether pandas' NA is equal to anything is neither true nor false
-        return True
+    return is_missing(value) or value in (-1, "-1", "")
 
 
 def class_indices(

@@ -21,6 +21,7 @@ from fewlabels.storage.atomic import write_json
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.keys import key_of
 from fewlabels.storage.visible import visible
+from fewlabels.storage.wording import first_line
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -197,9 +198,9 @@ class Shards:
         except FileNotFoundError as error:
             raise InputError(f"there is nothing at {place}") from error
         except (pa.ArrowException, tarfile.TarError) as error:
-            raise InputError(f"{place} is damaged, or no file of its kind: {_first_line(error)}") from error
+            raise InputError(f"{place} is damaged, or no file of its kind: {first_line(error)}") from error
         except Exception as error:  # each file system has errors of its own
-            raise InputError(f"{place} cannot be read: {_first_line(error)}") from error
+            raise InputError(f"{place} cannot be read: {first_line(error)}") from error
 
     def _open_parquet(self, path: str) -> pq.ParquetFile:
         file = pq.ParquetFile(self._system.open(path, "rb"))
@@ -236,7 +237,7 @@ def _file_system(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem,
     try:
         system, place = url_to_fs(url, **options)
     except ValueError as error:
-        raise InputError(f"{url}: {_first_line(error)}; a path, or an address such as s3://bucket/folder") from error
+        raise InputError(f"{url}: {first_line(error)}; a path, or an address such as s3://bucket/folder") from error
     return system, str(place)
 
 
@@ -322,7 +323,3 @@ def _image_column(file: pq.ParquetFile, path: str) -> str:
     raise InputError(
         f"{path} has no column 'image' of bytes, or of a struct with bytes (its columns: {', '.join(schema.names)})"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or repr(error)).strip().splitlines()[0][:300]

@@ -14,6 +14,7 @@ from fewlabels.storage.cells import sentences, table, text
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.storage.frames import new_frame
 from fewlabels.storage.plain import plain
+from fewlabels.storage.wording import percentage
 
 _FRAMES = ("runs", "tests", "history")
 
@@ -142,9 +143,9 @@ class Comparison:
                 "method": run.method,
                 "labels per class": "all" if run.labels_per_class is None else str(run.labels_per_class),
                 "seed": run.seed,
-                "validation %": _percent(run.validation_accuracy),
-                "test %": _percent(run.test_accuracy),
-                "95 % interval": f"{_percent(run.test_low)} to {_percent(run.test_high)}",
+                "validation %": percentage(run.validation_accuracy),
+                "test %": percentage(run.test_accuracy),
+                "95 % interval": f"{percentage(run.test_low)} to {percentage(run.test_high)}",
                 "seconds": f"{run.fit_seconds:,.1f}",
             }
             for run in self.runs
@@ -165,7 +166,3 @@ class Comparison:
             }
         )
         return found
-
-
-def _percent(share: float) -> str:
-    return "" if share != share else f"{100 * share:.1f}"

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from fewlabels.evaluation.standings import Duel, Group, Standing
+from fewlabels.storage.wording import enumeration
 
 
 def percent(share: float) -> str:
@@ -143,7 +144,7 @@ def headline(group: Group) -> str:
     if ahead:
         return (
             f"{best.method} has the highest accuracy {where}, {result}, but in the seeds that both have finished it is "
-            f"worse than {_listed(ahead)}."
+            f"worse than {enumeration(ahead)}."
         )
     if len(group.leaders) > 1:
         return _level(group)
@@ -156,8 +157,8 @@ def headline(group: Group) -> str:
             f"{next_one} ({p_text(nearest.p_corrected)})."
         )
     behind = [name for name, duel in against if name not in open_ones]
-    sentence = f"{best.method} is ahead {where}: {result}, but no difference to {_listed(open_ones)} is shown"
-    return sentence + (f"; better than {_listed(behind)}." if behind else ".")
+    sentence = f"{best.method} is ahead {where}: {result}, but no difference to {enumeration(open_ones)} is shown"
+    return sentence + (f"; better than {enumeration(behind)}." if behind else ".")
 
 
 def _level(group: Group) -> str:
@@ -167,11 +168,11 @@ def _level(group: Group) -> str:
     duels = {other: [group.duel(name, other) for name in leaders] for other in others}
     behind = [other for other in others if all(duel is not None and duel.is_shown for duel in duels[other])]
     open_ones = [other for other in others if other not in behind]
-    sentence = f"{_listed(leaders)} are level {labels_text(group.labels_per_class)}: "
+    sentence = f"{enumeration(leaders)} are level {labels_text(group.labels_per_class)}: "
     sentence += f"{percent(group.best.test_accuracy)} test accuracy each"
     if open_ones:
-        sentence += f", but no difference to {_listed(open_ones)} is shown"
-    return sentence + (f"; better than {_listed(behind)}." if behind else ".")
+        sentence += f", but no difference to {enumeration(open_ones)} is shown"
+    return sentence + (f"; better than {enumeration(behind)}." if behind else ".")
 
 
 def caveat(group: Group) -> str | None:
@@ -220,7 +221,3 @@ def _rounds_sentence(rounds: list[dict[str, Any]]) -> str:
         if (last.get("checked") or 1.0) < 1.0:
             sentence += f", counted among the {percent(last['checked'])} whose true class is known"
     return sentence if last.get("accepted", True) else f"{sentence}; the last was thrown away, as it did worse"
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

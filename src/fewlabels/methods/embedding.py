@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from fewlabels.data.dataset import ImageDataset
 from fewlabels.data.features import write_features
@@ -24,7 +23,7 @@ from fewlabels.nets.provenance import leak_warning
 from fewlabels.storage.cache_folder import cache_folder
 from fewlabels.storage.cells import sentences, table
 from fewlabels.storage.errors import InputError
-from fewlabels.storage.screen import new_bar
+from fewlabels.storage.screen import new_counting_bar
 from fewlabels.training.device import choose_device
 from fewlabels.training.memory import InPartsThatFit
 from fewlabels.views.images import ImageViews
@@ -147,14 +146,7 @@ def embed(
         backbone.facts = replace(backbone.facts, size=max(pieces[0].images.shape[1:3]))
     images = sum(len(piece.labels) for piece in pieces)
     mirrored = pieces[0].images.shape[3] == 3 if flip == "auto" else bool(flip)
-    bar = new_bar(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
-        shown=progress,
-    )
-    with bar:
+    with new_counting_bar(shown=progress) as bar:
         task = bar.add_task("embedding images", total=images)
         before = {id(piece): sum(len(p.labels) for p in pieces[:number]) for number, piece in enumerate(pieces)}
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.multiclass import check_classification_targets
 
-from fewlabels.data.parts import as_labels
+from fewlabels.data.parts import as_labels, is_missing
 from fewlabels.storage.errors import InputError
 
 UNLABELED = -1
@@ -37,14 +37,6 @@ class Targets:
     def labeled(self) -> NDArray[np.int64]:
         """Row numbers of the labeled samples."""
         return np.flatnonzero(self.indices != UNLABELED)
-
-
-def _is_missing(value: Any) -> bool:
-    """Say whether a label is None or not a number; pandas' NA is neither equal to itself nor not."""
-    try:
-        return value is None or bool(value != value)
-    except TypeError:
-        return True
 
 
 def read_targets(y: Any, classes: NDArray[Any] | None = None) -> Targets:
@@ -106,7 +98,7 @@ def labeled_rows(y: Any, classes: NDArray[Any]) -> NDArray[np.int64]:
 def _split(values: NDArray[Any], classes: NDArray[Any] | None) -> tuple[NDArray[np.bool_], NDArray[Any]]:
     """Return which labels are missing, and the others."""
     if values.dtype.kind == "O":
-        missing = np.array([_is_missing(value) for value in values], dtype=bool)
+        missing = np.array([is_missing(value) for value in values], dtype=bool)
         given = values[~missing]
         kinds = {type(value) for value in given}
         if len(kinds) > 1 and not all(issubclass(kind, (int, float, np.number)) for kind in kinds):

@@ -21,6 +21,7 @@ from fewlabels.nets.backbone import UNKNOWN_TRAINING, Backbone, BackboneFacts, f
 from fewlabels.nets.provenance import trained_on
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import check_reachable
+from fewlabels.storage.wording import first_line
 
 KINDS = {
     "hf": "hf:NAME_OR_FOLDER, a vision model of Hugging Face transformers",
@@ -151,7 +152,7 @@ def _from_transformers(net: str, name: str) -> Backbone:
             )
         except (OSError, ValueError, KeyError) as error:
             raise InputError(
-                f"{net} cannot be loaded: {_first_line(error)} (a model of transformers with weights as safetensors "
+                f"{net} cannot be loaded: {first_line(error)} (a model of transformers with weights as safetensors "
                 "is needed; a hub name needs a network the first time)"
             ) from error
         settings = _preprocessing(transformers, name)
@@ -243,7 +244,7 @@ def _from_timm(net: str, name: str) -> Backbone:
     try:
         body = timm.create_model(name, pretrained=True, num_classes=0)
     except (RuntimeError, OSError, ValueError) as error:
-        raise InputError(f"{net} cannot be loaded: {_first_line(error)}") from error
+        raise InputError(f"{net} cannot be loaded: {first_line(error)}") from error
     wanted = timm.data.resolve_model_data_config(body)
     facts = BackboneFacts(
         net=net,
@@ -282,7 +283,7 @@ def _measured(body: nn.Module, facts: BackboneFacts, *, trained_pooler: bool = T
         with torch.inference_mode():
             output = body(torch.zeros(1, len(facts.mean), side, side, device=device))
     except (RuntimeError, ValueError, TypeError) as error:
-        raise InputError(f"{facts.net} does not read images of {side}x{side} pixels: {_first_line(error)}") from error
+        raise InputError(f"{facts.net} does not read images of {side}x{side} pixels: {first_line(error)}") from error
     pooling = pooling_of(output, facts.net, trained_pooler=trained_pooler)
     size = int(pooled(output, pooling).shape[1])
     return Backbone(body, replace(facts, pooling=pooling, feature_size=size, weights=fingerprint(body)))
@@ -304,7 +305,7 @@ def _own_module(net: str, name: str) -> nn.Module:
             code = importlib.import_module(place)
         made = getattr(code, function)()
     except (ImportError, OSError, AttributeError) as error:
-        raise InputError(f"{net} cannot be loaded: {_first_line(error)}") from error
+        raise InputError(f"{net} cannot be loaded: {first_line(error)}") from error
     if not isinstance(made, nn.Module):
         raise InputError(f"{net} returned {type(made).__name__}; expected a torch.nn.Module")
     return made
@@ -328,7 +329,7 @@ def _transformers() -> Any:
         return importlib.import_module("transformers")
     except ImportError as error:
         raise InputError(
-            f"Hugging Face transformers is needed for this net and cannot be imported ({_first_line(error)}); "
+            f"Hugging Face transformers is needed for this net and cannot be imported ({first_line(error)}); "
             "pip install 'fewlabels[pretrained]'"
         ) from error
 
@@ -341,7 +342,7 @@ def _timm() -> Any:
         if isinstance(error, ModuleNotFoundError) and error.name == "timm":
             raise InputError("timm is needed for this net and is not installed; pip install timm") from error
         raise InputError(
-            f"timm cannot be imported here: {_first_line(error)}; it imports torchvision, whose build has to match "
+            f"timm cannot be imported here: {first_line(error)}; it imports torchvision, whose build has to match "
             "that of torch: install both from the same index, or take the net from transformers (hf:NAME)"
         ) from error
     return timm
@@ -360,7 +361,3 @@ def _quiet(transformers: Any) -> Iterator[None]:
         logging.set_verbosity(before)
         if bars:
             logging.enable_progress_bar()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

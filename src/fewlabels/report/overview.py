@@ -7,7 +7,7 @@ from typing import Any
 
 from fewlabels.evaluation.standings import Duel, Group
 from fewlabels.evaluation.verdicts import caveat, headline, labels_text, pool_lines
-from fewlabels.report.formats import joined
+from fewlabels.storage.wording import enumeration
 
 
 class Scale:
@@ -55,6 +55,6 @@ def varied_text(config: dict[str, Any]) -> str:
         "order": "the order of the images, their views and dropout",
     }
     varied = (config.get("arguments") or {}).get("vary") or list(words)
-    text = joined([words[name] for name in words if name in varied]) + " differed"
+    text = enumeration([words[name] for name in words if name in varied]) + " differed"
     kept = [words[name] for name in words if name not in varied]
-    return text + (f"; {joined(kept)} stayed as in the first seed" if kept else "")
+    return text + (f"; {enumeration(kept)} stayed as in the first seed" if kept else "")

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress, ProgressColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 
 def is_plain() -> bool:
@@ -62,3 +62,9 @@ def new_bar(*columns: str | ProgressColumn, shown: bool) -> Progress:
     """
     console = new_console()
     return Progress(*columns, console=console, disable=not (shown and shows_progress(console)))
+
+
+def new_counting_bar(*, shown: bool) -> Progress:
+    """Return a progress bar that counts what is done, and tells how long the rest will take; see `new_bar`."""
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+    return new_bar(*columns, TimeRemainingColumn(compact=True), shown=shown)

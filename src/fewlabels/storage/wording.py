@@ -1,0 +1,41 @@
+"""Parts of sentences that messages, tables and reports share."""
+
+from __future__ import annotations
+
+_LONGEST = 300
+
+
+def enumeration(parts: list[str]) -> str:
+    """Return one or more parts as an enumeration.
+
+    Examples
+    --------
+    >>> enumeration(["a"]), enumeration(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def first_line(error: BaseException) -> str:
+    r"""Return the first line that an error says, without its full stop, to go on from; its type where it says nothing.
+
+    Examples
+    --------
+    >>> first_line(OSError("no such file.\nTry another."))
+    'no such file'
+    >>> first_line(ValueError(" \n"))
+    'ValueError'
+    """
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    return said[0][:_LONGEST].rstrip(".")
+
+
+def percentage(share: float | None) -> str:
+    """Return a share in per cent with one decimal, for a table whose head has the sign; nothing where there is none.
+
+    Examples
+    --------
+    >>> percentage(0.4305), percentage(float("nan")), percentage(None)
+    ('43.0', '', '')
+    """
+    return "" if share is None or share != share else f"{100 * share:.1f}"
