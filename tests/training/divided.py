@@ -32,6 +32,7 @@ SETTINGS = {
     "label-spreading": {"rounds": 1, "student_steps": 1.0},
     "ensemble-labels": {"rounds": 1, "student_steps": 1.0},
     "kmeans-features": {"centroids": 16, "patch": 3, "patches": 1000},
+    "net-and-patches": {"centroids": 16, "patch": 3, "patches": 1000},
     "auto": {"trial_share": 0.0},
     # Within 25 steps their thresholds, averages and banks are to have changed what counts.
     "supervised": {"ema_decay": 0.9},

@@ -92,7 +92,11 @@ class KMeansFeatures(SemiSupervisedClassifier):
 
     def _learn(self, session: Session) -> Any:
         session.monitor.stage_count = 2
-        network = self._empty_network(session.sample_shape, session.classes).to(session.device)
+        return self._learn_patches(session)
+
+    def _learn_patches(self, session: Session) -> Classifier:
+        """Return the classifier of what patches an image is made of; of the monitor's stages these are two."""
+        network = self._patch_classifier(session.sample_shape, session.classes).to(session.device)
         encoder = network.encoder
         assert isinstance(encoder, PatchEncoder)
         session.start(network)
@@ -106,6 +110,9 @@ class KMeansFeatures(SemiSupervisedClassifier):
         return network
 
     def _empty_network(self, sample_shape: tuple[int, ...], classes: int) -> Classifier:
+        return self._patch_classifier(sample_shape, classes)
+
+    def _patch_classifier(self, sample_shape: tuple[int, ...], classes: int) -> Classifier:
         encoder = PatchEncoder(sample_shape, int(self.centroids), int(self.patch))
         return Classifier(encoder, OutputLinear(encoder.feature_size, classes), sample_shape[-1])
 

@@ -17,6 +17,7 @@ from fewlabels.methods.label_spreading import LabelSpreading
 from fewlabels.methods.linear_probe import LinearProbe
 from fewlabels.methods.masked_autoencoder import MaskedAutoencoder
 from fewlabels.methods.mixmatch import MixMatch
+from fewlabels.methods.net_and_patches import NetAndPatches
 from fewlabels.methods.noisy_student import NoisyStudent
 from fewlabels.methods.pi_model import MeanTeacher, PiModel
 from fewlabels.methods.prototypes import Prototypes
@@ -57,6 +58,7 @@ _ALL: tuple[type[SemiSupervisedClassifier], ...] = (
     SimCLR,
     VICReg,
     KMeansFeatures,
+    NetAndPatches,
     LinearProbe,
     Prototypes,
     EnsembleLabels,

@@ -1,0 +1,134 @@
+"""Net and patches: the answer is the geometric mean of two calibrated ones, and the net is that of the labels alone."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+
+from fewlabels import InputError, load
+from fewlabels.methods import KMeansFeatures, NetAndPatches, Supervised
+from fewlabels.nets import Classifier
+from fewlabels.nets.joined import joined
+from fewlabels.nets.registry import build_classifier
+from fewlabels.training.calibration import best_temperature
+from small_backbones import colors
+
+BRIEF = {"centroids": 40, "patches": 2000, "steps": 40, "batch_size": 32, "random_state": 0}
+
+
+@pytest.fixture
+def fitted(digits):
+    images, labels = digits
+    return NetAndPatches(**BRIEF).fit(images[:200], labels[:200], unlabeled=images[200:800])
+
+
+def alone(method, which):
+    """Return one of the two, as a classifier of its own."""
+    network = method.network_
+    part = Classifier(getattr(network.encoder, which), getattr(network.head, which), len(network.mean))
+    part.mean.copy_(network.mean)
+    part.std.copy_(network.std)
+    return part.eval()
+
+
+def logits(classifier, images):
+    with torch.inference_mode():
+        # As they are stored: in bytes.
+        return classifier(torch.from_numpy(np.round(images * 255) / 255).float().unsqueeze(1)).numpy()
+
+
+def test_the_answer_is_the_geometric_mean_of_two_that_are_calibrated(fitted, digits):
+    images, labels = digits
+    held_out = fitted.validation_rows_
+    assert len(held_out) == 20
+    both = [logits(alone(fitted, which), images[800:900]) for which in ("first", "second")]
+    shares = {"first": 0.6, "second": 0.4}
+    expected = np.zeros_like(both[0])
+    for found, (which, share) in zip(both, shares.items(), strict=True):
+        # What a part says is its share times calibrated logits.
+        calibrated = logits(alone(fitted, which), images[held_out]) / share
+        assert best_temperature(calibrated, labels[held_out]) == pytest.approx(1, abs=0.02)
+        expected += share * np.log(softmax(found / share, axis=1))
+    expected = softmax(expected / fitted.temperature_, axis=1)
+    assert np.allclose(fitted.predict_proba(images[800:900]), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("share", "which"), [(0.0, "first"), (1.0, "second")])
+def test_the_whole_answer_can_be_that_of_one(share, which, digits):
+    images, labels = digits
+    method = NetAndPatches(patch_share=share, **BRIEF).fit(images[:200], labels[:200])
+    own = logits(alone(method, which), images[300:400])
+    assert np.array_equal(method.predict(images[300:400]), own.argmax(1))
+
+
+def test_the_patches_are_those_of_kmeans_features(digits):
+    images, labels = digits
+    settings = {"centroids": 40, "patches": 2000, "random_state": 0}
+    patches = KMeansFeatures(**settings).fit(images[:200], labels[:200], unlabeled=images[200:800])
+    both = NetAndPatches(patch_share=1.0, steps=2, **settings)
+    both.fit(images[:200], labels[:200], unlabeled=images[200:800])
+    assert both.penalty_ == patches.penalty_
+    assert torch.equal(both.network_.encoder.second.centroids, patches.network_.encoder.centroids)
+    assert np.array_equal(both.predict(images[800:]), patches.predict(images[800:]))
+
+
+def test_with_few_labels_both_together_are_better_than_either(digits):
+    images, labels = digits
+    settings = {"random_state": 0, "validation_fraction": 0.2}
+    scores = []
+    for seed in range(3):
+        rows = np.random.default_rng(seed).permutation(len(images))
+        train, pool, test = rows[:60], rows[60:900], rows[900:]
+        methods = (
+            Supervised(steps=60, batch_size=32, **settings),
+            KMeansFeatures(centroids=60, patches=4000, **settings),
+            NetAndPatches(steps=60, batch_size=32, centroids=60, patches=4000, **settings),
+        )
+        fitted = [method.fit(images[train], labels[train], unlabeled=images[pool]) for method in methods]
+        scores.append([method.score(images[test], labels[test]) for method in fitted])
+    net, patches, both = np.mean(scores, axis=0)
+    assert both > max(net, patches)
+
+
+def test_weights_that_were_kept_of_the_net_are_kept_of_both(digits):
+    images, labels = digits
+    method = NetAndPatches(ema_decay=0.9, **BRIEF).fit(images[:200], labels[:200])
+    assert set(method.kept_weights_) >= {"last", "average"}
+    last, average = (method.with_weights(name) for name in ("last", "average"))
+    assert not np.array_equal(last.predict_proba(images[:50]), average.predict_proba(images[:50]))
+    # The patches are the same in both.
+    assert torch.equal(last.network_.head.second.weight, average.network_.head.second.weight)
+
+
+def test_a_saved_model_predicts_the_same(fitted, digits, tmp_path):
+    fitted.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert np.array_equal(again.predict_proba(digits[0][800:]), fitted.predict_proba(digits[0][800:]))
+
+
+def test_a_budget_of_time_is_for_both(color_images):
+    X, y = color_images
+    method = NetAndPatches(centroids=10, patches=500, budget="3s", random_state=0).fit(X, y)
+    assert list(method.stage_steps_) == ["typical patches", "classifier", "net", "both"]
+    # Without a limit it would be 500 steps; beside other work there is time for few.
+    assert 0 < method.stage_steps_["net"] < 500
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_out_of_range_is_refused(share, color_images):
+    with pytest.raises(InputError, match="patch_share="):
+        NetAndPatches(patch_share=share).fit(*color_images)
+
+
+def test_a_pretrained_net_is_not_trained_further(color_images):
+    with pytest.raises(InputError, match="trains a net from random weights"):
+        NetAndPatches(net=colors(), freeze=False, **BRIEF).fit(*color_images)
+
+
+def test_joined_classifiers_add_their_logits():
+    first, second = (build_classifier("auto", (8, 8, 1), 3).eval() for _ in range(2))
+    inputs = torch.rand(4, 1, 8, 8)
+    both = joined(first, second)
+    assert torch.allclose(both(inputs), first(inputs) + second(inputs), atol=1e-5)
+    assert both.encoder.feature_size == both.features(inputs).shape[1] == 2 * first.encoder.feature_size
+    assert torch.allclose(both.classify_map(both.feature_map(inputs)), both(inputs))
