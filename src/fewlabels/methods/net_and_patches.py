@@ -101,7 +101,7 @@ class NetAndPatches(KMeansFeatures):
         share = self.patch_share
         scale_logits(patches, share / self._temperature(session, patches))
         factor = (1 - share) / self._temperature(session, network)
-        both = self._joined(network, patches).to(session.device)
+        both = self._joined(network, patches).to(network.mean)
 
         def with_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
             network.load_state_dict(state)
