@@ -29,6 +29,14 @@ def test_a_number_among_texts_is_told():
         read_targets(["cat", -1, "dog"])
 
 
+@pytest.mark.parametrize(("one", "other"), [("cat", "dog"), (True, False), (1, 2)])
+def test_a_class_that_a_model_predicted_stands_among_labels_given(one, other):
+    # An array gives its values as NumPy's own: a text as `np.str_`, true and false as `np.bool_`.
+    predicted = np.array([one, other])[1]
+    found = read_targets([one, other, predicted, None])
+    assert (found.classes.tolist(), found.indices.tolist()[2:]) == (sorted([one, other]), [int(other > one), -1])
+
+
 @pytest.mark.parametrize("values", [np.array, list, lambda labels: np.array(labels, object)])
 @pytest.mark.parametrize("gap", ["-1", ""])
 def test_the_text_that_a_missing_label_becomes_in_an_array_of_text_is_no_class(values, gap):

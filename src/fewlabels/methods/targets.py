@@ -16,6 +16,8 @@ from fewlabels.storage.errors import InputError
 UNLABELED = -1
 # Whole numbers up to it are told apart as floats, in which missing ones are NaN.
 _LARGEST_EXACT = 2**53
+# What may stand beside each other in a list of labels: NumPy's values are of types of their own.
+_ALIKE: tuple[tuple[type, ...], ...] = ((str,), (int, float, np.number, np.bool_))
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def _split(values: NDArray[Any], classes: NDArray[Any] | None) -> tuple[NDArray[
         missing = np.array([is_missing(value) for value in values], dtype=bool)
         given = values[~missing]
         kinds = {type(value) for value in given}
-        if len(kinds) > 1 and not all(issubclass(kind, (int, float, np.number)) for kind in kinds):
+        if len(kinds) > 1 and not any(all(issubclass(kind, alike) for kind in kinds) for alike in _ALIKE):
             names = ", ".join(sorted(kind.__name__ for kind in kinds))
             raise InputError(f"labels mix types ({names}); give all of them as strings or all as integers")
         if len(given):
