@@ -229,6 +229,7 @@ def test_samples_without_a_label_do_not_count_in_an_accuracy(digits):
     expected = method.score(images[200:300:2], labels[200:300:2])
     assert method.score(images[200:300], gaps) == expected
     assert method.score(images[200:300], [None if label < 0 else label for label in gaps]) == expected
+    assert method.score(images[200:300:2], labels[200:300:2].astype(object)) == expected
     weights = np.arange(100.0)
     assert method.score(images[200:300], gaps, weights) == method.score(
         images[200:300:2], labels[200:300:2], weights[::2]

@@ -414,12 +414,11 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         check_is_fitted(self)
         labels = column_or_1d(as_labels(y))
         rows = labeled_rows(labels, self.classes_)
-        if len(rows) == len(labels):
-            return float(super().score(X, labels, sample_weight))
         if not len(rows):
             raise InputError("no sample has a label to measure by: every y is -1, None or NaN")
         check_consistent_length(X, labels, sample_weight)
         weights = None if sample_weight is None else np.asarray(sample_weight)[rows]
+        # Of their own type: scikit-learn takes numbers in an array of objects for no classes.
         truth = np.array(labels[rows].tolist())
         return float(accuracy_score(truth, self.predict(X)[rows], sample_weight=weights))
 
