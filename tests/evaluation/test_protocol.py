@@ -149,6 +149,9 @@ def test_a_penalty_is_among_the_choices_with_what_it_was_chosen_on(tmp_path):
     assert all(float(row["result"]) > 0 for row in rows)
     assert rows[0]["looked_at"].startswith("folds of the labeled images")
     assert rows[1]["looked_at"].endswith("held-out images")
+    # The probe's probabilities are calibrated on its folds too, the other's on what was held out alone.
+    looked = [next(row for row in run.choices if row["choice"].startswith("temperature"))["looked_at"] for run in runs]
+    assert looked[0] == f"the labeled images learned from, each left out in turn, and {looked[1]}"
 
 
 def test_a_penalty_is_told_of_what_auto_took_and_of_a_given_one(color_images, tmp_path):

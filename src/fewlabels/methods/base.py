@@ -215,6 +215,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     # While a method is fitted: logits of the labeled samples, each from a classifier that had not learned from it.
     _left_out: ClassVar[NDArray[np.floating] | None] = None
+    # Whether its temperature was found by these too, in a fit of this process.
+    _calibrated_left_out_: ClassVar[bool] = False
     # Whether color images are learned from mirrored as well, so that predictions may be the mean over both.
     _learns_mirrored: ClassVar[bool] = True
     # Whether more images without labels can make it better: else nothing of its accuracy is the pool's.

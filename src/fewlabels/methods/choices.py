@@ -73,6 +73,9 @@ def _weights(method: SemiSupervisedClassifier, held_out: str) -> dict[str, str]:
 
 def _temperature(method: SemiSupervisedClassifier, held_out: str) -> dict[str, str]:
     looked = held_out if method.n_validation_ else "nothing: no images were held out"
+    if getattr(method, "_calibrated_left_out_", False):
+        folds = "the labeled images learned from, each left out in turn"
+        looked = f"{folds}, and {held_out}" if method.n_validation_ else folds
     return _row("temperature of the probabilities, and limits of prediction sets", f"{method.temperature_:.2f}", looked)
 
 

@@ -240,6 +240,8 @@ def _finish(worker: SemiSupervisedClassifier, session: Session, network: Any, gi
     worker.n_labeled_ = len(session.labeled)
     worker.n_pool_ = session.given_pool
     finish_weights(worker, session, network)
+    # For a list of what a fit chose, see `choices`.
+    worker._calibrated_left_out_ = worker._left_out is not None  # type: ignore[misc]
     worker.__dict__.pop("_left_out", None)
     if given.are_features:
         worker.features_net_ = worker.net
