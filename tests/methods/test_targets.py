@@ -14,6 +14,17 @@ def test_what_pandas_calls_missing_is_missing():
     assert read_targets(pd.Series([3, None, 5], dtype="Int64")).indices.tolist() == [0, -1, 1]
 
 
+@pytest.mark.parametrize(
+    "labels", [[3, 5, 5, 3], [3.0, 5.0, 5.0, 3.0], ["cat", "dog", "dog", "cat"], [True, False] * 2]
+)
+def test_what_is_masked_is_missing(labels):
+    masked = np.ma.array(labels, mask=[False, False, True, False])
+    expected = read_targets([*labels[:2], None, labels[3]])
+    found = read_targets(masked)
+    assert (found.classes.tolist(), found.indices.tolist()) == (expected.classes.tolist(), expected.indices.tolist())
+    assert read_targets(np.ma.array(labels)).indices.min() == 0
+
+
 @pytest.mark.parametrize("kind", [list, tuple])
 @pytest.mark.parametrize("missing", [None, float("nan")])
 def test_what_is_missing_in_a_list_of_texts_is_no_class(kind, missing):

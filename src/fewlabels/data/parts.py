@@ -109,7 +109,18 @@ def refuse_iterator(X: Any, what: str) -> None:
 
 
 def as_labels(y: Any) -> NDArray[Any]:
-    """Return labels as an array; those of a list as they are, since among text NumPy would make NaN the text "nan"."""
+    """Return labels as an array; those of a list as they are, since among text NumPy would make NaN the text "nan".
+
+    Examples
+    --------
+    >>> as_labels(np.ma.array([3, 5], mask=[False, True]))
+    array([3, None], dtype=object)
+    """
+    if np.ma.is_masked(y):
+        # As an array it would hold whatever lies under the mask.
+        known: NDArray[Any] = np.ma.getdata(y).astype(object)
+        known[np.ma.getmaskarray(y)] = None
+        return known
     values = np.asarray(y)
     return np.asarray(y, dtype=object) if values.dtype.kind in "SU" and not hasattr(y, "dtype") else values
 
