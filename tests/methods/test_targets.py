@@ -67,6 +67,13 @@ def test_texts_of_missing_labels_that_may_be_names_are_warned_of():
         assert read_targets(names).classes.tolist() == ["cat", "dog", "nan", "none"]
 
 
+@pytest.mark.parametrize("labels", [[-1.0, 1.0, np.nan], [-1, 1, None], ["-1", "1", ""], ["-1", "1", None]])
+def test_signs_are_two_classes_beside_what_is_missing_otherwise(labels):
+    with pytest.warns(UserWarning, match="only -1 and 1"):
+        found = read_targets(labels)
+    assert (found.classes.tolist(), found.indices.tolist()) == (sorted(labels[:2]), [0, 1, -1])
+
+
 def test_signs_in_text_are_two_classes_too():
     with pytest.warns(UserWarning, match="only -1 and 1"):
         found = read_targets(["-1", "1", "-1"])

@@ -48,7 +48,7 @@ def read_targets(y: Any, classes: NDArray[Any] | None = None) -> Targets:
     ----------
     y : array-like of shape (n,)
         Numbers with -1 or NaN for a missing label, or strings (or other objects) with None, NaN, "" or "-1". Where
-        -1 and 1 are all there is, they are two classes.
+        -1 and 1 are all there is, beside what is missing otherwise, they are two classes.
     classes : ndarray, optional
         Known classes; others are then refused.
 
@@ -113,7 +113,7 @@ def _split(values: NDArray[Any], classes: NDArray[Any] | None) -> tuple[NDArray[
     elif values.dtype.kind in "fiu":
         missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
         # Further labels go by what those of the training said.
-        is_class = _are_signs(values) if classes is None else bool(np.isin(UNLABELED, classes))
+        is_class = _are_signs(values[~missing]) if classes is None else bool(np.isin(UNLABELED, classes))
         if values.dtype.kind != "u" and not is_class:
             missing |= values == UNLABELED
         given = values[~missing]
@@ -125,7 +125,7 @@ def _split(values: NDArray[Any], classes: NDArray[Any] | None) -> tuple[NDArray[
         missing = np.zeros(len(values), bool)
         given = values
     if given.dtype.kind == "U":
-        is_class = _are_signs(given) if classes is None else bool(np.isin("-1", classes))
+        is_class = _are_signs(given[given != ""]) if classes is None else bool(np.isin("-1", classes))
         # An array of text keeps a -1 that is put into it as text.
         gaps = (given == "") | ((given == "-1") & (not is_class))
         for word in ("nan", "None", "<NA>") if classes is None else ():
