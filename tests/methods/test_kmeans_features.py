@@ -95,3 +95,10 @@ def test_it_is_followed_on_the_screen(color_images, capsys, monkeypatch):
 def test_settings_out_of_range_are_refused(settings, color_images):
     with pytest.raises(InputError, match=f"{next(iter(settings))}="):
         KMeansFeatures(**settings).fit(*color_images)
+
+
+@pytest.mark.parametrize("shape", [(1, 64), (3, 3)])
+def test_images_without_patches_are_refused(shape):
+    images = np.random.default_rng(0).integers(0, 256, (12, *shape), dtype=np.uint8)
+    with pytest.raises(InputError, match=f"images of {shape[0]}x{shape[1]} pixels are too small; 4x4 is the least"):
+        KMeansFeatures(centroids=4, patches=100, random_state=0).fit(images, np.arange(12) % 2)

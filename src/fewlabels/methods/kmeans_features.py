@@ -21,6 +21,7 @@ from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier
 from fewlabels.nets.output import OutputLinear
 from fewlabels.nets.patches import PatchEncoder
+from fewlabels.nets.registry import check_size
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Rows
 
@@ -91,6 +92,8 @@ class KMeansFeatures(SemiSupervisedClassifier):
     penalty: float | None = None
 
     def _learn(self, session: Session) -> Any:
+        # Patches of half the side would be single pixels, which are all the same once their contrast is.
+        check_size(session.sample_shape)
         session.monitor.stage_count = 2
         return self._learn_patches(session)
 

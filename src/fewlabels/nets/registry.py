@@ -114,13 +114,24 @@ def check_net(net: Any) -> None:
     raise InputError(f"unknown net {net!r}{near} (known: {', '.join(NETS)}; or {'; '.join(KINDS.values())})")
 
 
-def resolve_net(net: Any, sample_shape: tuple[int, ...]) -> str:
-    """Return the net's name with "auto" replaced, after checking that it fits the samples."""
-    vectors = len(sample_shape) == 1
-    if not vectors and min(sample_shape[:2]) < _SMALLEST:
+def check_size(sample_shape: tuple[int, ...]) -> None:
+    """Refuse images that are too small to learn from.
+
+    Raises
+    ------
+    InputError
+        With the least size.
+    """
+    if len(sample_shape) > 1 and min(sample_shape[:2]) < _SMALLEST:
         raise InputError(
             f"images of {sample_shape[0]}x{sample_shape[1]} pixels are too small; {_SMALLEST}x{_SMALLEST} is the least"
         )
+
+
+def resolve_net(net: Any, sample_shape: tuple[int, ...]) -> str:
+    """Return the net's name with "auto" replaced, after checking that it fits the samples."""
+    check_size(sample_shape)
+    vectors = len(sample_shape) == 1
     if net == "auto":
         return "mlp" if vectors else "fast"
     if is_backbone(net):
