@@ -184,6 +184,10 @@ def test_mixmatchs_loss_is_the_papers():
 
 def test_flexmatch_counts_the_last_sure_guess_of_each_sample():
     counts = ClassCounts(pool=5, classes=2, device=CPU)
+    # Of a small pool a batch may hold a sample twice: the unsure guess takes nothing back.
+    counts.update(torch.tensor([1, 1]), torch.tensor([0, 1]), torch.tensor([True, False]))
+    assert counts.counts[:3].tolist() == [1, 0, 4]
+    counts = ClassCounts(pool=5, classes=2, device=CPU)
     assert counts.status.tolist() == [0.0, 0.0]
     counts.update(torch.tensor([0, 1, 2]), torch.tensor([0, 0, 1]), torch.tensor([True, True, False]))
     # Two of class 0; three still unsure, which are more than any class has.

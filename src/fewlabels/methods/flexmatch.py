@@ -33,7 +33,8 @@ class ClassCounts:
     def __init__(self, pool: int, classes: int, device: torch.device, members: NDArray[np.int64] | None = None) -> None:
         # One class more for the samples that have not been guessed surely yet, and one for those that never are.
         self.counts = torch.zeros(classes + 2, device=device)
-        self.last = torch.full((pool,), classes if members is None else classes + 1, device=device)
+        # What is guessed unsurely goes to a place behind the samples' own, where nothing is counted.
+        self.last = torch.full((pool + 1,), classes if members is None else classes + 1, device=device)
         if members is not None:
             self.last[torch.from_numpy(members).to(device)] = classes
         self.counts[classes] = pool if members is None else len(members)
@@ -41,9 +42,10 @@ class ClassCounts:
 
     def update(self, rows: Tensor, classes: Tensor, sure: Tensor) -> None:
         """Take note of new guesses of some samples; those that are not sure change nothing."""
-        self.last[rows] = torch.where(sure, classes, self.last[rows])
+        self.last[torch.where(sure, rows, len(self.last) - 1)] = classes
         # Counted anew, 0.1 ms for 45,000: a batch may hold a sample twice, which differences would count twice.
-        self.counts.zero_().index_add_(0, self.last, self._one.expand_as(self.last))
+        counted = self.last[:-1]
+        self.counts.zero_().index_add_(0, counted, self._one.expand_as(counted))
 
     @property
     def status(self) -> Tensor:

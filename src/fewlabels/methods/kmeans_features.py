@@ -92,13 +92,13 @@ class KMeansFeatures(SemiSupervisedClassifier):
     penalty: float | None = None
 
     def _learn(self, session: Session) -> Any:
-        # Patches of half the side would be single pixels, which are all the same once their contrast is.
-        check_size(session.sample_shape)
         session.monitor.stage_count = 2
         return self._learn_patches(session)
 
     def _learn_patches(self, session: Session) -> Classifier:
         """Return the classifier of what patches an image is made of; of the monitor's stages these are two."""
+        # Patches of half the side would be single pixels, which are all the same once their contrast is.
+        check_size(session.sample_shape)
         network = self._patch_classifier(session.sample_shape, session.classes).to(session.device)
         encoder = network.encoder
         assert isinstance(encoder, PatchEncoder)
