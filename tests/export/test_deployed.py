@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import fewlabels
-from fewlabels import InputError, KMeansFeatures, Supervised
+from fewlabels import InputError, KMeansFeatures, NetAndPatches, Supervised
 from fewlabels.export import deployed, export_model
 
 COUNT = 1000
@@ -94,9 +94,10 @@ def test_a_pytorch_that_cannot_translate_is_told_in_one_line(model, tmp_path, mo
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("method", [KMeansFeatures, NetAndPatches])
 @pytest.mark.parametrize("ending", [".pt2", ".onnx"])
-def test_features_of_patches_are_exported_for_any_number_of_images(images, tmp_path, ending):
-    model = KMeansFeatures(centroids=8, steps=2, random_state=0).fit(images[:40], np.arange(40) % 2)
+def test_features_of_patches_are_exported_for_any_number_of_images(images, tmp_path, ending, method):
+    model = method(centroids=8, steps=2, random_state=0).fit(images[:40], np.arange(40) % 2)
     if ending == ".onnx":
         needs_onnx()
     path = export_model(model, tmp_path / f"model{ending}")
