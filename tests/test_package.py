@@ -48,6 +48,15 @@ def test_help_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_a_fit_loads_nothing_that_draws(tmp_path):
+    words = ["fewlabels", "fit", "digits", "--steps=1", "--labels-per-class=2", "--method=supervised"]
+    words += ["--quiet", "--set=validation_fraction=0", f"--out={tmp_path / 'model'}"]
+    code = f"import atexit, sys; sys.argv = {words}; from fewlabels.cli.main import main; "
+    code += "atexit.register(lambda: print('matplotlib' in sys.modules)); main()"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.endswith("False\n")
+
+
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
 def test_pip_takes_the_constraints_of_a_container(kind, tmp_path):
     text = (ROOT / "container" / f"{kind}.Containerfile").read_text()

@@ -11,12 +11,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from fewlabels.storage.errors import InputError
 from fewlabels.tracking.tracker import FAILED, FINISHED, STOPPED, Entry
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EXPERIMENT = "fewlabels"
 # A store gets what has come together in this time at once: a call for each event would keep training waiting.

@@ -6,12 +6,13 @@ import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from fewlabels.storage.errors import InputError
 from fewlabels.tracking.tracker import FAILED, FINISHED, Entry
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FOLDER = "tensorboard"
 _EVENTS = "events.out.tfevents.*"

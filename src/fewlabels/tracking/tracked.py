@@ -8,17 +8,17 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any, Self
 
 from fewlabels.evaluation import Comparison, Run
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.storage.errors import InputError, Interrupted, TrainingWarning, nearest
 from fewlabels.tracking import mlflow, tensorboard
-from fewlabels.tracking.confusion import confusion_figure
 from fewlabels.tracking.tracker import FAILED, FINISHED, STOPPED, Entry, Tracker
 from fewlabels.training.monitor import Event
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # What each name stands for: how to see that it can be used, and what begins a run.
 TRACKERS: dict[str, tuple[Callable[[], None], Callable[[Entry], Tracker]]] = {
@@ -166,6 +166,9 @@ class TrackedRun:
 
         @functools.cache
         def figure() -> Figure:
+            # Takes a fifth of a second, and of starting a process a sixth: for whoever tracks alone.
+            from fewlabels.tracking.confusion import confusion_figure
+
             return confusion_figure(run.test_labels, run.guesses, class_names)
 
         def draw(tracker: Tracker) -> None:
