@@ -81,6 +81,18 @@ def test_labels_are_in_the_file_and_count_the_next_day(service, place):
     again.close()
 
 
+def test_an_image_whose_label_is_taken_back_after_a_new_ranking_is_shown_to_whoever_comes(service):
+    desk = service.desk
+    name, *others = desk.pictures.names
+    desk.queue.label("me", name, CLASSES[2])
+    desk.rank(service.model)
+    desk.queue.undo("me")
+    desk.queue.leave("me")
+    for other in others:
+        desk.queue.label("you", other, CLASSES[0])
+    assert [one.name for one in desk.batch("you")] == [name]
+
+
 def test_training_again_learns_from_the_labels_and_takes_the_model_s_place(service, place):
     desk = service.desk
     desk.rank(service.model)

@@ -113,7 +113,8 @@ class Desk:
             order = rows
             if len(rows):
                 order = rows[rank_for_labeling(probabilities[rows], embeddings[rows], np.concatenate(known))]
-            self.queue.rank([self.pictures.names[row] for row in order])
+            # Those with a label come last: where it is taken back, the image has a place.
+            self.queue.rank([self.pictures.names[row] for row in [*order, *given]])
             self.ranked, self.trouble = True, ""
 
     def labels_to_fit(self) -> Any:
