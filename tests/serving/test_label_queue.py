@@ -144,6 +144,13 @@ def test_undo_gives_back_no_label_that_was_taken_out_of_the_file(disk):
     assert queue.labels() == {}
 
 
+def test_a_skipped_image_that_has_its_label_from_the_file_is_not_asked_for_again(disk):
+    queue = queue_of(disk)
+    queue.skip("a", NAMES[0])
+    queue.read_anew(lambda: dict.fromkeys(NAMES, "cat"))
+    assert (queue.batch("a"), queue.left) == ([], 0)
+
+
 def test_an_image_that_nobody_holds_is_found_again_after_undo(disk):
     queue = queue_of(disk)
     for name in NAMES[:6]:

@@ -123,6 +123,8 @@ class LabelQueue:
             before = self._labels
             self._labels = {name: label for name, label in read().items() if name in self._known}
             self._next = 0
+            # One that was skipped may have its label by now, and is not asked for again.
+            self._skipped = {name: None for name in self._skipped if name not in self._labels}
             for who in self._people.values():
                 # What was edited is not theirs any more to take back.
                 who.given = [one for one in who.given if self._labels.get(one[0]) == before.get(one[0])]
