@@ -105,8 +105,9 @@ def test_a_class_that_came_with_a_new_model_has_a_button(place, trained, tmp_pat
     [
         (("cat", "dog"), "cow", "3", "3 · cow"),
         (("0", "1"), "2", "2", "2"),
-        # By their places, those that are digits would have other keys than before.
-        (("0", "1"), "none", None, "none"),
+        (("0", "1"), "none", "2", "2 · none"),
+        # The key that it would have is another's.
+        (("cat", "dog"), "1", None, "1"),
     ],
 )
 def test_a_new_class_takes_no_key_from_those_before(first, new, key, shown):
@@ -118,6 +119,14 @@ def test_a_new_class_takes_no_key_from_those_before(first, new, key, shown):
         "visible": True,
     }
     assert [_face(number, (*first, new), first) for number in (0, 1)] == [_face(n, first, first) for n in (0, 1)]
+
+
+def test_a_class_that_is_a_digit_has_that_key_whatever_others_there_are():
+    from fewlabels.serving.label_tab import class_keys
+
+    numbers = sorted(str(number) for number in range(12))
+    assert class_keys(numbers) == {str(number): str(number) for number in range(10)}
+    assert class_keys(["0", "1", "none"]) == {"0": "0", "1": "1", "none": "2"}
 
 
 def test_an_image_whose_name_is_no_text_can_be_labeled(many_classes, tmp_path):

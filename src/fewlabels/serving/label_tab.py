@@ -87,16 +87,17 @@ def label_tab(page: gr.Blocks, service: Service, about: gr.HTML) -> None:
 
 
 def class_keys(names: Sequence[str]) -> dict[str, str]:
-    """Return the key of each of the first ten classes: its name where that is a digit for all of them.
+    """Return the keys of classes: the digit itself where a class is one, those that are left for the first others.
 
     Examples
     --------
-    >>> class_keys(["cat", "dog"]), class_keys(["0", "7"])
-    ({'cat': '1', 'dog': '2'}, {'0': '0', '7': '7'})
+    >>> class_keys(["cat", "dog"]), class_keys(["0", "7", "none"])
+    ({'cat': '1', 'dog': '2'}, {'0': '0', '7': '7', 'none': '1'})
     """
-    if all(name in set(_KEYS) for name in names):
-        return {name: name for name in names}
-    return dict(zip(names, _KEYS, strict=False))
+    # A person who types 2 means the class 2, whatever other classes there are.
+    digits = {name: name for name in names if name in set(_KEYS)}
+    left = (key for key in _KEYS if key not in digits)
+    return digits | dict(zip((name for name in names if name not in digits), left, strict=False))
 
 
 def _buttons(
