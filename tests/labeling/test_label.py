@@ -50,7 +50,13 @@ def test_from_a_model_to_a_table_to_labels_to_a_better_fed_model(run, fitted, tm
     assert not {row["file"] for row in rows[:2]} & {row["file"] for row in found["next"]}
     code, output, _ = run("label", "second", "--out", "wanted.csv", "--show", 0, "--quiet")
     assert code == 0
-    assert "16 images, best first, in wanted.csv, after 2 rows that were filled in" in output
+    assert "16 images, best first, in wanted.csv; 2 rows that were filled in stay, before the others" in output
+    code, output, _ = run("label", "model", "--out", "again.csv", "--show", 0, "--quiet")
+    filled = Path("again.csv").read_text().replace(",,", ",red,", 1)
+    Path("again.csv").write_text(filled)
+    code, output, _ = run("label", "model", "--out", "again.csv", "--show", 0, "--quiet")
+    assert "18 images, best first, in again.csv; 1 row that was filled in stays, before the others" in output
+    assert len(Path("again.csv").read_text().splitlines()) == 19
     # As an editor leaves it that ends no last line: with the class that was filled in there.
     whole = Path("wanted.csv").read_bytes().rstrip(b"\r\n")
     Path("wanted.csv").write_bytes(whole)

@@ -158,5 +158,7 @@ def _show(found: Any, count: int, out: str | None, kept: int) -> None:
             highlight=False,
         )
     if out is not None:
-        before = f", after {kept:,} rows that were filled in" if kept else ""
+        # Those may be of images of this pool or not: they are not counted beside it.
+        stay = "1 row that was filled in stays" if kept == 1 else f"{kept:,} rows that were filled in stay"
+        before = f"; {stay}, before the others" if kept else ""
         screen.print(f"{len(found):,} images, best first, in {out}{before}", highlight=False)
