@@ -303,6 +303,9 @@ def test_predictions_take_the_place_of_predictions_alone(run, photos, tmp_path):
     code, _, errors = run("predict", "m", photos / "unlabeled", "--out", "labels.csv")
     assert code == 2
     assert "labels.csv is no table that `fewlabels predict` wrote, and would be lost" in errors
+    (tmp_path / "tables.csv").mkdir()
+    code, _, errors = run("predict", "m", photos / "unlabeled", "--out", "tables.csv")
+    assert (code, "tables.csv is a folder; give the name of a file" in errors) == (2, True)
     assert (tmp_path / "labels.csv").read_text() == labels
     for name in ("classes.csv", "classes.csv", "classes.parquet", "classes.parquet"):
         assert run("predict", "m", photos / "unlabeled", "--out", name)[0] == 0

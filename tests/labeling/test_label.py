@@ -124,6 +124,7 @@ def test_names_that_would_do_something_on_a_screen_are_shown(run, fitted, monkey
         (("model", "nowhere"), "there is no data set, folder or file 'nowhere'"),
         (("model", "--strategy", "marign"), "did you mean 'margin'"),
         (("model", "--out", "pool.txt"), "neither .csv nor .parquet"),
+        (("model", "--out", "tables.parquet"), "tables.parquet is a folder; give the name of a file"),
         (("model", "photos/unlabeled", "--labels", "x.csv"), "give the source as pool"),
         (("model", "p", "--engine", "local", "--out", "o", "--labels", "x.csv"), "--labels does not go with --engine"),
         (("model", "p", "--engine", "local", "--out", "o", "--strict"), "--strict does not go with --engine"),
@@ -132,6 +133,7 @@ def test_names_that_would_do_something_on_a_screen_are_shown(run, fitted, monkey
     ],
 )
 def test_what_cannot_be_is_one_line_and_code_2(run, fitted, words, message):
+    Path("tables.parquet").mkdir()
     code, output, errors = run("label", *words)
     assert code == 2
     assert message in errors

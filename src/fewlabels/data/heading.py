@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fewlabels.data.labels_file import delimiter_of
+from fewlabels.storage.errors import InputError
 
 # What tables are written as.
 TABLE_SUFFIXES = (".csv", ".parquet", ".pq")
@@ -23,6 +24,11 @@ def heading_of(path: Path) -> list[str] | None:
     path : Path
         CSV where it ends so, else Parquet; of a file of another kind the columns are none that anyone asks for.
 
+    Raises
+    ------
+    InputError
+        If it is a folder: what is to be written would be lost after all the work.
+
     Examples
     --------
     >>> import tempfile
@@ -32,6 +38,8 @@ def heading_of(path: Path) -> list[str] | None:
     ...     before, heading_of(table)
     (None, ['file', 'class'])
     """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file")
     if not path.is_file() or not path.stat().st_size:
         return None
     if path.suffix.lower() == ".csv":
