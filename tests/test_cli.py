@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -77,7 +78,7 @@ def test_compare_takes_several_label_counts_and_seeds(run):
 def test_from_a_folder_of_photos_to_classes_of_new_ones(run, photos, tmp_path):
     code, output, _ = run("fit", photos, "--method", "supervised", "--steps", 40, "--out", "model", "-q")
     assert code == 0
-    assert "model saved in model" in output
+    assert re.search(r"model saved in model: \d+ s of training, [\d.]+% on \d+ held-out images\n", output)
     code, output, _ = run("evaluate", "model", photos, "--json")
     assert code == 0
     assert json.loads(output)["test_accuracy"] > 0.7
