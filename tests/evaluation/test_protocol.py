@@ -141,6 +141,13 @@ def test_a_run_tells_its_choices_its_weights_and_how_far_to_trust_it(tmp_path):
     assert 0 <= run["trust"]["calibration_error"] <= 1
 
 
+def test_without_held_out_images_no_choice_is_said_to_have_looked_at_them(tmp_path):
+    more = {"methods": ["self-training"], "settings": {"validation_fraction": 0}, "out": tmp_path / "run"}
+    run = compare("digits", **TINY, **more).runs[0]
+    looked = {row["choice"]: row["looked_at"] for row in run.choices}
+    assert looked["rounds of self-training"] == "nothing: no images were held out"
+
+
 def test_a_penalty_is_among_the_choices_with_what_it_was_chosen_on(tmp_path):
     settings = {"centroids": 16, "patch": 3, "patches": 1000}
     methods = ["linear-probe", "kmeans-features"]

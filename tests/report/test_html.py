@@ -204,6 +204,8 @@ def test_each_method_shows_what_it_is_and_what_it_did(page):
     assert "off by 0.200 of the brightness range" in words
     assert "Architecture of self-training: 290,218 parameters" in words
     assert "learning_rate 0.24" in words
+    # Those that hold nothing out, or leave each labeled image out in turn, are on the same page.
+    assert "one temperature, found on the held-out images, or on others or none where the choices" in words
     assert "(head): Linear(8, 3)" in words
 
 

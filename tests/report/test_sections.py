@@ -101,6 +101,10 @@ def test_of_a_pool_of_which_some_classes_are_known_the_page_says_how_many():
     words = Page(render_report(made_comparison([run]))).words
     assert "the true classes of 3 of them are known here, and no training saw them" in words
     assert "their true classes are known" not in words
+    assert "pool images, drawn at random" in words
+    whole = dataclasses.replace(some, pool=8, drawn_from=8)
+    words = Page(render_report(made_comparison([dataclasses.replace(run, pool_sample=whole)]))).words
+    assert "8 of 8 pool images; the true classes of 3" in words
 
 
 def test_a_gallery_takes_no_more_than_its_share_of_the_page():

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fewlabels.methods.base import SemiSupervisedClassifier
 
 _NO_IMAGES = "nothing: it was fixed before"
+_NONE_HELD_OUT = "nothing: no images were held out"
 
 
 def choices(method: SemiSupervisedClassifier) -> list[dict[str, str]]:
@@ -30,7 +31,7 @@ def choices(method: SemiSupervisedClassifier) -> list[dict[str, str]]:
     >>> [row["looked_at"] for row in choices(SimpleNamespace(**facts, stage_steps_={"classifier": 500}))]
     ['nothing: it was fixed before', 'nothing: it was fixed before', 'nothing: no images were held out']
     """
-    held_out = f"{method.n_validation_:,} held-out images"
+    held_out = f"{method.n_validation_:,} held-out images" if method.n_validation_ else _NONE_HELD_OUT
     found = [_length(method), _weights(method, held_out), _temperature(method, held_out)]
     choice = getattr(method, "choice_", None)
     if choice is not None:
@@ -72,7 +73,7 @@ def _weights(method: SemiSupervisedClassifier, held_out: str) -> dict[str, str]:
 
 
 def _temperature(method: SemiSupervisedClassifier, held_out: str) -> dict[str, str]:
-    looked = held_out if method.n_validation_ else "nothing: no images were held out"
+    looked = held_out
     if getattr(method, "_calibrated_left_out_", False):
         folds = "the labeled images learned from, each left out in turn"
         looked = f"{folds}, and {held_out}" if method.n_validation_ else folds
