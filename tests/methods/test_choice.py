@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from fewlabels import METHODS, make_method
-from fewlabels.methods.choice import Situation, candidates
+from fewlabels.methods.choice import Situation, candidates, why_patches
 
 USUAL = Situation(labels=500, classes=10, least=50, pool=45_000, side=32, images=64_000)
 
@@ -54,6 +54,29 @@ def test_the_labels_alone_get_a_coarse_net_where_time_is_short(change):
         assert candidates(replace(hasty, **other))[0].settings == {}
 
 
+@pytest.mark.parametrize(
+    ("change", "takes"),
+    [
+        ({}, True),
+        ({"pool": 0}, True),
+        ({"side": 0}, False),
+        ({"side": 8}, False),
+        ({"side": 224}, False),
+        ({"pretrained": True, "side": 0}, False),
+        ({"decodable": False}, False),
+        # A count of images or steps is none of time: they may take as long as the net, and not much longer.
+        ({"labels": 5000, "least": 500, "budgeted": True, "images": 32_000}, True),
+        ({"labels": 50_000, "least": 5000}, False),
+        ({"budgeted": True, "timed": True, "images": 100_000}, True),
+        ({"budgeted": True, "timed": True, "images": 30_000}, False),
+        ({"budgeted": True, "timed": True, "images": 100_000, "patches": 50_000}, False),
+        ({"budgeted": True, "timed": True, "images": 30_000, "patches": 1_000}, True),
+    ],
+)
+def test_patches_answer_too_where_they_take_little_of_the_time(change, takes):
+    assert (why_patches(replace(USUAL, **change)) is not None) is takes
+
+
 def test_every_candidate_can_be_made_and_says_why():
     for pool in (0, 200, 45_000):
         for least in (5, 500):
@@ -63,4 +86,8 @@ def test_every_candidate_can_be_made_and_says_why():
                         assert found.method in METHODS
                         assert found.method != "auto"
                         make_method(found.method, **found.settings).check_settings()
+                        if side:
+                            # What `Auto` makes of it.
+                            both = {"net_method": found.method, **found.settings}
+                            make_method("net-and-patches", **both).check_settings()
                         assert len(found.because.split()) > 3

@@ -5,14 +5,16 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from fewlabels import InputError, load
-from fewlabels.methods import KMeansFeatures, NetAndPatches, Supervised
+from fewlabels import METHODS, InputError, TrainingWarning, load, make_method
+from fewlabels.methods import UDA, KMeansFeatures, NetAndPatches, Supervised
 from fewlabels.nets import Classifier
 from fewlabels.nets.joined import joined
 from fewlabels.nets.registry import build_classifier
 from fewlabels.training.calibration import best_temperature
 from small_backbones import colors
 
+NO_NET = {"auto", "kmeans-features", "net-and-patches", "linear-probe", "prototypes"}
+NET_METHODS = [name for name in METHODS if name not in NO_NET]
 BRIEF = {"centroids": 40, "patches": 2000, "steps": 40, "batch_size": 32, "random_state": 0}
 
 
@@ -106,12 +108,61 @@ def test_a_saved_model_predicts_the_same(fitted, digits, tmp_path):
     assert np.array_equal(again.predict_proba(digits[0][800:]), fitted.predict_proba(digits[0][800:]))
 
 
+@pytest.mark.parametrize("name", NET_METHODS)
+@pytest.mark.usefixtures("narrow_net")
+def test_the_net_is_what_its_method_makes_of_it(name, few_labels, tmp_path):
+    """And answers with the patches, also when the model was saved."""
+    X, y, test, _ = few_labels
+    settings = {"steps": 6, "batch_size": 16, "preset": "auto", "random_state": 0}
+    method = NetAndPatches(net_method=name, centroids=10, patches=500, **settings).fit(X, y)
+    own = make_method(name, **settings).fit(X[:60], y[:60])
+    net_stages = list(method.stage_steps_)[2:-1]
+    assert net_stages == list(make_method(name, **settings).fit(X, y).stage_steps_)
+    assert list(method.network_.encoder.first.state_dict()) == list(own.network_.encoder.state_dict())
+    assert method.settings_["net_method"] == name
+    both = logits(alone(method, "first"), test) + logits(alone(method, "second"), test)
+    assert np.array_equal(method.predict(test), both.argmax(1))
+    method.save(tmp_path / "model")
+    assert np.array_equal(load(tmp_path / "model").predict_proba(test), method.predict_proba(test))
+
+
+def test_the_guard_guards_the_net(few_labels):
+    X, y, test, truth = few_labels
+    method = NetAndPatches(net_method="uda", guard=True, **BRIEF).fit(X, y)
+    assert method.guard_["pool_steps"] > 0
+    assert list(method.stage_steps_)[:2] == ["typical patches", "classifier of patches"]
+    assert method.score(test, truth) > 0.5
+
+
+def test_a_pool_that_is_held_back_from_the_net_still_gives_patches(few_labels):
+    X, y, *_ = few_labels
+    settings = BRIEF | {"steps": None, "budget": "1k images"}
+    with pytest.warns(TrainingWarning, match="the net learned from the labels alone: uda needs a longer one"):
+        method = NetAndPatches(net_method="uda", guard=True, **settings).fit(X, y)
+    assert not hasattr(method, "guard_")
+    assert list(method.stage_steps_) == ["typical patches", "classifier of patches", "labeled samples alone", "both"]
+
+
+@pytest.mark.parametrize(("name", "hint"), [("ufa", "did you mean 'uda'"), ("linear-probe", "known: supervised")])
+def test_what_trains_no_net_is_refused(name, hint, color_images):
+    with pytest.raises(InputError, match=f"net_method='{name}' trains no net.*{hint}"):
+        NetAndPatches(net_method=name).fit(*color_images)
+
+
+def test_settings_that_all_methods_share_are_the_nets_too():
+    with pytest.raises(InputError, match="unknown preset 'short'"):
+        make_method("supervised", preset="short").check_settings()
+    method = NetAndPatches(net_method="uda", preset="short", steps=3, batch_size=4, dropout=0.5)
+    own = method._of_net()
+    assert (own.threshold, own.batch_size, own.dropout) == (UDA.PRESETS["short"]["threshold"], 4, 0.5)
+
+
 def test_a_budget_of_time_is_for_both(color_images):
     X, y = color_images
     method = NetAndPatches(centroids=10, patches=500, budget="3s", random_state=0).fit(X, y)
-    assert list(method.stage_steps_) == ["typical patches", "classifier", "net", "both"]
+    assert list(method.stage_steps_) == ["typical patches", "classifier of patches", "classifier", "both"]
     # Without a limit it would be 500 steps; beside other work there is time for few.
-    assert 0 < method.stage_steps_["net"] < 500
+    assert 0 < method.stage_steps_["classifier"] < 500
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5])

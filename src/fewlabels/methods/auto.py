@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
 from fewlabels.methods.base import SemiSupervisedClassifier
-from fewlabels.methods.choice import Candidate, Situation, candidates
+from fewlabels.methods.choice import Candidate, Situation, candidates, why_patches
 from fewlabels.methods.guard import affordable_samples, cost_of_labels_alone, is_worse, right_answers
+from fewlabels.methods.net_and_patches import NetAndPatches
 from fewlabels.methods.ranges import check_within
 from fewlabels.methods.session import Session
 from fewlabels.methods.targets import held_out_rows
@@ -90,6 +92,10 @@ class Auto(SemiSupervisedClassifier):
         """Return the method to learn by, chosen once; `choice_` tells which and why."""
         if self._chosen is None:
             situation = self._situation(session)
+            why = why_patches(situation)
+            if why is not None and situation.timed:
+                # The net has what the patches leave.
+                situation = replace(situation, images=situation.images - (situation.patches or 0.0))
             found = candidates(situation)
             chosen, because = found[0], [found[0].because]
             trials: dict[str, NDArray[np.bool_]] = {}
@@ -97,6 +103,10 @@ class Auto(SemiSupervisedClassifier):
                 chosen, trials = self._tried(session, found)
                 if chosen is not found[0]:
                     because = [f"{chosen.method} did better on labels that it had not learned from: {_scores(trials)}"]
+            if why is not None:
+                settings = {"net_method": chosen.method, **chosen.settings}
+                chosen = Candidate("net-and-patches", settings, why)
+                because = [*because, why]
             method = self._with_settings(chosen)
             self.choice_: dict[str, Any] = {
                 "method": chosen.method,
@@ -109,27 +119,37 @@ class Auto(SemiSupervisedClassifier):
 
     def _situation(self, session: Session) -> Situation:
         labels = np.bincount(session.labeled.targets.cpu().numpy(), minlength=session.classes)
+        images, patches = self._affordable(session)
         return Situation(
             labels=int(labels.sum()),
             classes=session.classes,
             least=int(labels.min()),
             pool=len(session.members),
             side=0 if session.is_vectors else min(session.sample_shape[:2]),
-            images=self._affordable(session),
+            images=images,
             pretrained=self.net == "linear",
             decodable=not is_backbone(self.net),
             budgeted=session.budget is not None,
             timed=isinstance(session.budget, TimeBudget),
             any_net=self.net == "auto",
+            patches=patches,
         )
 
-    def _affordable(self, session: Session) -> float:
-        """Return how many labeled samples the length lets a net learn from, repetitions counted."""
+    def _affordable(self, session: Session) -> tuple[float, float | None]:
+        """Return how many labeled samples the length lets a net learn from, repetitions counted.
+
+        And how many could be learned from in the time that patches take, where time is what counts.
+        """
         if session.budget is not None:
-            return affordable_samples(session, cost_of_labels_alone(session))
+            per_step = cost_of_labels_alone(session)
+            images, patches = affordable_samples(session, per_step), None
+            if isinstance(session.budget, TimeBudget) and not session.is_vectors:
+                seconds = session.decided(partial(NetAndPatches()._seconds_of_patches, session))
+                patches = self.batch_size * seconds / per_step
+            return images, patches
         length = self._length(session)
         steps: float | None = length.get("steps")
-        return self.batch_size * steps if steps else float(length["epochs"]) * len(session.labeled)
+        return (self.batch_size * steps if steps else float(length["epochs"]) * len(session.labeled)), None
 
     def _tried(self, session: Session, found: list[Candidate]) -> tuple[Candidate, dict[str, NDArray[np.bool_]]]:
         """Return the first candidate, or the one that does better, and which unseen labels each was right on."""

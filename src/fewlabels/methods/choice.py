@@ -32,6 +32,13 @@ _LONG = 1_500_000
 _COARSE, _COARSE_PASSES = 40_000, 25
 # Shorter sides in pixels that this is for: it was measured from 32 to 96.
 _COARSE_SIDES = (24, 128)
+# What typical patches and their classifier cost, in gradient images of the default net that take as long on two cores:
+# so many, and so many for each labeled sample.
+_PATCHES_COST, _PATCHES_COST_LABEL = 8_000, 10
+# Of a time that is given, the share that they may take; where none is, and patience is not known, so many times what
+# the net takes for the labels alone.
+_PATCHES_SHARE, _PATCHES_TIMES = 0.25, 2.0
+_PATCHES_SIDES = (24, 64)
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,9 @@ class Situation:
         Whether the length is a time, of which a smaller net makes more steps.
     any_net : bool
         Whether the net is to be chosen too; otherwise one was asked for by name.
+    patches : float, optional
+        What the patches of `fewlabels.NetAndPatches` would cost, in gradient images that take as long; what they do on
+        two cores when not given.
     """
 
     labels: int
@@ -77,6 +87,7 @@ class Situation:
     budgeted: bool = False
     timed: bool = False
     any_net: bool = True
+    patches: float | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +152,30 @@ def candidates(situation: Situation) -> list[Candidate]:
         why = f"with few labels a class ({situation.least}) and little time, agreement between views of an image pays"
         return [Candidate("two-step-autoencoder", {}, why), Candidate("joint-autoencoder", {}, why)]
     return [Candidate("self-training", {}, "with many labels and little time, a fresh net learns from a first one")]
+
+
+def why_patches(situation: Situation) -> str | None:
+    """Return why the net of a candidate is to answer together with patches, as of `fewlabels.NetAndPatches`.
+
+    None if it is not.
+
+    Examples
+    --------
+    >>> usual = Situation(500, 10, 50, pool=45_000, side=32, images=64_000)
+    >>> why_patches(usual)
+    'a linear classifier of typical patches errs on other images than a net'
+    >>> why_patches(Situation(500, 10, 50, pool=45_000, side=0, images=64_000)) is None
+    True
+    """
+    known = _PATCHES_SIDES[0] <= situation.side <= _PATCHES_SIDES[1]
+    if not known or situation.pretrained or not situation.decodable:
+        return None
+    cost = situation.patches
+    if cost is None:
+        cost = _PATCHES_COST + _PATCHES_COST_LABEL * situation.labels
+    if cost > (_PATCHES_SHARE if situation.timed else _PATCHES_TIMES) * situation.images:
+        return None
+    return "a linear classifier of typical patches errs on other images than a net"
 
 
 def is_too_short(images: float, labels: int, classes: int) -> bool:

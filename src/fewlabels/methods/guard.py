@@ -125,6 +125,29 @@ class Guard:
         }
 
 
+def learn_guarded(method: SemiSupervisedClassifier, session: Session) -> Classifier:
+    """Return what a method has learned; where it is to be guarded and there is a pool, under a guard.
+
+    Parameters
+    ----------
+    method : SemiSupervisedClassifier
+        With its preset applied; `guard_` tells what the guard did.
+    session : Session
+        Of that method.
+    """
+    guarded = method.guard and method._pool_can_harm and len(session.pool) > 0
+    if guarded and (guard := method._hasty_guard(session)) is not None:
+        held_back: Classifier = method._hold_back(session, guard)
+        return held_back
+    if guarded:
+        session.guard = method._new_guard(session)
+    network: Classifier = method._learn(session)
+    if session.guard is not None:
+        network = session.guard.accept(network)
+        method.guard_ = session.guard.record
+    return network
+
+
 def cost_of_labels_alone(session: Session) -> float:
     """Return what of the budget a step costs that learns from labeled samples alone."""
     if isinstance(session.budget, ImageBudget):

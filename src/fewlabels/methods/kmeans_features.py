@@ -28,6 +28,10 @@ from fewlabels.training.batches import Rows
 _STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 _UNCHOSEN = 0.003
 _CLUSTER_BATCH = 4096
+# What finding centroids, and a regression from a sample's features, take on a processor, in the time of an image's
+# features there.
+_CENTROIDS_COST, _REGRESSION_COST = 700, 0.5
+_TIMED = 16
 _SAMPLE = 2000
 _CHUNK = 250
 
@@ -95,8 +99,11 @@ class KMeansFeatures(SemiSupervisedClassifier):
         session.monitor.stage_count = 2
         return self._learn_patches(session)
 
-    def _learn_patches(self, session: Session) -> Classifier:
-        """Return the classifier of what patches an image is made of; of the monitor's stages these are two."""
+    def _learn_patches(self, session: Session, classifier: str = "classifier") -> Classifier:
+        """Return the classifier of what patches an image is made of; of the monitor's stages these are two.
+
+        `classifier` names the second.
+        """
         # Patches of half the side would be single pixels, which are all the same once their contrast is.
         check_size(session.sample_shape)
         network = self._patch_classifier(session.sample_shape, session.classes).to(session.device)
@@ -107,7 +114,7 @@ class KMeansFeatures(SemiSupervisedClassifier):
         session.monitor.begin("typical patches", 1)
         self._find_centroids(session, network, encoder, draws)
         session.monitor.conclude({})
-        session.monitor.begin("classifier", 1)
+        session.monitor.begin(classifier, 1)
         self._fit_head(session, network, encoder)
         session.monitor.conclude(accuracies(session, network))
         return network
@@ -197,6 +204,31 @@ class KMeansFeatures(SemiSupervisedClassifier):
                 inputs = session.plain(stored)
                 found.append(network.features(inputs.flip(3) if mirror else inputs).cpu())
         return np.asarray(torch.cat(found).numpy(), np.float32)
+
+    @torch.no_grad()
+    def _seconds_of_patches(self, session: Session) -> float:
+        """Return about how long patches and their classifier take, and answers for what a fit asks; of images.
+
+        It is measured on a few of them.
+        """
+        encoder = PatchEncoder(session.sample_shape, int(self.centroids), int(self.patch))
+        learned = len(session.labeled) * (1 + session.flip)
+        asked = (2 * len(session.validation) + len(session.to_fill)) * (1 + session.flip)
+        here = self._seconds_of_features(session, encoder, torch.device("cpu"))
+        there = here
+        if session.device.type != "cpu":
+            there = self._seconds_of_features(session, encoder.to(session.device), session.device)
+        return here * (_CENTROIDS_COST + _REGRESSION_COST * learned) + there * (_SAMPLE + learned + asked)
+
+    def _seconds_of_features(self, session: Session, encoder: PatchEncoder, device: torch.device) -> float:
+        inputs = session.plain(session.everything.sample(_TIMED, device))
+        times = []
+        for _ in range(3):  # the first time allocates
+            began = session.clock()
+            # Waits for the device.
+            encoder(inputs).sum().item()
+            times.append(session.clock() - began)
+        return min(times) / len(inputs)
 
     def _check_settings(self) -> None:
         super()._check_settings()

@@ -180,6 +180,8 @@ def _training_set(
 
 def _train(worker: SemiSupervisedClassifier, session: Session) -> Classifier:
     """Return what the method has learned, with what was asked for around it: a look at the pool, and a guard."""
+    from fewlabels.methods.guard import learn_guarded
+
     if worker.assess_pool and len(session.pool):
         from fewlabels.methods.pool_quality import assess_pool
 
@@ -188,17 +190,7 @@ def _train(worker: SemiSupervisedClassifier, session: Session) -> Classifier:
         worker.pool_inside_share_ = session.quality.inside_share
         worker.pool_prior_ = session.quality.prior
         worker.pool_belongs_ = session.quality.belongs[: session.given_pool]
-    guarded = worker.guard and worker._pool_can_harm and len(session.pool) > 0
-    if guarded and (guard := worker._hasty_guard(session)) is not None:
-        held_back: Classifier = worker._hold_back(session, guard)
-        return held_back
-    if guarded:
-        session.guard = worker._new_guard(session)
-    network: Classifier = worker._learn(session)
-    if session.guard is not None:
-        network = session.guard.accept(network)
-        worker.guard_ = session.guard.record
-    return network
+    return learn_guarded(worker, session)
 
 
 def _length_to_assess(worker: SemiSupervisedClassifier, session: Session) -> dict[str, Any]:

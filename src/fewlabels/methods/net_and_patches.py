@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.guard import learn_guarded, was_held_back
 from fewlabels.methods.kmeans_features import KMeansFeatures
 from fewlabels.methods.looks import accuracies
 from fewlabels.methods.ranges import check_within
 from fewlabels.methods.session import Session
-from fewlabels.methods.spending import cost_of_step, seconds_to_predict, steps_in_budget
-from fewlabels.methods.supervised import labeled_loss
-from fewlabels.nets import Classifier, build_classifier, is_backbone
+from fewlabels.methods.spending import seconds_to_predict
+from fewlabels.nets import Classifier, is_backbone
 from fewlabels.nets.joined import joined, scale_logits
-from fewlabels.storage.errors import InputError
+from fewlabels.storage.errors import InputError, nearest
 from fewlabels.training.batches import Batch
 from fewlabels.training.calibration import best_temperature
 from fewlabels.training.kept import copied_state
 
+# Methods that train no net, or are made of others.
+_NO_NET = ("auto", "kmeans-features", "net-and-patches", "linear-probe", "prototypes")
+# What the net's method keeps of itself that says nothing of both together.
+_OF_NET_ALONE = ("autoencoder_",)
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class NetAndPatches(KMeansFeatures):
-    """A net and logistic regression on k-means features each learn from the labels, and answer together.
+    """A net and logistic regression on k-means features each learn by themselves, and answer together.
 
-    The net learns from the labeled samples as `Supervised` does, the regression from how near their patches are to
-    typical patches of all samples, labeled or not (`KMeansFeatures`). The one sees shapes, the other what an image is
-    made of, and with few labels neither is much better than the other: they err on different images. Their answer
-    is the geometric mean of both, each calibrated on the held-out samples:
+    The net learns as any method teaches it, from the labeled samples alone when nothing is said; the regression from
+    how near samples' patches are to typical patches of all samples, labeled or not (`KMeansFeatures`). The one sees
+    shapes, the other what an image is made of, and with few labels neither is much better than the other: they err on
+    different images. Their answer is the geometric mean of both, each calibrated on the held-out samples:
 
         log p(c | x) = (1 - s) z_net(x)_c / T_net + s z_patches(x)_c / T_patches + constant
 
@@ -38,12 +45,15 @@ class NetAndPatches(KMeansFeatures):
     A budget of time is for both: the patches come first, and the net has what they leave.
 
     See `SemiSupervisedClassifier` for the parameters and attributes that all methods share, and `KMeansFeatures` for
-    `centroids`, `patch`, `patches`, `penalty` and `penalty_`.
+    `centroids`, `patch`, `patches`, `penalty` and `penalty_`. With `guard`, what is guarded is the net.
 
     Parameters
     ----------
     patch_share : float
         What the patches have of the answer, in [0, 1]; the rest is the net's.
+    net_method : str
+        What the net learns by: a key of `fewlabels.METHODS` that trains a net. Settings that all methods share are
+        passed on to it, `preset` where it has that one; the others are at its defaults.
 
     References
     ----------
@@ -62,39 +72,57 @@ class NetAndPatches(KMeansFeatures):
     True
     """
 
+    # The net's method may have one: see `net_method`.
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": {}}
+
     patch_share: float = 0.4
+    net_method: str = "supervised"
 
     def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the cross-entropy on the labeled samples."""
-        return {"supervised": labeled_loss(nets, batch, view=self.view, label_smoothing=self.label_smoothing)}
+        """Return the named loss terms by which the net learns."""
+        return self._of_net().loss(nets, batch)
 
     def _learn(self, session: Session) -> Any:
-        session.monitor.stage_count = 4
-        patches = self._learn_patches(session)
-        network = session.new_classifier(plain=True)
-        length = self._length(session)
+        # Typical patches, their classifier, and both together; the net's own are counted as it learns.
+        session.monitor.stages_before += 3
+        patches = self._learn_patches(session, classifier="classifier of patches")
+        method = self._of_net()
+        own = session.of(method)
         if session.budget is not None:
-            length = {"steps": self._steps_in_budget(session, network, patches), "epochs": None}
-        session.train(network, lambda batch: self.loss(network, batch), stage="net", classifier=network, **length)
+            afterwards = session.budget.cost_of(partial(self._seconds_to_answer, session, patches))
+            own.budget = session.budget.part(session.decided(session.budget.left) - afterwards)
+        network = learn_guarded(method, own)
+        found = {name: value for name, value in vars(method).items() if name.endswith("_")}
+        self.__dict__.update({name: value for name, value in found.items() if name not in _OF_NET_ALONE})
+        if was_held_back(self):
+            # From the net alone: the patches have learned from the pool.
+            del self.guard_
+            session.monitor.note(
+                f"in so short a budget the net learned from the labels alone: {self.net_method} needs a longer one"
+            )
         session.monitor.begin("both", 1)
         both = self._together(session, network, patches)
         session.monitor.conclude(accuracies(session, both))
         return both
 
-    def _steps_in_budget(self, session: Session, network: Classifier, patches: Classifier) -> int:
-        """Return the steps that the net has time for, when both are to answer afterwards."""
-        budget = session.budget
-        assert budget is not None
-        per_step = cost_of_step(session, network, lambda batch: self.loss(network, batch), session.batches)
+    def _of_net(self) -> SemiSupervisedClassifier:
+        """Return the method that the net learns by, with what was set here of the settings that all methods share."""
+        from fewlabels.methods.registry import METHODS
 
-        def seconds() -> float:
-            settings: dict[str, Any] = {"flip": session.flip, "precision": torch.float32}
-            # What is held out is asked of both together, and before of each.
-            asked = (session.to_fill, session.validation.stored, session.validation.stored)
-            return sum(seconds_to_predict(session, patches, rows, **settings) for rows in asked)
+        method = METHODS[self.net_method]
+        shared = {field.name: getattr(self, field.name) for field in fields(SemiSupervisedClassifier)}
+        usual = {field.name: field.default for field in fields(SemiSupervisedClassifier)}
+        given = {name: value for name, value in shared.items() if value != usual[name]}
+        if given.get("preset") not in ("auto", *method.PRESETS):
+            given.pop("preset", None)
+        return method(**given)._resolved()
 
-        rest = budget.cost_of(seconds)
-        return steps_in_budget(session, per_step, network, rest=lambda _: rest)
+    def _seconds_to_answer(self, session: Session, patches: Classifier) -> float:
+        """Return how long the patches take for what both together will be asked."""
+        settings: dict[str, Any] = {"flip": session.flip, "precision": torch.float32}
+        # What is held out is asked of both together, and before of each.
+        asked = (session.to_fill, session.validation.stored, session.validation.stored)
+        return sum(seconds_to_predict(session, patches, rows, **settings) for rows in asked)
 
     def _together(self, session: Session, network: Classifier, patches: Classifier) -> Classifier:
         """Return the two as one, and keep of it what was kept of the net."""
@@ -122,7 +150,7 @@ class NetAndPatches(KMeansFeatures):
         return best_temperature(logits, session.validation.targets.cpu().numpy())
 
     def _empty_network(self, sample_shape: tuple[int, ...], classes: int) -> Classifier:
-        network = build_classifier(self.net, sample_shape, classes, dropout=self.dropout)
+        network = self._of_net()._empty_network(sample_shape, classes)
         return self._joined(network, self._patch_classifier(sample_shape, classes))
 
     def _joined(self, network: Classifier, patches: Classifier) -> Classifier:
@@ -131,6 +159,8 @@ class NetAndPatches(KMeansFeatures):
         return joined(network, patches)
 
     def _check_settings(self) -> None:
+        from fewlabels.methods.registry import METHODS
+
         if is_backbone(self.net) and not self.freeze:
             raise InputError(
                 "NetAndPatches trains a net from random weights, so freeze=False has no meaning for it; leave "
@@ -138,3 +168,8 @@ class NetAndPatches(KMeansFeatures):
             )
         super()._check_settings()
         check_within(self, "[0, 1]", "patch_share")
+        known = [name for name in METHODS if name not in _NO_NET]
+        if self.net_method not in known:
+            hint = nearest(str(self.net_method), known)
+            raise InputError(f"net_method={self.net_method!r} trains no net{hint} (known: {', '.join(known)})")
+        self._of_net()
