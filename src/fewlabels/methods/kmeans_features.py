@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from fewlabels.methods.base import SemiSupervisedClassifier
-from fewlabels.methods.linear import in_their_span, refuse_to_train_backbone, regression, set_head
+from fewlabels.methods.linear import in_their_span, refuse_to_train_backbone, regression, regressions, set_head
 from fewlabels.methods.looks import accuracies
 from fewlabels.methods.ranges import check_whole
 from fewlabels.methods.session import Session
@@ -25,14 +25,16 @@ from fewlabels.nets.registry import check_size
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Rows
 
-_STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+# Stronger ones first: each regression begins where the one before ended.
+_STRENGTHS = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 _UNCHOSEN = 0.003
 _CLUSTER_BATCH = 4096
 # What finding centroids, and a regression from a sample's features, take on a processor, in the time of an image's
 # features there.
 _CENTROIDS_COST, _REGRESSION_COST = 700, 0.5
 _TIMED = 16
-_SAMPLE = 2000
+# Images to take patches from at least, and to standardize features by.
+_SAMPLE, _STANDARD = 2000, 500
 _CHUNK = 250
 
 
@@ -162,7 +164,7 @@ class KMeansFeatures(SemiSupervisedClassifier):
         # Where there are fewer patches than centroids, some come again: that adds nothing and takes nothing.
         centers = np.resize(means.cluster_centers_, (int(self.centroids), white.shape[1]))
         encoder.centroids.copy_(torch.from_numpy(centers))
-        sample = everything.sample(_SAMPLE, session.device)
+        sample = everything.sample(_STANDARD, session.device)
         encoder.standardize(network.feature_map(session.plain(sample)))
 
     def _fit_head(self, session: Session, network: Classifier, encoder: PatchEncoder) -> None:
@@ -178,16 +180,19 @@ class KMeansFeatures(SemiSupervisedClassifier):
         repeated = np.tile(labels, len(features) // len(labels))
         rows, basis = in_their_span(features)
         best, most, self.penalty_ = None, -1.0, strengths[0]
-        for strength in strengths:
-            weights, bias = regression(rows, repeated, session.classes, strength)
+        if len(strengths) > 1:
+            found = regressions(rows, repeated, session.classes, strengths)
+        else:
+            found = iter([regression(rows, repeated, session.classes, strengths[0])])
+        for strength, (weights, bias) in zip(strengths, found, strict=True):
             if basis is not None:
                 weights = weights @ basis
             right = 0.0
             if len(strengths) > 1:
                 guesses = (judged @ weights.T + bias).argmax(1)
                 right = float((guesses == held_out.targets.cpu().numpy()).mean())
-            # Of equally good ones the stronger penalty, which comes later.
-            if right >= most:
+            # Of equally good ones the stronger penalty, which comes first.
+            if right > most:
                 best, most, self.penalty_ = (weights, bias), right, strength
         assert best is not None
         set_head(network, *best)
@@ -218,7 +223,7 @@ class KMeansFeatures(SemiSupervisedClassifier):
         there = here
         if session.device.type != "cpu":
             there = self._seconds_of_features(session, encoder.to(session.device), session.device)
-        return here * (_CENTROIDS_COST + _REGRESSION_COST * learned) + there * (_SAMPLE + learned + asked)
+        return here * (_CENTROIDS_COST + _REGRESSION_COST * learned) + there * (_STANDARD + learned + asked)
 
     def _seconds_of_features(self, session: Session, encoder: PatchEncoder, device: torch.device) -> float:
         inputs = session.plain(session.everything.sample(_TIMED, device))

@@ -86,7 +86,7 @@ class PatchEncoder(Encoder):
         patches = self.whitened(self.patches(inputs))
         distances = _distances(patches, self.centroids.to(patches.dtype))
         # A centroid that is farther than the average one says nothing.
-        near = (distances.mean(2, keepdim=True) - distances).clamp_min(0)
+        near = (distances.mean(2, keepdim=True) - distances).relu_()
         if self.vectors:
             return torch.cat([near[:, 0], inputs], 1)
         rows, columns = inputs.shape[2] - self.side + 1, inputs.shape[3] - self.side + 1
