@@ -28,6 +28,23 @@ def test_without_a_pool_the_labels_alone_are_learned_and_nothing_is_guarded(few_
     assert not hasattr(method, "guard_")
 
 
+def test_patches_answer_too_where_images_are_large_enough_and_time_is_not_short(color_images):
+    images, labels = color_images
+    images = np.kron(images, np.ones((1, 2, 2, 1), np.uint8))
+    y = labels.copy()
+    y[20:] = -1
+    method = Auto(steps=100, random_state=0).fit(images, y)
+    settings = {"net_method": "two-step-autoencoder"}
+    assert (method.choice_["method"], method.choice_["settings"]) == ("net-and-patches", settings)
+    assert method.choice_["because"][-1] == "a linear classifier of typical patches errs on other images than a net"
+    assert method.guard_["accepted"] in (True, False)
+    assert 0 < method.patch_share_ < 0.8
+    assert method.score(images, labels) > 0.9
+    # A second is less than four times what they take.
+    hasty = Auto(budget="1s", random_state=0).fit(images, y)
+    assert (hasty.choice_["method"], hasty.choice_["settings"]) == ("supervised", {"net": "fast-coarse"})
+
+
 def test_settings_that_all_methods_share_are_passed_on(few_labels):
     X, y, *_ = few_labels
     method = Auto(steps=6, net="fast-wide", batch_size=16, guard=False, random_state=0).fit(X, y)

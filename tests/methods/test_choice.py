@@ -69,6 +69,7 @@ def test_the_labels_alone_get_a_coarse_net_where_time_is_short(change):
         ({"labels": 50_000, "least": 5000}, False),
         ({"budgeted": True, "timed": True, "images": 100_000}, True),
         ({"budgeted": True, "timed": True, "images": 30_000}, False),
+        ({"budgeted": True, "timed": True, "images": 1e6, "labels": 5000, "least": 500}, False),
         ({"budgeted": True, "timed": True, "images": 100_000, "patches": 50_000}, False),
         ({"budgeted": True, "timed": True, "images": 30_000, "patches": 1_000}, True),
     ],

@@ -7,6 +7,8 @@ from scipy.special import softmax
 
 from fewlabels import METHODS, InputError, TrainingWarning, load, make_method
 from fewlabels.methods import UDA, KMeansFeatures, NetAndPatches, Supervised
+from fewlabels.methods.choices import choices
+from fewlabels.methods.net_and_patches import chosen_share
 from fewlabels.nets import Classifier
 from fewlabels.nets.joined import joined
 from fewlabels.nets.registry import build_classifier
@@ -44,7 +46,7 @@ def test_the_answer_is_the_geometric_mean_of_two_that_are_calibrated(fitted, dig
     held_out = fitted.validation_rows_
     assert len(held_out) == 20
     both = [logits(alone(fitted, which), images[800:900]) for which in ("first", "second")]
-    shares = {"first": 0.6, "second": 0.4}
+    shares = {"first": 1 - fitted.patch_share_, "second": fitted.patch_share_}
     expected = np.zeros_like(both[0])
     for found, (which, share) in zip(both, shares.items(), strict=True):
         # What a part says is its share times calibrated logits.
@@ -53,6 +55,28 @@ def test_the_answer_is_the_geometric_mean_of_two_that_are_calibrated(fitted, dig
         expected += share * np.log(softmax(found / share, axis=1))
     expected = softmax(expected / fitted.temperature_, axis=1)
     assert np.allclose(fitted.predict_proba(images[800:900]), expected, atol=1e-4)
+
+
+def test_the_better_the_net_the_less_the_patches_have_to_say():
+    draws = np.random.default_rng(0)
+    labels = draws.integers(0, 5, 400)
+
+    def opinion(signal):
+        return draws.normal(size=(400, 5)) + signal * np.eye(5)[labels]
+
+    patches = opinion(1.0)
+    shares = [chosen_share(opinion(signal), patches, labels) for signal in (0.0, 1.0, 3.0)]
+    assert shares[0] > 0.55 > shares[1] > 0.35 > shares[2]
+    # Few samples tell little.
+    assert chosen_share(opinion(0.0)[:4], patches[:4], labels[:4]) == pytest.approx(0.4, abs=0.1)
+
+
+def test_the_share_is_told_and_saved(fitted, tmp_path):
+    (told,) = [row for row in choices(fitted) if row["choice"] == "share of the patches in the answer"]
+    assert told["result"] == f"{fitted.patch_share_:.0%}"
+    assert told["looked_at"] == "20 held-out images"
+    fitted.save(tmp_path / "model")
+    assert load(tmp_path / "model").patch_share_ == fitted.patch_share_
 
 
 @pytest.mark.parametrize(("share", "which"), [(0.0, "first"), (1.0, "second")])

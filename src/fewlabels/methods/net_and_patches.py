@@ -6,7 +6,10 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.special import log_softmax
 from torch import Tensor, nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
@@ -25,6 +28,10 @@ from fewlabels.training.kept import copied_state
 
 # Methods that train no net, or are made of others.
 _NO_NET = ("auto", "kmeans-features", "net-and-patches", "linear-probe", "prototypes")
+# The share that is taken where nothing tells otherwise, and how much it counts beside a held-out sample's loss: of
+# 50 such samples, it stays within 0.1 of the usual one.
+_USUAL_SHARE, _USUAL_COUNTS = 0.4, 50.0
+_SHARES = np.linspace(0.0, 0.8, 17)
 # What the net's method keeps of itself that says nothing of both together.
 _OF_NET_ALONE = ("autoencoder_",)
 
@@ -40,7 +47,7 @@ class NetAndPatches(KMeansFeatures):
 
         log p(c | x) = (1 - s) z_net(x)_c / T_net + s z_patches(x)_c / T_patches + constant
 
-    with the logits z, the temperatures T and the share s = `patch_share`.
+    with the logits z, the temperatures T and the share s = `patch_share_`.
 
     A budget of time is for both: the patches come first, and the net has what they leave.
 
@@ -49,11 +56,18 @@ class NetAndPatches(KMeansFeatures):
 
     Parameters
     ----------
-    patch_share : float
-        What the patches have of the answer, in [0, 1]; the rest is the net's.
+    patch_share : float, optional
+        What the patches have of the answer, in [0, 1]; the rest is the net's. When not given: the share under which
+        the held-out samples are most likely, drawn to the 0.4 that was best where labels were few; the better the
+        net, the less the patches have to add.
     net_method : str
         What the net learns by: a key of `fewlabels.METHODS` that trains a net. Settings that all methods share are
         passed on to it, `preset` where it has that one; the others are at its defaults.
+
+    Attributes
+    ----------
+    patch_share_ : float
+        The share that was taken.
 
     References
     ----------
@@ -75,7 +89,7 @@ class NetAndPatches(KMeansFeatures):
     # The net's method may have one: see `net_method`.
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": {}}
 
-    patch_share: float = 0.4
+    patch_share: float | None = None
     net_method: str = "supervised"
 
     def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -126,9 +140,15 @@ class NetAndPatches(KMeansFeatures):
 
     def _together(self, session: Session, network: Classifier, patches: Classifier) -> Classifier:
         """Return the two as one, and keep of it what was kept of the net."""
+        (of_net, net_temperature), (of_patches, patch_temperature) = (
+            self._calibrated(session, classifier) for classifier in (network, patches)
+        )
         share = self.patch_share
-        scale_logits(patches, share / self._temperature(session, patches))
-        factor = (1 - share) / self._temperature(session, network)
+        if share is None:
+            share = chosen_share(of_net, of_patches, session.validation.targets.cpu().numpy())
+        self.patch_share_ = share
+        scale_logits(patches, share / patch_temperature)
+        factor = (1 - share) / net_temperature
         both = self._joined(network, patches).to(network.mean)
 
         def with_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -142,12 +162,13 @@ class NetAndPatches(KMeansFeatures):
         both.load_state_dict(with_weights(learned))
         return both
 
-    def _temperature(self, session: Session, classifier: Classifier) -> float:
-        """Return what calibrates a classifier on the held-out samples; 1 where there are none."""
+    def _calibrated(self, session: Session, classifier: Classifier) -> tuple[NDArray[np.floating], float]:
+        """Return a classifier's calibrated logits of the held-out samples, and the temperature; 1 where none is."""
         if not len(session.validation):
-            return 1.0
+            return np.empty((0, session.classes)), 1.0
         logits = session.logits(classifier, session.validation.stored)
-        return best_temperature(logits, session.validation.targets.cpu().numpy())
+        temperature = best_temperature(logits, session.validation.targets.cpu().numpy())
+        return logits / temperature, temperature
 
     def _empty_network(self, sample_shape: tuple[int, ...], classes: int) -> Classifier:
         network = self._of_net()._empty_network(sample_shape, classes)
@@ -167,9 +188,37 @@ class NetAndPatches(KMeansFeatures):
                 "freeze=True, or take a method that trains a pretrained net further, such as Supervised"
             )
         super()._check_settings()
-        check_within(self, "[0, 1]", "patch_share")
+        if self.patch_share is not None:
+            check_within(self, "[0, 1]", "patch_share")
         known = [name for name in METHODS if name not in _NO_NET]
         if self.net_method not in known:
             hint = nearest(str(self.net_method), known)
             raise InputError(f"net_method={self.net_method!r} trains no net{hint} (known: {', '.join(known)})")
         self._of_net()
+
+
+def chosen_share(net: NDArray[np.floating], patches: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
+    """Return the share of the patches in the answer under which held-out samples are most likely, near to the usual.
+
+    Parameters
+    ----------
+    net, patches : ndarray of shape (n, classes)
+        Calibrated logits of both.
+    labels : ndarray of shape (n,)
+        Indices of the samples' classes.
+
+    Examples
+    --------
+    >>> labels = np.arange(200) % 2
+    >>> right, chance = np.eye(2)[labels] * 4, np.zeros((200, 2))
+    >>> chosen_share(right, right, labels), chosen_share(chance[:0], chance[:0], labels[:0])
+    (0.4, 0.4)
+    """
+    losses = []
+    for share in _SHARES:
+        logits = (1 - share) * net + share * patches
+        if len(labels):
+            logits = log_softmax(logits / best_temperature(logits, labels), axis=1)
+        loss = -logits[np.arange(len(labels)), labels].sum()
+        losses.append(loss + _USUAL_COUNTS * (share - _USUAL_SHARE) ** 2)
+    return float(_SHARES[int(np.argmin(losses))])

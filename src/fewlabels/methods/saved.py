@@ -61,6 +61,7 @@ _RECORDS = (
     "choice_",
     "notes_",
     "penalty_",
+    "patch_share_",
     "backbone_warning_",
     "features_net_",
     "source_",
