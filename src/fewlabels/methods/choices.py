@@ -43,10 +43,8 @@ def choices(method: SemiSupervisedClassifier) -> list[dict[str, str]]:
         looked = method._penalty_looked_at_ or _NO_IMAGES
         found.append(_row("penalty of the linear classifier", f"{method.penalty_:g}", looked))
     if hasattr(method, "patch_share_"):
-        chosen = method.settings_.get("patch_share") is None and method.n_validation_
-        found.append(
-            _row("share of the patches in the answer", f"{method.patch_share_:.0%}", held_out if chosen else "")
-        )
+        looked = held_out if method.settings_.get("patch_share") is None and method.n_validation_ else _NO_IMAGES
+        found.append(_row("share of the patches in the answer", f"{method.patch_share_:.0%}", looked))
     held_back = was_held_back(method)
     if hasattr(method, "rounds_") and not held_back:
         kept = sum(bool(record["accepted"]) for record in method.rounds_)
