@@ -9,9 +9,11 @@ from fewlabels import METHODS, InputError, TrainingWarning, load, make_method
 from fewlabels.methods import UDA, KMeansFeatures, NetAndPatches, Supervised
 from fewlabels.methods.choices import choices
 from fewlabels.methods.net_and_patches import chosen_share
+from fewlabels.methods.prediction import logits_and_features
 from fewlabels.nets import Classifier
 from fewlabels.nets.joined import joined
 from fewlabels.nets.registry import build_classifier
+from fewlabels.training.batches import Rows
 from fewlabels.training.calibration import best_temperature
 from small_backbones import colors
 
@@ -124,6 +126,20 @@ def test_weights_that_were_kept_of_the_net_are_kept_of_both(digits):
     assert not np.array_equal(last.predict_proba(images[:50]), average.predict_proba(images[:50]))
     # The patches are the same in both.
     assert torch.equal(last.network_.head.second.weight, average.network_.head.second.weight)
+
+
+def test_the_features_are_the_nets(fitted, digits):
+    """Where a sample lies among others is not for patches to say: their features are ten times as many."""
+    images = digits[0][800:820]
+    features = fitted.transform(images)
+    assert features.shape == (20, len(fitted.get_feature_names_out()))
+    net = alone(fitted, "first")
+    with torch.inference_mode():
+        expected = net.features(torch.from_numpy(np.round(images * 255) / 255).float().unsqueeze(1))
+    assert np.allclose(features, expected.numpy(), atol=1e-5)
+    rows = Rows([np.round(images[..., np.newaxis] * 255).astype(np.uint8)])
+    _, embeddings = logits_and_features(fitted.network_, rows, torch.device("cpu"))
+    assert np.allclose(embeddings, features, atol=1e-5)
 
 
 def test_a_saved_model_predicts_the_same(fitted, digits, tmp_path):

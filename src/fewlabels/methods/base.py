@@ -442,7 +442,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     @property
     def _n_features_out(self) -> int:
-        return int(self.network_.encoder.feature_size)
+        return int(self.network_.encoder.embedding_size)
 
     def save(self, folder: str | Path, *, class_names: list[str] | None = None) -> Path:
         """Write the model to a folder: `model.safetensors`, `config.json` and a model card, `README.md`.

@@ -43,16 +43,16 @@ def output_chunks(
     flip : bool
         Average with the outputs for the mirrored image.
     features : bool
-        Yield the encoder's features rather than logits.
+        Yield those of the encoder's features that tell where a sample lies among others rather than logits.
     precision : torch.dtype
         Of the arithmetic: float32, or bfloat16 where a guess is wanted fast.
 
     Yields
     ------
-    ndarray of shape (chunk, classes) or (chunk, feature_size)
+    ndarray of shape (chunk, classes) or (chunk, embedding_size)
         In the classifier's own type.
     """
-    ask = InPartsThatFit(classifier.features if features else classifier)
+    ask = InPartsThatFit(classifier.embedding if features else classifier)
     dtype = classifier.mean.dtype
 
     def asked(inputs: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def predict_logits(
     features: bool = False,
     precision: torch.dtype = torch.float32,
 ) -> NDArray[np.floating]:
-    """Return the classifier's outputs for all rows, (n, classes) or (n, feature_size).
+    """Return the classifier's outputs for all rows, (n, classes) or (n, embedding_size).
 
     See `output_chunks` for the parameters.
     """
@@ -98,9 +98,9 @@ def logits_and_features(
         output = classifier.classify_map(feature_map).to(dtype)
         if flip:
             output = (output + classifier(inputs.flip(3)).to(dtype)) / 2
-        return torch.cat([output, classifier.encoder.pool(feature_map).to(dtype)], 1)
+        return torch.cat([output, classifier.encoder.pool(feature_map)[:, :size].to(dtype)], 1)
 
-    size = classifier.encoder.feature_size
+    size = classifier.encoder.embedding_size
     chunks = _computed(InPartsThatFit(both), classifier, rows, device, precision)
     logits, features = _all(((chunk[:, :-size], chunk[:, -size:]) for chunk in chunks), len(rows))
     return logits, features

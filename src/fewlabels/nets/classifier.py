@@ -34,6 +34,16 @@ class Encoder(nn.Module):
         """Turn a map into features, (batch, feature_size)."""
         raise NotImplementedError
 
+    @property
+    def embedding_size(self) -> int:
+        """How many of the features, from the first on, tell where a sample lies among others."""
+        return self.feature_size
+
+    def embedding(self, inputs: Tensor) -> Tensor:
+        """Return these, (batch, embedding_size)."""
+        features: Tensor = self(inputs)
+        return features
+
     def start(self, inputs: Tensor) -> None:
         """Set what depends on the data (a whitening stem, say) from a sample of normalized inputs."""
 
@@ -100,6 +110,10 @@ class Classifier(nn.Module):
         """Return the encoder's features of raw inputs, (batch, feature_size)."""
         features: Tensor = self.encoder(self.normalize(inputs))
         return features
+
+    def embedding(self, inputs: Tensor) -> Tensor:
+        """Return of raw inputs those features that tell where a sample lies among others, (batch, embedding_size)."""
+        return self.encoder.embedding(self.normalize(inputs))
 
     def classify_map(self, feature_map: Tensor) -> Tensor:
         """Return logits from a feature map that `feature_map` gave."""

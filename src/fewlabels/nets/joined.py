@@ -15,7 +15,7 @@ class JoinedEncoder(Encoder):
     Parameters
     ----------
     first, second : Encoder
-        Of the same inputs.
+        Of the same inputs. Where samples lie among others the first tells alone: of both, the longer one would decide.
     """
 
     def __init__(self, first: Encoder, second: Encoder) -> None:
@@ -24,6 +24,15 @@ class JoinedEncoder(Encoder):
         self.second = second
         self.feature_size = first.feature_size + second.feature_size
         self.map_shape = (self.feature_size,)
+
+    @property
+    def embedding_size(self) -> int:
+        """Of the first encoder."""
+        return self.first.embedding_size
+
+    def embedding(self, inputs: Tensor) -> Tensor:
+        """Return the first encoder's, (batch, embedding_size)."""
+        return self.first.embedding(inputs)
 
     def start(self, inputs: Tensor) -> None:
         """Start both."""
