@@ -194,7 +194,8 @@ def _show(facts: dict[str, Any], source: str, quiet: bool) -> None:
         if finding not in warned:
             screen.print(finding, highlight=False)
     accuracy, out = facts["validation_accuracy"], facts["model"]
-    held_out = f"{facts['validation_images']:,} held-out images"
+    count = facts["validation_images"]
+    held_out = "1 held-out image" if count == 1 else f"{count:,} held-out images"
     measured = "" if accuracy != accuracy else f", {accuracy:.1%} on {held_out}"
     screen.print(f"model saved in {out}: {facts['fit_seconds']:.0f} s of training{measured}", highlight=False)
     if facts["model_before"] is not None:
