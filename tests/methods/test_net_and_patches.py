@@ -185,7 +185,7 @@ def test_a_pool_that_is_held_back_from_the_net_still_gives_patches(few_labels):
 
 @pytest.mark.parametrize(("name", "hint"), [("ufa", "did you mean 'uda'"), ("linear-probe", "known: supervised")])
 def test_what_trains_no_net_is_refused(name, hint, color_images):
-    with pytest.raises(InputError, match=f"net_method='{name}' trains no net.*{hint}"):
+    with pytest.raises(InputError, match=f"net_method='{name}' is no method that trains a net.*{hint}"):
         NetAndPatches(net_method=name).fit(*color_images)
 
 
