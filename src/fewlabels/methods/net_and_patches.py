@@ -194,7 +194,8 @@ class NetAndPatches(KMeansFeatures):
         known = [name for name in METHODS if name not in _NO_NET]
         if self.net_method not in known:
             hint = nearest(str(self.net_method), known)
-            raise InputError(f"net_method={self.net_method!r} is no method that trains a net{hint} (known: {', '.join(known)})")
+            asked = f"net_method={self.net_method!r}"
+            raise InputError(f"{asked} is no method that trains a net{hint} (known: {', '.join(known)})")
         self._of_net()
 
 
