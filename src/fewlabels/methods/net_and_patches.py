@@ -18,9 +18,10 @@ from fewlabels.methods.kmeans_features import KMeansFeatures
 from fewlabels.methods.looks import accuracies
 from fewlabels.methods.ranges import check_within
 from fewlabels.methods.session import Session
-from fewlabels.methods.spending import seconds_to_predict
+from fewlabels.methods.training_set import looked_at
 from fewlabels.nets import Classifier, is_backbone
 from fewlabels.nets.joined import joined, scale_logits
+from fewlabels.nets.patches import PatchEncoder
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.training.batches import Batch
 from fewlabels.training.calibration import best_temperature
@@ -32,6 +33,8 @@ _NO_NET = ("auto", "kmeans-features", "net-and-patches", "linear-probe", "protot
 # 50 such samples, it stays within 0.1 of the usual one.
 _USUAL_SHARE, _USUAL_COUNTS = 0.4, 50.0
 _SHARES = np.linspace(0.0, 0.8, 17)
+# Weights that a training leaves of a net: the last, and those that were best on the way.
+_KEPT = 2
 # What the net's method keeps of itself that says nothing of both together.
 _OF_NET_ALONE = ("autoencoder_",)
 
@@ -132,12 +135,15 @@ class NetAndPatches(KMeansFeatures):
             given.pop("preset", None)
         return method(**given)._resolved()
 
+    @torch.no_grad()
     def _seconds_to_answer(self, session: Session, patches: Classifier) -> float:
         """Return how long the patches take for what both together will be asked."""
-        settings: dict[str, Any] = {"flip": session.flip, "precision": torch.float32}
-        # What is held out is asked of both together, and before of each.
-        asked = (session.to_fill, session.validation.stored, session.validation.stored)
-        return sum(seconds_to_predict(session, patches, rows, **settings) for rows in asked)
+        assert isinstance(patches.encoder, PatchEncoder)
+        # What is held out is asked of the patches, and of both together for each of the weights that are kept.
+        whole = len(session.to_fill) + (1 + _KEPT) * len(session.validation)
+        some = len(looked_at(len(session.labeled))) + len(looked_at(len(session.validation)))
+        each = self._seconds_of_features(session, patches.encoder, session.device)
+        return each * ((1 + session.flip) * whole + some)
 
     def _together(self, session: Session, network: Classifier, patches: Classifier) -> Classifier:
         """Return the two as one, and keep of it what was kept of the net."""
