@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -194,8 +194,7 @@ class Auto(SemiSupervisedClassifier):
         """Return the candidate's method, with what was set here of the settings that all methods share."""
         from fewlabels.methods.registry import make_method
 
-        shared = {field.name: field.default for field in fields(SemiSupervisedClassifier)}
-        given = {name: getattr(self, name) for name, default in shared.items() if getattr(self, name) != default}
+        given = self._shared_settings()
         if given.get("preset") == "auto" and "preset" in candidate.settings:
             del given["preset"]  # which one serves is what the candidate says
         return make_method(candidate.method, **candidate.settings | given | {"guard": self.guard})._resolved()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -128,9 +128,7 @@ class NetAndPatches(KMeansFeatures):
         from fewlabels.methods.registry import METHODS
 
         method = METHODS[self.net_method]
-        shared = {field.name: getattr(self, field.name) for field in fields(SemiSupervisedClassifier)}
-        usual = {field.name: field.default for field in fields(SemiSupervisedClassifier)}
-        given = {name: value for name, value in shared.items() if value != usual[name]}
+        given = self._shared_settings()
         if given.get("preset") not in ("auto", *method.PRESETS):
             given.pop("preset", None)
         return method(**given)._resolved()

@@ -118,6 +118,11 @@ class Settings(BaseEstimator):
         """Return the hyper-parameters that are plain values, as they are."""
         return {name: value for name, value in self.get_params().items() if isinstance(value, str | int | float | None)}
 
+    def _shared_settings(self) -> dict[str, Any]:
+        """Return those of the settings that all methods share which are not at their default, to pass them on."""
+        usual = {field.name: field.default for field in fields(Settings)}
+        return {name: getattr(self, name) for name, default in usual.items() if getattr(self, name) != default}
+
     def _length(self, session: Session) -> dict[str, Any]:
         """Return the length of the classifier's training as arguments of `Session.train`."""
         if self.steps is None and self.epochs is None and self.budget is None:
