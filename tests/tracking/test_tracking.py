@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -248,6 +249,18 @@ def test_half_a_record_at_the_end_of_a_file_does_not_keep_a_run_from_going_on(tm
     with fewlabels.track("tensorboard", tmp_path, resumed=True) as run:
         for step in (1, 2, 3):
             run(event | {"step": step})
+    assert [step for step, _ in curve(events_in(tmp_path / "tensorboard" / "fit"), "loss/sum")] == [1, 2, 3]
+
+
+def test_a_run_that_goes_on_within_the_same_second_is_read_in_its_order(tmp_path):
+    event = {"stage": "a", "stage_number": 1, "stage_count": 1, "steps": 9, "loss": 1.0}
+    with fewlabels.track("tensorboard", tmp_path) as run:
+        for step in (1, 2):
+            run(event | {"step": step})
+    (file,) = (tmp_path / "tensorboard" / "fit").iterdir()
+    file.rename(file.with_name(f"events.out.tfevents.{int(time.time())}.zzz.9.9"))
+    with fewlabels.track("tensorboard", tmp_path, resumed=True) as run:
+        run(event | {"step": 3})
     assert [step for step, _ in curve(events_in(tmp_path / "tensorboard" / "fit"), "loss/sum")] == [1, 2, 3]
 
 

@@ -58,6 +58,7 @@ class TensorBoard:
         self.stored: dict[str, int] = {}
         if entry.resumed:
             self.stored = _last_steps(self._folder)
+            _wait_for_a_later_name(self._folder)
         else:
             for path in self._folder.glob(_EVENTS):
                 path.unlink()
@@ -117,6 +118,15 @@ class TensorBoard:
     def _add(self, summary: Any) -> None:
         # PyTorch's writer builds upon this one, whose summaries need no step.
         self._writer.file_writer.add_summary(summary)
+
+
+def _wait_for_a_later_name(folder: Path) -> None:
+    # Readers take the files of a folder in the order of their names. These begin with the second the file was
+    # begun in, and what follows is in no order: two files of one second may be read the later one first.
+    begun = [path.name.split(".")[3] for path in folder.glob(_EVENTS)]
+    newest = max((int(second) for second in begun if second.isdecimal()), default=0)
+    while int(time.time()) == newest:
+        time.sleep(0.02)
 
 
 def _last_steps(folder: Path) -> dict[str, int]:
