@@ -211,6 +211,26 @@ def test_the_pool_helped_hurt_or_neither_in_plain_words():
     assert f"  uda: {sentences['uda']}" in told
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_what_another_net_brings_is_not_laid_to_the_pool(seeds):
+    runs = [
+        run(method, right + 10 * seed, seed=seed)
+        for seed in range(seeds)
+        for method, right in (("supervised", 700), ("uda", 760), ("net-and-patches", 760), ("kmeans-features", 700))
+    ]
+    runs = [dataclasses.replace(one, parameters=1 + ("es" in one.method)) for one in runs]
+    lines = pool_lines(group(*runs))
+    said = (
+        "6.0 points better than the labels alone (" if seeds > 1 else "6.0 points better than the labels alone in this"
+    )
+    assert lines["net-and-patches"].startswith(said)
+    assert lines["net-and-patches"].endswith("% fewer errors, p < 0.001, with another net than theirs")
+    assert "another net" not in lines["uda"]
+    # Where nothing is shown, nothing has to be laid to anything.
+    assert lines["kmeans-features"].startswith("no difference shown")
+    assert "another net" not in lines["kmeans-features"]
+
+
 def test_the_verdict_on_a_pool_does_not_depend_on_the_order_of_the_methods():
     forth = group(run("supervised", 700), run("uda", 760)).pool_duel("uda")
     back = group(run("uda", 760), run("supervised", 700)).pool_duel("uda")

@@ -397,7 +397,7 @@ def test_a_budget_for_few_steps_is_warned_of_once(few_labels):
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"side": 16}, "or take smaller images or take net='fast-coarse', which is quicker"),
+        ({"side": 16}, ", take smaller images or take net='fast-coarse', which is quicker"),
         ({"side": 16, "net": "fast-coarse"}, "times as much or take smaller images"),
         ({"side": 8}, "times as much"),
         ({"side": 0}, "times as much"),

@@ -121,6 +121,11 @@ class Group:
             return None
         return self.duel(method, LABELS_ALONE)
 
+    def has_net_of_labels_alone(self, method: str) -> bool:
+        """Whether a method trains the net that the labels alone train, by the number of parameters."""
+        sizes = {one.method: {run.parameters for run in one.runs} for one in self.standings}
+        return sizes[method] == sizes.get(LABELS_ALONE, sizes[method])
+
     @property
     def held_back(self) -> list[str]:
         """Methods that a guard let learn from the labels alone in every seed."""

@@ -58,20 +58,23 @@ def duel_sentence(duel: Duel) -> str:
     return sentence + _seeds_say(duel)
 
 
-def pool_sentence(duel: Duel) -> str:
+def pool_sentence(duel: Duel, *, same_net: bool = True) -> str:
     """Say whether the pool helped a method, hurt it, or neither is shown, against the labels alone.
 
     Parameters
     ----------
     duel : Duel
         Of the method with the one that learns from the labels alone, see `Group.pool_duel`.
+    same_net : bool
+        Whether both train the same net. Where they do not, a difference is not said to be the pool's.
 
     Returns
     -------
     str
         "the pool helped by 6.1 points (4.9 to 7.3), 21% fewer errors, p < 0.001", "no difference shown …", or
         "the pool hurt by …". Of a single training each nothing is said of the pool, but "6.1 points better than the
-        labels alone in this one training (4.9 to 7.3) …".
+        labels alone in this one training (4.9 to 7.3) …"; of another net "6.1 points better than the labels alone
+        (4.9 to 7.3) …, with another net than theirs".
     """
     result = duel.result
     size, p_value = f"{abs(result.difference) * 100:.1f} points", p_text(duel.p_corrected)
@@ -80,13 +83,16 @@ def pool_sentence(duel: Duel) -> str:
         return f"no difference shown ({points}; {_chance(duel)})"
     errors = "" if math.isnan(result.error_reduction) else f", {abs(result.error_reduction):.0%} {{}} errors"
     interval = _points(result.low, result.high) if result.difference > 0 else _points(-result.high, -result.low)
-    if len(result.seed_differences) == 1:
-        # Of methods that are equal, one training each is often enough luckier than another to be told apart.
-        word = "better" if result.difference > 0 else "worse"
-        found = f"{size} {word} than the labels alone in this one training ({interval})"
+    better = result.difference > 0
+    # Of methods that are equal, one training each is often enough luckier than another to be told apart.
+    single = len(result.seed_differences) == 1
+    if same_net and not single:
+        found = f"the pool {'helped' if better else 'hurt'} by {size} ({interval})"
     else:
-        found = f"the pool {'helped' if result.difference > 0 else 'hurt'} by {size} ({interval})"
-    return f"{found}{errors.format('fewer' if result.difference > 0 else 'more')}, {p_value}"
+        where = " in this one training" if single else ""
+        found = f"{size} {'better' if better else 'worse'} than the labels alone{where} ({interval})"
+    found += f"{errors.format('fewer' if better else 'more')}, {p_value}"
+    return found if same_net else f"{found}, with another net than theirs"
 
 
 def pool_lines(group: Group) -> dict[str, str]:
@@ -100,7 +106,8 @@ def pool_lines(group: Group) -> dict[str, str]:
             lines[standing.method] = "the guard held the pool back: the labels alone were learned"
         elif (duel := group.pool_duel(standing.method)) is not None:
             partly = f"; the guard held the pool back in {held_back} of {seeds} seeds" if held_back else ""
-            lines[standing.method] = pool_sentence(duel) + partly
+            same_net = group.has_net_of_labels_alone(standing.method)
+            lines[standing.method] = pool_sentence(duel, same_net=same_net) + partly
     return lines
 
 

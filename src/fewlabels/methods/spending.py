@@ -14,6 +14,7 @@ from torch import nn
 from fewlabels.methods.looks import look
 from fewlabels.methods.prediction import predict_logits
 from fewlabels.nets import QUICKEST, QUICKEST_FROM, Classifier, is_backbone
+from fewlabels.storage.wording import enumeration
 from fewlabels.training.batches import Batches, Rows
 from fewlabels.training.loop import EVALUATIONS, Loss, train
 from fewlabels.training.monitor import Monitor
@@ -134,10 +135,11 @@ def _tell_short(session: Session, steps: int) -> None:
             instead.append("take a quicker net")
         elif session.method.net != QUICKEST:
             instead.append(f"take net={QUICKEST!r}, which is quicker")
+    longer = f"give {math.ceil(LEAST_STEPS / steps)} times as much"
     count = "1 step" if steps == 1 else f"{steps} steps"
     session.monitor.note(
         f"budget={session.method.budget!r} is enough for {count} of a stage here, too few to learn much: "
-        + " or ".join([f"give {math.ceil(LEAST_STEPS / steps)} times as much", *instead])
+        + enumeration([longer, *instead], last="or")
     )
 
 

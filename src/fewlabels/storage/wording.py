@@ -5,15 +5,15 @@ from __future__ import annotations
 _LONGEST = 300
 
 
-def enumeration(parts: list[str]) -> str:
+def enumeration(parts: list[str], *, last: str = "and") -> str:
     """Return one or more parts as an enumeration.
 
     Examples
     --------
-    >>> enumeration(["a"]), enumeration(["a", "b", "c"])
-    ('a', 'a, b and c')
+    >>> enumeration(["a"]), enumeration(["a", "b", "c"]), enumeration(["a", "b"], last="or")
+    ('a', 'a, b and c', 'a or b')
     """
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {last} {parts[-1]}"
 
 
 def first_line(error: BaseException) -> str:
