@@ -31,14 +31,14 @@ def test_without_a_pool_the_labels_alone_are_learned_and_nothing_is_guarded(few_
 def test_patches_answer_too_where_images_are_large_enough_and_time_is_not_short(color_images):
     images, labels = color_images
     images = np.pad(images, ((0, 0), (4, 4), (4, 4), (0, 0)))
-    # The length of 4,100 images, which is half of what they take.
-    method = Auto(steps=33, random_state=0).fit(images, labels)
+    # The length of 2,800 images, which is half of what they take.
+    method = Auto(steps=22, random_state=0).fit(images, labels)
     settings = {"net_method": "supervised"}
     assert (method.choice_["method"], method.choice_["settings"]) == ("net-and-patches", settings)
     assert method.choice_["because"][-1] == "a linear classifier of typical patches errs on other images than a net"
     assert 0 < method.patch_share_ < 0.8
     assert method.score(images, labels) > 0.9
-    assert Auto(steps=30, random_state=0).fit(images, labels).choice_["method"] == "supervised"
+    assert Auto(steps=18, random_state=0).fit(images, labels).choice_["method"] == "supervised"
     # A second is less than four times what they take.
     hasty = Auto(budget="1s", random_state=0).fit(images, labels)
     assert (hasty.choice_["method"], hasty.choice_["settings"]) == ("supervised", {"net": "fast-coarse"})

@@ -7,10 +7,14 @@ from sklearn.linear_model import LogisticRegression
 
 from fewlabels import InputError, load
 from fewlabels.methods import KMeansFeatures
+from fewlabels.nets import patches
 from fewlabels.nets.patches import PatchEncoder
 
 
-def test_nearness_is_summed_over_the_quarters():
+# Of one image there are 27 distances: by single positions, by two, an image at a time, or all at once.
+@pytest.mark.parametrize("held", [1, 6, 27, 600_000])
+def test_nearness_is_summed_over_the_quarters(held, monkeypatch):
+    monkeypatch.setattr(patches, "_HELD", held)
     encoder = PatchEncoder((4, 4, 1), centroids=3, patch=2)
     encoder.centroids.copy_(torch.tensor([[0.0, 0, 0, 0], [1, 1, -1, -1], [-1, 1, -1, 1]]))
     images = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -26,14 +30,19 @@ def test_nearness_is_summed_over_the_quarters():
                 near = (distances.mean() - distances).clamp_min(0)
                 by_hand[number, :, int(row > 1), int(column > 1)] += near
     assert torch.allclose(maps, by_hand, atol=1e-5)
+    # What an image's pixels do to it can be asked for.
+    images.requires_grad_()
+    assert torch.allclose(encoder.feature_map(images), by_hand, atol=1e-5)
+    (gradient,) = torch.autograd.grad(encoder.feature_map(images).sum(), images)
+    assert gradient.abs().sum() > 0
 
 
 def test_whitened_patches_are_uncorrelated():
     generator = torch.Generator().manual_seed(0)
-    patches = torch.randn(5000, 4, generator=generator) @ torch.randn(4, 4, generator=generator) * 10
+    found = torch.randn(5000, 4, generator=generator) @ torch.randn(4, 4, generator=generator) * 10
     encoder = PatchEncoder((8, 8, 1), centroids=2, patch=2)
-    encoder.whiten(patches)
-    white = encoder.whitened(patches)
+    encoder.whiten(found)
+    white = encoder.whitened(found)
     assert torch.allclose(white.T @ white / 5000, torch.eye(4), atol=0.05)
     assert torch.allclose(white.mean(0), torch.zeros(4), atol=1e-3)
 

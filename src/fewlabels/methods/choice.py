@@ -34,7 +34,7 @@ _COARSE, _COARSE_PASSES = 40_000, 25
 _COARSE_SIDES = (24, 128)
 # What typical patches and their classifier cost, in gradient images of the default net that take as long on two cores:
 # so many, and so many for each labeled sample.
-_PATCHES_COST, _PATCHES_COST_LABEL = 8_000, 10
+_PATCHES_COST, _PATCHES_COST_LABEL = 5_000, 8
 # Of a time that is given, the share that they may take, where labels are few: with 500 a class they are worth less than
 # what the net learns in that time. Where no time is given, and patience is not known, so many times what the net takes
 # for the labels alone. Points that patches add (development images, one or two draws): 50 labels a class and 128,000

@@ -11,9 +11,9 @@ from fewlabels.nets.classifier import Encoder
 # Of normalized pixels: keeps the noise of flat patches from being blown up (Coates & Ng: 10 of 255 squared).
 _CONTRAST_FLOOR = 0.0025
 _ZCA_FLOOR = 0.1
-# All distances of an image are held at once. Of so many images they stay in the processor's cache, and in blocks
-# that glibc keeps for the next; of twice as many an image takes a quarter longer.
-_CHUNK = 8
+# So many distances are held at once: few enough that a processor has them in its cache.
+_HELD = 600_000
+_HELD_ELSEWHERE = 50_000_000
 
 
 class PatchEncoder(Encoder):
@@ -40,6 +40,7 @@ class PatchEncoder(Encoder):
     centroids: Tensor
     feature_mean: Tensor
     feature_std: Tensor
+    quarters: Tensor
 
     def __init__(self, sample_shape: tuple[int, ...], centroids: int, patch: int) -> None:
         super().__init__()
@@ -53,14 +54,13 @@ class PatchEncoder(Encoder):
         self.register_buffer("centroids", torch.zeros(centroids, length))
         self.register_buffer("feature_mean", torch.zeros(self.feature_size))
         self.register_buffer("feature_std", torch.ones(self.feature_size))
+        if not self.vectors:
+            height, width = sample_shape[0] - self.side + 1, sample_shape[1] - self.side + 1
+            self.register_buffer("quarters", _quarters(height, width), persistent=False)
 
-    def patches(self, inputs: Tensor) -> Tensor:
-        """Return all patches, contrast normalized, (batch, positions, values)."""
-        if self.vectors:
-            return inputs.unsqueeze(1)
-        found = F.unfold(inputs.contiguous(), self.side).transpose(1, 2)
-        variance, mean = torch.var_mean(found, dim=2, correction=0, keepdim=True)
-        return (found - mean) / (variance + _CONTRAST_FLOOR).sqrt()
+    def patches(self, inputs: Tensor, which: Tensor | None = None) -> Tensor:
+        """Return patches, contrast normalized, (batch, positions, values): all, or those at some positions."""
+        return inputs.unsqueeze(1) if self.vectors else self._columns(inputs, which).transpose(1, 2)
 
     @torch.no_grad()
     def whiten(self, patches: Tensor) -> None:
@@ -72,33 +72,76 @@ class PatchEncoder(Encoder):
 
     def whitened(self, patches: Tensor) -> Tensor:
         """Return patches after the transformation."""
-        return (patches - self.shift) @ self.whitening
+        return self._white(patches.T).T
 
     def feature_map(self, inputs: Tensor) -> Tensor:
         """Return the nearness to each centroid in each quarter, (batch, *map_shape)."""
         if torch.compiler.is_compiling():
             # A program that is exported takes any number of samples: a loop over them would fix how many.
             return self._nearness(inputs)
-        parts = [self._nearness(inputs[start : start + _CHUNK]) for start in range(0, len(inputs), _CHUNK)]
-        return torch.cat(parts) if parts else inputs.new_empty((0, *self.map_shape))
+        if not len(inputs):
+            return inputs.new_empty((0, *self.map_shape))
+        held = _HELD if inputs.device.type == "cpu" else _HELD_ELSEWHERE
+        chunk = max(1, held // (len(self.centroids) * (1 if self.vectors else self.quarters.shape[1])))
+        with torch.autocast(inputs.device.type, enabled=False):
+            parts = [self._nearness(some.float(), held) for some in torch.split(inputs, chunk)]
+        return torch.cat(parts)
 
-    def _nearness(self, inputs: Tensor) -> Tensor:
-        patches = self.whitened(self.patches(inputs))
-        distances = _distances(patches, self.centroids.to(patches.dtype))
-        # A centroid that is farther than the average one says nothing.
-        near = (distances.mean(2, keepdim=True) - distances).relu_()
+    def _nearness(self, inputs: Tensor, held: int | None = None) -> Tensor:
+        """Return the map of some samples, of which so many distances are held at once; when not given, all."""
         if self.vectors:
-            return torch.cat([near[:, 0], inputs], 1)
-        rows, columns = inputs.shape[2] - self.side + 1, inputs.shape[3] - self.side + 1
+            # All vectors stand beside each other as the patches of one image do.
+            return torch.cat([self._near(self._white(inputs.T[None]))[0].T, inputs], 1)
+        white = self._white(self._columns(inputs))
+        if held is None or inputs.requires_grad:
+            summed = F.linear(self._near(white), self.quarters)
+        else:
+            summed = self._summed(white, max(1, held // (len(inputs) * len(self.centroids))))
         # Sizes in full: of no image at all, what -1 stands for could be anything.
-        grid = near.view(inputs.shape[0], rows, columns, near.shape[2])
-        half_rows, half_columns = (rows + 1) // 2, (columns + 1) // 2
-        quarters = [
-            part.sum((1, 2))
-            for band in (grid[:, :half_rows], grid[:, half_rows:])
-            for part in (band[:, :, :half_columns], band[:, :, half_columns:])
-        ]
-        return torch.stack(quarters, 2).view(inputs.shape[0], near.shape[2], 2, 2)
+        return summed.view(inputs.shape[0], summed.shape[1], 2, 2)
+
+    def _summed(self, white: Tensor, positions: int) -> Tensor:
+        """Return the same as `_near` summed over the quarters, (batch, centroids, 4), by so many positions at a time.
+
+        Memory that is written again and again stays in the cache, and the system need not clear it.
+        """
+        rows, columns = self._factors(white)
+        rows = rows.expand(len(columns), -1, -1)
+        summed = white.new_zeros(len(white), len(self.centroids), 4)
+        memory = white.new_empty(len(white), len(self.centroids), min(positions, white.shape[2]))
+        parts = zip(torch.split(columns, positions, 2), torch.split(self.quarters, positions, 1), strict=True)
+        for some, quarters in parts:
+            far = memory[:, :, : some.shape[2]]
+            torch.bmm(rows, some, out=far)
+            far.clamp_min_(0).sqrt_()
+            far.sub_(far.mean(1, keepdim=True)).clamp_max_(0)
+            summed -= F.linear(far, quarters)
+        return summed
+
+    def _near(self, white: Tensor) -> Tensor:
+        """Return how near patches in columns are to each centroid, (batch, centroids, positions)."""
+        rows, columns = self._factors(white)
+        distances = (rows @ columns).clamp_min(0).sqrt()
+        # A centroid that is farther than the average one says nothing.
+        return (distances.mean(1, keepdim=True) - distances).relu()
+
+    def _factors(self, white: Tensor) -> tuple[Tensor, Tensor]:
+        """Return whose product squared distances are: (-2c, |c|^2, 1) of the centroids by (w, 1, |w|^2)."""
+        centroids = self.centroids
+        rows = [-2 * centroids, centroids.square().sum(1, keepdim=True), torch.ones_like(centroids[:, :1])]
+        columns = [white, torch.ones_like(white[:, :1]), white.square().sum(1, keepdim=True)]
+        return torch.cat(rows, 1), torch.cat(columns, 1)
+
+    def _white(self, columns: Tensor) -> Tensor:
+        return self.whitening.T @ (columns - self.shift[:, None])
+
+    def _columns(self, images: Tensor, which: Tensor | None = None) -> Tensor:
+        """Return the same with one patch a column, (batch, values, positions)."""
+        found = F.unfold(images.contiguous(), self.side)
+        if which is not None:
+            found = found[:, :, which]
+        found = found - found.mean(1, keepdim=True)
+        return found * (found.square().mean(1, keepdim=True) + _CONTRAST_FLOOR).rsqrt()
 
     def pool(self, feature_map: Tensor) -> Tensor:
         """Return standardized features, (batch, feature_size)."""
@@ -112,10 +155,12 @@ class PatchEncoder(Encoder):
         self.feature_std.copy_(torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.ones_like(std)))
 
 
-def _distances(patches: Tensor, centroids: Tensor) -> Tensor:
-    """Return how far each patch is from each centroid, (batch, positions, centroids)."""
-    if not torch.compiler.is_compiling():
-        return torch.cdist(patches, centroids.expand(len(patches), -1, -1))
-    # ONNX does not have `cdist`.
-    squares = patches.square().sum(2, keepdim=True) + centroids.square().sum(1) - 2 * patches @ centroids.T
-    return squares.clamp_min(0).sqrt()
+def _quarters(rows: int, columns: int) -> Tensor:
+    """Return which positions are in which quarter, (4, rows * columns): one where they are."""
+    found = torch.zeros(2, 2, rows, columns)
+    bands = slice(0, (rows + 1) // 2), slice((rows + 1) // 2, rows)
+    sides = slice(0, (columns + 1) // 2), slice((columns + 1) // 2, columns)
+    for down, band in enumerate(bands):
+        for right, side in enumerate(sides):
+            found[down, right, band, side] = 1
+    return found.view(4, -1)
