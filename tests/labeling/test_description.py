@@ -1,6 +1,7 @@
 """A pool as a model sees it: from a source, from files, from features."""
 
 import csv
+import re
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import fewlabels
 import small_backbones
 from fewlabels import InputError, Supervised, embed, load_dataset
 from fewlabels.data import LabelsFile, read_labels
-from fewlabels.labeling import PoolDescription, describe_pool
+from fewlabels.labeling import PoolDescription, describe_pool, rank_for_labeling
 from fewlabels.methods.examples import remember
 
 
@@ -127,6 +128,17 @@ def test_labels_for_a_data_set_that_was_read_are_refused_rather_than_left_out(fe
     data = load_dataset((X, y))
     with pytest.raises(InputError, match="give them to load_dataset"):
         describe_pool(Supervised(), data, labels={"train[0]": "1"})
+
+
+def test_an_array_is_refused_with_what_ranks_one(few_labels):
+    X, y, *_ = few_labels
+    model = Supervised(steps=2, random_state=0).fit(X, y)
+    pool = X[y < 0]
+    with pytest.raises(InputError, match=r"pool is an array.* rank_for_labeling") as told:
+        describe_pool(model, pool)
+    (asked,) = re.findall(r"rank_for_labeling\(.*\)\)", str(told.value))
+    order = eval(asked, {"rank_for_labeling": rank_for_labeling, "model": model, "pool": pool})
+    assert sorted(order) == list(range(len(pool)))
 
 
 def test_csv_parquet_and_frame_say_the_same(of_photos, tmp_path):

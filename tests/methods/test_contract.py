@@ -567,6 +567,19 @@ def test_looks_on_the_way_see_samples_of_all_classes():
     assert len(set(labels[looked_at(2500)])) == 10
 
 
+@pytest.mark.parametrize("flat", [False, True])
+def test_tensors_that_a_gradient_is_wanted_of_are_samples_as_arrays_are(few_labels, flat):
+    X = few_labels[0]
+    X = X[:60].reshape(60, -1) if flat else X[:60]
+    labels = np.where(np.arange(60) < 40, np.arange(60) % 2, -1)
+    tensors = [torch.tensor(values).requires_grad_() for values in (X, labels.astype(np.float32))]
+    by_arrays = make_method("supervised", steps=3, random_state=0).fit(X, labels, unlabeled=X)
+    by_tensors = make_method("supervised", steps=3, random_state=0).fit(*tensors, unlabeled=tensors[0])
+    assert np.array_equal(by_arrays.predict_proba(X), by_tensors.predict_proba(tensors[0]))
+    in_short = by_arrays.predict_proba(torch.tensor(X).bfloat16())
+    assert np.allclose(in_short, by_arrays.predict_proba(torch.tensor(X).bfloat16().float().numpy()))
+
+
 def test_a_sparse_pool_is_refused_with_what_to_give():
     vectors = np.arange(60.0, dtype=np.float32).reshape(20, 3)
     with pytest.raises(InputError, match=r"a sparse matrix cannot be learned from; give an array"):

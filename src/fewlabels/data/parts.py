@@ -71,6 +71,22 @@ class Parts:
     images_in: str | None = None
 
 
+def without_gradient(values: Any) -> Any:
+    """Return a PyTorch tensor as NumPy can read it, wherever it is and whatever it learns; anything else as it is.
+
+    Examples
+    --------
+    >>> import torch
+    >>> np.asarray(without_gradient(torch.ones(2, dtype=torch.bfloat16, requires_grad=True)))
+    array([1., 1.], dtype=float32)
+    """
+    if not hasattr(values, "detach"):
+        return values
+    tensor = values.detach().cpu()
+    # NumPy has no such type.
+    return tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
+
+
 def as_array(X: Any, what: str = "X") -> NDArray[Any]:
     """Return samples as one array.
 
@@ -85,7 +101,7 @@ def as_array(X: Any, what: str = "X") -> NDArray[Any]:
             f"{what} holds {str(X[0])[:80]!r}, text or a path; fewlabels.load_dataset(folder) reads images from files"
         )
     try:
-        return np.asarray(X)
+        return np.asarray(without_gradient(X))
     except ValueError as error:
         shapes = list(dict.fromkeys(np.shape(sample) for sample in X))
         if len(shapes) < 2:
@@ -121,7 +137,7 @@ def as_labels(y: Any) -> NDArray[Any]:
         known: NDArray[Any] = np.ma.getdata(y).astype(object)
         known[np.ma.getmaskarray(y)] = None
         return known
-    values = np.asarray(y)
+    values = np.asarray(without_gradient(y))
     return np.asarray(y, dtype=object) if values.dtype.kind in "SU" and not hasattr(y, "dtype") else values
 
 

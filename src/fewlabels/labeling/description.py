@@ -265,7 +265,7 @@ def describe_pool(
     Raises
     ------
     InputError
-        If the pool is empty, cannot be read, or does not fit the model.
+        If the pool is empty, cannot be read, is an array, or does not fit the model.
 
     Examples
     --------
@@ -279,6 +279,11 @@ def describe_pool(
     (1180, ['class', 'file', 'guess', 'in_distribution', 'probability', 'rank'])
     """
     check_strategy(strategy)
+    if hasattr(pool, "shape"):
+        raise InputError(
+            "pool is an array; describe_pool reads image files and sources. Of an array, "
+            "rank_for_labeling(model.predict_proba(pool), model.transform(pool)) tells what to label next"
+        )
     data: ImageDataset | None = None
     skipped: list[SkippedImage] = []
     names: list[str] | Sequence[str] = []

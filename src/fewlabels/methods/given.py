@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from fewlabels.data.parts import as_labels, refuse_iterator
+from fewlabels.data.parts import as_labels, refuse_iterator, without_gradient
 from fewlabels.data.rows import FeatureRows
 from fewlabels.methods.embedding import features_of
 from fewlabels.methods.samples import is_images, read_features, read_images, read_vectors
@@ -101,7 +101,7 @@ def read_given(
         samples, stored_views = X[:], X.views
         method.n_features_in_ = X.feature_size
     else:
-        samples = validate_data(method, X, dtype=np.float32, ensure_min_samples=2)
+        samples = validate_data(method, without_gradient(X), dtype=np.float32, ensure_min_samples=2)
     y = column_or_1d(as_labels(y), warn=True, dtype=None)
     if len(y) != len(samples):
         raise InputError(f"X has {len(samples)} samples but y has {len(y)}; give one label each (-1 for none)")
@@ -144,7 +144,7 @@ def rows_to_predict(method: SemiSupervisedClassifier, X: Any) -> Rows:
             return Rows([read_features(X, X.views, method.sample_shape_[0])])
         if hasattr(method, "backbone_facts_") and is_images(X):
             return Rows([features_of(method._backbone(), read_images(X), method._device())])
-        return Rows([validate_data(method, X, reset=False, dtype=np.float32)])
+        return Rows([validate_data(method, without_gradient(X), reset=False, dtype=np.float32)])
     images = read_more(method, X, method.sample_shape_, "X")
     if hasattr(method, "backbone_facts_") and not isinstance(method.network_, PretrainedClassifier):
         return Rows([features_of(method._backbone(), images, method._device())])
