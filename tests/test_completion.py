@@ -60,6 +60,8 @@ def test_bash_is_offered_what_could_come_next(place):
         "fewlabels compare --rungs probe,f": "probe,features probe,finetune",
         "fewlabels compare --track ''": "tensorboard mlflow",
         "fewlabels predict ''": "model",
+        "fewlabels serve ''": "model",
+        "fewlabels serve --source ph": "photos",
         "fewlabels export model --format ''": "onnx torch",
         "fewlabels methods free": "free-match",
         "fewlabels fit --tr": "--track",

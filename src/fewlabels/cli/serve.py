@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fewlabels.cli import completion
 from fewlabels.cli.app import app, errors, screen
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
@@ -15,13 +16,19 @@ from fewlabels.storage.visible import visible
 
 @app.command()
 def serve(
-    model: Annotated[Path, typer.Argument(help="A model folder that `fit` or `compare` wrote.")] = Path("model"),
+    model: Annotated[
+        Path, typer.Argument(help="A model folder that `fit` or `compare` wrote.", autocompletion=completion.model)
+    ] = Path("model"),
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 lets everybody in who reaches this machine.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any that is free.", min=0, max=65535)] = 7860,
     source: Annotated[
-        str | None, typer.Option(help="Where the images to label are; where the model was fitted, when not given.")
+        str | None,
+        typer.Option(
+            help="Where the images to label are; where the model was fitted, when not given.",
+            autocompletion=completion.source,
+        ),
     ] = None,
     labels: Annotated[
         Path | None,
