@@ -39,6 +39,7 @@ _PATCHES_COST, _PATCHES_COST_LABEL = 5_000, 8
 # what the net learns in that time. Where no time is given, and patience is not known, so many times what the net takes
 # for the labels alone. Points that patches add (development images, one or two draws): 50 labels a class and 128,000
 # images, supervised 2.4, uda 1.5 and 1.4, two-step 2.5, joint 2.0; 500 labels and 256,000 images, supervised 0.2.
+# Photos of clothes at 64 px, supervised, 10,000 images: 20 labels 4.9 and 10.3, 50 labels 4.9 and 8.2.
 _PATCHES_SHARE, _PATCHES_TIMES = 0.25, 2.0
 _PATCHES_SIDES = (24, 64)
 
