@@ -239,12 +239,18 @@ def test_stages_follow_each_other_on_one_axis(tmp_path):
     assert [step for step, _ in curve(events_in(tmp_path / "tensorboard" / "fit"), "loss/sum")] == [2, 4, 6, 8]
 
 
-def test_half_a_record_at_the_end_of_a_file_does_not_keep_a_run_from_going_on(tmp_path):
+def two_steps(folder):
+    """Track two steps; return what an event of a step is, but for its number, and the file of events."""
     event = {"stage": "a", "stage_number": 1, "stage_count": 1, "steps": 9, "loss": 1.0}
-    with fewlabels.track("tensorboard", tmp_path) as run:
+    with fewlabels.track("tensorboard", folder) as run:
         for step in (1, 2):
             run(event | {"step": step})
-    (file,) = (tmp_path / "tensorboard" / "fit").iterdir()
+    (file,) = (folder / "tensorboard" / "fit").iterdir()
+    return event, file
+
+
+def test_half_a_record_at_the_end_of_a_file_does_not_keep_a_run_from_going_on(tmp_path):
+    event, file = two_steps(tmp_path)
     file.write_bytes(file.read_bytes() + b"\x20\x00\x00\x00\x00")
     with fewlabels.track("tensorboard", tmp_path, resumed=True) as run:
         for step in (1, 2, 3):
@@ -253,11 +259,7 @@ def test_half_a_record_at_the_end_of_a_file_does_not_keep_a_run_from_going_on(tm
 
 
 def test_a_run_that_goes_on_within_the_same_second_is_read_in_its_order(tmp_path):
-    event = {"stage": "a", "stage_number": 1, "stage_count": 1, "steps": 9, "loss": 1.0}
-    with fewlabels.track("tensorboard", tmp_path) as run:
-        for step in (1, 2):
-            run(event | {"step": step})
-    (file,) = (tmp_path / "tensorboard" / "fit").iterdir()
+    event, file = two_steps(tmp_path)
     file.rename(file.with_name(f"events.out.tfevents.{int(time.time())}.zzz.9.9"))
     with fewlabels.track("tensorboard", tmp_path, resumed=True) as run:
         run(event | {"step": 3})

@@ -82,8 +82,8 @@ def pool_sentence(duel: Duel, *, same_net: bool = True) -> str:
         points = f"{result.difference * 100:+.1f} points, {_points(result.low, result.high)}"
         return f"no difference shown ({points}; {_chance(duel)})"
     errors = "" if math.isnan(result.error_reduction) else f", {abs(result.error_reduction):.0%} {{}} errors"
-    interval = _points(result.low, result.high) if result.difference > 0 else _points(-result.high, -result.low)
     better = result.difference > 0
+    interval = _points(result.low, result.high) if better else _points(-result.high, -result.low)
     # Of methods that are equal, one training each is often enough luckier than another to be told apart.
     single = len(result.seed_differences) == 1
     if same_net and not single:

@@ -78,35 +78,35 @@ class PatchEncoder(Encoder):
         """Return the nearness to each centroid in each quarter, (batch, *map_shape)."""
         if torch.compiler.is_compiling():
             # A program that is exported takes any number of samples: a loop over them would fix how many.
-            return self._nearness(inputs)
+            return self._nearness(inputs, self._rows())
         if not len(inputs):
             return inputs.new_empty((0, *self.map_shape))
         held = _HELD if inputs.device.type == "cpu" else _HELD_ELSEWHERE
         chunk = max(1, held // (len(self.centroids) * (1 if self.vectors else self.quarters.shape[1])))
         with torch.autocast(inputs.device.type, enabled=False):
-            parts = [self._nearness(some.float(), held) for some in torch.split(inputs, chunk)]
+            rows = self._rows()
+            parts = [self._nearness(some.float(), rows, held) for some in torch.split(inputs, chunk)]
         return torch.cat(parts)
 
-    def _nearness(self, inputs: Tensor, held: int | None = None) -> Tensor:
+    def _nearness(self, inputs: Tensor, rows: Tensor, held: int | None = None) -> Tensor:
         """Return the map of some samples, of which so many distances are held at once; when not given, all."""
         if self.vectors:
             # All vectors stand beside each other as the patches of one image do.
-            return torch.cat([self._near(self._white(inputs.T[None]))[0].T, inputs], 1)
+            return torch.cat([self._near(self._white(inputs.T[None]), rows)[0].T, inputs], 1)
         white = self._white(self._columns(inputs))
         if held is None or inputs.requires_grad:
-            summed = F.linear(self._near(white), self.quarters)
+            summed = F.linear(self._near(white, rows), self.quarters)
         else:
-            summed = self._summed(white, max(1, held // (len(inputs) * len(self.centroids))))
+            summed = self._summed(white, rows, max(1, held // (len(inputs) * len(self.centroids))))
         # Sizes in full: of no image at all, what -1 stands for could be anything.
         return summed.view(inputs.shape[0], summed.shape[1], 2, 2)
 
-    def _summed(self, white: Tensor, positions: int) -> Tensor:
+    def _summed(self, white: Tensor, rows: Tensor, positions: int) -> Tensor:
         """Return the same as `_near` summed over the quarters, (batch, centroids, 4), by so many positions at a time.
 
         Memory that is written again and again stays in the cache, and the system need not clear it.
         """
-        rows, columns = self._factors(white)
-        rows = rows.expand(len(columns), -1, -1)
+        rows, columns = rows.expand(len(white), -1, -1), self._squared(white)
         summed = white.new_zeros(len(white), len(self.centroids), 4)
         memory = white.new_empty(len(white), len(self.centroids), min(positions, white.shape[2]))
         parts = zip(torch.split(columns, positions, 2), torch.split(self.quarters, positions, 1), strict=True)
@@ -118,19 +118,21 @@ class PatchEncoder(Encoder):
             summed -= F.linear(far, quarters)
         return summed
 
-    def _near(self, white: Tensor) -> Tensor:
+    def _near(self, white: Tensor, rows: Tensor) -> Tensor:
         """Return how near patches in columns are to each centroid, (batch, centroids, positions)."""
-        rows, columns = self._factors(white)
-        distances = (rows @ columns).clamp_min(0).sqrt()
+        distances = (rows @ self._squared(white)).clamp_min(0).sqrt()
         # A centroid that is farther than the average one says nothing.
         return (distances.mean(1, keepdim=True) - distances).relu()
 
-    def _factors(self, white: Tensor) -> tuple[Tensor, Tensor]:
-        """Return whose product squared distances are: (-2c, |c|^2, 1) of the centroids by (w, 1, |w|^2)."""
+    def _rows(self) -> Tensor:
+        """Return a row for each centroid c, (-2c, |c|^2, 1), whose product with what `_squared` gives is |c - w|^2."""
         centroids = self.centroids
-        rows = [-2 * centroids, centroids.square().sum(1, keepdim=True), torch.ones_like(centroids[:, :1])]
-        columns = [white, torch.ones_like(white[:, :1]), white.square().sum(1, keepdim=True)]
-        return torch.cat(rows, 1), torch.cat(columns, 1)
+        parts = [-2 * centroids, centroids.square().sum(1, keepdim=True), torch.ones_like(centroids[:, :1])]
+        return torch.cat(parts, 1)
+
+    def _squared(self, white: Tensor) -> Tensor:
+        """Return a column for each whitened patch w, (w, 1, |w|^2)."""
+        return torch.cat([white, torch.ones_like(white[:, :1]), white.square().sum(1, keepdim=True)], 1)
 
     def _white(self, columns: Tensor) -> Tensor:
         return self.whitening.T @ (columns - self.shift[:, None])
