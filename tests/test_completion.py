@@ -36,7 +36,8 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "here" / "plain").mkdir()
     (tmp_path / "here" / "model").mkdir()
     (tmp_path / "here" / "model" / "model.safetensors").touch()
-    (tmp_path / "here" / "notes.txt").touch()
+    for name in ("notes.txt", "table.pq", "table.Parquet"):
+        (tmp_path / "here" / name).touch()
     (tmp_path / "here" / "fewlabels.toml").write_text("this is [no TOML")
     command = tmp_path / "bin" / "fewlabels"
     command.parent.mkdir()
@@ -55,6 +56,7 @@ def test_bash_is_offered_what_could_come_next(place):
         "fewlabels fit di": "digits",
         "fewlabels fit p": "photos plain",
         "fewlabels fit photos/": "photos/train",
+        "fewlabels fit ta": "table.Parquet table.pq",
         "fewlabels fit --net wrn": "wrn-28-2 wrn-37-2",
         "fewlabels fit --preset n": "notebook",
         "fewlabels compare --rungs probe,f": "probe,features probe,finetune",

@@ -299,6 +299,8 @@ def test_data_frames_keep_their_column_names():
         ({"noise": math.nan}, "noise=nan is not a finite number"),
         ({"weight_decay": math.inf}, "weight_decay=inf is not a finite number"),
         ({"backbone_rate": math.inf}, "backbone_rate=inf is not a finite number"),
+        ({"learning_rate": math.inf}, "learning_rate=inf is not a finite number"),
+        ({"epochs": math.nan}, "epochs=nan is not a finite number"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused_with_what_would(settings, message, few_labels):

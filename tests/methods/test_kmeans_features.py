@@ -1,5 +1,7 @@
 """K-means features: nearness by hand, what the head is, and which patches it finds."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -100,7 +102,9 @@ def test_it_is_followed_on_the_screen(color_images, capsys, monkeypatch):
     assert "KMeansFeatures 2/2 classifier" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("settings", [{"centroids": 1}, {"patch": 1}, {"patches": 10}, {"penalty": 0}])
+@pytest.mark.parametrize(
+    "settings", [{"centroids": 1}, {"patch": 1}, {"patches": 10}, {"penalty": 0}, {"penalty": math.inf}]
+)
 def test_settings_out_of_range_are_refused(settings, color_images):
     with pytest.raises(InputError, match=f"{next(iter(settings))}="):
         KMeansFeatures(**settings).fit(*color_images)

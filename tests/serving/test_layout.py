@@ -158,3 +158,12 @@ def test_a_label_that_cannot_be_written_is_told_and_the_image_stays(many_classes
     assert "No space left" in panel
     assert unquote(shown) == image
     assert many_classes.desk.queue.labeled == 0
+
+
+def test_a_labels_file_that_cannot_be_read_is_told_where_a_training_was_asked_for(many_classes, monkeypatch):
+    def forbidden():
+        raise PermissionError(13, "Permission denied", "labels.csv")
+
+    monkeypatch.setattr(many_classes, "train", forbidden)
+    told, *_ = functions(built(many_classes))["train"]("", gradio.Request(session_hash="me"))
+    assert "Permission denied" in told

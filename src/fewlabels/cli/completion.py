@@ -50,8 +50,8 @@ def several_of(module: str, variable: str, *more: str) -> Completer:
 
 def source(incomplete: str) -> list[str]:
     """Return names of data sets, and folders and files that can be one."""
-    kinds = (".npz", ".parquet")
-    paths = _paths(incomplete, lambda path: path.is_dir() or path.suffix in kinds)
+    kinds = (".npz", ".parquet", ".pq")
+    paths = _paths(incomplete, lambda path: path.is_dir() or path.suffix.lower() in kinds)
     return _beginning(names_in("data.sources", "_KNOWN"), incomplete) + list(paths)
 
 

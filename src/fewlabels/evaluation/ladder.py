@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fewlabels.evaluation.standings import Group, Standing
+from fewlabels.evaluation.standings import Duel, Group, Standing
 from fewlabels.evaluation.verdicts import labels_text, p_text, percent
+from fewlabels.storage.wording import enumeration
 
 
 def recommended(group: Group, rungs: Sequence[str]) -> Standing:
-    """Return the rung to take: from the cheapest up, one steps on where the difference is more than chance.
+    """Return the cheapest rung that no costlier one beats by more than chance.
 
     Parameters
     ----------
@@ -19,13 +20,9 @@ def recommended(group: Group, rungs: Sequence[str]) -> Standing:
     rungs : sequence of str
         Their names, cheapest first.
     """
-    standings = {standing.method: standing for standing in group.standings}
-    here = next(standings[name] for name in rungs if name in standings)
-    for name in rungs:
-        duel = None if name not in standings or name == here.method else group.duel(name, here.method)
-        if duel is not None and duel.is_shown and duel.result.difference > 0:
-            here = standings[name]
-    return here
+    tried = _in_order(group, rungs)
+    # Nothing is above the last.
+    return next(one for number, one in enumerate(tried) if _better(group, tried[number + 1 :], one) is None)
 
 
 def advice(groups: Sequence[Group], rungs: Sequence[str], embedded: dict[str, Any]) -> list[str]:
@@ -44,7 +41,7 @@ def advice(groups: Sequence[Group], rungs: Sequence[str], embedded: dict[str, An
         best = recommended(group, rungs)
         costs = ", ".join(
             f"{standing.method} {percent(standing.test_accuracy)} in {standing.spent('fit_seconds'):,.0f} s"
-            for standing in sorted(group.standings, key=lambda standing: rungs.index(standing.method))
+            for standing in _in_order(group, rungs)
         )
         labels, reason = labels_text(group.labels_per_class), _reason(group, best, rungs)
         sentences.append(f"recommendation {labels}: {best.method}, {reason} ({costs})")
@@ -61,16 +58,31 @@ def advice(groups: Sequence[Group], rungs: Sequence[str], embedded: dict[str, An
 
 
 def _reason(group: Group, best: Standing, rungs: Sequence[str]) -> str:
-    others = [standing.method for standing in group.standings if standing.method != best.method]
-    if not others:
+    tried = _in_order(group, rungs)
+    if len(tried) == 1:
         return "the only rung that was tried"
-    costlier = [name for name in others if rungs.index(name) > rungs.index(best.method)]
-    cheaper = [name for name in others if rungs.index(name) < rungs.index(best.method)]
+    number = tried.index(best)
     parts = []
-    for name in cheaper:
-        duel = group.duel(best.method, name)
-        if duel is not None and duel.is_shown and duel.result.difference > 0:
-            parts.append(f"{100 * duel.result.difference:.1f} points over {name}, {p_text(duel.p_corrected)}")
+    for cheaper in tried[:number]:
+        # One that the rung to take is not shown to beat is beaten by a costlier one still.
+        duel = _better(group, tried[number:], cheaper) or _better(group, tried[:number], cheaper)
+        assert duel is not None
+        points = f"{100 * duel.result.difference:.1f} points"
+        said = f"{points} over {cheaper.method}"
+        if duel.method != best.method:
+            said = f"{cheaper.method} is {points} below {duel.method}"
+        parts.append(f"{said}, {p_text(duel.p_corrected)}")
+    costlier = [one.method for one in tried[number + 1 :]]
     if costlier:
-        parts.append(f"not shown to be beaten by the costlier {' and '.join(costlier)}")
+        parts.append(f"not shown to be beaten by the costlier {enumeration(costlier)}")
     return "; ".join(parts)
+
+
+def _in_order(group: Group, rungs: Sequence[str]) -> list[Standing]:
+    return sorted(group.standings, key=lambda standing: rungs.index(standing.method))
+
+
+def _better(group: Group, ones: Sequence[Standing], other: Standing) -> Duel | None:
+    """Return the duel of the first of some that beats another by more than chance; None if none does."""
+    duels = (group.duel(one.method, other.method) for one in ones)
+    return next((duel for duel in duels if duel and duel.is_shown and duel.result.difference > 0), None)

@@ -16,13 +16,12 @@ from torch import Tensor
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.linear import in_their_span, refuse_to_train_backbone, regression, regressions, set_head
 from fewlabels.methods.looks import accuracies
-from fewlabels.methods.ranges import check_whole
+from fewlabels.methods.ranges import check_above_zero, check_whole
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier
 from fewlabels.nets.output import OutputLinear
 from fewlabels.nets.patches import PatchEncoder
 from fewlabels.nets.registry import check_size
-from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Rows
 
 # Stronger ones first: each regression begins where the one before ended.
@@ -241,8 +240,8 @@ class KMeansFeatures(SemiSupervisedClassifier):
         refuse_to_train_backbone(self)
         check_whole(self, 2, "centroids", "patch")
         check_whole(self, 100, "patches")
-        if self.penalty is not None and not self.penalty > 0:
-            raise InputError(f"penalty={self.penalty} is not above 0")
+        if self.penalty is not None:
+            check_above_zero(self, "penalty")
 
 
 def _distinct(rows: NDArray[np.floating], enough: int) -> int:

@@ -16,9 +16,9 @@ from fewlabels.methods.linear import (
     set_head,
 )
 from fewlabels.methods.looks import accuracies
+from fewlabels.methods.ranges import check_above_zero
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier
-from fewlabels.storage.errors import InputError
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -91,5 +91,5 @@ class LinearProbe(SemiSupervisedClassifier):
     def _check_settings(self) -> None:
         super()._check_settings()
         refuse_to_train_backbone(self)
-        if self.penalty is not None and not self.penalty > 0:
-            raise InputError(f"penalty={self.penalty} is not above 0")
+        if self.penalty is not None:
+            check_above_zero(self, "penalty")

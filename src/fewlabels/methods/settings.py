@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -163,14 +162,14 @@ class Settings(BaseEstimator):
         check_net(self.net)
         if self.steps is not None and (self.steps != int(self.steps) or self.steps < 1):
             raise InputError(f"steps={self.steps} is not a whole number of at least 1")
-        if self.epochs is not None and not 0 < self.epochs < math.inf:
-            raise InputError(f"epochs={self.epochs} is not above 0")
+        if self.epochs is not None:
+            check_above_zero(self, "epochs")
         if self.budget is not None:
             read_budget(self.budget)
         check_whole(self, 2, "batch_size")
         check_whole(self, 1, "feature_views")
         check_not_below_zero(self, "logit_adjustment", "weight_decay", "shift", "cutout", "color", "noise")
-        check_above_zero(self, "backbone_rate")
+        check_above_zero(self, "learning_rate", "backbone_rate")
         check_within(self, "(0, 1]", "layer_decay")
         if self.view not in ("strong", "medium", "weak", "plain"):
             raise InputError(f"unknown view {self.view!r} (known: strong, medium, weak, plain)")

@@ -72,7 +72,7 @@ def label_tab(page: gr.Blocks, service: Service, about: gr.HTML) -> None:
         note = ""
         try:
             service.train()
-        except InputError as error:
+        except (InputError, OSError) as error:
             note = str(error)
         return looked(shown, str(request.session_hash), note)
 
