@@ -33,8 +33,8 @@ train the same net with the same optimizer. Methods with settings for minutes (`
 NOTES = """
 `supervised (strong views)` learns from the labels alone as the methods do that ask for strong views: what they have \
 above it is the pool's. Rows with † do not train the common net: `kmeans-features` has features of patches and a \
-linear head, `net-and-patches` has the common net beside those, as `auto` does (with 256,000 images and 500 labels a \
-class, its row is from before it did), `linear-probe` and `prototypes` stand on the pixels as they are, and those of \
+linear head, `net-and-patches` has the common net beside those, as `auto` does, `linear-probe` and `prototypes` \
+stand on the pixels as they are, and those of \
 the notebook have its net. Self-training and what is built on it also read the pool to label it, which takes no \
 gradient images.
 """
