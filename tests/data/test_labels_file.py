@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import fewlabels
 from fewlabels import InputError, load_dataset
@@ -236,13 +237,80 @@ def test_files_are_found_where_links_lead_to_them_or_away_from_them(photos, tmp_
     ("labels", "message"),
     [
         ({"unlabeled/0.png": "rde"}, "'rde'; did you mean 'red'"),
-        ({"test/red/0.png": "red"}, "is one of the test images"),
-        ({"nowhere.png": "red"}, "none of the 1 images"),
+        ({"test/red/0.png": "red"}, r"is one of the test images of .*; take the line away"),
+        (
+            {"unlabeled/0.png": "heron"},
+            r"the classes of .* are blue, red; a new one needs labeled images in the source",
+        ),
+        ({"nowhere.png": "red"}, r"none of the 1 images .* calls its images \('train/blue/0.png', say\)"),
     ],
 )
 def test_labels_that_cannot_be_are_told(photos, tmp_path, labels, message):
     with pytest.raises(InputError, match=message):
         load_dataset(photos, cache_dir=tmp_path / "cache", labels=labels)
+
+
+def images_of(folder, names):
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 255, (12, 12, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+
+
+@pytest.mark.parametrize("where", ["", "images/", "unlabeled/", "train/", "unlabeled/2024/"])
+def test_images_in_no_class_folders_have_the_classes_of_the_labels_file(tmp_path, where):
+    folder, path = tmp_path / "photos", tmp_path / "labels.csv"
+    names = [f"{where}{number}.png" for number in range(30)]
+    images_of(folder, names)
+    classes = {name: ("zebra", "ape", "cat")[number % 3] for number, name in enumerate(names[:24])}
+    path.write_text("File,Class\n" + "".join(f"{name},{label}\n" for name, label in classes.items()))
+    data = load_dataset(folder, cache_dir=tmp_path / "cache", labels=path)
+    assert data.class_names == ("ape", "cat", "zebra")
+    found = zip(
+        [*data.diagnostics.labeled_names, *data.diagnostics.test_names], [*data.labels, *data.test_labels], strict=True
+    )
+    assert {name: data.class_names[label] for name, label in found} == classes
+    assert set(data.pool_names) == set(names[24:])
+    assert f"the classes are those of {path}: 24 of the 30 images have one" in data.notes
+    # With a label more, what was learned from is no test image.
+    with path.open("a") as file:
+        file.write(f"{names[24]},ape\n")
+    more = load_dataset(folder, cache_dir=tmp_path / "cache", labels=path)
+    assert set(data.diagnostics.labeled_names) <= set(more.diagnostics.labeled_names)
+    assert set(more.pool_names) == set(names[25:])
+    with path.open("a") as file:
+        file.write(f"{names[24]},\n")
+    assert names[24] in load_dataset(folder, cache_dir=tmp_path / "cache", labels=path).pool_names
+    # Few are drawn as from class folders.
+    few = load_dataset(folder, cache_dir=tmp_path / "cache", labels=path, labels_per_class=2)
+    assert (len(few.labeled), len(few.pool) + len(few.test)) == (6, 24)
+    # Without the file, the folder is what it was.
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"class folders|only one class"):
+            load_dataset(folder, cache_dir=tmp_path / "cache")
+
+
+def test_with_classes_from_a_labels_file_a_test_part_is_one(tmp_path):
+    folder = tmp_path / "photos"
+    names = [f"unlabeled/{number}.png" for number in range(8)]
+    images_of(folder, [*names, "test/dog/a.png", "test/cat/b.png"])
+    labels = {name: "cat" if number % 2 else "dog" for number, name in enumerate(names[:6])}
+    data = load_dataset(folder, cache_dir=tmp_path / "cache", labels=labels)
+    assert [data.class_names[label] for label in data.test_labels] == ["cat", "dog"]
+    assert (len(data.labeled), len(data.pool), len(data.test)) == (6, 2, 2)
+    with pytest.raises(InputError, match=r"class 'dog' of test/ is not among those that labels gives \(cat, cow\)"):
+        load_dataset(folder, cache_dir=tmp_path / "cache", labels={names[0]: "cat", names[1]: "cow"})
+
+
+def test_a_single_class_folder_is_a_class_unless_the_labels_are_of_its_images(tmp_path):
+    folder = tmp_path / "photos"
+    images_of(folder, [f"train/cat/{number}.png" for number in range(4)] + [f"unlabeled/{n}.png" for n in range(4)])
+    labels = {f"unlabeled/{number}.png": " dog" for number in range(3)}
+    data = load_dataset(folder, cache_dir=tmp_path / "cache", labels=labels)
+    assert data.class_names == ("cat", "dog")
+    assert (len(data.labeled) + len(data.test), len(data.pool)) == (7, 1)
+    with pytest.raises(InputError, match=r"has only one class .'dog'"):
+        load_dataset(folder, cache_dir=tmp_path / "cache", labels={"train/cat/0.png": "dog"})
 
 
 def test_an_image_held_out_to_test_with_cannot_be_labeled(color_images):

@@ -8,7 +8,7 @@ import typer
 
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, screen
-from fewlabels.cli.options import Fold, ImageSize, Json, Quiet, Source, Strict, TestPerClass, new_seed
+from fewlabels.cli.options import Fold, ImageSize, Json, Labels, Quiet, Source, Strict, TestPerClass, new_seed
 from fewlabels.cli.shown import show_dataset
 from fewlabels.storage.visible import visible
 
@@ -26,6 +26,7 @@ def check(
     seed: Annotated[int, new_seed("Of the labels drawn.")] = 0,
     image_size: ImageSize = None,
     test_per_class: TestPerClass = None,
+    labels: Labels = None,
     fold: Fold = None,
     near: Annotated[bool, typer.Option(help="Search for near duplicates as well, which takes longest.")] = True,
     strict: Strict = False,
@@ -51,6 +52,7 @@ def check(
         labels_per_class=labels_per_class,
         test_per_class=test_per_class,
         random_state=seed,
+        labels=labels,
         fold=fold,
         strict=strict,
         progress=not quiet,

@@ -11,7 +11,7 @@ from rich.table import Table
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen
-from fewlabels.cli.options import Fold, Json, Model, Quiet, Strict, TestPerClass
+from fewlabels.cli.options import Fold, Json, Labels, Model, Quiet, Strict, TestPerClass
 from fewlabels.cli.shown import show_dataset
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
@@ -31,6 +31,7 @@ def evaluate(
         ),
     ] = None,
     test_per_class: TestPerClass = None,
+    labels: Labels = None,
     fold: Fold = None,
     net: Annotated[str | None, typer.Option(help="The pretrained net, where it was code of your own.")] = None,
     strict: Strict = False,
@@ -63,7 +64,8 @@ def evaluate(
     loaded = load(model, net=net)
     if loaded.image_shape_ is None:
         raise InputError(f"{model} classifies vectors; evaluate it in Python with its score method")
-    place = origin_of(loaded).get("source") if source is None else source
+    origin = origin_of(loaded)
+    place = origin.get("source") if source is None else source
     if place is None:
         raise InputError(f"{model} does not say what it learned from; give the SOURCE to measure it on")
     with remembered(place if source is None else None):
@@ -71,6 +73,7 @@ def evaluate(
             place,
             image_size=None if is_feature_folder(Path(place)) else size_to_read(loaded, place),
             test_per_class=test_per_class,
+            labels=_labels_known(origin, place) if labels is None else labels,
             fold=fold,
             strict=strict,
             progress=not quiet,
@@ -91,6 +94,15 @@ def evaluate(
             highlight=False,
         )
     return Answer(lambda: found, lambda: _show(found, model, place))
+
+
+def _labels_known(origin: dict[str, Any], place: str) -> Any:
+    """Return the labels that a model was fitted with, where it is measured on what it was fitted on."""
+    labels, known = origin.get("labels"), origin.get("source")
+    if not labels or known is None or Path(known).absolute() != Path(place).absolute():
+        return None
+    # Where classes have folders they are not needed: that they are gone is then no fault.
+    return labels if not isinstance(labels, str) or Path(labels).is_file() else None
 
 
 def _show(found: dict[str, Any], model: Path, source: str) -> None:

@@ -62,8 +62,8 @@ ImageSize = Annotated[
 Labels = Annotated[
     str | None,
     typer.Option(
-        help="A CSV file with the columns file and class: labels given by hand, which join those that the source has "
-        "(see `fewlabels label`)."
+        help="A CSV file with the columns file and class: labels given by hand, which join those that the source has, "
+        "or are all that there are where images lie in no class folders (see `fewlabels label`)."
     ),
 ]
 TestPerClass = Annotated[int | None, typer.Option(help="Test on the first so many images of each class.")]

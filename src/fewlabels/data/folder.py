@@ -22,14 +22,22 @@ _MEANT = {
     "validation": "the validation part",
     "test": "the test part",
 }
+_OR_A_FILE = ", or give a labels file, with the columns file and class (--labels; in Python labels=)"
 
 
 def read_folder(
-    folder: Path, image_size: int | None, cache: Path, *, strict: bool = False, progress: bool = False
+    folder: Path,
+    image_size: int | None,
+    cache: Path,
+    *,
+    strict: bool = False,
+    progress: bool = False,
+    labels_elsewhere: bool = False,
 ) -> Parts:
     """Read a folder of images.
 
-    Class folders may also lie directly in `folder`; then they are the training part.
+    Class folders may also lie directly in `folder`; then they are the training part. Where there are none, and labels
+    come from elsewhere, the images are all without one.
 
     Raises
     ------
@@ -37,11 +45,12 @@ def read_folder(
         If there are no class folders, a class is empty, or images lie where a class folder should be.
     """
     listing = Listing()
-    content = _content(folder, listing)
+    content = _content(folder, listing, labels_elsewhere=labels_elsewhere)
     images = decoded(_encoded(folder, content), image_size, cache, strict=strict, progress=progress)
-    found = np.unique(content.labels[images.kept][content.parts[images.kept] == PART_NAMES.index("train")])
+    train = PART_NAMES.index("train")
+    found = np.unique(content.labels[images.kept][content.parts[images.kept] == train])
     for index, name in enumerate(content.class_names):
-        if index not in found:
+        if index not in found and (content.parts == train).any():
             raise InputError(f"class {name!r} has no readable image; add some or remove its folder")
     if images.is_settled:
         FolderMemory(cache, folder, image_size).keep(content, listing, images.key)
@@ -54,7 +63,9 @@ def is_source_folder(folder: Path) -> bool:
         return any(entry.is_dir() and entry.name.lower() in PART_ALIASES["train"] for entry in entries)
 
 
-def read_known_folder(folder: Path, image_size: int | None, cache: Path, *, strict: bool = False) -> Parts | None:
+def read_known_folder(
+    folder: Path, image_size: int | None, cache: Path, *, strict: bool = False, labels_elsewhere: bool = False
+) -> Parts | None:
     """Return what `read_folder` found the last time, or None where the folder is not known or has changed.
 
     Raises
@@ -66,6 +77,8 @@ def read_known_folder(folder: Path, image_size: int | None, cache: Path, *, stri
     if known is None:
         return None
     content, key = known
+    if not (labels_elsewhere or (content.parts == PART_NAMES.index("train")).any()):
+        return None
     images = reopen(cache, key, lambda number: str(folder / content.names[number]))
     if images is None:
         return None
@@ -79,7 +92,8 @@ def _parts(folder: Path, content: FolderContent, images: DecodedImages) -> Parts
     names = content.names
     if len(images.kept) < len(names):
         names = tuple(names[number] for number in images.kept)
-    parts: dict[str, Part] = {}
+    nothing = np.empty(0, np.int64)
+    parts = {"train": Part(ImageRows(images.images, nothing), nothing, ())}
     for index, part in enumerate(PART_NAMES):
         # Files come part by part.
         start, end = np.searchsorted(parts_of, [index, index + 1])
@@ -98,7 +112,7 @@ def _parts(folder: Path, content: FolderContent, images: DecodedImages) -> Parts
     )
 
 
-def _content(folder: Path, listing: Listing) -> FolderContent:
+def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> FolderContent:
     entries = listing.entries(folder)
     folders = [entry for entry in entries if entry.is_dir()]
     places: dict[str, Path | None] = {}
@@ -121,11 +135,22 @@ def _content(folder: Path, listing: Listing) -> FolderContent:
             found[part] = [(None, file) for file in listing.files_below(place)]
         else:
             found[part], beside = _class_files(place, taken if place == folder else set(), listing)
+            if beside and not found[part] and not (labels_elsewhere and part == "train"):
+                raise InputError(
+                    f"{place} holds {beside} images but no class folders; put each image into a folder named after "
+                    "its class, and those without a label into unlabeled/" + (_OR_A_FILE if part == "train" else "")
+                )
             loose += beside
-    if not found["train"]:
+    if labels_elsewhere and not found["train"]:
+        beside_others = listing.files_in(places["train"] or folder)
+        taken_in = [(None, file) for file in beside_others if file.path.lower().endswith(IMAGE_SUFFIXES)]
+        found["unlabeled"] += taken_in
+        loose -= len(taken_in)
+    if not found["train"] and not (labels_elsewhere and found["unlabeled"]):
         archives = next((entry.name for entry in entries if entry.name.lower().endswith(".tar")), None)
         raise InputError(
-            f"{folder} holds no class folders with images; expected {folder.name}/train/CLASS/ or {folder.name}/CLASS/"
+            f"{folder} holds no class folders with images; expected {folder}/train/CLASS/ or {folder}/CLASS/"
+            + ("" if labels_elsewhere else _OR_A_FILE)
             + (f" (archives such as {visible(archives)} can be the pool of another source: --pool)" if archives else "")
         )
     notes = []
@@ -143,7 +168,8 @@ def _content(folder: Path, listing: Listing) -> FolderContent:
     if loose:
         images = "1 image lies" if loose == 1 else f"{loose:,} images lie"
         notes.append(f"not read: {images} in no class folder (those without a label belong into unlabeled/)")
-    _, class_names = class_indices([name for name, _ in found["train"]])
+    named = found["train"] or [*found["validation"], *found["test"]]
+    _, class_names = class_indices([name for name, _ in named])
     files = [file for part in PART_NAMES for _, file in found[part]]
     return FolderContent(
         names=tuple(os.path.relpath(file.path, folder) for file in files),
@@ -176,11 +202,6 @@ def _class_files(place: Path, taken: set[str], listing: Listing) -> tuple[list[t
         if not below:
             raise InputError(f"class folder {entry.path} is empty; add images or remove it")
         found += [(entry.name, file) for file in below]
-    if loose and not found:
-        raise InputError(
-            f"{place} holds {loose} images but no class folders; put each image into a folder named after its class, "
-            "and those without a label into unlabeled/"
-        )
     return found, loose
 
 

@@ -8,7 +8,7 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from fewlabels.data.dataset import ImageNames
 from fewlabels.data.labels_file import GivenLabels, class_called, read_labels
 from fewlabels.data.parts import Part, Parts
 from fewlabels.storage.errors import InputError, nearest
-from fewlabels.storage.visible import encodable
+from fewlabels.storage.visible import encodable, visible
 
 _STREAMED = "is of a pool that is read as a stream: copy the image into the folder of its class to learn from its label"
 
@@ -70,7 +70,7 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
             _check_encoding(name, what)
             raise InputError(
                 f"{what} gives {file!r} the class {name!r}{nearest(name, position)}; the classes of {source} are "
-                f"{', '.join(parts.class_names)}"
+                f"{', '.join(parts.class_names)}; a new one needs labeled images in the source itself"
             )
     places = {name: (part, row) for part in ("train", "unlabeled") for row, name in _names(parts, part)}
     never = {name: part for part in ("test", "validation") for _, name in _names(parts, part)}
@@ -89,7 +89,10 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
                 found[places[known][0]][places[known][1]] = -1
             continue
         if known in never:
-            raise InputError(f"{what} gives a class to {file!r}, which is one of the {never[known]} images of {source}")
+            raise InputError(
+                f"{what} gives a class to {file!r}, which is one of the {never[known]} images of {source}; "
+                "take the line away"
+            )
         if known not in places:
             _check_encoding(file, what)
             missing.append(file)
@@ -100,7 +103,8 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
         why = (
             _STREAMED
             if _is_streamed(missing[0])
-            else ("is neither a file below it nor called as `fewlabels label` calls its images")
+            else "is neither a file below it nor called as `fewlabels label` calls its images"
+            + next((f" ({visible(name)!r}, say)" for name in places), "")
         )
         raise InputError(
             f"none of the {len(missing):,} images of {what} is in {source}; the first, {missing[0]!r}, {why}"
@@ -111,6 +115,60 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
         labels = "1 label of an image that is" if len(missing) == 1 else f"{len(missing):,} labels of images that are"
         notes.append(f"left out {labels} not in {source}, the first: {missing[0]}{why}")
     return FoundLabels(found["train"], found["unlabeled"], tuple(notes))
+
+
+def has_no_classes(parts: Parts) -> bool:
+    """Say whether a source does not tell classes apart itself: none of its images, or those of one class, are known."""
+    has_names = parts.train.names is not None and (parts.unlabeled is None or parts.unlabeled.names is not None)
+    return has_names and len(np.unique(parts.train.labels[parts.train.labels >= 0])) < 2
+
+
+def with_classes_of(parts: Parts, given: GivenLabels, source: Any) -> Parts:
+    """Return a source that has no classes itself with those that a labels file, or a mapping, gives its images.
+
+    All images to learn from are its training part then, those without a label among them. A single class folder of
+    which images are named is no class, but where they lie.
+
+    Raises
+    ------
+    InputError
+        As `find_labels` does, and if a class to test or validate with has no label.
+    """
+    train = parts.train if parts.unlabeled is None else parts.train.joined(parts.unlabeled)
+    known = dict.fromkeys(parts.class_names)
+    for name in given.classes.values():
+        known.setdefault(class_called(name, known))
+    classes = tuple(known)
+    found = find_labels(replace(parts, class_names=classes, train=train, unlabeled=None), given, source)
+    own = parts.train.labels >= 0
+    is_place = (found.train[: len(own)][own] >= 0).any()
+    labels = found.train if is_place else np.where(found.train >= 0, found.train, train.labels)
+    used = np.unique(labels[labels >= 0])
+    order = sorted(used, key=lambda index: classes[index])
+    position = np.full(len(classes), -1, np.int64)
+    position[order] = np.arange(len(order))
+
+    def renumbered(part: Part | None, name: str) -> Part | None:
+        if part is None:
+            return None
+        unknown = np.setdiff1d(part.labels[part.labels >= 0], used)
+        if len(unknown):
+            raise InputError(
+                f"class {classes[unknown[0]]!r} of {name}/ is not among those that {given.called} gives "
+                f"({', '.join(classes[index] for index in order)})"
+            )
+        return replace(part, labels=np.where(part.labels >= 0, position[part.labels], -1))
+
+    has_one = f"{(labels >= 0).sum():,} of the {len(labels):,} images have one"
+    return replace(
+        parts,
+        class_names=tuple(classes[index] for index in order),
+        train=replace(train, labels=np.where(labels >= 0, position[labels], -1)),
+        unlabeled=None,
+        validation=renumbered(parts.validation, "validation"),
+        test=renumbered(parts.test, "test"),
+        notes=(*parts.notes, f"the classes are those of {given.called}: {has_one}", *found.notes),
+    )
 
 
 def _check_encoding(name: str, what: str) -> None:

@@ -110,7 +110,8 @@ def read_labels(path: str | Path) -> GivenLabels:
         notes = (f"the last line of {path} was not finished and is left out (if it is whole, end it with a newline)",)
     text = content[:end].decode("utf-8-sig", "surrogateescape")
     rows = _rows(text, mark, place)
-    heading = next(rows, [])
+    # A spreadsheet may begin each heading with a large letter.
+    heading = [name.strip().lower() if name.strip().lower() in COLUMNS else name for name in next(rows, [])]
     missing = [column for column in COLUMNS if column not in heading]
     if missing:
         has = f"the columns {', '.join(heading)[:80]}" if heading else "no heading"

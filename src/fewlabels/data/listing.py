@@ -65,6 +65,10 @@ class Listing:
             visible = [entry for entry in found if not entry.name.startswith(".")]
         return sorted(visible, key=lambda entry: natural_key(entry.name))
 
+    def files_in(self, folder: str | Path) -> Iterator[FileFacts]:
+        """Yield the files that lie in a folder itself, in natural order."""
+        return self._files_in(os.fspath(folder), [], [])
+
     def files_below(self, folder: str | Path) -> Iterator[FileFacts]:
         """Yield files in natural order, following links to what lies elsewhere; no folder is read twice."""
         # No recursion: folders may lie deeper than Python's calls may go.

@@ -15,7 +15,7 @@ from fewlabels.data.digits import read_digits
 from fewlabels.data.download import download, verify
 from fewlabels.data.features import is_feature_folder, read_feature_folder
 from fewlabels.data.folder import read_folder, read_known_folder
-from fewlabels.data.given import read_given
+from fewlabels.data.given import has_no_classes, read_given, with_classes_of
 from fewlabels.data.parquet import holds_shards, read_parquet
 from fewlabels.data.parts import Parts
 from fewlabels.data.pool import DEFAULT_LIMIT, with_pool
@@ -129,9 +129,20 @@ def load_dataset(
     cache = cache_folder(cache_dir)
     # What is wrong with them is told now, not after an hour of decoding.
     given = None if labels is None else read_given(labels)
-    parts = read_parts(source, image_size, cache, fold=fold, strict=strict, url=url, progress=progress)
+    parts = read_parts(
+        source,
+        image_size,
+        cache,
+        fold=fold,
+        strict=strict,
+        url=url,
+        progress=progress,
+        labels_elsewhere=given is not None,
+    )
     is_place = isinstance(source, str | Path)
     called = str(source) if is_place else parts.name
+    if given is not None and has_no_classes(parts):
+        parts, given = with_classes_of(parts, given, called), None
     if len(parts.class_names) < 2:
         raise InputError(
             f"{called} has only one class ({parts.class_names[0]!r}); a classifier needs at least 2 classes"
@@ -180,6 +191,7 @@ def read_parts(
     strict: bool = False,
     url: str | None = None,
     progress: bool = False,
+    labels_elsewhere: bool = False,
 ) -> Parts:
     """Return a source's parts as they are, before labels are drawn; see `load_dataset` for the parameters."""
     if isinstance(source, tuple | list | Mapping):
@@ -221,12 +233,14 @@ def read_parts(
             raise InputError(f"{text} holds features, which have no size in pixels; leave image_size={image_size} away")
         return read_feature_folder(place)
     if place.is_dir():
-        known_folder = read_known_folder(place, image_size, cache, strict=strict)
+        known_folder = read_known_folder(place, image_size, cache, strict=strict, labels_elsewhere=labels_elsewhere)
         if known_folder is not None:
             return known_folder
         if holds_shards(place):
             return read_parquet(place, image_size, cache, strict=strict, progress=progress)
-        return read_folder(place, image_size, cache, strict=strict, progress=progress)
+        return read_folder(
+            place, image_size, cache, strict=strict, progress=progress, labels_elsewhere=labels_elsewhere
+        )
     if place.suffix.lower() == ".npz":
         return read_npz(place, image_size)
     if place.suffix.lower() in (".parquet", ".pq"):
