@@ -11,9 +11,10 @@ from PIL import Image
 from served import CLASSES
 
 import small_backbones
-from fewlabels import load
+from fewlabels import Supervised, load, load_dataset
 from fewlabels.data import read_labels
 from fewlabels.evaluation import compare
+from fewlabels.methods.examples import remember
 from fewlabels.methods.saved import save_model
 from fewlabels.serving.panels import label_panel
 from fewlabels.serving.service import Service
@@ -375,3 +376,28 @@ def test_a_folder_whose_images_came_in_another_size_is_read_as_the_model_learned
     assert service.desk.data.pool.shape[1:3] == (16, 16)
     again = data_to_fit(load(tmp_path / "free"), str(tmp_path / "photos"), None)
     assert again.labeled.shape[1:3] == (16, 16)
+
+
+def test_where_a_labels_file_alone_tells_the_classes_its_images_are_not_asked_for_and_new_labels_join_it(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("FEWLABELS_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "labels.csv"
+    (tmp_path / "photos").mkdir()
+    for number in range(16):
+        pixels = np.random.default_rng(number).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
+    path.write_text("file,class\n" + "".join(f"{number}.png,{['cat', 'dog'][number % 2]}\n" for number in range(12)))
+    data = load_dataset(tmp_path / "photos", labels=path)
+    method = Supervised(steps=1, batch_size=4, validation_fraction=0.0, random_state=0).fit(data.labeled, data.labels)
+    remember(method, data)
+    method.save(tmp_path / "model", class_names=list(data.class_names))
+    service = Service(tmp_path / "model")
+    service.desk.rank(service.model)
+    name = service.desk.batch("me")[0].name
+    assert name in {f"{number}.png" for number in range(12, 16)}
+    service.desk.queue.label("me", name, "dog")
+    to_fit = data_to_fit(service.model.method, None, service.desk.labels_to_fit())
+    assert name in {*to_fit.diagnostics.labeled_names, *to_fit.diagnostics.test_names}
+    assert len(to_fit.pool) == 3
+    service.close()

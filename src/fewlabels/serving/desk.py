@@ -185,7 +185,13 @@ def open_desk(
     place = origin_of(model.method).get("source") if source is None else source
     if place is not None:
         changes["image_size"] = size_to_read(model.method, place)
-    data = load_source(model.method, labels=before, progress=progress, **changes)
+    try:
+        data = load_source(model.method, labels=before, progress=progress, **changes)
+    except InputError:
+        # Where images lie in no class folders, their classes are those of the file.
+        if before is not None or not labels.is_file():
+            raise
+        data = load_source(model.method, labels=str(labels), progress=progress, **changes)
     if data.is_features:
         raise InputError(f"{data.source} holds features, not images to look at; give the images with --source")
     if not len(data.pool):
