@@ -528,6 +528,36 @@ def test_models_on_the_hub_are_pulled_before_they_are_served(run):
     assert "pull it first" in errors
 
 
+def test_a_class_without_a_test_image_is_told_of(run, photos):
+    shutil.rmtree(photos / "test" / "blue")
+    run("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m", "-q")
+    code, output, errors = run("evaluate", "m", "--json", "-q")
+    assert (code, json.loads(output)["untested_classes"]) == (0, ["blue"])
+    assert errors == "note: no test image is of blue: the figures say nothing of that\n"
+
+
+def test_images_whose_classes_a_labels_file_tells_are_fitted_checked_and_measured(run, photos):
+    folders = [f"{part}/{color}" for part in ("train", "test") for color in ("red", "blue")]
+    names = [f"{folder}/{number}.png" for folder in folders for number in range(4)]
+    (photos / "all").mkdir()
+    with open("labels.csv", "w") as file:
+        file.write("file,class\n")
+        for number, name in enumerate(names):
+            (photos / name).rename(photos / "all" / f"{number}.png")
+            file.write(f"{number}.png,{name.split('/')[1]}\n")
+    code, _, errors = run("fit", photos / "all", "--method", "supervised", "--steps", 1, "--out", "m", "-q")
+    assert (code, errors.count("\n")) == (2, 1)
+    assert "or give a labels file, with the columns file and class (--labels; in Python labels=)" in errors
+    words = (photos / "all", "--labels", "labels.csv")
+    assert run("fit", *words, "--method", "supervised", "--steps", 1, "--out", "m", "-q")[0] == 0
+    code, output, errors = run("check", *words, "--no-near", "--json")
+    assert (code, json.loads(output)["images"]["test"]) == (0, 4), errors
+    # The file that it was fitted with is known, and another may be given.
+    for more in ((), (photos / "all",), words):
+        code, output, errors = run("evaluate", "m", *more, "--json", "-q")
+        assert (code, json.loads(output)["test_images"], json.loads(output)["seen_images"]) == (0, 4, 0), errors
+
+
 def test_test_images_that_a_model_was_fitted_on_are_told_of(run, photos, tmp_path):
     shutil.rmtree(photos / "test")
     run("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m", "-q")

@@ -76,6 +76,12 @@ def test_a_wrong_file_ends_a_command_with_its_message(tmp_path):
     assert "fewlabels.toml: fewlabels compare has no option 'sed'" in found.stderr
 
 
+def test_a_value_that_was_not_typed_is_said_to_be_of_the_file(tmp_path):
+    (tmp_path / NAME).write_text('[compare]\nmethods = ["supervised", "nope"]')
+    assert run(tmp_path, "compare").stderr.startswith("error: fewlabels.toml: unknown method 'nope'")
+    assert run(tmp_path, "compare", "--methods", "nope").stderr.startswith("error: unknown method 'nope'")
+
+
 def test_what_is_typed_or_of_the_command_takes_the_place_of_what_does_not_go_with_it(tmp_path):
     (tmp_path / NAME).write_text('budget = "2m"\n[compare]\nepochs = 3\nmethods = "uda"\n')
     found = read_config(tmp_path, _options())

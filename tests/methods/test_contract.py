@@ -414,6 +414,12 @@ def test_the_advice_for_few_steps_is_for_the_samples_and_the_net(few_labels, set
     assert str(warned[0].message).endswith(told)
 
 
+def test_a_budget_without_a_unit_is_said_to_be_of_seconds(few_labels):
+    X, y, *_ = few_labels
+    with pytest.warns(TrainingWarning, match=r"budget='0.2' \(seconds\) is enough for"):
+        make_method("supervised", budget="0.2", random_state=0).fit(X, y)
+
+
 @every_trained_net
 def test_a_budget_of_images_is_spent_and_not_more(name, few_labels):
     X, y, *_ = few_labels

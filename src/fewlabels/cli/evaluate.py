@@ -15,6 +15,10 @@ from fewlabels.cli.options import Fold, Json, Labels, Model, Quiet, Strict, Test
 from fewlabels.cli.shown import show_dataset
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
+from fewlabels.storage.visible import visible
+from fewlabels.storage.wording import enumeration
+
+_MOST_NAMED = 10
 
 
 @app.command()
@@ -80,6 +84,10 @@ def evaluate(
         )
     show_dataset(data, quiet=quiet)
     found = evaluate_model(loaded, data)
+    if untested := found["untested_classes"]:
+        names = enumeration([visible(name) for name in untested[:_MOST_NAMED]])
+        more = f" and {len(untested) - _MOST_NAMED:,} more" if len(untested) > _MOST_NAMED else ""
+        errors.print(f"note: no test image is of {names}{more}: the figures say nothing of that", highlight=False)
     if seen := found["seen_images"]:
         errors.print(
             f"warning: {seen:,} of the {found['test_images']:,} test images are among the labeled ones that the model "

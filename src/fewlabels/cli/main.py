@@ -52,7 +52,7 @@ def main() -> None:
     except ToldError:
         sys.exit(2)
     except InputError as error:
-        _fail(str(error), 2)
+        _fail(f"{_where_it_stands(str(error), defaults)}{error}", 2)
     except _UsageError as error:
         message = f"{_asked_by(error, defaults, typed)}{error.format_message()}"
         # Without a command the help was shown, and there is no more to say.
@@ -88,6 +88,14 @@ def _asked_by(error: _UsageError, defaults: Mapping[str, Mapping[str, Any]], typ
     if param is None or param.name not in defaults.get(command, {}):
         return ""
     return "" if any(option.lstrip("-") in typed for option in param.opts) else f"{CONFIG_NAME}: "
+
+
+def _where_it_stands(message: str, defaults: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the beginning of a message about a value that was not typed, but is in the file with defaults."""
+    values = defaults.get("".join(sys.argv[1:2]), {}).values()
+    words = [word for value in values if isinstance(value, str) for word in value.split(",")]
+    typed = " ".join(sys.argv[1:])
+    return f"{CONFIG_NAME}: " if any(repr(word) in message and word not in typed for word in words) else ""
 
 
 def _check_words(words: list[str]) -> None:

@@ -216,7 +216,10 @@ def read_parts(
     if text == "digits":
         parts = read_digits()
         if image_size is not None and image_size != 8:
-            raise InputError(f"digits are 8x8 pixels, not the {image_size} that are asked for, or that the model reads")
+            raise InputError(
+                f"digits are of 8x8 pixels, and {image_size} are asked for, or read by the model; leave the size "
+                "away, or give another source"
+            )
         if place.exists():
             parts = replace(parts, notes=("these are the embedded digits; the folder here is ./digits",))
         return parts

@@ -106,8 +106,9 @@ def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict
     Returns
     -------
     dict
-        `test_accuracy`, `test_low`, `test_high` (95 % interval), `balanced_accuracy`, `test_images`; `seen_images`,
-        how many of these are among the labeled images that the model keeps of those it was fitted on (None where it
+        `test_accuracy`, `test_low`, `test_high` (95 % interval), `balanced_accuracy`, `test_images`;
+        `untested_classes`, names of those that no test image has, of which the figures say nothing; `seen_images`, how
+        many test images are among the labeled images that the model keeps of those it was fitted on (None where it
         keeps none that compare); and `trust`, the figures of `fewlabels.evaluation.trust.Trust`.
 
     Raises
@@ -127,6 +128,7 @@ def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict
         "test_high": high,
         "balanced_accuracy": balanced_accuracy(data.test_labels, guesses),
         "test_images": len(guesses),
+        "untested_classes": [data.class_names[column] for column in np.setdiff1d(columns, data.test_labels)],
         "seen_images": seen_images(method, data.test),
         "trust": measure_trust(probabilities, data.test_labels, method.conformal_scores_).to_dict(),
     }

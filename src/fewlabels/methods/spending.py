@@ -137,8 +137,11 @@ def _tell_short(session: Session, steps: int) -> None:
             instead.append(f"take net={QUICKEST!r}, which is quicker")
     longer = f"give {math.ceil(LEAST_STEPS / steps)} times as much"
     count = "1 step" if steps == 1 else f"{steps} steps"
+    budget = session.method.budget
+    # Whoever leaves the unit away may have meant minutes.
+    unit = " (seconds)" if str(budget).strip().replace(".", "", 1).isdigit() else ""
     session.monitor.note(
-        f"budget={session.method.budget!r} is enough for {count} of a stage here, too few to learn much: "
+        f"budget={budget!r}{unit} is enough for {count} of a stage here, too few to learn much: "
         + enumeration([longer, *instead], last="or")
     )
 

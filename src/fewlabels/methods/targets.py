@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def read_targets(y: Any, classes: NDArray[Any] | None = None) -> Targets:
     Parameters
     ----------
     y : array-like of shape (n,)
-        Numbers with -1 or NaN for a missing label, or strings (or other objects) with None, NaN, "" or "-1". Where
+        Numbers with -1 or NaN for a missing label, or strings with None, NaN, -1, "" or "-1". Where
         -1 and 1 are all there is, beside what is missing otherwise, they are two classes.
     classes : ndarray, optional
         Known classes; others are then refused.
@@ -101,11 +102,17 @@ def _split(values: NDArray[Any], classes: NDArray[Any] | None) -> tuple[NDArray[
     """Return which labels are missing, and the others."""
     if values.dtype.kind == "O":
         missing = np.array([is_missing(value) for value in values], dtype=bool)
+        if any(isinstance(value, str) for value in values[~missing]):
+            # An array of text would keep it as text, below.
+            missing |= np.array([isinstance(value, Real) and value == UNLABELED for value in values], dtype=bool)
         given = values[~missing]
         kinds = {type(value) for value in given}
         if len(kinds) > 1 and not any(all(issubclass(kind, alike) for kind in kinds) for alike in _ALIKE):
             names = ", ".join(sorted(kind.__name__ for kind in kinds))
-            raise InputError(f"labels mix types ({names}); give all of them as strings or all as integers")
+            raise InputError(
+                f"labels mix types ({names}); give all of them as strings or all as integers, and those that are "
+                "missing as None"
+            )
         if len(given):
             given = np.asarray(given.tolist())
             if given.dtype.kind in "iuf":
