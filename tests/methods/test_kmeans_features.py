@@ -1,5 +1,6 @@
 """K-means features: nearness by hand, what the head is, and which patches it finds."""
 
+import json
 import math
 
 import numpy as np
@@ -37,6 +38,28 @@ def test_nearness_is_summed_over_the_quarters(held, monkeypatch):
     assert torch.allclose(encoder.feature_map(images), by_hand, atol=1e-5)
     (gradient,) = torch.autograd.grad(encoder.feature_map(images).sum(), images)
     assert gradient.abs().sum() > 0
+
+
+def test_large_images_are_shrunk_before_patches_are_taken():
+    draws = torch.Generator().manual_seed(0)
+    shrinking, plain = PatchEncoder((12, 8, 3), 5, 2, shrink_to=4), PatchEncoder((6, 4, 3), 5, 2, shrink_to=4)
+    shrinking.centroids.normal_(generator=draws)
+    plain.centroids.copy_(shrinking.centroids)
+    images = torch.rand(7, 3, 12, 8, generator=draws)
+    assert torch.allclose(shrinking(images), plain(torch.nn.functional.avg_pool2d(images, 2)), atol=1e-4)
+
+
+def test_a_model_of_before_images_were_shrunk_looks_at_whole_ones(tmp_path):
+    draws = np.random.default_rng(0)
+    X, y = draws.integers(0, 255, (20, 40, 40, 3)).astype(np.uint8), np.arange(20) % 2
+    settings = {"centroids": 10, "patches": 500, "random_state": 0}
+    whole = KMeansFeatures(**settings, shrink_to=None).fit(X, y)
+    whole.save(tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["parameters"].pop("shrink_to", "") is None
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    assert np.array_equal(load(tmp_path / "model").predict_proba(X), whole.predict_proba(X))
+    assert not np.array_equal(KMeansFeatures(**settings).fit(X, y).predict_proba(X), whole.predict_proba(X))
 
 
 def test_whitened_patches_are_uncorrelated():
@@ -103,7 +126,8 @@ def test_it_is_followed_on_the_screen(color_images, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"centroids": 1}, {"patch": 1}, {"patches": 10}, {"penalty": 0}, {"penalty": math.inf}]
+    "settings",
+    [{"centroids": 1}, {"patch": 1}, {"patches": 10}, {"penalty": 0}, {"penalty": math.inf}, {"shrink_to": 2}],
 )
 def test_settings_out_of_range_are_refused(settings, color_images):
     with pytest.raises(InputError, match=f"{next(iter(settings))}="):

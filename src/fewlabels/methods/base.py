@@ -223,6 +223,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     _learns_from_pool: ClassVar[bool] = True
     # Whether it pretrains on the whole pool, whatever belongs to a class: images of anything teach an encoder.
     _pretrains: ClassVar[bool] = False
+    # What settings were that models of before have not: those that came later, and change what a model predicts.
+    _SETTINGS_BEFORE: ClassVar[dict[str, Any]] = {}
     # Whether there is something to guard against: no gradient of the others comes from the pool.
     _pool_can_harm: ClassVar[bool] = True
     # Whether its outputs hold how frequent the classes are among the labels, which can then be taken off.

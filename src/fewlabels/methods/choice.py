@@ -33,15 +33,16 @@ _COARSE, _COARSE_PASSES = 40_000, 25
 # Shorter sides in pixels that this is for: it was measured from 32 to 96.
 _COARSE_SIDES = (24, 128)
 # What typical patches and their classifier cost, in gradient images of the default net that take as long on two cores:
-# so many, and so many for each labeled sample.
-_PATCHES_COST, _PATCHES_COST_LABEL = 5_000, 8
+# so many, and so many for each labeled sample, of 32 px.
+_PATCHES_COST, _PATCHES_COST_LABEL, _PATCHES_SIDE = 5_000, 8, 32
 # Of a time that is given, the share that they may take, where labels are few: with 500 a class they are worth less than
 # what the net learns in that time. Where no time is given, and patience is not known, so many times what the net takes
 # for the labels alone. Points that patches add (development images, one or two draws): 50 labels a class and 128,000
 # images, supervised 2.4, uda 1.5 and 1.4, two-step 2.5, joint 2.0; 500 labels and 256,000 images, supervised 0.2.
-# Photos of clothes at 64 px, supervised, 10,000 images: 20 labels 4.9 and 10.3, 50 labels 4.9 and 8.2.
+# Photos of clothes, beside the coarse net: at 64 px (8,000 images) 20 labels 7.2 and 4.7, 50 labels 6.7 and 10.3; at
+# 96 px (10,000 images, one draw) 8.0 and 5.4.
 _PATCHES_SHARE, _PATCHES_TIMES = 0.25, 2.0
-_PATCHES_SIDES = (24, 64)
+_PATCHES_SIDES = (24, 128)
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,9 @@ def why_patches(situation: Situation) -> str | None:
         return None
     cost = situation.patches
     if cost is None:
-        cost = _PATCHES_COST + _PATCHES_COST_LABEL * situation.labels
+        # Patches are looked at in images that are shrunk, a net learns from whole ones.
+        shrunk = min(1.0, (_PATCHES_SIDE / situation.side) ** 2)
+        cost = shrunk * (_PATCHES_COST + _PATCHES_COST_LABEL * situation.labels)
     if cost > (_PATCHES_SHARE if situation.timed else _PATCHES_TIMES) * situation.images:
         return None
     return "a linear classifier of typical patches errs on other images than a net"

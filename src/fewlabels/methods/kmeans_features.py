@@ -64,6 +64,9 @@ class KMeansFeatures(SemiSupervisedClassifier):
     penalty : float, optional
         Strength of the L2 penalty per labeled sample, > 0; None: of six the one that is best on the held-out
         samples.
+    shrink_to : int, optional
+        Smaller side in pixels, at least 4, that larger images are shrunk to before patches are taken: of the whole
+        image, a patch shows more then. None: they are not shrunk.
 
     Attributes
     ----------
@@ -95,6 +98,9 @@ class KMeansFeatures(SemiSupervisedClassifier):
     patch: int = 6
     patches: int = 200_000
     penalty: float | None = None
+    shrink_to: int | None = 32
+
+    _SETTINGS_BEFORE: ClassVar[dict[str, Any]] = {"shrink_to": None}
 
     def _learn(self, session: Session) -> Any:
         session.monitor.stage_count = 2
@@ -124,8 +130,12 @@ class KMeansFeatures(SemiSupervisedClassifier):
         return self._patch_classifier(sample_shape, classes)
 
     def _patch_classifier(self, sample_shape: tuple[int, ...], classes: int) -> Classifier:
-        encoder = PatchEncoder(sample_shape, int(self.centroids), int(self.patch))
+        encoder = self._patch_encoder(sample_shape)
         return Classifier(encoder, OutputLinear(encoder.feature_size, classes), sample_shape[-1])
+
+    def _patch_encoder(self, sample_shape: tuple[int, ...]) -> PatchEncoder:
+        shrink_to = None if self.shrink_to is None else int(self.shrink_to)
+        return PatchEncoder(sample_shape, int(self.centroids), int(self.patch), shrink_to)
 
     @torch.no_grad()
     def _find_centroids(
@@ -216,7 +226,7 @@ class KMeansFeatures(SemiSupervisedClassifier):
 
         It is measured on a few of them.
         """
-        encoder = PatchEncoder(session.sample_shape, int(self.centroids), int(self.patch))
+        encoder = self._patch_encoder(session.sample_shape)
         learned = len(session.labeled) * (1 + session.flip)
         asked = (2 * len(session.validation) + len(session.to_fill)) * (1 + session.flip)
         here = self._seconds_of_features(session, encoder, torch.device("cpu"))
@@ -240,6 +250,8 @@ class KMeansFeatures(SemiSupervisedClassifier):
         refuse_to_train_backbone(self)
         check_whole(self, 2, "centroids", "patch")
         check_whole(self, 100, "patches")
+        if self.shrink_to is not None:
+            check_whole(self, 4, "shrink_to")
         if self.penalty is not None:
             check_above_zero(self, "penalty")
 

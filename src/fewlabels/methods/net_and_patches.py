@@ -55,8 +55,8 @@ class NetAndPatches(KMeansFeatures):
     A budget of time is for both: the patches come first, and the net has what they leave.
 
     See `SemiSupervisedClassifier` for the parameters and attributes that all methods share, and `KMeansFeatures` for
-    `centroids`, `patch`, `patches`, `penalty` and `penalty_`. With `guard`, what is guarded is the net; `transform`
-    gives the net's features.
+    `centroids`, `patch`, `patches`, `penalty`, `shrink_to` and `penalty_`. With `guard`, what is guarded is the net;
+    `transform` gives the net's features.
 
     Parameters
     ----------

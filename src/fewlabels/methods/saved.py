@@ -217,7 +217,7 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
         If the folder is incomplete, damaged, written by a newer version, or without the weights asked for, or needs
         a pretrained net that is not given or has other weights.
     """
-    from fewlabels.methods.registry import make_method
+    from fewlabels.methods.registry import METHODS, make_method
 
     if is_hub_address(folder):
         from fewlabels.methods.published import fetch_model
@@ -229,7 +229,9 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
     version = config["format_version"]
     try:
         _refuse_nets_to_run(folder, config)
-        method = make_method(config["method"], **config["parameters"])
+        known = METHODS.get(config["method"])
+        before = {} if known is None else known._SETTINGS_BEFORE
+        method = make_method(config["method"], **{**before, **config["parameters"]})
         if method.net == MODULE:
             # What is fitted anew with these settings is to learn from the same net.
             method.net = BackboneFacts.from_dict(config["backbone"]) if net is None else net

@@ -29,6 +29,8 @@ class PatchEncoder(Encoder):
         Number of centroids.
     patch : int
         Side of a patch in pixels; half the image's smaller side at most.
+    shrink_to : int, optional
+        Smaller side in pixels that larger images are shrunk to first, each pixel the mean of what it covers.
 
     References
     ----------
@@ -41,10 +43,19 @@ class PatchEncoder(Encoder):
     feature_mean: Tensor
     feature_std: Tensor
     quarters: Tensor
+    shrink_rows: Tensor
+    shrink_columns: Tensor
 
-    def __init__(self, sample_shape: tuple[int, ...], centroids: int, patch: int) -> None:
+    def __init__(self, sample_shape: tuple[int, ...], centroids: int, patch: int, shrink_to: int | None = None) -> None:
         super().__init__()
         self.vectors = len(sample_shape) == 1
+        self.shrinks = shrink_to is not None and not self.vectors and min(sample_shape[:2]) > shrink_to
+        if self.shrinks:
+            assert shrink_to is not None
+            shrunk = [round(side * shrink_to / min(sample_shape[:2])) for side in sample_shape[:2]]
+            for name, side, left in zip(("shrink_rows", "shrink_columns"), sample_shape, shrunk, strict=False):
+                self.register_buffer(name, _means(side, left), persistent=False)
+            sample_shape = (*shrunk, sample_shape[2])
         self.side = 1 if self.vectors else min(patch, min(sample_shape[:2]) // 2)
         length = sample_shape[0] if self.vectors else sample_shape[2] * self.side**2
         self.map_shape = (centroids + length,) if self.vectors else (centroids, 2, 2)
@@ -139,6 +150,8 @@ class PatchEncoder(Encoder):
 
     def _columns(self, images: Tensor, which: Tensor | None = None) -> Tensor:
         """Return the same with one patch a column, (batch, values, positions)."""
+        if self.shrinks:
+            images = self.shrink_rows @ images.contiguous() @ self.shrink_columns.T
         found = F.unfold(images.contiguous(), self.side)
         if which is not None:
             found = found[:, :, which]
@@ -155,6 +168,21 @@ class PatchEncoder(Encoder):
         std, mean = torch.std_mean(feature_map.flatten(1).double(), dim=0, correction=0)
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.ones_like(std)))
+
+
+def _means(side: int, left: int) -> Tensor:
+    """Return the matrix that shrinks a side of so many pixels to those left, (left, side): means of what each covers.
+
+    Examples
+    --------
+    >>> _means(3, 2) * 3
+    tensor([[2., 1., 0.],
+            [0., 1., 2.]])
+    """
+    bounds = torch.arange(left + 1, dtype=torch.float64) * side / left
+    pixels = torch.arange(side, dtype=torch.float64)
+    begin, end = torch.maximum(bounds[:-1, None], pixels), torch.minimum(bounds[1:, None], pixels + 1)
+    return ((end - begin).clamp_min(0) * left / side).float()
 
 
 def _quarters(rows: int, columns: int) -> Tensor:
