@@ -57,6 +57,20 @@ def test_labels_by_hand_name_the_images_that_features_are_of(named, photos, tmp_
     assert len(data.pool) == 5
 
 
+def test_features_of_images_in_no_class_folders_have_the_classes_of_a_labels_file(photos, tmp_path):
+    names = [f"{number}.png" for number in range(20)]
+    (tmp_path / "all").mkdir()
+    for name, photo in zip(names, sorted((photos / "train").glob("*/*")), strict=True):
+        photo.rename(tmp_path / "all" / name)
+    for _ in range(2):  # the second time they are there
+        embed(tmp_path / "all", Colors(), tmp_path / "features", cache_dir=tmp_path)
+    labels = {name: "blue" if number < 10 else "red" for number, name in enumerate(names) if number % 5}
+    data = load_dataset(tmp_path / "features", labels=labels)
+    assert (data.class_names, set(data.pool_names)) == (("blue", "red"), {"0.png", "5.png", "10.png", "15.png"})
+    with pytest.raises(InputError, match="has no labeled images; label a few of each class, and give a labels file, with"):
+        load_dataset(tmp_path / "features")
+
+
 def test_a_stopped_embedding_of_few_labeled_images_goes_on_too(color_images, tmp_path, monkeypatch):
     X, y = color_images
     source = {"train": (X[:2], [0, 1]), "unlabeled": X[2:32], "test": (X[32:], y[32:])}

@@ -147,7 +147,8 @@ def load_dataset(
         raise InputError(
             f"{called} has only one class ({parts.class_names[0]!r}); a classifier needs at least 2 classes"
             if parts.class_names
-            else f"{called} has no labeled images; label a few of each class"
+            else f"{called} has no labeled images; label a few of each class, and give a labels file, with the columns "
+            "file and class (--labels; in Python labels=)"
         )
     origin = {
         "source": _from_anywhere(str(source)),

@@ -134,13 +134,15 @@ def embed(
     where = choose_device(device)
     backbone.to(where)
     size = own_size(source, backbone) if image_size is None else image_size
-    parts = read_parts(source, size, cache_folder(cache_dir), strict=strict, progress=progress)
+    # Features are made of images whatever their classes are: a labels file may tell them afterwards.
+    parts = read_parts(source, size, cache_folder(cache_dir), strict=strict, progress=progress, labels_elsewhere=True)
     if parts.backbone is not None:
         raise InputError(f"{source} holds features already; give the images")
     if isinstance(source, str | Path) and Path(source).is_dir():
         # Labels by hand name files of this folder.
         parts = replace(parts, images_in=str(Path(source).resolve()))
-    pieces: list[Part] = [getattr(parts, name) for name in PART_NAMES if getattr(parts, name) is not None]
+    found = (getattr(parts, name) for name in PART_NAMES)
+    pieces: list[Part] = [piece for piece in found if piece is not None and len(piece.labels)]
     if backbone.facts.size is None:
         # Features change with the size of the images, so that whatever is classified later needs this one.
         backbone.facts = replace(backbone.facts, size=max(pieces[0].images.shape[1:3]))
