@@ -533,7 +533,7 @@ def test_a_class_without_a_test_image_is_told_of(run, photos):
     run("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m", "-q")
     code, output, errors = run("evaluate", "m", "--json", "-q")
     assert (code, json.loads(output)["untested_classes"]) == (0, ["blue"])
-    assert errors == "note: no test image is of blue: the figures say nothing of that\n"
+    assert errors == "note: no test image is of blue, of which the figures say nothing\n"
 
 
 def test_images_whose_classes_a_labels_file_tells_are_fitted_checked_and_measured(run, photos):
@@ -545,6 +545,8 @@ def test_images_whose_classes_a_labels_file_tells_are_fitted_checked_and_measure
         for number, name in enumerate(names):
             (photos / name).rename(photos / "all" / f"{number}.png")
             file.write(f"{number}.png,{name.split('/')[1]}\n")
+    for number in range(3):
+        (photos / "unlabeled" / f"{number}.png").rename(photos / "all" / f"pool {number}.png")
     code, _, errors = run("fit", photos / "all", "--method", "supervised", "--steps", 1, "--out", "m", "-q")
     assert (code, errors.count("\n")) == (2, 1)
     assert "or give a labels file, with the columns file and class (--labels; in Python labels=)" in errors
@@ -556,6 +558,17 @@ def test_images_whose_classes_a_labels_file_tells_are_fitted_checked_and_measure
     for more in ((), (photos / "all",), words):
         code, output, errors = run("evaluate", "m", *more, "--json", "-q")
         assert (code, json.loads(output)["test_images"], json.loads(output)["seen_images"]) == (0, 4, 0), errors
+    # Labels that came after the fit join those before.
+    Path("more.csv").write_text("file,class\npool 1.png,red\n")
+    code, output, errors = run("label", "m", "--labels", "more.csv", "--out", "rank.csv", "-q")
+    assert code == 0, errors
+    with open("rank.csv") as file:
+        assert sorted(row["file"] for row in csv.DictReader(file)) == ["pool 0.png", "pool 2.png"]
+    Path("labels.csv").unlink()
+    code, _, errors = run("evaluate", "m", "-q")
+    assert (code, errors.count("\n")) == (2, 1)
+    assert "the model was fitted with" in errors
+    assert "labels.csv, which is not here" in errors
 
 
 def test_test_images_that_a_model_was_fitted_on_are_told_of(run, photos, tmp_path):

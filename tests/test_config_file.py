@@ -79,7 +79,8 @@ def test_a_wrong_file_ends_a_command_with_its_message(tmp_path):
 def test_a_value_that_was_not_typed_is_said_to_be_of_the_file(tmp_path):
     (tmp_path / NAME).write_text('[compare]\nmethods = ["supervised", "nope"]')
     assert run(tmp_path, "compare").stderr.startswith("error: fewlabels.toml: unknown method 'nope'")
-    assert run(tmp_path, "compare", "--methods", "nope").stderr.startswith("error: unknown method 'nope'")
+    typed = run(tmp_path, "compare", "--methods", "supervsied").stderr
+    assert typed.startswith("error: unknown method 'supervsied'; did you mean 'supervised'")
 
 
 def test_what_is_typed_or_of_the_command_takes_the_place_of_what_does_not_go_with_it(tmp_path):

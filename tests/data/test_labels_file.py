@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -257,11 +258,14 @@ def images_of(folder, names):
         Image.fromarray(pixels).save(folder / name)
 
 
-@pytest.mark.parametrize("where", ["", "images/", "unlabeled/", "train/", "unlabeled/2024/"])
+@pytest.mark.parametrize("where", ["", "images/", "unlabeled/", "train/", "unlabeled/2024/", "years"])
 def test_images_in_no_class_folders_have_the_classes_of_the_labels_file(tmp_path, where):
     folder, path = tmp_path / "photos", tmp_path / "labels.csv"
-    names = [f"{where}{number}.png" for number in range(30)]
+    names = [f"{where}{number}.png" if where != "years" else f"202{number % 3}/{number}.png" for number in range(30)]
     images_of(folder, names)
+    then = time.time() - 60  # so that the folder is remembered
+    for place in [folder, *folder.rglob("*")]:
+        os.utime(place, (then, then))
     classes = {name: ("zebra", "ape", "cat")[number % 3] for number, name in enumerate(names[:24])}
     path.write_text("File,Class\n" + "".join(f"{name},{label}\n" for name, label in classes.items()))
     data = load_dataset(folder, cache_dir=tmp_path / "cache", labels=path)
@@ -286,8 +290,34 @@ def test_images_in_no_class_folders_have_the_classes_of_the_labels_file(tmp_path
     assert (len(few.labeled), len(few.pool) + len(few.test)) == (6, 24)
     # Without the file, the folder is what it was.
     for _ in range(2):
+        if where == "years":
+            assert load_dataset(folder, cache_dir=tmp_path / "cache").class_names == ("2020", "2021", "2022")
+            continue
         with pytest.raises(InputError, match=r"class folders|only one class"):
             load_dataset(folder, cache_dir=tmp_path / "cache")
+
+
+def test_of_a_labels_file_without_a_label_the_images_are_said_to_have_none(tmp_path):
+    images_of(tmp_path / "photos", ["0.png", "1.png"])
+    (tmp_path / "labels.csv").write_text("file,class\n")
+    for labels, called in ((tmp_path / "labels.csv", "labels.csv"), ({"0.png": ""}, "labels")):
+        with pytest.raises(InputError, match=f"has no labeled images; label a few of each class in .*{called}"):
+            load_dataset(tmp_path / "photos", cache_dir=tmp_path / "cache", labels=labels)
+
+
+@pytest.mark.parametrize("source", ["labels.csv", "labels.parquet"])
+def test_headings_may_begin_with_a_large_letter(source, tmp_path):
+    path = tmp_path / source
+    if source.endswith("csv"):
+        path.write_text("File,Class\na.png,cat\n")
+        with LabelsFile(path) as labels:
+            labels.append("b.png", "dog")
+    else:
+        pq.write_table(pa.table({"File": ["a.png", "b.png"], "Class": ["cat", "dog"]}), path)
+    assert read_labels(path).classes == {"a.png": "cat", "b.png": "dog"}
+    # A column that is called so to the letter is the one that is meant.
+    (tmp_path / "two.csv").write_text("File,file,class\n1,a.png,cat\n")
+    assert read_labels(tmp_path / "two.csv").classes == {"a.png": "cat"}
 
 
 def test_with_classes_from_a_labels_file_a_test_part_is_one(tmp_path):
@@ -298,6 +328,11 @@ def test_with_classes_from_a_labels_file_a_test_part_is_one(tmp_path):
     data = load_dataset(folder, cache_dir=tmp_path / "cache", labels=labels)
     assert [data.class_names[label] for label in data.test_labels] == ["cat", "dog"]
     assert (len(data.labeled), len(data.pool), len(data.test)) == (6, 2, 2)
+    # The pool may have a class folder of its own.
+    images_of(folder, ["train/dog/c.png"])
+    alone = load_dataset(folder, cache_dir=tmp_path / "cache", labels={names[0]: "cat"})
+    assert (alone.class_names, len(alone.labeled), len(alone.pool)) == (("cat", "dog"), 2, 7)
+    shutil.rmtree(folder / "train")
     with pytest.raises(InputError, match=r"class 'dog' of test/ is not among those that labels gives \(cat, cow\)"):
         load_dataset(folder, cache_dir=tmp_path / "cache", labels={names[0]: "cat", names[1]: "cow"})
 
@@ -309,6 +344,8 @@ def test_a_single_class_folder_is_a_class_unless_the_labels_are_of_its_images(tm
     data = load_dataset(folder, cache_dir=tmp_path / "cache", labels=labels)
     assert data.class_names == ("cat", "dog")
     assert (len(data.labeled) + len(data.test), len(data.pool)) == (7, 1)
+    same = load_dataset(folder, cache_dir=tmp_path / "cache", labels=labels | {"train/cat/0.png": "cat"})
+    assert (len(same.labeled) + len(same.test), len(same.pool)) == (7, 1)
     with pytest.raises(InputError, match=r"has only one class .'dog'"):
         load_dataset(folder, cache_dir=tmp_path / "cache", labels={"train/cat/0.png": "dog"})
 

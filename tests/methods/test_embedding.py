@@ -67,7 +67,7 @@ def test_features_of_images_in_no_class_folders_have_the_classes_of_a_labels_fil
     labels = {name: "blue" if number < 10 else "red" for number, name in enumerate(names) if number % 5}
     data = load_dataset(tmp_path / "features", labels=labels)
     assert (data.class_names, set(data.pool_names)) == (("blue", "red"), {"0.png", "5.png", "10.png", "15.png"})
-    with pytest.raises(InputError, match="has no labeled images; label a few of each class, and give a labels file, with"):
+    with pytest.raises(InputError, match="has no labeled images; label a few of each class, or give a labels file"):
         load_dataset(tmp_path / "features")
 
 

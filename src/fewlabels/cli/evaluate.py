@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,7 +74,7 @@ def evaluate(
     place = origin.get("source") if source is None else source
     if place is None:
         raise InputError(f"{model} does not say what it learned from; give the SOURCE to measure it on")
-    with remembered(place if source is None else None):
+    with remembered(place if source is None else None), _naming_lost_labels(origin, labels):
         data = load_dataset(
             place,
             image_size=None if is_feature_folder(Path(place)) else size_to_read(loaded, place),
@@ -85,9 +87,12 @@ def evaluate(
     show_dataset(data, quiet=quiet)
     found = evaluate_model(loaded, data)
     if untested := found["untested_classes"]:
-        names = enumeration([visible(name) for name in untested[:_MOST_NAMED]])
-        more = f" and {len(untested) - _MOST_NAMED:,} more" if len(untested) > _MOST_NAMED else ""
-        errors.print(f"note: no test image is of {names}{more}: the figures say nothing of that", highlight=False)
+        names = [visible(name) for name in untested[:_MOST_NAMED]]
+        more = [f"{len(untested) - _MOST_NAMED:,} more"] if len(untested) > _MOST_NAMED else []
+        errors.print(
+            f"note: no test image is of {enumeration([*names, *more])}, of which the figures say nothing",
+            highlight=False,
+        )
     if seen := found["seen_images"]:
         errors.print(
             f"warning: {seen:,} of the {found['test_images']:,} test images are among the labeled ones that the model "
@@ -110,7 +115,23 @@ def _labels_known(origin: dict[str, Any], place: str) -> Any:
     if not labels or known is None or Path(known).absolute() != Path(place).absolute():
         return None
     # Where classes have folders they are not needed: that they are gone is then no fault.
-    return labels if not isinstance(labels, str) or Path(labels).is_file() else None
+    return None if _is_gone(labels) else labels
+
+
+def _is_gone(labels: Any) -> bool:
+    return isinstance(labels, str) and not Path(labels).is_file()
+
+
+@contextlib.contextmanager
+def _naming_lost_labels(origin: dict[str, Any], labels: str | None) -> Iterator[None]:
+    """Have an error say that the labels which a model was fitted with are gone, where it may come from that."""
+    try:
+        yield
+    except InputError as error:
+        known = origin.get("labels")
+        if labels is not None or not _is_gone(known):
+            raise
+        raise InputError(f"{error}; the model was fitted with {known}, which is not here") from error
 
 
 def _show(found: dict[str, Any], model: Path, source: str) -> None:

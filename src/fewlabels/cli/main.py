@@ -6,6 +6,7 @@ import codecs
 import errno
 import io
 import os
+import re
 import shlex
 import sys
 import time
@@ -93,9 +94,11 @@ def _asked_by(error: _UsageError, defaults: Mapping[str, Mapping[str, Any]], typ
 def _where_it_stands(message: str, defaults: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the beginning of a message about a value that was not typed, but is in the file with defaults."""
     values = defaults.get("".join(sys.argv[1:2]), {}).values()
-    words = [word for value in values if isinstance(value, str) for word in value.split(",")]
-    typed = " ".join(sys.argv[1:])
-    return f"{CONFIG_NAME}: " if any(repr(word) in message and word not in typed for word in words) else ""
+    words = {word for value in values if isinstance(value, str) for word in value.split(",")}
+    typed = {part for word in sys.argv[1:] for part in re.split("[,=]", word)}
+    # What comes after it may be a suggestion.
+    asked = re.search("'(.*?)'", message)
+    return f"{CONFIG_NAME}: " if asked and asked[1] in words - typed else ""
 
 
 def _check_words(words: list[str]) -> None:

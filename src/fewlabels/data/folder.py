@@ -22,7 +22,7 @@ _MEANT = {
     "validation": "the validation part",
     "test": "the test part",
 }
-_OR_A_FILE = ", or give a labels file, with the columns file and class (--labels; in Python labels=)"
+OR_A_FILE = ", or give a labels file, with the columns file and class (--labels; in Python labels=)"
 
 
 def read_folder(
@@ -47,11 +47,13 @@ def read_folder(
     listing = Listing()
     content = _content(folder, listing, labels_elsewhere=labels_elsewhere)
     images = decoded(_encoded(folder, content), image_size, cache, strict=strict, progress=progress)
-    train = PART_NAMES.index("train")
-    found = np.unique(content.labels[images.kept][content.parts[images.kept] == train])
-    for index, name in enumerate(content.class_names):
-        if index not in found and (content.parts == train).any():
-            raise InputError(f"class {name!r} has no readable image; add some or remove its folder")
+    of_train = content.parts == PART_NAMES.index("train")
+    read = content.labels[images.kept][of_train[images.kept]]
+    for index in np.setdiff1d(content.labels[of_train], read):
+        if index >= 0:
+            raise InputError(
+                f"class {content.class_names[index]!r} has no readable image; add some or remove its folder"
+            )
     if images.is_settled:
         FolderMemory(cache, folder, image_size).keep(content, listing, images.key)
     return _parts(folder, content, images)
@@ -77,7 +79,8 @@ def read_known_folder(
     if known is None:
         return None
     content, key = known
-    if not (labels_elsewhere or (content.parts == PART_NAMES.index("train")).any()):
+    trained = np.unique(content.labels[content.parts == PART_NAMES.index("train")])
+    if not labels_elsewhere and (not len(trained) or len(trained) < len(content.class_names)):
         return None
     images = reopen(cache, key, lambda number: str(folder / content.names[number]))
     if images is None:
@@ -136,9 +139,10 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> Folde
         else:
             found[part], beside = _class_files(place, taken if place == folder else set(), listing)
             if beside and not found[part] and not (labels_elsewhere and part == "train"):
+                images = "1 image" if beside == 1 else f"{beside:,} images"
                 raise InputError(
-                    f"{place} holds {beside} images but no class folders; put each image into a folder named after "
-                    "its class, and those without a label into unlabeled/" + (_OR_A_FILE if part == "train" else "")
+                    f"{place} holds {images} but no class folders; put each image into a folder named after its class, "
+                    "and those without a label into unlabeled/" + (OR_A_FILE if part == "train" else "")
                 )
             loose += beside
     if labels_elsewhere and not found["train"]:
@@ -150,7 +154,7 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> Folde
         archives = next((entry.name for entry in entries if entry.name.lower().endswith(".tar")), None)
         raise InputError(
             f"{folder} holds no class folders with images; expected {folder}/train/CLASS/ or {folder}/CLASS/"
-            + ("" if labels_elsewhere else _OR_A_FILE)
+            + ("" if labels_elsewhere else OR_A_FILE)
             + (f" (archives such as {visible(archives)} can be the pool of another source: --pool)" if archives else "")
         )
     notes = []
@@ -168,7 +172,10 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> Folde
     if loose:
         images = "1 image lies" if loose == 1 else f"{loose:,} images lie"
         notes.append(f"not read: {images} in no class folder (those without a label belong into unlabeled/)")
-    named = found["train"] or [*found["validation"], *found["test"]]
+    named = found["train"]
+    if labels_elsewhere and len({name for name, _ in named}) < 2:
+        # The file may tell of the others.
+        named = [*named, *found["validation"], *found["test"]]
     _, class_names = class_indices([name for name, _ in named])
     files = [file for part in PART_NAMES for _, file in found[part]]
     return FolderContent(

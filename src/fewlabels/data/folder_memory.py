@@ -109,7 +109,7 @@ class FolderMemory:
                 found["parts"],
                 found["labels"],
                 _unpack(found["class_names"]),
-                _unpack(found["notes"]) if len(found["notes"]) else (),
+                _unpack(found["notes"]),
             )
             if not self._are_as_before(content):
                 return None
@@ -139,4 +139,4 @@ def _pack(texts: tuple[str, ...]) -> NDArray[np.uint8]:
 
 
 def _unpack(packed: NDArray[np.uint8]) -> tuple[str, ...]:
-    return tuple(packed.tobytes().decode("utf-8", "surrogateescape").split("\0"))
+    return () if not len(packed) else tuple(packed.tobytes().decode("utf-8", "surrogateescape").split("\0"))

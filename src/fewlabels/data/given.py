@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fewlabels.data.dataset import ImageNames
+from fewlabels.data.dataset import ImageDataset, ImageNames
 from fewlabels.data.labels_file import GivenLabels, class_called, read_labels
 from fewlabels.data.parts import Part, Parts
 from fewlabels.storage.errors import InputError, nearest
@@ -48,6 +48,26 @@ def read_given(labels: str | Path | Mapping[str, str]) -> GivenLabels:
     return read_labels(labels)
 
 
+def joined_labels(
+    first: str | Path | Mapping[str, str], second: str | Path | Mapping[str, str], data: ImageDataset
+) -> dict[str, str]:
+    """Return the labels of two files, or mappings, by what a data set calls its images; the second's count where both.
+
+    Parameters
+    ----------
+    first, second : str, Path or mapping
+        What `load_dataset` takes as `labels`.
+    data : ImageDataset
+        Whose images they are.
+    """
+    known = data.diagnostics
+    names = [*(data.pool_names or ()), *(known.labeled_names or ()), *(known.test_names or ())]
+    found: dict[str, str] = {}
+    for labels in (first, second):
+        found |= by_source_names(read_given(labels), dict.fromkeys(names), data.source)
+    return {name: label for name, label in found.items() if label}
+
+
 def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
     """Return the classes that a labels file, or a mapping, gives the images of a source.
 
@@ -70,7 +90,8 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
             _check_encoding(name, what)
             raise InputError(
                 f"{what} gives {file!r} the class {name!r}{nearest(name, position)}; the classes of {source} are "
-                f"{', '.join(parts.class_names)}; a new one needs labeled images in the source itself"
+                f"{', '.join(parts.class_names)}; a new one needs labeled images in the source itself, or "
+                "all images in unlabeled/"
             )
     places = {name: (part, row) for part in ("train", "unlabeled") for row, name in _names(parts, part)}
     never = {name: part for part in ("test", "validation") for _, name in _names(parts, part)}
@@ -117,17 +138,28 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
     return FoundLabels(found["train"], found["unlabeled"], tuple(notes))
 
 
-def has_no_classes(parts: Parts) -> bool:
-    """Say whether a source does not tell classes apart itself: none of its images, or those of one class, are known."""
-    has_names = parts.train.names is not None and (parts.unlabeled is None or parts.unlabeled.names is not None)
-    return has_names and len(np.unique(parts.train.labels[parts.train.labels >= 0])) < 2
+def has_no_classes(parts: Parts, given: GivenLabels, source: Any) -> bool:
+    """Say whether a labels file alone tells the classes of a source.
+
+    It does where the source knows those of none of its images, or of one class alone, or where its class folders are
+    something else, such as years: no class of the file is called like one, and images in them have other classes.
+    """
+    if parts.train.names is None or (parts.unlabeled is not None and parts.unlabeled.names is None):
+        return False
+    if len(np.unique(parts.train.labels[parts.train.labels >= 0])) < 2:
+        return True
+    names = {class_called(name, parts.class_names) for name in given.classes.values() if name}
+    if not names or any(name in parts.class_names or nearest(name, parts.class_names) for name in names):
+        return False
+    found = find_labels(replace(parts, class_names=(*parts.class_names, *names)), given, source)
+    return bool((found.train >= 0).any())
 
 
 def with_classes_of(parts: Parts, given: GivenLabels, source: Any) -> Parts:
     """Return a source that has no classes itself with those that a labels file, or a mapping, gives its images.
 
-    All images to learn from are its training part then, those without a label among them. A single class folder of
-    which images are named is no class, but where they lie.
+    All images to learn from are its training part then, those without a label among them. Class folders of which an
+    image has another class by the file are no classes, but where images lie.
 
     Raises
     ------
@@ -136,16 +168,16 @@ def with_classes_of(parts: Parts, given: GivenLabels, source: Any) -> Parts:
     """
     train = parts.train if parts.unlabeled is None else parts.train.joined(parts.unlabeled)
     known = dict.fromkeys(parts.class_names)
-    for name in given.classes.values():
+    for name in filter(None, given.classes.values()):
         known.setdefault(class_called(name, known))
     classes = tuple(known)
     found = find_labels(replace(parts, class_names=classes, train=train, unlabeled=None), given, source)
-    own = parts.train.labels >= 0
-    is_place = (found.train[: len(own)][own] >= 0).any()
-    labels = found.train if is_place else np.where(found.train >= 0, found.train, train.labels)
+    is_other = (train.labels >= 0) & (found.train >= 0) & (found.train != train.labels)
+    labels = found.train if is_other.any() else np.where(found.train >= 0, found.train, train.labels)
     used = np.unique(labels[labels >= 0])
     order = sorted(used, key=lambda index: classes[index])
-    position = np.full(len(classes), -1, np.int64)
+    # The last is that of -1.
+    position = np.full(len(classes) + 1, -1, np.int64)
     position[order] = np.arange(len(order))
 
     def renumbered(part: Part | None, name: str) -> Part | None:
@@ -157,13 +189,13 @@ def with_classes_of(parts: Parts, given: GivenLabels, source: Any) -> Parts:
                 f"class {classes[unknown[0]]!r} of {name}/ is not among those that {given.called} gives "
                 f"({', '.join(classes[index] for index in order)})"
             )
-        return replace(part, labels=np.where(part.labels >= 0, position[part.labels], -1))
+        return replace(part, labels=position[part.labels])
 
     has_one = f"{(labels >= 0).sum():,} of the {len(labels):,} images have one"
     return replace(
         parts,
         class_names=tuple(classes[index] for index in order),
-        train=replace(train, labels=np.where(labels >= 0, position[labels], -1)),
+        train=replace(train, labels=position[labels]),
         unlabeled=None,
         validation=renumbered(parts.validation, "validation"),
         test=renumbered(parts.test, "test"),

@@ -110,13 +110,12 @@ def read_labels(path: str | Path) -> GivenLabels:
         notes = (f"the last line of {path} was not finished and is left out (if it is whole, end it with a newline)",)
     text = content[:end].decode("utf-8-sig", "surrogateescape")
     rows = _rows(text, mark, place)
-    # A spreadsheet may begin each heading with a large letter.
-    heading = [name.strip().lower() if name.strip().lower() in COLUMNS else name for name in next(rows, [])]
-    missing = [column for column in COLUMNS if column not in heading]
-    if missing:
+    heading = next(rows, [])
+    columns = [_column(name, heading) for name in COLUMNS]
+    if None in columns:
         has = f"the columns {', '.join(heading)[:80]}" if heading else "no heading"
         raise InputError(f"{path} has {has}; expected file and class")
-    file, label = (heading.index(column) for column in COLUMNS)
+    file, label = (heading.index(str(column)) for column in columns)
     classes: dict[str, str] = {}
     for number, row in enumerate(rows, 2):
         if not row:
@@ -150,11 +149,18 @@ def _in_parquet(path: Path) -> dict[str, str]:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
-    if missing := [column for column in COLUMNS if column not in table.column_names]:
-        raise InputError(f"{path} has no column {missing[0]!r} (its columns: {', '.join(table.column_names)[:80]})")
-    files, labels = (table[column].to_pylist() for column in COLUMNS)
+    columns = [_column(name, table.column_names) for name in COLUMNS]
+    if None in columns:
+        missing = COLUMNS[columns.index(None)]
+        raise InputError(f"{path} has no column {missing!r} (its columns: {', '.join(table.column_names)[:80]})")
+    files, labels = (table[column].to_pylist() for column in columns)
     given = ("" if label is None else str(label) for label in labels)
     return {str(file): label for file, label in zip(files, given, strict=True) if label.strip()}
+
+
+def _column(name: str, heading: list[str]) -> str | None:
+    """Return what a heading calls a column, which a spreadsheet may begin with a large letter; None if it has none."""
+    return next((one for one in (name, *heading) if one in heading and one.strip().lower() == name), None)
 
 
 def class_called(given: str, known: Collection[str]) -> str:
@@ -272,7 +278,9 @@ class LabelsFile:
         end = _end_of_last_line(content, self.path)
         text = content[: end or None].decode("utf-8-sig", "surrogateescape")
         heading = next(csv.reader(io.StringIO(text, newline="")), [])
-        if not (tuple(heading) == COLUMNS if end else ",".join(COLUMNS).startswith(text)):
+        if not (
+            tuple(name.strip().lower() for name in heading) == COLUMNS if end else ",".join(COLUMNS).startswith(text)
+        ):
             raise InputError(
                 f"{self.path} has the columns {', '.join(heading)[:80]}; labels are added to a file with the columns "
                 "file and class alone; give another file"

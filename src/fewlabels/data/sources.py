@@ -14,7 +14,7 @@ from fewlabels.data.dataset import ImageDataset
 from fewlabels.data.digits import read_digits
 from fewlabels.data.download import download, verify
 from fewlabels.data.features import is_feature_folder, read_feature_folder
-from fewlabels.data.folder import read_folder, read_known_folder
+from fewlabels.data.folder import OR_A_FILE, read_folder, read_known_folder
 from fewlabels.data.given import has_no_classes, read_given, with_classes_of
 from fewlabels.data.parquet import holds_shards, read_parquet
 from fewlabels.data.parts import Parts
@@ -86,8 +86,9 @@ def load_dataset(
     random_state : int
         0 takes the first labels of each class in file order, another number draws at random.
     labels : str, Path or mapping, optional
-        Labels given by hand: a CSV file with the columns `file` and `class` (`fewlabels.data.read_labels`), or the
-        class of each image by its name. These images join the labeled ones. A file is called by its path in the
+        Labels given by hand: a CSV or Parquet file with the columns `file` and `class`
+        (`fewlabels.data.read_labels`), or the class of each image by its name. These images join the labeled ones;
+        where the source tells no classes itself, these are all, and some are held out to test with. A file is called by its path in the
         source's folder, or by one from the labels file's own folder on; other images as `ImageDataset.pool_names` calls
         them.
     fold : int, optional
@@ -141,14 +142,14 @@ def load_dataset(
     )
     is_place = isinstance(source, str | Path)
     called = str(source) if is_place else parts.name
-    if given is not None and has_no_classes(parts):
+    if given is not None and has_no_classes(parts, given, called):
         parts, given = with_classes_of(parts, given, called), None
     if len(parts.class_names) < 2:
         raise InputError(
             f"{called} has only one class ({parts.class_names[0]!r}); a classifier needs at least 2 classes"
             if parts.class_names
-            else f"{called} has no labeled images; label a few of each class, and give a labels file, with the columns "
-            "file and class (--labels; in Python labels=)"
+            else f"{called} has no labeled images; label a few of each class"
+            + (OR_A_FILE if labels is None else f" in {'labels' if isinstance(labels, Mapping) else labels}")
         )
     origin = {
         "source": _from_anywhere(str(source)),

@@ -64,8 +64,9 @@ def _reason(group: Group, best: Standing, rungs: Sequence[str]) -> str:
     number = tried.index(best)
     parts = []
     for cheaper in tried[:number]:
-        # One that the rung to take is not shown to beat is beaten by a costlier one still.
-        duel = _better(group, tried[number:], cheaper) or _better(group, tried[:number], cheaper)
+        # One that neither the rung to take nor a costlier one is shown to beat is beaten by one between.
+        above = tried[tried.index(cheaper) + 1 : number]
+        duel = _better(group, tried[number:], cheaper) or _better(group, above, cheaper)
         assert duel is not None
         points = f"{100 * duel.result.difference:.1f} points"
         said = f"{points} over {cheaper.method}"

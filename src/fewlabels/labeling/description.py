@@ -20,6 +20,7 @@ from fewlabels.data import ImageDataset, SkippedImage
 from fewlabels.data.features import is_feature_folder
 from fewlabels.data.files import files_in, image_chunks
 from fewlabels.data.folder import is_source_folder
+from fewlabels.data.given import joined_labels
 from fewlabels.data.heading import TABLE_SUFFIXES, heading_of
 from fewlabels.data.labels_file import COLUMNS as LABELS_COLUMNS
 from fewlabels.data.labels_file import delimiter_of, read_labels
@@ -432,6 +433,12 @@ def _is_own(model: SemiSupervisedClassifier, pool: Any) -> bool:
 def _source(model: SemiSupervisedClassifier, pool: Any, **options: Any) -> ImageDataset:
     """Read a source as it was for the fit, where the model was fitted on it."""
     given = {name: value for name, value in options.items() if value is not None}
+    known = origin_of(model).get("labels")
+    is_there = known and (not isinstance(known, str) or Path(known).is_file())
+    if "labels" in given and is_there and (pool is None or _is_own(model, pool)):
+        # They join those that the model was fitted with.
+        before = _source(model, pool, **options | {"labels": None})
+        given["labels"] = joined_labels(known, given["labels"], before)
     place = origin_of(model).get("source") if pool is None else str(pool)
     size = None if place is None else size_to_read(model, place)
     if pool is None or _is_own(model, pool):

@@ -223,7 +223,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     _learns_from_pool: ClassVar[bool] = True
     # Whether it pretrains on the whole pool, whatever belongs to a class: images of anything teach an encoder.
     _pretrains: ClassVar[bool] = False
-    # What settings were that models of before have not: those that came later, and change what a model predicts.
+    # Values that later settings had before there were any, for models that were saved without them.
     _SETTINGS_BEFORE: ClassVar[dict[str, Any]] = {}
     # Whether there is something to guard against: no gradient of the others comes from the pool.
     _pool_can_harm: ClassVar[bool] = True

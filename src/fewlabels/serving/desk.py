@@ -24,7 +24,7 @@ from fewlabels.serving.classify import ServedModel
 from fewlabels.serving.label_queue import LabelQueue
 from fewlabels.serving.panels import Shown
 from fewlabels.serving.pool import PoolPictures
-from fewlabels.storage.errors import InputError
+from fewlabels.storage.errors import InputError, MissingSource
 
 # Images that are looked at between two looks at whether to stop.
 _BLOCK = 1024
@@ -36,7 +36,8 @@ class Desk:
     Parameters
     ----------
     data : ImageDataset
-        Its pool is what there is to label; images that the labels file names are among it.
+        Its pool is what there is to label. Images that the labels file names are among it, unless that alone tells
+        the classes.
     model : ServedModel
         Whose classes may be given.
     labels : Path
@@ -187,6 +188,8 @@ def open_desk(
         changes["image_size"] = size_to_read(model.method, place)
     try:
         data = load_source(model.method, labels=before, progress=progress, **changes)
+    except MissingSource:
+        raise
     except InputError:
         # Where images lie in no class folders, their classes are those of the file.
         if before is not None or not labels.is_file():
