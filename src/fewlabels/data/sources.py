@@ -88,9 +88,9 @@ def load_dataset(
     labels : str, Path or mapping, optional
         Labels given by hand: a CSV or Parquet file with the columns `file` and `class`
         (`fewlabels.data.read_labels`), or the class of each image by its name. These images join the labeled ones;
-        where the source tells no classes itself, these are all, and some are held out to test with. A file is called by its path in the
-        source's folder, or by one from the labels file's own folder on; other images as `ImageDataset.pool_names` calls
-        them.
+        where the source tells no classes itself, these are all, and some are held out to test with. A file is called
+        by its path in the source's folder, or by one from the labels file's own folder on; other images as
+        `ImageDataset.pool_names` calls them.
     fold : int, optional
         STL-10's official draw, 0 to 9.
     strict : bool

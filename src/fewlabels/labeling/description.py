@@ -433,15 +433,15 @@ def _is_own(model: SemiSupervisedClassifier, pool: Any) -> bool:
 def _source(model: SemiSupervisedClassifier, pool: Any, **options: Any) -> ImageDataset:
     """Read a source as it was for the fit, where the model was fitted on it."""
     given = {name: value for name, value in options.items() if value is not None}
+    is_own = pool is None or _is_own(model, pool)
     known = origin_of(model).get("labels")
-    is_there = known and (not isinstance(known, str) or Path(known).is_file())
-    if "labels" in given and is_there and (pool is None or _is_own(model, pool)):
+    if known is not None and (not isinstance(known, str) or Path(known).is_file()) and "labels" in given and is_own:
         # They join those that the model was fitted with.
         before = _source(model, pool, **options | {"labels": None})
         given["labels"] = joined_labels(known, given["labels"], before)
     place = origin_of(model).get("source") if pool is None else str(pool)
     size = None if place is None else size_to_read(model, place)
-    if pool is None or _is_own(model, pool):
+    if is_own:
         return load_source(model, **({} if pool is None else {"source": pool}), image_size=size, **given)
     from fewlabels.data import load_dataset
 
