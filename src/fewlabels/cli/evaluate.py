@@ -62,7 +62,7 @@ def evaluate(
     from fewlabels.evaluation import evaluate_model
     from fewlabels.methods import load
     from fewlabels.methods.card import measurement
-    from fewlabels.methods.examples import origin_of, remembered, size_to_read
+    from fewlabels.methods.examples import is_source_of, labels_of, origin_of, remembered, size_to_read
     from fewlabels.methods.saved import add_measurement
 
     if card and is_hub_address(model):
@@ -70,16 +70,21 @@ def evaluate(
     loaded = load(model, net=net)
     if loaded.image_shape_ is None:
         raise InputError(f"{model} classifies vectors; evaluate it in Python with its score method")
-    origin = origin_of(loaded)
-    place = origin.get("source") if source is None else source
+    place = origin_of(loaded).get("source") if source is None else source
     if place is None:
         raise InputError(f"{model} does not say what it learned from; give the SOURCE to measure it on")
-    with remembered(place if source is None else None), _naming_lost_labels(origin, labels):
+    given: Any = labels
+    lost = None
+    if given is None and is_source_of(loaded, place):
+        # Where classes have folders they are not needed: that they are gone is then no fault.
+        given = labels_of(loaded)
+        lost = origin_of(loaded).get("labels") if given is None else None
+    with remembered(place if source is None else None), _naming_lost_labels(lost):
         data = load_dataset(
             place,
             image_size=None if is_feature_folder(Path(place)) else size_to_read(loaded, place),
             test_per_class=test_per_class,
-            labels=_labels_known(origin, place) if labels is None else labels,
+            labels=given,
             fold=fold,
             strict=strict,
             progress=not quiet,
@@ -109,29 +114,15 @@ def evaluate(
     return Answer(lambda: found, lambda: _show(found, model, place))
 
 
-def _labels_known(origin: dict[str, Any], place: str) -> Any:
-    """Return the labels that a model was fitted with, where it is measured on what it was fitted on."""
-    labels, known = origin.get("labels"), origin.get("source")
-    if not labels or known is None or Path(known).absolute() != Path(place).absolute():
-        return None
-    # Where classes have folders they are not needed: that they are gone is then no fault.
-    return None if _is_gone(labels) else labels
-
-
-def _is_gone(labels: Any) -> bool:
-    return isinstance(labels, str) and not Path(labels).is_file()
-
-
 @contextlib.contextmanager
-def _naming_lost_labels(origin: dict[str, Any], labels: str | None) -> Iterator[None]:
+def _naming_lost_labels(lost: Any) -> Iterator[None]:
     """Have an error say that the labels which a model was fitted with are gone, where it may come from that."""
     try:
         yield
     except InputError as error:
-        known = origin.get("labels")
-        if labels is not None or not _is_gone(known):
+        if lost is None:
             raise
-        raise InputError(f"{error}; the model was fitted with {known}, which is not here") from error
+        raise InputError(f"{error}; the model was fitted with {lost}, which is not here") from error
 
 
 def _show(found: dict[str, Any], model: Path, source: str) -> None:

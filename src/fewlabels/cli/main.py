@@ -53,6 +53,9 @@ def main() -> None:
     except ToldError:
         sys.exit(2)
     except InputError as error:
+        if Launch.read().rank > 0:
+            # The launcher ends all processes as soon as one fails: the first is to have spoken by then.
+            time.sleep(_FOR_THE_FIRST)
         _fail(f"{_where_it_stands(str(error), defaults)}{error}", 2)
     except _UsageError as error:
         message = f"{_asked_by(error, defaults, typed)}{error.format_message()}"
@@ -121,9 +124,6 @@ def _among_several(launch: Launch) -> None:
         warnings.simplefilter("ignore")
         errors.quiet = sys.argv[1:2] != ["fit"]
     if sys.argv[1:2] != ["fit"]:
-        if launch.rank > 0:
-            # The launcher ends all processes as soon as one fails: the first is to have spoken by then.
-            time.sleep(_FOR_THE_FIRST)
         raise InputError(
             f"fewlabels {shlex.join(sys.argv[1:2])} runs in one process, and {launch.count} were started; leave "
             "torchrun or accelerate launch out: fit alone is divided among several"

@@ -50,10 +50,7 @@ def read_folder(
     of_train = content.parts == PART_NAMES.index("train")
     read = content.labels[images.kept][of_train[images.kept]]
     for index in np.setdiff1d(content.labels[of_train], read):
-        if index >= 0:
-            raise InputError(
-                f"class {content.class_names[index]!r} has no readable image; add some or remove its folder"
-            )
+        raise InputError(f"class {content.class_names[index]!r} has no readable image; add some or remove its folder")
     if images.is_settled:
         FolderMemory(cache, folder, image_size).keep(content, listing, images.key)
     return _parts(folder, content, images)
@@ -80,7 +77,7 @@ def read_known_folder(
         return None
     content, key = known
     trained = np.unique(content.labels[content.parts == PART_NAMES.index("train")])
-    if not labels_elsewhere and (not len(trained) or len(trained) < len(content.class_names)):
+    if not labels_elsewhere and len(trained) < max(1, len(content.class_names)):
         return None
     images = reopen(cache, key, lambda number: str(folder / content.names[number]))
     if images is None:

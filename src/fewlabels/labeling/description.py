@@ -30,6 +30,8 @@ from fewlabels.labeling.ranking import DEFAULT_COUNT, DEFAULT_STRATEGY, check_st
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.examples import (
     Examples,
+    is_source_of,
+    labels_of,
     load_source,
     origin_of,
     probabilities_and_embeddings,
@@ -418,24 +420,19 @@ def _is_source(model: SemiSupervisedClassifier, pool: Any) -> bool:
         return False
     place = Path(pool)
     # An empty name is one that no source has, and not the folder that is worked in, as paths take it.
-    if pool == "" or not place.exists() or _is_own(model, pool):
+    if pool == "" or not place.exists() or is_source_of(model, pool):
         return True
     if place.is_file():
         return place.suffix.lower() in (".npz", ".parquet", ".pq") or ".tar" in place.name
     return is_source_folder(place) or is_feature_folder(place) or holds_shards(place)
 
 
-def _is_own(model: SemiSupervisedClassifier, pool: Any) -> bool:
-    own = origin_of(model).get("source")
-    return own is not None and (str(pool) == own or os.path.realpath(pool) == os.path.realpath(own))
-
-
 def _source(model: SemiSupervisedClassifier, pool: Any, **options: Any) -> ImageDataset:
     """Read a source as it was for the fit, where the model was fitted on it."""
     given = {name: value for name, value in options.items() if value is not None}
-    is_own = pool is None or _is_own(model, pool)
-    known = origin_of(model).get("labels")
-    if known is not None and (not isinstance(known, str) or Path(known).is_file()) and "labels" in given and is_own:
+    is_own = pool is None or is_source_of(model, pool)
+    known = labels_of(model)
+    if known is not None and "labels" in given and is_own:
         # They join those that the model was fitted with.
         before = _source(model, pool, **options | {"labels": None})
         given["labels"] = joined_labels(known, given["labels"], before)

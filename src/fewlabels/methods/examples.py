@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -243,6 +244,18 @@ def load_source(method: SemiSupervisedClassifier, **changes: Any) -> ImageDatase
     given = {**known, **changes}
     with remembered(None if "source" in changes else known["source"]):
         return load_dataset(given.pop("source"), **given)
+
+
+def is_source_of(method: SemiSupervisedClassifier, place: Any) -> bool:
+    """Say whether a place is what a method says that it was fitted on."""
+    own = origin_of(method).get("source")
+    return own is not None and (str(place) == own or os.path.realpath(place) == os.path.realpath(own))
+
+
+def labels_of(method: SemiSupervisedClassifier) -> str | dict[str, str] | None:
+    """Return the labels given by hand that a method says it was fitted with; None where their file is gone too."""
+    labels: str | dict[str, str] | None = origin_of(method).get("labels")
+    return None if isinstance(labels, str) and not Path(labels).is_file() else labels
 
 
 @contextlib.contextmanager

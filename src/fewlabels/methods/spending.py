@@ -16,6 +16,7 @@ from fewlabels.methods.prediction import predict_logits
 from fewlabels.nets import QUICKEST, QUICKEST_FROM, Classifier, is_backbone
 from fewlabels.storage.wording import enumeration
 from fewlabels.training.batches import Batches, Rows
+from fewlabels.training.budget import parse_seconds
 from fewlabels.training.loop import EVALUATIONS, Loss, train
 from fewlabels.training.monitor import Monitor
 from fewlabels.training.recipe import Recipe
@@ -139,7 +140,7 @@ def _tell_short(session: Session, steps: int) -> None:
     count = "1 step" if steps == 1 else f"{steps} steps"
     budget = session.method.budget
     # Whoever leaves the unit away may have meant minutes.
-    unit = " (seconds)" if str(budget).strip().replace(".", "", 1).isdigit() else ""
+    unit = "" if parse_seconds(f"{str(budget).strip()}s") is None else " (seconds)"
     session.monitor.note(
         f"budget={budget!r}{unit} is enough for {count} of a stage here, too few to learn much: "
         + enumeration([longer, *instead], last="or")
