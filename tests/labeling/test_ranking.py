@@ -85,6 +85,19 @@ def test_the_rest_follows_least_sure_first():
     assert (np.diff(margins) >= 0).all()
 
 
+def test_without_a_model_those_that_stand_for_many_come_first():
+    places, which = clusters([50, 40, 30, 20])
+    order = rank_for_labeling(None, places, count=4)
+    assert sorted(which[order[:4]]) == [0, 1, 2, 3]
+    assert sorted(order) == list(range(140))
+    # What is not chosen follows in random order, not in that of the rows.
+    assert (np.diff(order[4:]) < 0).any()
+    assert np.array_equal(order, rank_for_labeling(None, places, count=4, strategy="diverse"))
+    assert len(rank_for_labeling(None, places, strategy="random")) == 140
+    known = rank_for_labeling(None, places, places[which == 0][:3], count=3)
+    assert 0 not in which[known[:3]]
+
+
 def test_a_large_pool_takes_memory_in_proportion():
     import tracemalloc
 
@@ -110,6 +123,8 @@ def test_a_large_pool_takes_memory_in_proportion():
         ({"embeddings": np.full((4, 2), np.nan)}, "NaN or infinity"),
         ({"labeled_embeddings": np.ones((1, 3))}, "expected \\(m, 2\\)"),
         ({"count": 0}, "count=0 is not at least 1"),
+        ({"probabilities": None, "strategy": "entropy"}, "'entropy' asks a model .*; take diverse or random"),
+        ({"probabilities": None, "embeddings": np.ones(4)}, "expected \\(n, features\\)"),
     ],
 )
 def test_what_does_not_fit_is_told(change, message):

@@ -61,6 +61,11 @@ def model(incomplete: str) -> list[str]:
     return models or list(_paths(incomplete, Path.is_dir))
 
 
+def model_or_source(incomplete: str) -> list[str]:
+    """Return folders of models, and what can be a source."""
+    return list(dict.fromkeys([*model(incomplete), *source(incomplete)]))
+
+
 def _beginning(names: list[str], incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +15,9 @@ from rich.table import Table
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen
-from fewlabels.cli.options import Json, Labels, Model, Quiet, Strict, new_seed
-from fewlabels.storage.errors import InputError
+from fewlabels.cli.options import Json, Labels, Quiet, Strict, model_there, new_seed
+from fewlabels.storage.errors import InputError, MissingSource
+from fewlabels.storage.hub import is_hub_address
 from fewlabels.storage.visible import visible
 
 _SHOWN = 20
@@ -22,7 +26,15 @@ _SHOWN = 20
 @app.command()
 @answers
 def label(
-    model: Model,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL|SOURCE",
+            help="A model folder that `fit` or `compare` wrote; or before there is one, the SOURCE: a folder of images "
+            "will do.",
+            autocompletion=completion.model_or_source,
+        ),
+    ],
     pool: Annotated[
         str | None,
         typer.Argument(
@@ -39,13 +51,16 @@ def label(
     strategy: Annotated[
         str | None,
         typer.Option(
-            help="uncertain-diverse (when not given), diverse, margin, entropy, or random, the bar for the others."
+            help="uncertain-diverse (when not given), diverse (when not given and there is no model), margin, entropy, "
+            "or random, the bar for the others."
         ),
     ] = None,
     count: Annotated[
         int | None,
         typer.Option(
-            help="So many are chosen with regard to those before, 500 when not given; then come the least sure.", min=1
+            help="So many are chosen with regard to those before, 500 when not given; then come the least sure, or "
+            "without a model the others at random.",
+            min=1,
         ),
     ] = None,
     seed: Annotated[int | None, new_seed("Of random choices, 0 when not given.")] = None,
@@ -57,7 +72,13 @@ def label(
             "ray, a Ray cluster. Every image gets a row, in Parquet files in the folder --out; none is ranked."
         ),
     ] = None,
-    net: Annotated[str | None, typer.Option(help="The pretrained net, where it was code of your own.")] = None,
+    net: Annotated[
+        str | None,
+        typer.Option(
+            help="The pretrained net, where it was code of your own; without a model, one that tells which images are "
+            "alike (see `fewlabels fit --help`), patches of the images when not given."
+        ),
+    ] = None,
     strict: Strict = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -69,7 +90,11 @@ def label(
 
     Fill in the column `class` of the first rows of the CSV file, and give it to `fewlabels fit SOURCE --labels`.
 
+    Without a model, those come first that stand for many others: what to begin with.
+
     **Examples**
+
+    `fewlabels label my-photos --out to-label.csv` — no model yet, and no labels
 
     `fewlabels label model my-photos --out to-label.csv` — the pool of the source
 
@@ -79,9 +104,13 @@ def label(
 
     `fewlabels label model 's3://bucket/pool/*.tar' --engine ray --out s3://bucket/labels`
     """
-    from fewlabels.labeling import check_strategy, check_table, describe_pool
+    from fewlabels.labeling import check_strategy, check_table, describe_pool, first_to_label
     from fewlabels.methods import load
 
+    has_model = _is_model(model)
+    if pool is not None and not has_model:
+        model_there(Path(model))
+        raise InputError(f"{model} is no model folder; before there is a model, give the source alone")
     if engine is not None:
         for option, value in (
             ("--strategy", strategy),
@@ -94,22 +123,18 @@ def label(
         ):
             if value is not None:
                 raise InputError(f"{option} does not go with --engine, which labels every image and ranks none")
-        return _label_shards(model, pool, out, engine, quiet)
+        return _label_shards(model_there(Path(model)), pool, out, engine, quiet)
     given: dict[str, Any] = {
         name: value for name, value in (("strategy", strategy), ("count", count)) if value is not None
     }
-    if strategy is not None:
-        check_strategy(strategy)
+    check_strategy(strategy, has_model=has_model)
     kept = 0 if out is None else len(check_table(Path(out)))
-    found = describe_pool(
-        load(model, net=net),
-        pool,
-        **given,
-        random_state=seed or 0,
-        labels=labels,
-        strict=strict,
-        progress=not quiet,
-    )
+    given |= {"random_state": seed or 0, "labels": labels, "strict": strict, "progress": not quiet}
+    if has_model:
+        found = describe_pool(load(model, net=net), pool, **given)
+    else:
+        with _or_a_model(model):
+            found = first_to_label(model, net=net, **given)
     if out is not None:
         found.write(Path(out))
     for note in () if quiet else found.notes:
@@ -118,7 +143,33 @@ def label(
         line = visible(f"left out {entry.path}: {entry.reason}")
         errors.print(line, style="yellow", highlight=False)
     first = _SHOWN if show is None else show
-    return Answer(lambda: found.summary(first) | {"out": out}, lambda: _show(found, first, out, kept))
+    hint = "" if has_model or quiet else _next_step(model, out)
+    return Answer(lambda: found.summary(first) | {"out": out}, lambda: _show(found, first, out, kept, hint))
+
+
+def _is_model(place: str) -> bool:
+    """Say whether a model is meant, damaged or not, rather than images."""
+    return is_hub_address(place) or (Path(place) / "config.json").is_file()
+
+
+@contextlib.contextmanager
+def _or_a_model(place: str) -> Iterator[None]:
+    """Have an error say that a model would do as well."""
+    try:
+        yield
+    except MissingSource as error:
+        raise InputError(f"there is no model folder at {place}, and no images to begin with: {error}") from error
+    except InputError as error:
+        if not Path(place).is_dir():
+            raise
+        raise InputError(f"{place} is no model folder, and as images: {error}") from error
+
+
+def _next_step(source: str, out: str | None) -> str:
+    if out is None or not out.lower().endswith(".csv"):
+        return "next: with --out to-label.csv they are a table to fill in"
+    fit = f"fewlabels fit {shlex.quote(source)} --labels {shlex.quote(out)}"
+    return f"next: fill in the class of the first rows, until each class has five or ten, then {fit}"
 
 
 def _label_shards(model: Path, pool: str | None, out: str | None, engine: str, quiet: bool) -> Answer:
@@ -133,21 +184,21 @@ def _label_shards(model: Path, pool: str | None, out: str | None, engine: str, q
     return Answer(lambda: found | {"out": out}, lambda: screen.print(line, highlight=False))
 
 
-def _show(found: Any, count: int, out: str | None, kept: int) -> None:
+def _show(found: Any, count: int, out: str | None, kept: int, hint: str) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("file", overflow="fold")
-    table.add_column("guess")
-    table.add_column("probability", justify="right", no_wrap=True)
-    table.add_column("like the labeled", justify="right", no_wrap=True)
+    if found.class_names:
+        table.add_column("guess")
+        table.add_column("probability", justify="right", no_wrap=True)
+        table.add_column("like the labeled", justify="right", no_wrap=True)
     for row in found.rows(count=count):
         score = row["in_distribution"]
         table.add_row(
             str(row["rank"]),
             visible(row["file"]),
-            visible(row["guess"]),
-            f"{row['probability']:.1%}",
-            "" if score is None else f"{score:.2f}",
+            *([visible(row["guess"]), f"{row['probability']:.1%}"] if found.class_names else []),
+            *([] if not found.class_names else ["" if score is None else f"{score:.2f}"]),
         )
     if count:
         screen.print(table)
@@ -162,3 +213,5 @@ def _show(found: Any, count: int, out: str | None, kept: int) -> None:
         stay = "1 row that was filled in stays" if kept == 1 else f"{kept:,} rows that were filled in stay"
         before = f"; {stay}, before the others" if kept else ""
         screen.print(f"{len(found):,} images, best first, in {out}{before}", highlight=False)
+    if hint:
+        screen.print(visible(hint), style="dim", highlight=False)

@@ -14,7 +14,8 @@ from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
 
 
-def _there(model: Path) -> Path:
+def model_there(model: Path) -> Path:
+    """Return a model's folder, or its address on the Hub; refuse one that is not there."""
     # What reads models says the same, seconds later.
     if not (is_hub_address(model) or model.is_dir()):
         raise InputError(f"there is no model folder at {model}")
@@ -29,7 +30,7 @@ Source = Annotated[str, typer.Argument(help=SOURCE_HELP, show_default=True, auto
 Model = Annotated[
     Path,
     typer.Argument(
-        help="A model folder that `fit` or `compare` wrote.", callback=_there, autocompletion=completion.model
+        help="A model folder that `fit` or `compare` wrote.", callback=model_there, autocompletion=completion.model
     ),
 ]
 Steps = Annotated[int | None, typer.Option(help="Optimizer steps of each training.", rich_help_panel="Length (one of)")]

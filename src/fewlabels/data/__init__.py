@@ -3,7 +3,7 @@
 from fewlabels.data.dataset import Diagnostics, ImageDataset, ImageNames, SkippedImage
 from fewlabels.data.labels_file import GivenLabels, LabelsFile, read_labels
 from fewlabels.data.rows import FeatureRows, ImageRows
-from fewlabels.data.sources import KnownDataset, list_datasets, load_dataset
+from fewlabels.data.sources import KnownDataset, list_datasets, load_dataset, load_unlabeled
 from fewlabels.data.streamed import StreamedRows
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "StreamedRows",
     "list_datasets",
     "load_dataset",
+    "load_unlabeled",
     "read_labels",
 ]

@@ -19,10 +19,11 @@ from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
 
 
-def read_arrays(source: Any, image_size: int | None, name: str = "arrays") -> Parts:
+def read_arrays(source: Any, image_size: int | None, name: str = "arrays", *, labels_elsewhere: bool = False) -> Parts:
     """Read (X, y), or a mapping with keys train, unlabeled, validation and test.
 
-    `X` is uint8 (n, H, W) or (n, H, W, C), or floats in [0, 1]; -1, None and NaN in `y` mean unlabeled.
+    `X` is uint8 (n, H, W) or (n, H, W, C), or floats in [0, 1]; -1, None and NaN in `y` mean unlabeled. With
+    `labels_elsewhere`, all may be.
 
     Raises
     ------
@@ -50,7 +51,7 @@ def read_arrays(source: Any, image_size: int | None, name: str = "arrays") -> Pa
         raise InputError(
             f"the parts of {name} have images of different shapes: {shapes}; give image_size to resize them"
         )
-    order = _class_order(labels)
+    order = _class_order(labels, labels_elsewhere=labels_elsewhere)
     made = {part: Part(ImageRows(images[part]), class_indices(labels[part], order)[0]) for part in images}
     return Parts(
         name=name,
@@ -183,9 +184,9 @@ def _class_name(label: Any, what: str) -> str | None:
     return str(label)
 
 
-def _class_order(labels: dict[str, list[str | None]]) -> tuple[str, ...]:
+def _class_order(labels: dict[str, list[str | None]], *, labels_elsewhere: bool) -> tuple[str, ...]:
     names = {name for name in labels["train"] if name is not None}
-    if not names:
+    if not names and not labels_elsewhere:
         raise InputError("no training image has a label; label a few of each class")
     if all(re.fullmatch("-?[0-9]+", name) for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))

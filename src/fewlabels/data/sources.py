@@ -19,7 +19,7 @@ from fewlabels.data.given import has_no_classes, read_given, with_classes_of
 from fewlabels.data.parquet import holds_shards, read_parquet
 from fewlabels.data.parts import Parts
 from fewlabels.data.pool import DEFAULT_LIMIT, with_pool
-from fewlabels.data.split import split_parts
+from fewlabels.data.split import split_parts, without_test
 from fewlabels.storage.cache_folder import cache_folder
 from fewlabels.storage.errors import InputError, MissingSource, nearest
 
@@ -174,6 +174,52 @@ def load_dataset(
     return data if pool is None else with_pool(data, str(pool), pool_limit, cache, strict=strict)
 
 
+def load_unlabeled(
+    source: Any,
+    *,
+    image_size: int | None = None,
+    labels: str | Path | Mapping[str, str] | None = None,
+    strict: bool = False,
+    cache_dir: str | Path | None = None,
+    progress: bool = False,
+) -> ImageDataset:
+    """Read a source of which few images have a label, or none: its pool are those without one.
+
+    There is no test part: nothing is held out, and what the source has to validate and test with is left alone. Where
+    every image lies in a class folder and no labels are given, those folders are taken as no classes: years, say.
+
+    Parameters
+    ----------
+    source, image_size, labels, strict, cache_dir, progress
+        See `load_dataset`.
+
+    Returns
+    -------
+    ImageDataset
+        `class_names` may be empty.
+
+    Raises
+    ------
+    InputError
+        If the source or the labels cannot be used, or every image has a label.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> data = load_unlabeled({"train": (np.zeros((3, 8, 8), np.uint8), ["cat", None, None])})
+    >>> len(data.labeled), len(data.pool), data.class_names
+    (1, 2, ('cat',))
+    """
+    given = None if labels is None else read_given(labels)
+    cache = cache_folder(cache_dir)
+    parts = read_parts(source, image_size, cache, strict=strict, progress=progress, labels_elsewhere=True)
+    is_place = isinstance(source, str | Path)
+    called = str(source) if is_place else parts.name
+    if given is not None and has_no_classes(parts, given, called):
+        parts, given = with_classes_of(parts, given, called), None
+    return without_test(parts, called, given)
+
+
 def _from_anywhere(text: str) -> str:
     """Return what a source is called from whichever folder is worked in: a file or folder by its whole path."""
     name, colon, path = text.partition(":")
@@ -198,7 +244,7 @@ def read_parts(
     """Return a source's parts as they are, before labels are drawn; see `load_dataset` for the parameters."""
     if isinstance(source, tuple | list | Mapping):
         _refuse_fold(fold, "arrays")
-        return read_arrays(source, image_size)
+        return read_arrays(source, image_size, labels_elsewhere=labels_elsewhere)
     text = str(source)
     if not text:
         # Paths take it for the folder that is worked in.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -118,6 +119,58 @@ def split_parts(
         backbone=parts.backbone,
         pool_names=ImageNames([("train", pool_rows, pool.names), ("unlabeled", rest_rows, rest.names)]),
         origin=origin,
+    )
+
+
+def without_test(parts: Parts, source: str, given: GivenLabels | None) -> ImageDataset:
+    """Return a source's parts as labeled images and pool, see `load_unlabeled`.
+
+    Raises
+    ------
+    InputError
+        If no image is without a label, or a labels file cannot be used.
+    """
+    train = parts.train if parts.unlabeled is None else parts.train.joined(parts.unlabeled)
+    pieces = [("train", parts.train), *([] if parts.unlabeled is None else [("unlabeled", parts.unlabeled)])]
+    names, labels, notes = parts.class_names, train.labels.copy(), list(parts.notes)
+    if given is not None:
+        names = (*names, *sorted({name for name in given.classes.values() if name} - set(names)))
+        found = find_labels(replace(parts, class_names=names), given, source)
+        told = np.concatenate([found.train, found.unlabeled])
+        labels = np.where(told >= 0, told, labels)
+        notes += found.notes
+    elif parts.train.names is not None and (labels >= 0).all():
+        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        notes.append(
+            f"every image lies in a folder ({shown}), and none in unlabeled/: the folders are taken as no classes"
+        )
+        names, labels = (), np.full(len(labels), -1, np.int64)
+    pool_rows = np.flatnonzero(labels < 0)
+    if not len(pool_rows):
+        raise InputError(f"{source} has no images without a label: there is nothing to ask for")
+    labeled, pool = replace(train, labels=labels).take(np.flatnonzero(labels >= 0)), train.take(pool_rows)
+    bounds = np.cumsum([0] + [len(piece.labels) for _, piece in pieces])
+    within = [pool_rows[(pool_rows >= start) & (pool_rows < end)] - start for start, end in itertools.pairwise(bounds)]
+    pool_names = ImageNames(
+        [(part, rows, piece.take(rows).names) for (part, piece), rows in zip(pieces, within, strict=True)]
+    )
+    return ImageDataset(
+        name=parts.name,
+        source=source,
+        class_names=names,
+        labeled=labeled.images,
+        labels=labeled.labels,
+        pool=pool.images,
+        test=pool.images.take(pool_rows[:0]),
+        test_labels=np.empty(0, np.int64),
+        diagnostics=Diagnostics(
+            pool_labels=np.full(len(pool_rows), -1, np.int64), labeled_names=labeled.names, pool_names=pool.names
+        ),
+        skipped=parts.skipped,
+        notes=tuple(notes),
+        content_key=parts.content_key,
+        backbone=parts.backbone,
+        pool_names=pool_names,
     )
 
 

@@ -26,7 +26,7 @@ from fewlabels.data.labels_file import COLUMNS as LABELS_COLUMNS
 from fewlabels.data.labels_file import delimiter_of, read_labels
 from fewlabels.data.parquet import holds_shards
 from fewlabels.labeling.inside import UNLIKE, InDistribution
-from fewlabels.labeling.ranking import DEFAULT_COUNT, DEFAULT_STRATEGY, check_strategy, rank_for_labeling
+from fewlabels.labeling.ranking import DEFAULT_COUNT, check_strategy, rank_for_labeling
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.examples import (
     Examples,
@@ -68,7 +68,7 @@ class PoolDescription:
     class_names : tuple of str
         Of the columns of `class_probabilities`.
     class_probabilities : ndarray of float32, shape (n, n_classes)
-        Calibrated.
+        Calibrated. Before there is a model it has no columns.
     in_distribution : ndarray of float64, shape (n,)
         From 0 to 1, see `InDistribution`; NaN where the model has no examples.
     order : ndarray of int64, shape (n,)
@@ -101,12 +101,16 @@ class PoolDescription:
 
     @property
     def guesses(self) -> list[str]:
-        """The most probable class of each image."""
+        """The most probable class of each image; empty before there is a model."""
+        if not self.class_names:
+            return [""] * len(self)
         return [self.class_names[index] for index in self.class_probabilities.argmax(1)]
 
     @property
     def probabilities(self) -> NDArray[np.float32]:
-        """The probability of the most probable class, (n,)."""
+        """The probability of the most probable class, (n,); NaN before there is a model."""
+        if not self.class_names:
+            return np.full(len(self), np.nan, np.float32)
         return np.asarray(self.class_probabilities.max(1))
 
     @property
@@ -150,18 +154,18 @@ class PoolDescription:
             Only the first so many.
         """
         called = self.names if names is None else names
-        shown = self.order if count is None else self.order[:count]
-        best = self.class_probabilities[shown].argmax(1)
+        shown = (self.order if count is None else self.order[:count]).tolist()
+        guesses, probabilities, inside = self.guesses, self.probabilities, self.in_distribution
         return [
             {
                 "file": called[row],
                 "class": "",
-                "guess": self.class_names[guess],
-                "probability": float(self.class_probabilities[row, guess]),
-                "in_distribution": None if np.isnan(self.in_distribution[row]) else float(self.in_distribution[row]),
+                "guess": guesses[row],
+                "probability": None if np.isnan(probabilities[row]) else float(probabilities[row]),
+                "in_distribution": None if np.isnan(inside[row]) else float(inside[row]),
                 "rank": place,
             }
-            for place, (row, guess) in enumerate(zip(shown.tolist(), best.tolist(), strict=True), 1)
+            for place, row in enumerate(shown, 1)
         ]
 
     def summary(self, count: int = 20) -> dict[str, Any]:
@@ -231,7 +235,7 @@ def describe_pool(
     model: SemiSupervisedClassifier,
     pool: Any = None,
     *,
-    strategy: str = DEFAULT_STRATEGY,
+    strategy: str | None = None,
     count: int = DEFAULT_COUNT,
     random_state: int = 0,
     labels: Any = None,
@@ -281,7 +285,7 @@ def describe_pool(
     >>> len(found), sorted(found.rows(count=1)[0])
     (1180, ['class', 'file', 'guess', 'in_distribution', 'probability', 'rank'])
     """
-    check_strategy(strategy)
+    strategy = check_strategy(strategy)
     if hasattr(pool, "shape"):
         raise InputError(
             "pool is an array; describe_pool reads image files and sources. Of an array, "

@@ -17,7 +17,7 @@ DEFAULT_STRATEGY = "uncertain-diverse"
 DEFAULT_COUNT = 500
 # Chosen among so many images, and so that they stand for so many: the table of how near each is to each is held in
 # memory, 64 MB of it, whatever the size of the pool.
-_CANDIDATES = 4000
+CANDIDATES = 4000
 _REFERENCES = 4000
 # What brings less than this share of all that can be brought brings nothing but rounding.
 _NOTHING = 1e-6
@@ -30,13 +30,13 @@ def rank_for_labeling(
     embeddings: Any,
     labeled_embeddings: Any = None,
     *,
-    strategy: str = DEFAULT_STRATEGY,
+    strategy: str | None = None,
     random_state: int = 0,
     count: int = DEFAULT_COUNT,
 ) -> NDArray[np.int64]:
     """Return a pool's rows, that whose label would help most first.
 
-    Strategies:
+    Strategies; before there is a model, `diverse` and `random` alone:
 
     - `uncertain-diverse`: images that stand for many of which the model is unsure. Each step takes the image that
       brings the sum over the pool of (how unsure the model is of an image) times (how near that is to one with a
@@ -49,18 +49,19 @@ def rank_for_labeling(
 
     Parameters
     ----------
-    probabilities : array-like of shape (n, n_classes)
-        Of the pool's images, rows that sum to 1.
+    probabilities : array-like of shape (n, n_classes), or None
+        Of the pool's images, rows that sum to 1; None before there is a model.
     embeddings : array-like of shape (n, features)
         Of the pool's images.
     labeled_embeddings : array-like of shape (m, features), optional
         Of the images that have a label.
-    strategy : str
-        A key of `STRATEGIES`.
+    strategy : str, optional
+        A key of `STRATEGIES`; `uncertain-diverse` when not given, and without probabilities `diverse`.
     random_state : int
         Of the random order, and of the few thousand images that are looked at in a large pool.
     count : int
-        So many are chosen one by one, each with regard to those before; the others follow, the least sure first.
+        So many are chosen one by one, each with regard to those before; the others follow, the least sure first,
+        without probabilities in random order.
 
     Returns
     -------
@@ -70,7 +71,7 @@ def rank_for_labeling(
     Raises
     ------
     InputError
-        If the strategy is unknown, or the arrays do not fit together or hold NaN.
+        If the strategy is unknown or needs probabilities, or the arrays do not fit together or hold NaN.
 
     References
     ----------
@@ -90,33 +91,46 @@ def rank_for_labeling(
     >>> rank_for_labeling(probabilities, embeddings, strategy="margin").tolist()
     [0, 1, 3, 2]
     """
-    check_strategy(strategy)
-    table, places = np.asarray(probabilities, np.float64), np.asarray(embeddings, np.float32)
-    if table.ndim != 2 or places.ndim != 2 or len(table) != len(places) or not len(table):
-        raise InputError(
-            f"probabilities of shape {table.shape} and embeddings of shape {places.shape}; expected (n, classes) and "
-            "(n, features), n at least 1"
-        )
-    if table.shape[1] < 2:
-        raise InputError(f"probabilities of shape {table.shape}; expected a column for each of at least 2 classes")
+    strategy = check_strategy(strategy, has_model=probabilities is not None)
+    places = np.asarray(embeddings, np.float32)
+    if places.ndim != 2 or not len(places):
+        raise InputError(f"embeddings of shape {places.shape}; expected (n, features), n at least 1")
+    table = None
+    if probabilities is not None:
+        table = np.asarray(probabilities, np.float64)
+        if table.ndim != 2 or len(table) != len(places):
+            raise InputError(
+                f"probabilities of shape {table.shape} and embeddings of shape {places.shape}; expected (n, classes) "
+                "and (n, features)"
+            )
+        if table.shape[1] < 2:
+            raise InputError(f"probabilities of shape {table.shape}; expected a column for each of at least 2 classes")
     known = np.empty((0, places.shape[1]), np.float32)
     if labeled_embeddings is not None:
         known = np.asarray(labeled_embeddings, np.float32)
     if known.ndim != 2 or known.shape[1] != places.shape[1]:
         raise InputError(f"labeled_embeddings of shape {known.shape}; expected (m, {places.shape[1]})")
-    if not all(np.isfinite(values).all() for values in (table, places, known)):
+    if not all(np.isfinite(values).all() for values in (table, places, known) if values is not None):
         raise InputError("probabilities or embeddings hold NaN or infinity")
     if count < 1:
         raise InputError(f"count={count} is not at least 1")
     return STRATEGIES[strategy](table, places, known, count, check_random_state(random_state))
 
 
-def check_strategy(strategy: str) -> None:
-    """Refuse a strategy that is not known."""
+def check_strategy(strategy: str | None, *, has_model: bool = True) -> str:
+    """Return a strategy, the default one where none is given; refuse one that is not known, or needs a model."""
+    if strategy is None:
+        return DEFAULT_STRATEGY if has_model else "diverse"
     if strategy not in STRATEGIES:
         raise InputError(
             f"unknown strategy {strategy!r}{nearest(str(strategy), STRATEGIES)} (known: {', '.join(STRATEGIES)})"
         )
+    if not has_model and strategy not in _WITHOUT_MODEL:
+        raise InputError(
+            f"strategy {strategy!r} asks a model what it is unsure of, and there is none yet; take "
+            f"{' or '.join(_WITHOUT_MODEL)}"
+        )
+    return strategy
 
 
 def margin_uncertainty(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -125,27 +139,23 @@ def margin_uncertainty(probabilities: NDArray[np.float64]) -> NDArray[np.float64
     return np.asarray(1 - (two[:, 1] - two[:, 0]))
 
 
-def _by_margin(
-    probabilities: NDArray[np.float64], _: Any, __: Any, count: int, draws: np.random.RandomState
-) -> NDArray[np.int64]:
+def _by_margin(probabilities: Any, _: Any, __: Any, count: int, draws: np.random.RandomState) -> NDArray[np.int64]:
     return np.argsort(-margin_uncertainty(probabilities), kind="stable")
 
 
-def _by_entropy(
-    probabilities: NDArray[np.float64], _: Any, __: Any, count: int, draws: np.random.RandomState
-) -> NDArray[np.int64]:
+def _by_entropy(probabilities: Any, _: Any, __: Any, count: int, draws: np.random.RandomState) -> NDArray[np.int64]:
     logs = np.log(np.clip(probabilities, 1e-300, None))
     return np.argsort((probabilities * logs).sum(1), kind="stable")
 
 
 def _at_random(
-    probabilities: NDArray[np.float64], _: Any, __: Any, count: int, draws: np.random.RandomState
+    _: Any, embeddings: NDArray[np.float32], __: Any, count: int, draws: np.random.RandomState
 ) -> NDArray[np.int64]:
-    return draws.permutation(len(probabilities))
+    return draws.permutation(len(embeddings))
 
 
 def _uncertain_diverse(
-    probabilities: NDArray[np.float64],
+    probabilities: Any,
     embeddings: NDArray[np.float32],
     labeled: NDArray[np.float32],
     count: int,
@@ -156,14 +166,14 @@ def _uncertain_diverse(
 
 
 def _diverse(
-    probabilities: NDArray[np.float64],
+    probabilities: Any,
     embeddings: NDArray[np.float32],
     labeled: NDArray[np.float32],
     count: int,
     draws: np.random.RandomState,
 ) -> NDArray[np.int64]:
-    unsure = margin_uncertainty(probabilities)
-    return _cover(np.ones(len(unsure)), unsure, embeddings, labeled, count, draws)
+    then = draws.random_sample(len(embeddings)) if probabilities is None else margin_uncertainty(probabilities)
+    return _cover(np.ones(len(embeddings)), then, embeddings, labeled, count, draws)
 
 
 STRATEGIES: dict[str, Callable[..., NDArray[np.int64]]] = {
@@ -173,19 +183,20 @@ STRATEGIES: dict[str, Callable[..., NDArray[np.int64]]] = {
     "entropy": _by_entropy,
     "random": _at_random,
 }
+_WITHOUT_MODEL = ("diverse", "random")
 
 
 def _cover(
     weights: NDArray[np.float64],
-    unsure: NDArray[np.float64],
+    then: NDArray[np.float64],
     embeddings: NDArray[np.float32],
     labeled: NDArray[np.float32],
     count: int,
     draws: np.random.RandomState,
 ) -> NDArray[np.int64]:
-    """Return first what a greedy facility location chooses, then all others, the least sure first."""
+    """Return first what a greedy facility location chooses, then all others, those with the largest `then` first."""
     rows = np.arange(len(embeddings))
-    candidates = _drawn(rows, _CANDIDATES, draws)
+    candidates = _drawn(rows, CANDIDATES, draws)
     references = _drawn(rows, _REFERENCES, draws)
     center = embeddings[references].mean(0, dtype=np.float64).astype(np.float32)
     standing = _directions(embeddings[references], center)
@@ -199,7 +210,7 @@ def _cover(
     weight = torch.from_numpy(weights[references].astype(np.float32))
     chosen = candidates[_greedy(nearness, weight, covered, min(count, len(candidates)))]
     others = np.setdiff1d(rows, chosen)
-    return np.concatenate([chosen, others[np.argsort(-unsure[others], kind="stable")]])
+    return np.concatenate([chosen, others[np.argsort(-then[others], kind="stable")]])
 
 
 def _greedy(nearness: Tensor, weight: Tensor, covered: Tensor, count: int) -> NDArray[np.int64]:

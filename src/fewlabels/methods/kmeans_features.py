@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.cluster import MiniBatchKMeans
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from fewlabels.methods.base import SemiSupervisedClassifier
@@ -18,6 +15,7 @@ from fewlabels.methods.linear import in_their_span, refuse_to_train_backbone, re
 from fewlabels.methods.looks import accuracies
 from fewlabels.methods.ranges import check_above_zero, check_whole
 from fewlabels.methods.session import Session
+from fewlabels.methods.typical_patches import CENTROIDS, PATCH, PATCHES, SHRINK_TO, STANDARD, find_typical_patches
 from fewlabels.nets import Classifier
 from fewlabels.nets.output import OutputLinear
 from fewlabels.nets.patches import PatchEncoder
@@ -27,13 +25,10 @@ from fewlabels.training.batches import Rows
 # Stronger ones first: each regression begins where the one before ended.
 _STRENGTHS = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 _UNCHOSEN = 0.003
-_CLUSTER_BATCH = 4096
 # What finding centroids, and a regression from a sample's features, take on a processor, in the time of an image's
 # features there.
 _CENTROIDS_COST, _REGRESSION_COST = 900, 1.2
 _TIMED = 16
-# Images to take patches from at least, and to standardize features by.
-_SAMPLE, _STANDARD = 2000, 500
 _CHUNK = 250
 
 
@@ -94,11 +89,11 @@ class KMeansFeatures(SemiSupervisedClassifier):
     _pool_can_harm: ClassVar[bool] = False
     _pretrains: ClassVar[bool] = True
 
-    centroids: int = 800
-    patch: int = 6
-    patches: int = 200_000
+    centroids: int = CENTROIDS
+    patch: int = PATCH
+    patches: int = PATCHES
     penalty: float | None = None
-    shrink_to: int | None = 32
+    shrink_to: int | None = SHRINK_TO
 
     _SETTINGS_BEFORE: ClassVar[dict[str, Any]] = {"shrink_to": None}
 
@@ -119,7 +114,14 @@ class KMeansFeatures(SemiSupervisedClassifier):
         session.start(network)
         draws = np.random.default_rng(session.next_seed())
         session.monitor.begin("typical patches", 1)
-        self._find_centroids(session, network, encoder, draws)
+        find_typical_patches(
+            encoder,
+            session.everything,
+            lambda stored: network.normalize(session.plain(stored)),
+            patches=int(self.patches),
+            draws=draws,
+            device=session.device,
+        )
         session.monitor.conclude({})
         session.monitor.begin(classifier, 1)
         self._fit_head(session, network, encoder)
@@ -136,46 +138,6 @@ class KMeansFeatures(SemiSupervisedClassifier):
     def _patch_encoder(self, sample_shape: tuple[int, ...]) -> PatchEncoder:
         shrink_to = None if self.shrink_to is None else int(self.shrink_to)
         return PatchEncoder(sample_shape, int(self.centroids), int(self.patch), shrink_to)
-
-    @torch.no_grad()
-    def _find_centroids(
-        self, session: Session, network: Classifier, encoder: PatchEncoder, draws: np.random.Generator
-    ) -> None:
-        everything = session.everything
-        images = session.plain(everything.sample(1, session.device))
-        positions = encoder.patches(network.normalize(images)).shape[1]
-        # Few from each of many images tell more than many from few.
-        count = min(len(everything), max(_SAMPLE, -(-int(self.patches) // positions)))
-        each = min(positions, -(-int(self.patches) // count))
-        found: list[Tensor] = []
-        chosen = everything.drawn(count, draws)
-        for start in range(0, count, _CHUNK):
-            stored = everything.take(chosen[start : start + _CHUNK], session.device)
-            which = torch.from_numpy(draws.permutation(positions)[:each]).to(session.device)
-            found.append(encoder.patches(network.normalize(session.plain(stored)), which).flatten(0, 1).cpu())
-        patches = torch.cat(found)
-        encoder.whiten(patches.to(session.device))
-        white = encoder.whitened(patches.to(session.device)).cpu().numpy()
-        clusters = _distinct(white, int(self.centroids))
-        means = MiniBatchKMeans(
-            clusters,
-            # Spread out from the start, they took twice as long and ended no nearer to the patches.
-            init="random",
-            batch_size=_CLUSTER_BATCH,
-            n_init=1,
-            max_iter=20,
-            compute_labels=False,
-            random_state=int(draws.integers(2**31)),
-        )
-        with warnings.catch_warnings():
-            # Says that some clusters are empty or equal; of few samples they are.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            means.fit(white)
-        # Where there are fewer patches than centroids, some come again: that adds nothing and takes nothing.
-        centers = np.resize(means.cluster_centers_, (int(self.centroids), white.shape[1]))
-        encoder.centroids.copy_(torch.from_numpy(centers))
-        sample = everything.sample(_STANDARD, session.device)
-        encoder.standardize(network.feature_map(session.plain(sample)))
 
     def _fit_head(self, session: Session, network: Classifier, encoder: PatchEncoder) -> None:
         labels = session.labeled.targets.cpu().numpy()
@@ -233,7 +195,7 @@ class KMeansFeatures(SemiSupervisedClassifier):
         there = here
         if session.device.type != "cpu":
             there = self._seconds_of_features(session, encoder.to(session.device), session.device)
-        return here * (_CENTROIDS_COST + _REGRESSION_COST * learned) + there * (_STANDARD + learned + asked)
+        return here * (_CENTROIDS_COST + _REGRESSION_COST * learned) + there * (STANDARD + learned + asked)
 
     def _seconds_of_features(self, session: Session, encoder: PatchEncoder, device: torch.device) -> float:
         inputs = session.plain(session.everything.sample(_TIMED, device))
@@ -254,19 +216,3 @@ class KMeansFeatures(SemiSupervisedClassifier):
             check_whole(self, 4, "shrink_to")
         if self.penalty is not None:
             check_above_zero(self, "penalty")
-
-
-def _distinct(rows: NDArray[np.floating], enough: int) -> int:
-    """Return how many different rows there are, or `enough` if they are more, without sorting more than it takes.
-
-    Examples
-    --------
-    >>> rows = np.arange(100).reshape(-1, 1) // 50
-    >>> [_distinct(rows, enough) for enough in (1, 2, 3, 800)]
-    [1, 2, 2, 2]
-    """
-    found = looked_at = 0
-    while found < enough and looked_at < len(rows):
-        looked_at = 4 * max(looked_at, enough)
-        found = len(np.unique(rows[:looked_at], axis=0))
-    return min(found, enough)

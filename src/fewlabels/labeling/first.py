@@ -1,0 +1,158 @@
+"""Which images to label first, before there is a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import Progress
+
+from fewlabels.data import ImageDataset
+from fewlabels.data.features import is_feature_folder
+from fewlabels.data.sources import load_unlabeled
+from fewlabels.labeling.description import PoolDescription
+from fewlabels.labeling.ranking import CANDIDATES, DEFAULT_COUNT, check_strategy, rank_for_labeling
+from fewlabels.methods.embedding import features_of, own_size
+from fewlabels.methods.typical_patches import PatchFeatures
+from fewlabels.nets.pretrained import load_backbone
+from fewlabels.storage.errors import InputError
+from fewlabels.storage.screen import new_bar
+from fewlabels.training.device import choose_device
+
+# A quarter as many typical patches as `KMeansFeatures` has: which images are alike they tell as well, and four times
+# as quickly.
+_CENTROIDS = 200
+# Images that are looked at between two moves of the bar.
+_CHUNK = 128
+
+
+def first_to_label(
+    source: Any,
+    *,
+    strategy: str | None = None,
+    count: int = DEFAULT_COUNT,
+    random_state: int = 0,
+    net: Any = None,
+    labels: Any = None,
+    image_size: int | None = None,
+    device: str = "auto",
+    strict: bool = False,
+    progress: bool = False,
+    cache_dir: str | Path | None = None,
+) -> PoolDescription:
+    """Say which images of a source to label first, before there is a model.
+
+    Those come first that stand for many: each raises most the sum over all images of how near they are to one that is
+    labeled or chosen (see `rank_for_labeling`, `diverse`). How near images are is told by their patches, as
+    `KMeansFeatures` has them, or by a pretrained net. Of more than 4,000 images, as many at random are looked at.
+
+    Parameters
+    ----------
+    source : str, Path, tuple, mapping or ImageDataset
+        What `load_dataset` takes, without a label of any image if need be: a folder of image files will do. Images
+        that have a label count as labeled, unless all lie in class folders: these are taken as no classes then. Or
+        what `load_unlabeled` gave.
+    strategy : str, optional
+        "diverse", when not given, or "random".
+    count : int
+        So many are chosen one by one; the others follow in random order.
+    random_state : int
+        Of the draws.
+    net : str or nn.Module, optional
+        A pretrained net that tells how near images are; see `SemiSupervisedClassifier`.
+    labels : str, Path or mapping, optional
+        Labels given so far, see `load_dataset`.
+    image_size, strict, cache_dir, progress
+        See `load_dataset`.
+    device : str
+        See `SemiSupervisedClassifier`.
+
+    Returns
+    -------
+    PoolDescription
+        Without guesses and scores: `class_probabilities` has no columns.
+
+    Raises
+    ------
+    InputError
+        If the source cannot be used, every image has a label, or the strategy needs a model.
+
+    References
+    ----------
+    Hacohen, Dekel & Weinshall, "Active learning on a budget: opposite strategies suit high and low budgets", 2022
+    (typical images first, where labels are few).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> images = load_digits().images.astype("uint8")[:300]
+    >>> found = first_to_label({"train": (images, None)}, count=20)
+    >>> len(found), found.rows(count=1)[0]["rank"], found.guesses[0]
+    (300, 1, '')
+    """
+    strategy = check_strategy(strategy, has_model=False)
+    is_place = isinstance(source, str | Path)
+    if net is not None and (getattr(source, "is_features", False) or (is_place and is_feature_folder(Path(source)))):
+        raise InputError(f"{source} holds features already; leave the net away, or give the images")
+    if isinstance(source, ImageDataset):
+        if labels is not None:
+            raise InputError("labels go with a source that is to be read; give them to load_unlabeled")
+        data = source
+    else:
+        # No net is asked for a random order.
+        size = image_size if image_size is not None or strategy == "random" else own_size(source, net)
+        data = load_unlabeled(
+            source, image_size=size, labels=labels, strict=strict, cache_dir=cache_dir, progress=progress
+        )
+    pool, draws = data.pool, np.random.default_rng(random_state)
+    looked_at, order = np.empty(0, np.int64), draws.permutation(len(pool))
+    if strategy != "random":
+        looked_at = np.sort(order[:CANDIDATES])
+        standing = data.labeled.take(draws.permutation(len(data.labeled))[:CANDIDATES])
+        features = _features(data, net, device, random_state, progress)
+        places, known = (_all_of(features, rows, progress) for rows in (pool.take(looked_at), standing))
+        ranked = rank_for_labeling(None, places, known, strategy=strategy, random_state=random_state, count=count)
+        order = np.concatenate([looked_at[ranked], order[CANDIDATES:]])
+    return PoolDescription(
+        names=data.pool_names if data.pool_names is not None else [f"pool[{row}]" for row in range(len(pool))],
+        class_names=(),
+        class_probabilities=np.empty((len(pool), 0), np.float32),
+        in_distribution=np.full(len(pool), np.nan),
+        order=order,
+        strategy=strategy,
+        data=data,
+        skipped=data.skipped,
+        notes=data.notes,
+    )
+
+
+def _features(
+    data: ImageDataset, net: Any, device: str, random_state: int, progress: bool
+) -> Callable[[Any], NDArray[np.float32]]:
+    """Return what maps images to features: of a pretrained net, of their patches, or these themselves."""
+    if data.is_features:
+        return lambda features: np.asarray(features, np.float32)
+    where = choose_device(device)
+    if net is not None:
+        backbone = load_backbone(net)
+        backbone.to(where)
+        return lambda images: features_of(backbone, images, where)
+    with new_bar(*Progress.get_default_columns(), shown=progress) as bar:
+        bar.add_task("finding typical patches", total=None)
+        everything = data.pool if not len(data.labeled) else data.pool.joined(data.labeled)
+        return PatchFeatures(everything, centroids=_CENTROIDS, random_state=random_state, device=where)
+
+
+def _all_of(features: Callable[[Any], NDArray[np.float32]], rows: Any, progress: bool) -> NDArray[np.float32] | None:
+    if not len(rows):
+        return None
+    found = []
+    with new_bar(*Progress.get_default_columns(), shown=progress) as bar:
+        task = bar.add_task("looking at images", total=len(rows))
+        for start in range(0, len(rows), _CHUNK):
+            found.append(features(rows[start : start + _CHUNK]))
+            bar.advance(task, len(found[-1]))
+    return np.concatenate(found)
