@@ -5,8 +5,9 @@
 SOURCE is one that `load_dataset` knows, with labels for all training images and a test part. In each draw, `--pool` of
 its training images at random are what a person has. `first_to_label` puts them in order, once `diverse` and once
 `random`; the first so many get their true labels, whichever classes these are of, and each method is fitted on them,
-the others unlabeled (`kmeans-features` with 200 centroids rather than 800, which take long). Accuracy is that on `--test` test images, which are classified once a fit and have no say in
-anything; balanced, it is the mean over the classes, also those of which no label was drawn.
+the others unlabeled (`kmeans-features` with 200 centroids rather than 800, which take long). Accuracy is that on
+`--test` test images, which are classified once a fit and have no say in anything; balanced, it is the mean over the
+classes, also those of which no label was drawn.
 
 Every fit is kept in benchmarks/results/first_labels.json as it ends, and is not done again.
 """

@@ -17,7 +17,11 @@ from fewlabels.storage.visible import visible
 @app.command()
 def serve(
     model: Annotated[
-        Path, typer.Argument(help="A model folder that `fit` or `compare` wrote.", autocompletion=completion.model)
+        Path,
+        typer.Argument(
+            help="A model folder that `fit` or `compare` wrote; with --source also a new one, for a first model.",
+            autocompletion=completion.model,
+        ),
     ] = Path("model"),
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 lets everybody in who reaches this machine.")
@@ -34,19 +38,46 @@ def serve(
         Path | None,
         typer.Option(help="The CSV file that labels are added to; that of the fit, or MODEL-labels.csv."),
     ] = None,
-    net: Annotated[str | None, typer.Option(help="The pretrained net, where it was code of your own.")] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Before there is a model: what the images of --source are of, with commas between. Needed where no "
+            "class folders tell.",
+            show_default=False,
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Before there is a model: how long to train the first one, 2m when not given; the later ones train as "
+            "long.",
+            show_default=False,
+        ),
+    ] = None,
+    net: Annotated[
+        str | None,
+        typer.Option(
+            help="The pretrained net, where it was code of your own; before there is a model, the one to learn with "
+            "(see `fewlabels fit --help`)."
+        ),
+    ] = None,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
 ) -> None:
     """Serve a page that classifies images, and takes labels for those that help most.
+
+    With --source and a MODEL folder that is not there yet, it begins with labels: of the images that stand for most
+    others first, and the page trains the first model.
 
     **Examples**
 
     `fewlabels serve model`
 
+    `fewlabels serve my-model --source my-photos --classes shirt,shoe,dress` — no model yet, and no labels
+
     `fewlabels serve model --port 8000 --no-open`
     """
     from fewlabels.data.decode import SOUND_PILLOW, pillow_is_sound
-    from fewlabels.methods.saved import read_description
+    from fewlabels.methods.saved import check_target, holds_anything, read_description
     from fewlabels.serving.server import is_local, open_browser, require_gradio
     from fewlabels.serving.server import serve as serve_page
     from fewlabels.serving.service import Service
@@ -54,7 +85,18 @@ def serve(
     if is_hub_address(model):
         raise InputError(f"{model} is on the Hub; pull it first, so that labels and new models have a place")
     # Gradio alone takes seconds to import: what can be told without it is told before.
-    read_description(model)
+    begins = source is not None and not holds_anything(model)
+    if begins:
+        check_target(model)
+    elif not model.exists():
+        raise InputError(
+            f"there is no model folder at {model}; to label the first images and make one, give --source and --classes"
+        )
+    else:
+        read_description(model)
+        if budget is not None:
+            raise InputError(f"{model} has a model, which trains as it did; --budget is for a folder that has none yet")
+    named = [name.strip() for name in (classes or "").split(",") if name.strip()]
     require_gradio()
 
     def ready(address: str) -> None:
@@ -76,7 +118,7 @@ def serve(
             style="yellow",
             highlight=False,
         )
-    service = Service(model, source=source, labels=labels, net=net, progress=True)
+    service = Service(model, source=source, labels=labels, net=net, progress=True, classes=named, budget=budget)
     if service.desk is None:
         errors.print(visible(f"note: no labeling tab: {service.reason}"), style="dim", highlight=False)
     else:

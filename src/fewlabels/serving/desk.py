@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ import numpy as np
 from fewlabels.data import ImageDataset, LabelsFile, read_labels
 from fewlabels.data.given import by_source_names, read_given
 from fewlabels.data.labels_file import class_called
-from fewlabels.labeling import rank_for_labeling
+from fewlabels.data.sources import load_unlabeled
+from fewlabels.labeling import first_to_label, rank_for_labeling
+from fewlabels.methods.embedding import own_size
 from fewlabels.methods.examples import (
     load_source,
     origin_of,
@@ -38,8 +40,8 @@ class Desk:
     data : ImageDataset
         Its pool is what there is to label. Images that the labels file names are among it, unless that alone tells
         the classes.
-    model : ServedModel
-        Whose classes may be given.
+    class_names : sequence of str
+        What may be given.
     labels : Path
         The labels file, made where it is missing.
     before : str or mapping, optional
@@ -63,7 +65,11 @@ class Desk:
     """
 
     def __init__(
-        self, data: ImageDataset, model: ServedModel, labels: Path, before: str | Mapping[str, str] | None = None
+        self,
+        data: ImageDataset,
+        class_names: Sequence[str],
+        labels: Path,
+        before: str | Mapping[str, str] | None = None,
     ) -> None:
         self.data, self.path = data, labels
         self.pictures = PoolPictures(data)
@@ -76,13 +82,13 @@ class Desk:
                 f"the last line of {labels} was not finished and is left out; it is kept in {self._file.unfinished}",
             )
         try:
-            given = self._known(model)
+            given = self._known(class_names)
         except InputError as error:
             self._file.close()
             raise InputError("; ".join([str(error), *self.notes])) from error
         self.ranked, self.trouble = False, ""
         self._turn, self._closing = threading.Lock(), threading.Event()
-        self.queue = LabelQueue((), model.class_names, self._append, labels=given, known=self.pictures.names)
+        self.queue = LabelQueue((), class_names, self._append, labels=given, known=self.pictures.names)
 
     def batch(self, person: str) -> list[Shown]:
         """Return what a person is to label: the next image large, those after it small."""
@@ -92,12 +98,25 @@ class Desk:
             for number, name in enumerate(names)
         ]
 
+    def rank_first(self, net: str | None = None) -> None:
+        """Put the pool in the order in which it is best labeled before there is a model.
+
+        Parameters
+        ----------
+        net : str, optional
+            A pretrained net that tells which images are alike.
+        """
+        with self._turn:
+            order = first_to_label(self.data, net=net).order
+            self.queue.rank([self.pictures.names[row] for row in order])
+            self.ranked, self.trouble = True, ""
+
     def rank(self, model: ServedModel) -> None:
         """Put the pool in the order in which labels would help a model most; once the desk is closing, leave it."""
         with self._turn:
             # One that was trained again may have classes that the source did not have before.
             self.queue.add_classes(model.class_names)
-            self.queue.read_anew(lambda: self._given(model))
+            self.queue.read_anew(lambda: self._given(model.class_names))
             labels = self.queue.labels()
             given = np.array(sorted(self.pictures.row(name) for name in labels), np.int64)
             found = []
@@ -130,18 +149,18 @@ class Desk:
         with self._turn:
             self._file.close()
 
-    def _given(self, model: ServedModel) -> dict[str, str]:
+    def _given(self, class_names: Sequence[str]) -> dict[str, str]:
         """Return the classes that images have by the labels file."""
-        return {name: class_called(given, model.class_names) for name, given in self._lines().items() if given}
+        return {name: class_called(given, class_names) for name, given in self._lines().items() if given}
 
-    def _known(self, model: ServedModel) -> dict[str, str]:
+    def _known(self, class_names: Sequence[str]) -> dict[str, str]:
         """Return the classes that images have by the labels file, all of them the model's; refuse others."""
-        given = self._given(model)
-        unknown = sorted(set(given.values()) - set(model.class_names))
+        given = self._given(class_names)
+        unknown = sorted(set(given.values()) - set(class_names))
         if unknown:
             raise InputError(
-                f"{self.path} has the class {unknown[0]!r}; the model's are {', '.join(model.class_names)}; give "
-                "another file with --labels"
+                f"{self.path} has the class {unknown[0]!r}; the model's are {', '.join(class_names)}; give another "
+                "file with --labels"
             )
         return given
 
@@ -175,12 +194,8 @@ def open_desk(
     InputError
         If the pool cannot be had, or has no images, or the labels file would go with the folder.
     """
-    for replaced in () if folder is None else (folder, place_before(folder)):
-        if labels.resolve().is_relative_to(replaced.resolve()):
-            raise InputError(
-                f"{labels} lies in {replaced.name}, which each training replaces; give a labels file elsewhere with "
-                "--labels"
-            )
+    if folder is not None:
+        _check_apart(labels, folder)
     before = labels_before(model, labels)
     changes: dict[str, Any] = {} if source is None else {"source": source}
     place = origin_of(model.method).get("source") if source is None else source
@@ -199,7 +214,61 @@ def open_desk(
         raise InputError(f"{data.source} holds features, not images to look at; give the images with --source")
     if not len(data.pool):
         raise InputError(f"{data.source} has no images without a label")
-    return Desk(data, model, labels, before)
+    return Desk(data, model.class_names, labels, before)
+
+
+def open_first_desk(
+    source: str, classes: Sequence[str], labels: Path, *, folder: Path, net: str | None = None, progress: bool = False
+) -> Desk:
+    """Return a desk for images of which no model knows yet.
+
+    Parameters
+    ----------
+    source : str
+        Where the images are; what it has labeled images of counts as labeled.
+    classes : sequence of str
+        What may be given beside the classes that the source and the labels file know.
+    labels : Path
+        The labels file.
+    folder : Path
+        Where the first model is going to be.
+    net : str, optional
+        The pretrained net that is going to read the images.
+    progress : bool
+        Show progress bars.
+
+    Raises
+    ------
+    InputError
+        If the source has no images without a label, or there are fewer than two classes, or others than those that
+        class folders tell; or the labels file would go with the folder.
+    """
+    _check_apart(labels, folder)
+    data = load_unlabeled(source, image_size=own_size(source, net), progress=progress)
+    if data.is_features:
+        raise InputError(f"{source} holds features, not images to look at; give the images with --source")
+    given = {name for name in (read_labels(labels).classes if labels.is_file() else {}).values() if name}
+    names = list(dict.fromkeys([*data.class_names, *classes, *sorted(given - set(classes))]))
+    if len(data.class_names) > 1 and len(names) > len(data.class_names):
+        raise InputError(
+            f"{source} has the classes {', '.join(data.class_names)} in its folders, and no {names[-1]!r}; a new one "
+            "needs a folder with labeled images there"
+        )
+    if len(names) < 2:
+        raise InputError(
+            "give the classes that the images are of, two at least: --classes shirt,shoe"
+            + (f" (known is {names[0]!r})" if names else "")
+        )
+    return Desk(data, names, labels)
+
+
+def _check_apart(labels: Path, folder: Path) -> None:
+    for replaced in (folder, place_before(folder)):
+        if labels.resolve().is_relative_to(replaced.resolve()):
+            raise InputError(
+                f"{labels} lies in {replaced.name}, which each training replaces; give a labels file elsewhere with "
+                "--labels"
+            )
 
 
 def labels_before(model: ServedModel, labels: Path) -> str | dict[str, str] | None:
@@ -221,7 +290,7 @@ def labels_before(model: ServedModel, labels: Path) -> str | dict[str, str] | No
     return None if Path(known).resolve() == labels.resolve() else known
 
 
-def default_labels(folder: Path, model: ServedModel) -> Path:
+def default_labels(folder: Path, model: ServedModel | None) -> Path:
     """Return the file that a model's labels go to: the one that it was fitted with, or one beside its folder."""
-    known = origin_of(model.method).get("labels")
+    known = None if model is None else origin_of(model.method).get("labels")
     return Path(known) if isinstance(known, str) else folder.resolve().with_name(f"{folder.resolve().name}-labels.csv")

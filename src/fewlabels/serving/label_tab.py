@@ -44,7 +44,8 @@ def label_tab(page: gr.Blocks, service: Service, about: gr.HTML) -> None:
     # The image that is shown goes along with each click: one that comes late is a label of what the person saw.
     current = gr.Textbox(visible="hidden", elem_id="fl-current", show_label=False)
     classes, anew_classes = _buttons(desk, panel, current)
-    start = gr.Button("Train again with these labels", variant="primary", elem_id="fl-train")
+    again = "" if service.model is None else "again "
+    start = gr.Button(f"Train {again}with these labels", variant="primary", elem_id="fl-train")
     training = gr.HTML(elem_id="fl-training")
     timer = gr.Timer(1.0, active=False)
     watched = [training, panel, current, timer, about, *classes]
@@ -55,7 +56,7 @@ def label_tab(page: gr.Blocks, service: Service, about: gr.HTML) -> None:
         anew = (gr.skip(), gr.skip()) if shown else _shown(desk, person)
         busy = now.state == "running" or not (desk.ranked or desk.trouble)
         return (
-            training_panel(now, note),
+            training_panel(now, note, has_model=service.model is not None),
             *anew,
             gr.Timer(active=busy),
             about_panel(service.model, service.title),

@@ -34,11 +34,13 @@ def build_page(service: Service) -> Any:
     """
     with gr.Blocks(title=f"{_TITLE}: {visible(service.title)}", analytics_enabled=False) as page:
         about = gr.HTML(about_panel(service.model, service.title), elem_id="fl-about")
-        with gr.Tab("Classify", id="classify"):
-            _classify_tab(service)
-        if service.desk is not None:
-            with gr.Tab("Label", id="label"):
-                label_tab(page, service, about)
+        # Where there is no model yet, labels come first.
+        with gr.Tabs(selected="label" if service.model is None else "classify"):
+            with gr.Tab("Classify", id="classify"):
+                _classify_tab(service)
+            if service.desk is not None:
+                with gr.Tab("Label", id="label"):
+                    label_tab(page, service, about)
     page.queue(max_size=service.limits.waiting, default_concurrency_limit=1, api_open=False)
     return page
 

@@ -34,8 +34,10 @@ class Shown:
         return self.name.rpartition("/")[2]
 
 
-def about_panel(model: ServedModel, title: str) -> str:
-    """Return what the model is."""
+def about_panel(model: ServedModel | None, title: str) -> str:
+    """Return what the model is, or that there is none yet."""
+    if model is None:
+        return _rendered("about", title=title, method=None)
     method = model.method
     accuracy = method.validation_accuracy_
     return _rendered(
@@ -139,9 +141,9 @@ def label_panel(
     )
 
 
-def training_panel(now: Progress, note: str = "") -> str:
-    """Return how far a training is."""
-    return _rendered("training", now=now, note=note)
+def training_panel(now: Progress, note: str = "", *, has_model: bool = True) -> str:
+    """Return how far a training is; `has_model`: one that answers meanwhile."""
+    return _rendered("training", now=now, note=note, has_model=has_model)
 
 
 def note_panel(note: str) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from fewlabels.data import read_labels
+from fewlabels.methods.saved import check_target, holds_anything
 from fewlabels.serving.classify import Answer, ServedModel
-from fewlabels.serving.desk import Desk, default_labels, open_desk
+from fewlabels.serving.desk import Desk, default_labels, open_desk, open_first_desk
 from fewlabels.serving.limits import Limits
 from fewlabels.serving.retraining import Retraining
-from fewlabels.serving.training import train_again
+from fewlabels.serving.training import FIRST_BUDGET, first_method, train
 from fewlabels.storage.errors import InputError
+
+NO_MODEL = "there is no model yet: label a few images of each class, then train"
 
 
 class Service:
@@ -20,7 +24,7 @@ class Service:
     Parameters
     ----------
     folder : Path
-        Of the model.
+        Of the model; where there is none yet, and a source is given, of the first one, which the labels make.
     source : str, optional
         Where the images to label are, if not where they were when the model was fitted.
     labels : Path, optional
@@ -31,11 +35,15 @@ class Service:
         The pretrained net, where it was code of the user's own.
     progress : bool
         Show progress bars while images are read.
+    classes : sequence of str
+        Before there is a model: what the images may be of, beside the classes that source and labels file know.
+    budget : str, optional
+        Of the first model's training; two minutes when not given.
 
     Attributes
     ----------
-    model : ServedModel
-        What answers now.
+    model : ServedModel or None
+        What answers now; None before the first training.
     desk : Desk or None
         Where labels are given; None where there is nothing to label.
     reason : str
@@ -44,7 +52,8 @@ class Service:
     Raises
     ------
     InputError
-        If there is no model, or one of vectors, or a source or labels file was given that cannot be used.
+        If there is no model and no source, or a model of vectors, or a source, labels file, class or budget was given
+        that cannot be used.
     """
 
     def __init__(
@@ -56,13 +65,29 @@ class Service:
         limits: Limits | None = None,
         net: str | None = None,
         progress: bool = False,
+        classes: Sequence[str] = (),
+        budget: str | None = None,
     ) -> None:
         # Where a new model takes its place, the folder itself must be known, not a link to it.
         self.folder = folder.resolve()
-        self.source, self.net, self.limits = source, net, limits or Limits()
-        self.model = ServedModel.read(self.folder, net)
+        self.source, self.net, self.limits, self.budget = source, net, limits or Limits(), budget or FIRST_BUDGET
+        self.model: ServedModel | None = None
         self.desk: Desk | None = None
         self.reason = ""
+        self._ranking: threading.Thread | None = None
+        self.retraining = Retraining(train, self._take_new)
+        if source is not None and not holds_anything(self.folder):
+            check_target(self.folder)
+            first_method(net, self.budget).check_settings()
+            file = labels or default_labels(self.folder, None)
+            self.desk = open_first_desk(source, classes, file, folder=self.folder, net=net, progress=progress)
+            return
+        self.model = ServedModel.read(self.folder, net)
+        if classes:
+            raise InputError(
+                f"{folder} has a model, of the classes {', '.join(self.model.class_names)}; --classes is for a folder "
+                "that has none yet"
+            )
         try:
             self.desk = open_desk(
                 self.model,
@@ -78,8 +103,6 @@ class Service:
             self.reason = str(error)
             if isinstance(error, OSError) and error.filename is not None:
                 self.reason = f"{error.strerror}: {error.filename}; give another labels file with --labels"
-        self._ranking: threading.Thread | None = None
-        self.retraining = Retraining(train_again, self._take_new)
 
     @property
     def title(self) -> str:
@@ -99,6 +122,8 @@ class Service:
                 content = file.read(self.limits.upload_bytes + 1)
         except OSError as error:
             raise InputError("this file is not here any more; upload it again") from error
+        if self.model is None:
+            raise InputError(NO_MODEL)
         return self.model.classify(content, self.limits)
 
     def train(self) -> None:
@@ -112,9 +137,12 @@ class Service:
         if self.desk is None:
             raise InputError(self.reason)
         # What a person has written into the file meanwhile counts as well.
-        if not read_labels(self.desk.path).classes:
+        given = set(read_labels(self.desk.path).classes.values())
+        if self.model is not None and not given:
             raise InputError("no label was given yet; the training would come to the same model")
-        self.retraining.start(self.folder, self.source, self.desk.labels_to_fit(), self.net)
+        if self.model is None and len(given | set(self.desk.data.class_names)) < 2:
+            raise InputError("label images of two classes at least, some of each; then there is something to learn")
+        self.retraining.start(self.folder, self.source, self.desk.labels_to_fit(), self.net, self.budget)
 
     def close(self) -> None:
         """End a training that runs, and close the labels file."""
@@ -127,7 +155,10 @@ class Service:
 
     def _look_through(self, desk: Desk) -> None:
         try:
-            desk.rank(self.model)
+            if self.model is None:
+                desk.rank_first(self.net)
+            else:
+                desk.rank(self.model)
         except Exception as error:  # whatever it is, the page must say so rather than wait for images for ever
             desk.trouble = " ".join((str(error) or repr(error)).split())[:500]
 

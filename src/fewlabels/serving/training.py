@@ -9,16 +9,67 @@ from typing import Any
 
 from sklearn.base import clone
 
-from fewlabels.data import ImageDataset
+from fewlabels.data import ImageDataset, load_dataset
 from fewlabels.data.features import is_feature_folder
 from fewlabels.evaluation.contenders import make_features
-from fewlabels.methods import SemiSupervisedClassifier, load
-from fewlabels.methods.embedding import warn_of_leak
+from fewlabels.methods import SemiSupervisedClassifier, load, make_method
+from fewlabels.methods.embedding import own_size, warn_of_leak
 from fewlabels.methods.examples import load_source, on_features, origin_of, remember, size_to_read
 from fewlabels.methods.fitting import fit_dataset
 from fewlabels.methods.replaced import check_place_before, keep_before
+from fewlabels.methods.saved import holds_anything
 from fewlabels.storage.errors import TrainingWarning
 from fewlabels.training.monitor import Observer
+
+# Of the first training, where nothing else is said: long enough for a first impression, and for two cores.
+FIRST_BUDGET = "2m"
+
+
+def train(tell: Observer, folder: Path, source: str | None, labels: Any, net: str | None, budget: str) -> str:
+    """Train the model of a folder again, or where it has none, the first one; see `train_again` and `train_first`."""
+    if source is not None and not holds_anything(folder):
+        return train_first(tell, folder, source, labels, net, budget)
+    return train_again(tell, folder, source, labels, net)
+
+
+def first_method(net: str | None, budget: str) -> SemiSupervisedClassifier:
+    """Return the method that makes a first model: the one that the data asks for."""
+    return make_method("auto", budget=budget, random_state=0, verbose=False, **({} if net is None else {"net": net}))
+
+
+def train_first(tell: Observer, folder: Path, source: str, labels: Any, net: str | None, budget: str) -> str:
+    """Fit the method that a source asks for on labels given by hand, and save the model.
+
+    Parameters
+    ----------
+    tell : callable
+        Is called with each event of the training.
+    folder : Path
+        Where the model is to be.
+    source : str
+        Where the images are.
+    labels : str or mapping
+        See `fewlabels.load_dataset`.
+    net : str, optional
+        A pretrained net that reads the images.
+    budget : str
+        How long to train.
+
+    Returns
+    -------
+    str
+        How it went, in one sentence.
+
+    Raises
+    ------
+    InputError
+        If the source or the labels cannot be used, or are too few.
+    """
+    method = first_method(net, budget)
+    data = load_dataset(source, image_size=own_size(source, net), labels=labels)
+    _fit(tell, method, data)
+    method.save(folder, class_names=[data.class_names[index] for index in method.classes_])
+    return _how_it_went(method, len(data.labels), _accuracy(method))
 
 
 def train_again(tell: Observer, folder: Path, source: str | None, labels: Any, net: str | None) -> str:
@@ -52,21 +103,31 @@ def train_again(tell: Observer, folder: Path, source: str | None, labels: Any, n
     check_place_before(folder)
     before = load(folder, net=net)
     data = data_to_fit(before, source, labels)
-    for note in data.notes:
-        warnings.warn(note, TrainingWarning, stacklevel=2)
     method = clone(before)
     # What has learned from features knows no net: they were made before.
     method.set_params(verbose=False, **({} if net is None or data.is_features else {"net": net}))
+    _fit(tell, method, data)
+    keep_before(folder)
+    method.save(folder, class_names=[data.class_names[index] for index in method.classes_])
+    was, now = _accuracy(before), _accuracy(method)
+    return _how_it_went(method, len(data.labels), f"{now} (the one before: {was})" if was and now else now)
+
+
+def _fit(tell: Observer, method: SemiSupervisedClassifier, data: ImageDataset) -> None:
+    for note in data.notes:
+        warnings.warn(note, TrainingWarning, stacklevel=3)
     fit_dataset(method, data, observer=tell)
     warn_of_leak(method, data)
     remember(method, data)
-    keep_before(folder)
-    method.save(folder, class_names=[data.class_names[index] for index in method.classes_])
-    was, now = before.validation_accuracy_, method.validation_accuracy_
-    measured = "" if now != now else f", {now:.1%} on {method.n_validation_:,} held-out images"
-    if measured and was == was:
-        measured += f" (the one before: {was:.1%} on {before.n_validation_:,})"
-    return f"{len(data.labels):,} labels, {method.fit_seconds_:.0f} s of training{measured}."
+
+
+def _accuracy(method: SemiSupervisedClassifier) -> str:
+    accuracy = method.validation_accuracy_
+    return "" if accuracy != accuracy else f"{accuracy:.1%} on {method.n_validation_:,} held-out images"
+
+
+def _how_it_went(method: SemiSupervisedClassifier, labels: int, accuracy: str) -> str:
+    return f"{labels:,} labels, {method.fit_seconds_:.0f} s of training{accuracy and ', '}{accuracy}."
 
 
 def data_to_fit(before: SemiSupervisedClassifier, source: str | None, labels: Any) -> ImageDataset:
