@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fewlabels.checks import check_dataset
     from fewlabels.data import ImageDataset, list_datasets, load_dataset
-    from fewlabels.labeling import describe_pool, rank_for_labeling
+    from fewlabels.labeling import describe_pool, first_to_label, rank_for_labeling
     from fewlabels.methods import (
         METHODS,
         UDA,
@@ -61,6 +61,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "describe_pool": "labeling",
+    "first_to_label": "labeling",
     "rank_for_labeling": "labeling",
     "ImageDataset": "data",
     "list_datasets": "data",

@@ -45,7 +45,10 @@ def split_parts(
     if parts.test is None or not (parts.test.labels >= 0).any():
         held_out = hold_out_test(train.labels, train.names)
         if not len(held_out):
-            raise InputError(f"{source} has no test part and too few labeled images to hold one out")
+            raise InputError(
+                f"{source} has no test part, and of one labeled image a class none can be held out for it; label "
+                "two of each class at least"
+            )
         why = "there is no test part" if parts.test is None else "the images of the test part have no labels"
         share = len(held_out) / (train.labels >= 0).sum()
         notes.append(f"{why}, so {len(held_out):,} labeled images ({share:.0%}) were held out for it")
