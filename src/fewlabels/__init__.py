@@ -146,6 +146,7 @@ __all__ = [
     "compare",
     "describe_pool",
     "embed",
+    "first_to_label",
     "list_datasets",
     "load",
     "load_dataset",

@@ -181,7 +181,7 @@ def test_what_it_says_as_json(run, flat):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("nowhere",), "there is no model folder at nowhere, and no images to begin with"),
+        (("nowhere",), "there is no model folder at nowhere; to begin without one, give a folder of images"),
         (("empty",), "empty is no model folder, and as images: empty holds no class folders with images"),
         (("flat", "--strategy", "margin"), "'margin' asks a model what it is unsure of, and there is none yet"),
         (("flat", "flat"), "flat is no model folder; before there is a model, give the source alone"),

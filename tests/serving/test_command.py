@@ -59,7 +59,10 @@ def test_a_port_that_is_taken_is_refused_in_one_line(place):
 def test_there_must_be_a_model(tmp_path):
     code, errors = refused(tmp_path / "nothing")
     assert code == 2
-    assert errors == f"error: there is no model folder at {tmp_path / 'nothing'}"
+    assert errors == (
+        f"error: there is no model folder at {tmp_path / 'nothing'}; to label the first images and make one, give "
+        "--source and --classes"
+    )
 
 
 def test_it_says_where_the_page_is_and_ends_cleanly_by_ctrl_c(place):

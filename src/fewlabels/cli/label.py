@@ -16,7 +16,7 @@ from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen
 from fewlabels.cli.options import Json, Labels, Quiet, Strict, model_there, new_seed
-from fewlabels.storage.errors import InputError, MissingSource
+from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
 from fewlabels.storage.visible import visible
 
@@ -104,13 +104,15 @@ def label(
 
     `fewlabels label model 's3://bucket/pool/*.tar' --engine ray --out s3://bucket/labels`
     """
+    has_model = _is_model(model)
+    if not has_model and (pool is not None or not _is_source(model)):
+        # Told without waiting for what reads models.
+        if not Path(model).exists():
+            raise InputError(f"there is no model folder at {model}; to begin without one, give a folder of images")
+        raise InputError(f"{model} is no model folder; before there is a model, give the source alone")
     from fewlabels.labeling import check_strategy, check_table, describe_pool, first_to_label
     from fewlabels.methods import load
 
-    has_model = _is_model(model)
-    if pool is not None and not has_model:
-        model_there(Path(model))
-        raise InputError(f"{model} is no model folder; before there is a model, give the source alone")
     if engine is not None:
         for option, value in (
             ("--strategy", strategy),
@@ -152,13 +154,18 @@ def _is_model(place: str) -> bool:
     return is_hub_address(place) or (Path(place) / "config.json").is_file()
 
 
+def _is_source(place: str) -> bool:
+    """Say whether there are images, or a data set is meant."""
+    from fewlabels.data import list_datasets
+
+    return Path(place).exists() or place.partition(":")[0] in [known.name for known in list_datasets()]
+
+
 @contextlib.contextmanager
 def _or_a_model(place: str) -> Iterator[None]:
     """Have an error say that a model would do as well."""
     try:
         yield
-    except MissingSource as error:
-        raise InputError(f"there is no model folder at {place}, and no images to begin with: {error}") from error
     except InputError as error:
         if not Path(place).is_dir():
             raise

@@ -25,7 +25,14 @@ from fewlabels.training.monitor import Observer
 FIRST_BUDGET = "2m"
 
 
-def train(tell: Observer, folder: Path, source: str | None, labels: Any, net: str | None, budget: str) -> str:
+def train(
+    tell: Observer,
+    folder: Path,
+    source: str | None,
+    labels: Any,
+    net: str | None,
+    budget: str = FIRST_BUDGET,
+) -> str:
     """Train the model of a folder again, or where it has none, the first one; see `train_again` and `train_first`."""
     if source is not None and not holds_anything(folder):
         return train_first(tell, folder, source, labels, net, budget)
