@@ -66,7 +66,7 @@ def measure(options: argparse.Namespace, kept: Kept) -> None:
                 (method, count)
                 for method in options.methods.split(",")
                 for count in map(int, options.counts.split(","))
-                if not kept.has(strategy=strategy, draw=draw, method=method, labels=count)
+                if not kept.has(strategy=strategy, draw=draw, method=method, labels=count, images=options.images)
             ]
             if not wanted:
                 continue
@@ -114,7 +114,8 @@ class Kept:
         return [row for row in known if all(row[name] == value for name, value in wanted.items())]
 
     def has(self, **wanted: Any) -> bool:
-        return bool(self.rows(**wanted))
+        images = wanted.pop("images")
+        return any(row["images"] in (None, images) for row in self.rows(**wanted))
 
     def add(self, row: dict[str, Any]) -> None:
         # Read anew: another run may have added to it.

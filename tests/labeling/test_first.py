@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +128,53 @@ def test_arrays_and_their_labels(flat):
         first_to_label(load_unlabeled({"train": (images, None)}), labels={})
 
 
+def test_parts_to_test_with_are_left_alone_and_an_npz_file_needs_no_label(tmp_path):
+    images, kinds = pictures({"rows": 10, "columns": 10})
+    found = first_to_label({"train": (images, None), "test": (images, kinds)})
+    assert len(found) == 20
+    np.savez(tmp_path / "x.npz", X=images)
+    assert len(first_to_label(tmp_path / "x.npz")) == 20
+    np.savez(tmp_path / "y.npz", X=images, y=np.full(20, -1))
+    assert len(first_to_label(tmp_path / "y.npz")) == 20
+    for size in (0, 2000):
+        with pytest.raises(InputError, match=f"image_size={size} is not a whole number"):
+            first_to_label({"train": (images, None)}, image_size=size)
+    with pytest.raises(InputError, match="count=0 is not at least 1"):
+        first_to_label({"train": (images, None)}, strategy="random", count=0)
+    empty = load_unlabeled({"train": (images, None)})
+    with pytest.raises(InputError, match="there is nothing to ask for"):
+        first_to_label(replace(empty, pool=empty.pool.take(np.empty(0, np.int64))))
+
+
+def test_images_that_are_all_the_same_have_an_order():
+    found = first_to_label({"train": (np.full((30, 8, 8, 3), 7, np.uint8), None)})
+    assert sorted(found.order) == list(range(30))
+
+
+def test_a_table_that_is_not_filled_in_yet_changes_nothing(run, photos):
+    shutil.rmtree(photos / "unlabeled")
+    assert run("label", "photos", "--out", "first.csv", "--quiet")[0] == 0
+    code, output, errors = run("label", "photos", "--labels", "first.csv", "--json")
+    assert code == 0, errors
+    assert json.loads(output)["images"] == 20
+
+
+def test_class_folders_know_no_other_class(photos, tmp_path):
+    with pytest.raises(InputError, match=r"the class 'redd'; did you mean 'red'"):
+        load_unlabeled(photos, labels={"unlabeled/0.png": "redd"}, cache_dir=tmp_path / "cache")
+
+
+def test_a_comparison_says_where_its_models_are(run, photos):
+    words = ("--methods", "supervised", "--steps", 1, "--labels-per-class", 4, "--no-check", "--quiet")
+    assert run("compare", photos, *words, "--out", "here")[0] == 0
+    code, _, errors = run("label", "here")
+    assert code == 2
+    assert "here is a comparison, not a model; its models are in here/models/" in " ".join(errors.split())
+    # A file beside images may be called like that of a model.
+    (photos / "config.json").write_text("{}")
+    assert run("label", "photos", "--quiet", "--show", 0)[0] == 0
+
+
 def test_random_is_the_bar_and_looks_at_no_image(flat, tmp_path, monkeypatch):
     from fewlabels.labeling import first
 
@@ -188,7 +237,7 @@ def test_what_it_says_as_json(run, flat):
         (("nowhere", "flat"), "there is no model folder at nowhere"),
         (("flat", "flat", "--engine", "local", "--out", "o"), "flat is no model folder"),
         (("digits",), "digits has no images without a label"),
-        (("flat", "--labels", "none.csv"), "there is no labels file 'none.csv'"),
+        (("flat", "--labels", "none.csv"), "error: there is no labels file 'none.csv'"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_code_2(run, flat, words, message):

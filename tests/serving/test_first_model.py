@@ -1,11 +1,16 @@
 """From photos without a label, and no model, to a model: on the page alone."""
 
+import shutil
+
 import numpy as np
 import pytest
 from served import CLASSES, photo, serving
 
 import fewlabels
+from fewlabels import Supervised, load_dataset
 from fewlabels.data import read_labels
+from fewlabels.labeling.first import first_order
+from fewlabels.methods.examples import remember
 from fewlabels.serving.service import Service
 from fewlabels.storage.errors import InputError
 
@@ -62,11 +67,27 @@ def test_labels_of_the_page_make_the_first_model(begin, flat, tmp_path):
     assert service.classify(flat[0] / "00.png").classes[0][0] == flat[1]["00.png"]
     # The page goes on with what the model is unsure of, and trains again as a page of a model does.
     assert desk.queue.labeled == 36
-    assert desk.batch("me")[0].name not in read_labels(desk.path).classes
+    places = {name: row for row, name in enumerate(desk.pictures.names)}
+    given = [places[name] for name in desk.queue.labels()]
+    by_patches = first_order(desk.data, labeled=np.sort(given))[:8]
+    desk.queue.leave("me")
+    assert [one.name for one in desk.batch("me")] != [desk.pictures.names[row] for row in by_patches]
+    service.close()
+    # The same command goes on; what no image has a label of yet is offered too, and stays once one has.
+    service = begin(classes=(*CLASSES, "gray"))
+    assert service.model is not None
+    assert set(service.desk.queue.classes) == {*CLASSES, "gray"}
+    service.desk.rank(service.model)
+    gray = service.desk.batch("me")[0].name
+    service.desk.queue.label("me", gray, "gray")
+    service.close()
+    service = begin(classes=())
+    assert set(service.desk.queue.classes) == {*CLASSES, "gray"}
     service.train()
     service.retraining._watcher.join()
     assert service.retraining.progress().state == "done", service.retraining.progress()
-    assert fewlabels.load(tmp_path / "model.before").class_names_ == fewlabels.load(tmp_path / "model").class_names_
+    assert set(fewlabels.load(tmp_path / "model.before").class_names_) == set(CLASSES)
+    assert set(fewlabels.load(tmp_path / "model").class_names_) == {*CLASSES, "gray"}
 
 
 def test_a_page_that_was_closed_before_the_first_training_goes_on(begin, flat):
@@ -91,6 +112,87 @@ def test_class_folders_tell_the_classes(begin, photos):
     assert len(service.desk.data.pool) == 6
     with pytest.raises(InputError, match="has the classes blue, red in its folders, and no 'green'"):
         begin(source=str(photos), classes=("green",))
+    # Without others, the images of class folders are what is to be learned from, and not to be labeled once more.
+    shutil.rmtree(photos / "unlabeled")
+    for classes in (("red", "blue"), ("reds", "blue")):
+        with pytest.raises(InputError, match=r"lies in a folder called like a class .*`fewlabels fit .*` learns from"):
+            begin(source=str(photos), classes=classes)
+
+
+def test_folders_that_are_years_tell_nothing_before_the_first_training_and_after_it(begin, flat, tmp_path):
+    folder, kinds = flat
+    for name in kinds:
+        place = tmp_path / "years" / ("2019" if name < "45" else "2020") / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).rename(place)
+    years = {f"{'2019' if name < '45' else '2020'}/{name}": kind for name, kind in kinds.items()}
+    with pytest.raises(InputError, match=r"two at least: .*; the folders \(20.*\) are taken as no classes"):
+        begin(source=str(tmp_path / "years"), classes=())
+    service = begin(source=str(tmp_path / "years"))
+    assert any("taken as no classes" in note for note in service.desk.notes)
+    for name in list(years)[:30]:
+        service.desk.queue.label("me", name, years[name])
+    service.close()
+    data = load_dataset(tmp_path / "years", labels=tmp_path / "model-labels.csv")
+    method = Supervised(steps=2, random_state=0).fit(data.labeled, data.labels, unlabeled=data.pool)
+    remember(method, data)
+    method.save(tmp_path / "model", class_names=list(data.class_names))
+    again = Service(tmp_path / "model", source=str(tmp_path / "years"))
+    assert set(again.desk.queue.classes) == set(CLASSES)
+    assert again.desk.queue.left == 60
+    again.close()
+
+
+def test_a_page_that_is_closed_waits_for_no_order(begin, monkeypatch):
+    import time
+
+    from fewlabels.labeling import first
+
+    monkeypatch.setattr(first, "_CHUNK", 1)
+    looked_at = []
+
+    def slowly(self, images):
+        looked_at.append(len(images))
+        time.sleep(0.2)
+        return np.zeros((len(images), 4), np.float32)
+
+    monkeypatch.setattr(first.PatchFeatures, "__call__", slowly)
+    service = begin()
+    service.begin()
+    while not looked_at:
+        time.sleep(0.01)
+    service.close()
+    assert len(looked_at) < 45
+    assert not service.desk.ranked
+    assert service.desk.trouble == ""
+
+
+def test_labels_of_other_images_and_classes_of_test_images_are_nothing_to_learn_from(begin, photos, tmp_path):
+    shutil.rmtree(photos / "train")
+    (tmp_path / "model-labels.csv").write_text("file,class\nelsewhere.png,red\nelse.png,blue\n")
+    service = begin(source=str(photos), classes=("green",))
+    assert set(service.desk.queue.classes) == {"blue", "red", "green"}
+    with pytest.raises(InputError, match="label images of two classes at least"):
+        service.train()
+
+
+def test_a_first_model_takes_no_place_of_another_that_came_meanwhile(flat, tmp_path, monkeypatch):
+    from fewlabels.serving import training
+
+    folder, kinds = flat
+    labels = dict(list(kinds.items())[:30])
+    original = training.fit_dataset
+
+    def meanwhile(method, data, **options):
+        original(method, data, **options)
+        if not (tmp_path / "model").exists():
+            method.save(tmp_path / "model", class_names=list(data.class_names))
+            (tmp_path / "model" / "mine.txt").write_text("kept")
+
+    monkeypatch.setattr(training, "fit_dataset", meanwhile)
+    monkeypatch.setattr(training, "first_method", lambda net, budget: Supervised(steps=2, random_state=0))
+    training.train_first(lambda event: None, tmp_path / "model", str(folder), labels, None, "2m")
+    assert (tmp_path / "model.before" / "config.json").is_file()
 
 
 def test_what_cannot_be_begun_with_is_told(begin, flat, tmp_path):
@@ -98,8 +200,10 @@ def test_what_cannot_be_begun_with_is_told(begin, flat, tmp_path):
         begin(classes=())
     with pytest.raises(InputError, match="two at least: --classes shirt,shoe \\(known is 'red'\\)"):
         begin(classes=("red",))
-    with pytest.raises(InputError, match="budget"):
+    with pytest.raises(InputError, match="budget 'soon' is neither a time"):
         begin(budget="soon")
+    with pytest.raises(InputError, match=r"lies in .*flat, and would be taken for images"):
+        Service(flat[0] / "model", source=str(flat[0]), classes=CLASSES)
     with pytest.raises(InputError, match="there is no model folder"):
         begin(source=None)
     with pytest.raises(InputError, match="lies in model, which each training replaces"):
@@ -110,8 +214,8 @@ def test_what_cannot_be_begun_with_is_told(begin, flat, tmp_path):
         Service(tmp_path / "other", source=str(flat[0]), classes=CLASSES)
 
 
-def test_classes_are_not_for_a_model_that_is_there(place):
-    with pytest.raises(InputError, match=r"has a model, of the classes .*; --classes is for a folder that"):
+def test_of_a_model_whose_source_tells_the_classes_there_are_no_others(place):
+    with pytest.raises(InputError, match=r"has the classes .*, and no 'cat'; leave --classes away"):
         Service(place / "model", classes=("cat", "dog"))
 
 

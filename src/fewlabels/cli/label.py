@@ -151,7 +151,17 @@ def label(
 
 def _is_model(place: str) -> bool:
     """Say whether a model is meant, damaged or not, rather than images."""
-    return is_hub_address(place) or (Path(place) / "config.json").is_file()
+    folder = Path(place)
+    if is_hub_address(place) or (folder / "model.safetensors").is_file():
+        return True
+    # A comparison is no model either, and what reads models says where its models are.
+    if any(folder.glob("models/*/config.json")):
+        return True
+    try:
+        # Images may lie beside a file of this name.
+        return b'"format_version"' in (folder / "config.json").read_bytes()
+    except OSError:
+        return False
 
 
 def _is_source(place: str) -> bool:
@@ -167,14 +177,17 @@ def _or_a_model(place: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        if not Path(place).is_dir():
+        # Whatever else was given may be wrong too.
+        if not Path(place).is_dir() or place not in str(error):
             raise
         raise InputError(f"{place} is no model folder, and as images: {error}") from error
 
 
 def _next_step(source: str, out: str | None) -> str:
-    if out is None or not out.lower().endswith(".csv"):
+    if out is None:
         return "next: with --out to-label.csv they are a table to fill in"
+    if not out.lower().endswith(".csv"):
+        return "next: a table to fill in is written with --out to-label.csv"
     fit = f"fewlabels fit {shlex.quote(source)} --labels {shlex.quote(out)}"
     return f"next: fill in the class of the first rows, until each class has five or ten, then {fit}"
 

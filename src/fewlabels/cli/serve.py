@@ -41,8 +41,7 @@ def serve(
     classes: Annotated[
         str | None,
         typer.Option(
-            help="Before there is a model: what the images of --source are of, with commas between. Needed where no "
-            "class folders tell.",
+            help="What the images of --source are of, with commas between, where no class folders tell.",
             show_default=False,
         ),
     ] = None,
@@ -77,25 +76,18 @@ def serve(
     `fewlabels serve model --port 8000 --no-open`
     """
     from fewlabels.data.decode import SOUND_PILLOW, pillow_is_sound
-    from fewlabels.methods.saved import check_target, holds_anything, read_description
+    from fewlabels.methods.saved import read_description
     from fewlabels.serving.server import is_local, open_browser, require_gradio
     from fewlabels.serving.server import serve as serve_page
     from fewlabels.serving.service import Service
+    from fewlabels.serving.training import begins
 
     if is_hub_address(model):
         raise InputError(f"{model} is on the Hub; pull it first, so that labels and new models have a place")
     # Gradio alone takes seconds to import: what can be told without it is told before.
-    begins = source is not None and not holds_anything(model)
-    if begins:
-        check_target(model)
-    elif not model.exists():
-        raise InputError(
-            f"there is no model folder at {model}; to label the first images and make one, give --source and --classes"
-        )
-    else:
+    begin = begins(model, source)
+    if not begin:
         read_description(model)
-        if budget is not None:
-            raise InputError(f"{model} has a model, which trains as it did; --budget is for a folder that has none yet")
     named = [name.strip() for name in (classes or "").split(",") if name.strip()]
     require_gradio()
 
@@ -119,6 +111,8 @@ def serve(
             highlight=False,
         )
     service = Service(model, source=source, labels=labels, net=net, progress=True, classes=named, budget=budget)
+    if budget is not None and not begin:
+        errors.print("note: --budget is that of a first model; this one trains as it did", style="dim", highlight=False)
     if service.desk is None:
         errors.print(visible(f"note: no labeling tab: {service.reason}"), style="dim", highlight=False)
     else:

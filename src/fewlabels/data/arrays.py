@@ -63,7 +63,7 @@ def read_arrays(source: Any, image_size: int | None, name: str = "arrays", *, la
     )
 
 
-def read_npz(path: Path, image_size: int | None) -> Parts:
+def read_npz(path: Path, image_size: int | None, *, labels_elsewhere: bool = False) -> Parts:
     """Read an `.npz` file with X and y, or x_train, y_train, x_test, y_test and so on; nothing is unpickled.
 
     Parts are called as folders may be (`PART_ALIASES`); of what else is there, a note is taken.
@@ -85,7 +85,7 @@ def read_npz(path: Path, image_size: int | None) -> Parts:
         raise InputError(f"{path} cannot be read: {(reason or repr(error)).splitlines()[0]}") from error
     images = {part: _one_of(path, values, _keys("x", part)) for part in PART_NAMES}
     labels = {part: _one_of(path, values, _keys("y", part)) for part in PART_NAMES if part != "unlabeled"}
-    if images["train"] is None or labels["train"] is None:
+    if images["train"] is None or (labels["train"] is None and not labels_elsewhere):
         raise InputError(f"{path} has the keys {', '.join(keys.values())}; expected X and y, or x_train and y_train")
     source = {
         part: values[key] if part == "unlabeled" else (values[key], values.get(labels[part] or ""))
@@ -94,7 +94,7 @@ def read_npz(path: Path, image_size: int | None) -> Parts:
     }
     read = {*images.values(), *(label for part, label in labels.items() if images[part] is not None)}
     left = [visible(key) for lower, key in keys.items() if lower not in read]
-    found = read_arrays(source, image_size, name=path.stem)
+    found = read_arrays(source, image_size, name=path.stem, labels_elsewhere=labels_elsewhere)
     if not left:
         return found
     return replace(found, notes=(f"not read: {', '.join(left)} (the arrays are x_train, y_train, x_unlabeled, …)",))
@@ -186,6 +186,8 @@ def _class_name(label: Any, what: str) -> str | None:
 
 def _class_order(labels: dict[str, list[str | None]], *, labels_elsewhere: bool) -> tuple[str, ...]:
     names = {name for name in labels["train"] if name is not None}
+    if not names and labels_elsewhere:
+        names = {name for part in labels.values() for name in part if name is not None}
     if not names and not labels_elsewhere:
         raise InputError("no training image has a label; label a few of each class")
     if all(re.fullmatch("-?[0-9]+", name) for name in names):

@@ -123,8 +123,7 @@ def load_dataset(
     >>> len(data.labeled), len(data.pool), len(data.test)
     (200, 1000, 597)
     """
-    if image_size is not None and not (isinstance(image_size, Integral) and 4 <= image_size <= 1024):
-        raise InputError(f"image_size={image_size} is not a whole number of 4 to 1024 pixels")
+    _check_size(image_size)
     if pool is None and pool_limit != DEFAULT_LIMIT:
         raise InputError(f"pool_limit={pool_limit} is for the images of pool=; give that too, or leave it away")
     cache = cache_folder(cache_dir)
@@ -191,7 +190,7 @@ def load_unlabeled(
     Parameters
     ----------
     source, image_size, labels, strict, cache_dir, progress
-        See `load_dataset`.
+        See `load_dataset`. Folders, arrays and `.npz` files may be without any label; Parquet files may not.
 
     Returns
     -------
@@ -210,14 +209,20 @@ def load_unlabeled(
     >>> len(data.labeled), len(data.pool), data.class_names
     (1, 2, ('cat',))
     """
+    _check_size(image_size)
     given = None if labels is None else read_given(labels)
     cache = cache_folder(cache_dir)
     parts = read_parts(source, image_size, cache, strict=strict, progress=progress, labels_elsewhere=True)
     is_place = isinstance(source, str | Path)
     called = str(source) if is_place else parts.name
-    if given is not None and has_no_classes(parts, given, called):
+    if given is not None and any(given.classes.values()) and has_no_classes(parts, given, called):
         parts, given = with_classes_of(parts, given, called), None
     return without_test(parts, called, given)
+
+
+def _check_size(image_size: int | None) -> None:
+    if image_size is not None and not (isinstance(image_size, Integral) and 4 <= image_size <= 1024):
+        raise InputError(f"image_size={image_size} is not a whole number of 4 to 1024 pixels")
 
 
 def _from_anywhere(text: str) -> str:
@@ -293,7 +298,7 @@ def read_parts(
             place, image_size, cache, strict=strict, progress=progress, labels_elsewhere=labels_elsewhere
         )
     if place.suffix.lower() == ".npz":
-        return read_npz(place, image_size)
+        return read_npz(place, image_size, labels_elsewhere=labels_elsewhere)
     if place.suffix.lower() in (".parquet", ".pq"):
         return read_parquet(place, image_size, cache, strict=strict, progress=progress)
     if is_archive:

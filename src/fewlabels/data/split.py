@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fewlabels.data.dataset import Diagnostics, ImageDataset, ImageNames
 from fewlabels.data.given import find_labels
-from fewlabels.data.labels_file import GivenLabels
+from fewlabels.data.labels_file import GivenLabels, class_called
 from fewlabels.data.parts import Part, Parts
 from fewlabels.storage.errors import InputError
 
@@ -47,7 +47,7 @@ def split_parts(
         if not len(held_out):
             raise InputError(
                 f"{source} has no test part, and of one labeled image a class none can be held out for it; label "
-                "two of each class at least"
+                "two of a class at least"
             )
         why = "there is no test part" if parts.test is None else "the images of the test part have no labels"
         share = len(held_out) / (train.labels >= 0).sum()
@@ -136,8 +136,11 @@ def without_test(parts: Parts, source: str, given: GivenLabels | None) -> ImageD
     train = parts.train if parts.unlabeled is None else parts.train.joined(parts.unlabeled)
     pieces = [("train", parts.train), *([] if parts.unlabeled is None else [("unlabeled", parts.unlabeled)])]
     names, labels, notes = parts.class_names, train.labels.copy(), list(parts.notes)
-    if given is not None:
-        names = (*names, *sorted({name for name in given.classes.values() if name} - set(names)))
+    # A table that nothing is filled in yet tells nothing.
+    if given is not None and any(given.classes.values()):
+        if len(np.unique(labels[labels >= 0])) < 2:
+            new = {class_called(name, names) for name in given.classes.values() if name}
+            names = (*names, *sorted(new - set(names)))
         found = find_labels(replace(parts, class_names=names), given, source)
         told = np.concatenate([found.train, found.unlabeled])
         labels = np.where(told >= 0, told, labels)

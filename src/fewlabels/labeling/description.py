@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,14 +103,14 @@ class PoolDescription:
     def guesses(self) -> list[str]:
         """The most probable class of each image; empty before there is a model."""
         if not self.class_names:
-            return [""] * len(self)
+            return [""] * len(self.class_probabilities)
         return [self.class_names[index] for index in self.class_probabilities.argmax(1)]
 
     @property
     def probabilities(self) -> NDArray[np.float32]:
         """The probability of the most probable class, (n,); NaN before there is a model."""
         if not self.class_names:
-            return np.full(len(self), np.nan, np.float32)
+            return np.full(len(self.class_probabilities), np.nan, np.float32)
         return np.asarray(self.class_probabilities.max(1))
 
     @property
@@ -154,18 +154,19 @@ class PoolDescription:
             Only the first so many.
         """
         called = self.names if names is None else names
-        shown = (self.order if count is None else self.order[:count]).tolist()
-        guesses, probabilities, inside = self.guesses, self.probabilities, self.in_distribution
+        shown = self.order if count is None else self.order[:count]
+        some = replace(self, names=(), class_probabilities=self.class_probabilities[shown], order=shown)
+        measured = zip(some.guesses, some.probabilities.tolist(), self.in_distribution[shown].tolist(), strict=True)
         return [
             {
                 "file": called[row],
                 "class": "",
-                "guess": guesses[row],
-                "probability": None if np.isnan(probabilities[row]) else float(probabilities[row]),
-                "in_distribution": None if np.isnan(inside[row]) else float(inside[row]),
+                "guess": guess,
+                "probability": None if np.isnan(probability) else probability,
+                "in_distribution": None if np.isnan(inside) else inside,
                 "rank": place,
             }
-            for place, row in enumerate(shown, 1)
+            for place, (row, (guess, probability, inside)) in enumerate(zip(shown.tolist(), measured, strict=True), 1)
         ]
 
     def summary(self, count: int = 20) -> dict[str, Any]:

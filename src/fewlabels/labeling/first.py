@@ -29,6 +29,8 @@ _CENTROIDS = 200
 # Of their features, so many principal components count, each alike: without, how much contrast an image has, and where,
 # says more than what it shows. Of few images fewer, or each would be as far from any as from any other.
 _COMPONENTS, _IMAGES_EACH = 48, 10
+# Less of a spread than this is rounding.
+_ROUNDING = 1e-5
 # Images that are looked at between two moves of the bar.
 _CHUNK = 128
 
@@ -56,7 +58,8 @@ def first_to_label(
     Parameters
     ----------
     source : str, Path, tuple, mapping or ImageDataset
-        What `load_dataset` takes, without a label of any image if need be: a folder of image files will do. Images
+        What `load_dataset` takes, without a label of any image if need be: a folder of image files will do (Parquet
+        files need some labels). Images
         that have a label count as labeled, unless all lie in class folders: these are taken as no classes then. Or
         what `load_unlabeled` gave.
     strategy : str, optional
@@ -111,29 +114,67 @@ def first_to_label(
         data = load_unlabeled(
             source, image_size=size, labels=labels, strict=strict, cache_dir=cache_dir, progress=progress
         )
-    pool, draws = data.pool, np.random.default_rng(random_state)
-    looked_at, order = np.empty(0, np.int64), draws.permutation(len(pool))
-    if strategy != "random":
-        looked_at = np.sort(order[:CANDIDATES])
-        standing = data.labeled.take(draws.permutation(len(data.labeled))[:CANDIDATES])
-        features = _features(data, net, device, random_state, progress)
-        places = _all_of(features, pool.take(looked_at), progress)
-        known = _all_of(features, standing, progress) if len(standing) else places[:0]
-        if net is None and not data.is_features:
-            places, known = _whitened(places, known, random_state)
-        ranked = rank_for_labeling(None, places, known, strategy=strategy, random_state=random_state, count=count)
-        order = np.concatenate([looked_at[ranked], order[CANDIDATES:]])
+    count_of_pool = len(data.pool)
+    if not count_of_pool:
+        raise InputError(f"{data.source} has no images without a label: there is nothing to ask for")
+    if count < 1:
+        raise InputError(f"count={count} is not at least 1")
+    order = first_order(
+        data, strategy=strategy, count=count, random_state=random_state, net=net, device=device, progress=progress
+    )
     return PoolDescription(
-        names=data.pool_names if data.pool_names is not None else [f"pool[{row}]" for row in range(len(pool))],
+        names=data.pool_names if data.pool_names is not None else [f"pool[{row}]" for row in range(count_of_pool)],
         class_names=(),
-        class_probabilities=np.empty((len(pool), 0), np.float32),
-        in_distribution=np.full(len(pool), np.nan),
+        class_probabilities=np.empty((count_of_pool, 0), np.float32),
+        in_distribution=np.full(count_of_pool, np.nan),
         order=order,
         strategy=strategy,
         data=data,
         skipped=data.skipped,
         notes=data.notes,
     )
+
+
+def first_order(
+    data: ImageDataset,
+    *,
+    strategy: str = "diverse",
+    count: int = DEFAULT_COUNT,
+    random_state: int = 0,
+    net: Any = None,
+    device: str = "auto",
+    progress: bool = False,
+    labeled: NDArray[np.int64] | None = None,
+    go_on: Callable[[], None] = lambda: None,
+) -> NDArray[np.int64]:
+    """Return the rows of a data set's pool in the order of `first_to_label`; see there for the other parameters.
+
+    Parameters
+    ----------
+    data : ImageDataset
+        With a pool.
+    labeled : ndarray of int, optional
+        Rows of the pool that have a label by now: they come last.
+    go_on : callable
+        Is called before each few images are looked at, and raises where they are not wanted any more.
+    """
+    draws = np.random.default_rng(random_state)
+    order = draws.permutation(len(data.pool))
+    given = np.empty(0, np.int64) if labeled is None else labeled
+    order = order[~np.isin(order, given)]
+    if strategy != "random" and len(order):
+        looked_at = np.sort(order[:CANDIDATES])
+        standing = data.pool.take(given)
+        standing = standing if not len(data.labeled) else standing.joined(data.labeled)
+        standing = standing.take(np.sort(draws.permutation(len(standing))[:CANDIDATES]))
+        features = _features(data, net, device, random_state, progress)
+        places = _all_of(features, data.pool.take(looked_at), progress, go_on)
+        known = _all_of(features, standing, progress, go_on) if len(standing) else places[:0]
+        if net is None and not data.is_features:
+            places, known = _whitened(places, known, random_state)
+        ranked = rank_for_labeling(None, places, known, strategy=strategy, random_state=random_state, count=count)
+        order = np.concatenate([looked_at[ranked], order[CANDIDATES:]])
+    return np.concatenate([order, given])
 
 
 def _features(
@@ -156,19 +197,29 @@ def _features(
 def _whitened(
     places: NDArray[np.float32], known: NDArray[np.float32], random_state: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the principal components of features, all of one spread, those of the first being what is looked at."""
+    """Return the principal components of features, all of one spread, as the first features have them."""
     count = min(_COMPONENTS, len(places) // _IMAGES_EACH)
-    if count < 2:
+    # Images that are all the same have no components.
+    if count < 2 or not np.ptp(places, axis=0).max() > _ROUNDING:
         return places, known
-    found = PCA(count, whiten=True, random_state=random_state).fit(places)
-    return found.transform(places), found.transform(known) if len(known) else known[:, :count]
+    found = PCA(count, random_state=random_state).fit(places)
+    spread = np.sqrt(found.explained_variance_)
+    kept = spread > _ROUNDING * spread[0]
+    both = [
+        found.transform(rows)[:, kept] / spread[kept] if len(rows) else np.empty((0, kept.sum()), np.float32)
+        for rows in (places, known)
+    ]
+    return both[0], both[1]
 
 
-def _all_of(features: Callable[[Any], NDArray[np.float32]], rows: Any, progress: bool) -> NDArray[np.float32]:
+def _all_of(
+    features: Callable[[Any], NDArray[np.float32]], rows: Any, progress: bool, go_on: Callable[[], None]
+) -> NDArray[np.float32]:
     found = []
     with new_bar(*Progress.get_default_columns(), shown=progress) as bar:
         task = bar.add_task("looking at images", total=len(rows))
         for start in range(0, len(rows), _CHUNK):
+            go_on()
             found.append(features(rows[start : start + _CHUNK]))
             bar.advance(task, len(found[-1]))
     return np.concatenate(found)

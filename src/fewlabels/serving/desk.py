@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +15,8 @@ from fewlabels.data import ImageDataset, LabelsFile, read_labels
 from fewlabels.data.given import by_source_names, read_given
 from fewlabels.data.labels_file import class_called
 from fewlabels.data.sources import load_unlabeled
-from fewlabels.labeling import first_to_label, rank_for_labeling
+from fewlabels.labeling import rank_for_labeling
+from fewlabels.labeling.first import first_order
 from fewlabels.methods.embedding import own_size
 from fewlabels.methods.examples import (
     load_source,
@@ -22,14 +25,19 @@ from fewlabels.methods.examples import (
     size_to_read,
 )
 from fewlabels.methods.replaced import place_before
+from fewlabels.nets.pretrained import is_backbone
 from fewlabels.serving.classify import ServedModel
 from fewlabels.serving.label_queue import LabelQueue
 from fewlabels.serving.panels import Shown
 from fewlabels.serving.pool import PoolPictures
-from fewlabels.storage.errors import InputError, MissingSource
+from fewlabels.storage.errors import InputError, MissingSource, nearest
 
 # Images that are looked at between two looks at whether to stop.
 _BLOCK = 1024
+
+
+class _Closed(Exception):
+    """Nobody waits for the order any more."""
 
 
 class Desk:
@@ -107,9 +115,14 @@ class Desk:
             A pretrained net that tells which images are alike.
         """
         with self._turn:
-            order = first_to_label(self.data, net=net).order
-            self.queue.rank([self.pictures.names[row] for row in order])
-            self.ranked, self.trouble = True, ""
+            self.queue.read_anew(lambda: self._given(self.queue.classes))
+            given = np.array(sorted(self.pictures.row(name) for name in self.queue.labels()), np.int64)
+            with contextlib.suppress(_Closed):
+                order = first_order(
+                    self.data, net=net if is_backbone(net) else None, labeled=given, go_on=self._check_open
+                )
+                self.queue.rank([self.pictures.names[row] for row in order])
+                self.ranked, self.trouble = True, ""
 
     def rank(self, model: ServedModel) -> None:
         """Put the pool in the order in which labels would help a model most; once the desk is closing, leave it."""
@@ -143,6 +156,11 @@ class Desk:
             return str(self.path)
         return {name: label for name, label in {**self.before, **self._lines()}.items() if label}
 
+    def known_classes(self) -> set[str]:
+        """Return the classes of which an image is labeled, in the source or by the labels file as it is now."""
+        by_hand = {label for name, label in self._given(self.queue.classes).items() if name in self._names}
+        return by_hand | {self.data.class_names[index] for index in np.unique(self.data.labels)}
+
     def close(self) -> None:
         """Give up looking through the pool, wait until that has ended, and close the labels file."""
         self._closing.set()
@@ -167,12 +185,22 @@ class Desk:
     def _lines(self) -> dict[str, str]:
         return by_source_names(read_labels(self.path), self._names, self.data.source)
 
+    def _check_open(self) -> None:
+        if self._closing.is_set():
+            raise _Closed
+
     def _append(self, name: str, label: str | None) -> None:
         self._file.append(name, label or "")
 
 
 def open_desk(
-    model: ServedModel, labels: Path, source: str | None, *, folder: Path | None = None, progress: bool = False
+    model: ServedModel,
+    labels: Path,
+    source: str | None,
+    *,
+    folder: Path | None = None,
+    classes: Sequence[str] = (),
+    progress: bool = False,
 ) -> Desk:
     """Return a desk for the pool that a model was fitted on.
 
@@ -186,13 +214,16 @@ def open_desk(
         Where the images are, if not where they were.
     folder : Path, optional
         The model's, where one that is trained again takes its place.
+    classes : sequence of str
+        What may be given beside the model's classes, where the labels file alone tells them.
     progress : bool
         Show progress bars.
 
     Raises
     ------
     InputError
-        If the pool cannot be had, or has no images, or the labels file would go with the folder.
+        If the pool cannot be had, or has no images, or the labels file would go with the folder; or of classes that
+        the source does not have.
     """
     if folder is not None:
         _check_apart(labels, folder)
@@ -201,20 +232,26 @@ def open_desk(
     place = origin_of(model.method).get("source") if source is None else source
     if place is not None:
         changes["image_size"] = size_to_read(model.method, place)
+    data = None
+    names = list(model.class_names)
     try:
         data = load_source(model.method, labels=before, progress=progress, **changes)
     except MissingSource:
         raise
     except InputError:
-        # Where images lie in no class folders, their classes are those of the file.
         if before is not None or not labels.is_file():
             raise
+    # Where images lie in no class folders, or in folders that are something else, their classes are those of the file.
+    if data is None or (before is None and labels.is_file() and set(data.class_names).isdisjoint(names)):
         data = load_source(model.method, labels=str(labels), progress=progress, **changes)
+        names = _united(names, data.class_names, classes)
+    elif new := [name for name in classes if name not in names]:
+        raise InputError(f"{data.source} has the classes {', '.join(names)}, and no {new[0]!r}; leave --classes away")
     if data.is_features:
         raise InputError(f"{data.source} holds features, not images to look at; give the images with --source")
     if not len(data.pool):
         raise InputError(f"{data.source} has no images without a label")
-    return Desk(data, model.class_names, labels, before)
+    return Desk(data, names, labels, before)
 
 
 def open_first_desk(
@@ -244,22 +281,43 @@ def open_first_desk(
         class folders tell; or the labels file would go with the folder.
     """
     _check_apart(labels, folder)
+    for place in (folder, place_before(folder)):
+        if Path(source).is_dir() and place.resolve().is_relative_to(Path(source).resolve()):
+            raise InputError(f"{folder} lies in {source}, and would be taken for images; give a MODEL folder elsewhere")
     data = load_unlabeled(source, image_size=own_size(source, net), progress=progress)
     if data.is_features:
         raise InputError(f"{source} holds features, not images to look at; give the images with --source")
-    given = {name for name in (read_labels(labels).classes if labels.is_file() else {}).values() if name}
-    names = list(dict.fromkeys([*data.class_names, *classes, *sorted(given - set(classes))]))
-    if len(data.class_names) > 1 and len(names) > len(data.class_names):
+    given = sorted({name for name in (read_labels(labels).classes if labels.is_file() else {}).values() if name})
+    names = _united(data.class_names, classes, given)
+    if len(np.unique(data.labels)) > 1 and len(names) > len(data.class_names):
         raise InputError(
             f"{source} has the classes {', '.join(data.class_names)} in its folders, and no {names[-1]!r}; a new one "
             "needs a folder with labeled images there"
         )
-    if len(names) < 2:
+    folders = {} if data.class_names else dict.fromkeys(Path(name).parent.name for name in data.pool_names or ())
+    folders.pop("", None)
+    if any(name in folders or nearest(name, folders) for name in names):
         raise InputError(
-            "give the classes that the images are of, two at least: --classes shirt,shoe"
-            + (f" (known is {names[0]!r})" if names else "")
+            f"every image of {source} lies in a folder called like a class ({', '.join(list(folders)[:3])}): "
+            f"`fewlabels fit {source}` learns from these; those without a label belong into {source}/unlabeled/"
         )
-    return Desk(data, names, labels)
+    if len(names) < 2:
+        known = f" (known is {names[0]!r})" if names else ""
+        no_classes = f"; the folders ({', '.join(list(folders)[:3])}) are taken as no classes" if folders else ""
+        raise InputError(
+            f"give the classes that the images are of, two at least: --classes shirt,shoe{known}{no_classes}"
+        )
+    desk = Desk(data, names, labels)
+    desk.notes = (*data.notes, *desk.notes)
+    return desk
+
+
+def _united(*groups: Sequence[str]) -> list[str]:
+    """Return all classes once, however their accents are written."""
+    found: dict[str, None] = {}
+    for name in itertools.chain(*groups):
+        found.setdefault(class_called(name, found))
+    return list(found)
 
 
 def _check_apart(labels: Path, folder: Path) -> None:

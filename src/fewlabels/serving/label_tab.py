@@ -44,11 +44,10 @@ def label_tab(page: gr.Blocks, service: Service, about: gr.HTML) -> None:
     # The image that is shown goes along with each click: one that comes late is a label of what the person saw.
     current = gr.Textbox(visible="hidden", elem_id="fl-current", show_label=False)
     classes, anew_classes = _buttons(desk, panel, current)
-    again = "" if service.model is None else "again "
-    start = gr.Button(f"Train {again}with these labels", variant="primary", elem_id="fl-train")
+    start = gr.Button(_train(service), variant="primary", elem_id="fl-train")
     training = gr.HTML(elem_id="fl-training")
     timer = gr.Timer(1.0, active=False)
-    watched = [training, panel, current, timer, about, *classes]
+    watched = [training, panel, current, timer, about, start, *classes]
 
     def looked(shown: str, person: str, note: str = "") -> tuple[Any, ...]:
         now = service.retraining.progress()
@@ -60,6 +59,7 @@ def label_tab(page: gr.Blocks, service: Service, about: gr.HTML) -> None:
             *anew,
             gr.Timer(active=busy),
             about_panel(service.model, service.title),
+            gr.Button(_train(service)),
             *anew_classes(),
         )
 
@@ -85,6 +85,10 @@ def label_tab(page: gr.Blocks, service: Service, about: gr.HTML) -> None:
     timer.tick(ticked, current, api_name="look", **options)
     page.unload(left)
     start.click(trained, current, api_name="train", **options)
+
+
+def _train(service: Service) -> str:
+    return "Train with these labels" if service.model is None else "Train again with these labels"
 
 
 def class_keys(names: Sequence[str]) -> dict[str, str]:

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fewlabels.data import read_labels
-from fewlabels.methods.saved import check_target, holds_anything
 from fewlabels.serving.classify import Answer, ServedModel
 from fewlabels.serving.desk import Desk, default_labels, open_desk, open_first_desk
 from fewlabels.serving.limits import Limits
 from fewlabels.serving.retraining import Retraining
-from fewlabels.serving.training import FIRST_BUDGET, first_method, train
+from fewlabels.serving.training import FIRST_BUDGET, begins, first_method, train
 from fewlabels.storage.errors import InputError
 
 NO_MODEL = "there is no model yet: label a few images of each class, then train"
@@ -36,7 +35,7 @@ class Service:
     progress : bool
         Show progress bars while images are read.
     classes : sequence of str
-        Before there is a model: what the images may be of, beside the classes that source and labels file know.
+        What the images may be of, beside the classes that source, model and labels file know.
     budget : str, optional
         Of the first model's training; two minutes when not given.
 
@@ -76,29 +75,24 @@ class Service:
         self.reason = ""
         self._ranking: threading.Thread | None = None
         self.retraining = Retraining(train, self._take_new)
-        if source is not None and not holds_anything(self.folder):
-            check_target(self.folder)
+        if source is not None and begins(self.folder, source):
             first_method(net, self.budget).check_settings()
             file = labels or default_labels(self.folder, None)
             self.desk = open_first_desk(source, classes, file, folder=self.folder, net=net, progress=progress)
             return
         self.model = ServedModel.read(self.folder, net)
-        if classes:
-            raise InputError(
-                f"{folder} has a model, of the classes {', '.join(self.model.class_names)}; --classes is for a folder "
-                "that has none yet"
-            )
         try:
             self.desk = open_desk(
                 self.model,
                 labels or default_labels(self.folder, self.model),
                 source,
                 folder=self.folder,
+                classes=classes,
                 progress=progress,
             )
         except (InputError, OSError) as error:
             # What was asked for must work; what is there by itself may be missing.
-            if source is not None or labels is not None:
+            if source is not None or labels is not None or classes:
                 raise
             self.reason = str(error)
             if isinstance(error, OSError) and error.filename is not None:
@@ -137,10 +131,9 @@ class Service:
         if self.desk is None:
             raise InputError(self.reason)
         # What a person has written into the file meanwhile counts as well.
-        given = set(read_labels(self.desk.path).classes.values())
-        if self.model is not None and not given:
+        if self.model is not None and not read_labels(self.desk.path).classes:
             raise InputError("no label was given yet; the training would come to the same model")
-        if self.model is None and len(given | set(self.desk.data.class_names)) < 2:
+        if self.model is None and len(self.desk.known_classes()) < 2:
             raise InputError("label images of two classes at least, some of each; then there is something to learn")
         self.retraining.start(self.folder, self.source, self.desk.labels_to_fit(), self.net, self.budget)
 

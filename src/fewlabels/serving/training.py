@@ -17,12 +17,30 @@ from fewlabels.methods.embedding import own_size, warn_of_leak
 from fewlabels.methods.examples import load_source, on_features, origin_of, remember, size_to_read
 from fewlabels.methods.fitting import fit_dataset
 from fewlabels.methods.replaced import check_place_before, keep_before
-from fewlabels.methods.saved import holds_anything
-from fewlabels.storage.errors import TrainingWarning
+from fewlabels.methods.saved import check_target, holds_anything
+from fewlabels.storage.errors import InputError, TrainingWarning
 from fewlabels.training.monitor import Observer
 
 # Of the first training, where nothing else is said: long enough for a first impression, and for two cores.
 FIRST_BUDGET = "2m"
+
+
+def begins(folder: Path, source: str | None) -> bool:
+    """Say whether a page is to begin with labels of a source: there is no model in its folder yet.
+
+    Raises
+    ------
+    InputError
+        If there is none, and no source, or the folder is a file.
+    """
+    if folder.is_dir() and holds_anything(folder):
+        return False
+    check_target(folder)
+    if source is None:
+        raise InputError(
+            f"there is no model folder at {folder}; to label the first images and make one, give --source and --classes"
+        )
+    return True
 
 
 def train(
@@ -34,7 +52,7 @@ def train(
     budget: str = FIRST_BUDGET,
 ) -> str:
     """Train the model of a folder again, or where it has none, the first one; see `train_again` and `train_first`."""
-    if source is not None and not holds_anything(folder):
+    if source is not None and begins(folder, source):
         return train_first(tell, folder, source, labels, net, budget)
     return train_again(tell, folder, source, labels, net)
 
@@ -75,6 +93,10 @@ def train_first(tell: Observer, folder: Path, source: str, labels: Any, net: str
     method = first_method(net, budget)
     data = load_dataset(source, image_size=own_size(source, net), labels=labels)
     _fit(tell, method, data)
+    # Another page, or a fit, may have made one meanwhile.
+    if holds_anything(folder):
+        check_place_before(folder)
+        keep_before(folder)
     method.save(folder, class_names=[data.class_names[index] for index in method.classes_])
     return _how_it_went(method, len(data.labels), _accuracy(method))
 
