@@ -15,6 +15,7 @@ import small_backbones
 from fewlabels import InputError, embed
 from fewlabels.data import load_unlabeled
 from fewlabels.labeling import first_to_label
+from shard_files import as_png, write_parquet
 
 PATTERNS = {
     "rows": lambda row, _: row % 4 < 2,
@@ -144,6 +145,21 @@ def test_parts_to_test_with_are_left_alone_and_an_npz_file_needs_no_label(tmp_pa
     empty = load_unlabeled({"train": (images, None)})
     with pytest.raises(InputError, match="there is nothing to ask for"):
         first_to_label(replace(empty, pool=empty.pool.take(np.empty(0, np.int64))))
+
+
+def test_a_parquet_file_without_labels_is_asked_about_and_then_learned_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEWLABELS_CACHE", str(tmp_path / "cache"))
+    images, kinds = pictures({"rows": 15, "columns": 15})
+    write_parquet(tmp_path / "pool.parquet", [as_png(image) for image in images])
+    found = first_to_label(tmp_path / "pool.parquet")
+    first = [found.names[row] for row in found.order[:20]]
+    assert first[0].startswith("train[")
+    labels = {name: kinds[int(name[6:-1])] for name in first}
+    data = fewlabels.load_dataset(tmp_path / "pool.parquet", labels=labels)
+    assert data.class_names == ("columns", "rows")
+    assert (len(data.labeled) + len(data.test), len(data.pool)) == (20, 10)
+    with pytest.raises(InputError, match="images but no labels"):
+        fewlabels.load_dataset(tmp_path / "pool.parquet")
 
 
 def test_images_that_are_all_the_same_have_an_order():

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fewlabels.data.cache import EncodedImages, decoded
 from fewlabels.data.dataset import ImageNames
 from fewlabels.data.decode import natural_key
+from fewlabels.data.folder import OR_A_FILE
 from fewlabels.data.listing import IMAGE_SUFFIXES
 from fewlabels.data.parts import Part, Parts, class_indices, is_no_label
 from fewlabels.data.rows import ImageRows
@@ -88,9 +89,15 @@ def _part_of(name: str) -> str | None:
 
 
 def read_parquet(
-    source: Path, image_size: int | None, cache: Path, *, strict: bool = False, progress: bool = False
+    source: Path,
+    image_size: int | None,
+    cache: Path,
+    *,
+    strict: bool = False,
+    progress: bool = False,
+    labels_elsewhere: bool = False,
 ) -> Parts:
-    """Read Parquet shards.
+    """Read Parquet shards; with `labels_elsewhere`, no row need have a label.
 
     Raises
     ------
@@ -120,7 +127,12 @@ def read_parquet(
         for (part, path), count in zip(order, counts, strict=True)
     ]
     training = [part == "train" for part, _ in order]
-    class_names, values = _class_indices(columns, training, [files[path] for _, path in order], order[0][1])
+    if labels_elsewhere and all(value is None for column in columns for value in column):
+        # The schema may name the classes all the same.
+        class_names = _names_in_schema(files[order[0][1]]) or ()
+        values = np.full(sum(counts), -1)
+    else:
+        class_names, values = _class_indices(columns, training, [files[path] for _, path in order], order[0][1])
     part_of_row = np.repeat([part for part, _ in order], counts)[images.kept]
     values = values[images.kept]
     parts: dict[str, Part] = {}
@@ -208,7 +220,7 @@ def _class_indices(
             f"the column 'label' is text in some files of {path.parent}, whole numbers in others; make it one"
         )
     if not given:
-        raise InputError(f"{path} has images but no labels; a column 'label' with a label for some rows is needed")
+        raise InputError(f"{path} has images but no labels; give a column 'label' with those of some rows{OR_A_FILE}")
     if named and not isinstance(given[0], str) and all(0 <= value < len(named) for value in given):
         return named, np.array([-1 if value is None else value for value in values], np.int64)
     # Of a class that only other parts have, nothing could be learned; where no training image has a label yet, these

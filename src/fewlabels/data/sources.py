@@ -190,7 +190,7 @@ def load_unlabeled(
     Parameters
     ----------
     source, image_size, labels, strict, cache_dir, progress
-        See `load_dataset`. Folders, arrays and `.npz` files may be without any label; Parquet files may not.
+        See `load_dataset`.
 
     Returns
     -------
@@ -288,19 +288,18 @@ def read_parts(
         if image_size is not None:
             raise InputError(f"{text} holds features, which have no size in pixels; leave image_size={image_size} away")
         return read_feature_folder(place)
+    how: Any = {"strict": strict, "progress": progress, "labels_elsewhere": labels_elsewhere}
     if place.is_dir():
         known_folder = read_known_folder(place, image_size, cache, strict=strict, labels_elsewhere=labels_elsewhere)
         if known_folder is not None:
             return known_folder
         if holds_shards(place):
-            return read_parquet(place, image_size, cache, strict=strict, progress=progress)
-        return read_folder(
-            place, image_size, cache, strict=strict, progress=progress, labels_elsewhere=labels_elsewhere
-        )
+            return read_parquet(place, image_size, cache, **how)
+        return read_folder(place, image_size, cache, **how)
     if place.suffix.lower() == ".npz":
         return read_npz(place, image_size, labels_elsewhere=labels_elsewhere)
     if place.suffix.lower() in (".parquet", ".pq"):
-        return read_parquet(place, image_size, cache, strict=strict, progress=progress)
+        return read_parquet(place, image_size, cache, **how)
     if is_archive:
         raise InputError(
             f"{text} can be a pool alone, as shards of WebDataset: give it to `fit --pool` (in Python: pool=) beside a "

@@ -58,8 +58,7 @@ def first_to_label(
     Parameters
     ----------
     source : str, Path, tuple, mapping or ImageDataset
-        What `load_dataset` takes, without a label of any image if need be: a folder of image files will do (Parquet
-        files need some labels). Images
+        What `load_dataset` takes, without a label of any image if need be: a folder of image files will do. Images
         that have a label count as labeled, unless all lie in class folders: these are taken as no classes then. Or
         what `load_unlabeled` gave.
     strategy : str, optional

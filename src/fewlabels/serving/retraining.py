@@ -156,7 +156,7 @@ class Retraining:
                     last = Progress(kind, told)
         process.join()
         if last is None:
-            last = Progress("failed", f"the training was stopped (exit code {process.exitcode}); the model stays")
+            last = Progress("failed", f"the training was stopped (exit code {process.exitcode})")
         if last.state == "done" and self.finished is not None:
             self._set(replace(self._progress, text="the new model is being put in place"))
             try:
