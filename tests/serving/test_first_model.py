@@ -119,6 +119,15 @@ def test_class_folders_tell_the_classes(begin, photos):
             begin(source=str(photos), classes=classes)
 
 
+def test_folders_of_what_has_no_label_are_no_classes_whatever_they_are_called(begin, photos):
+    (photos / "unlabeled" / "red").mkdir()
+    (photos / "unlabeled" / "0.png").rename(photos / "unlabeled" / "red" / "0.png")
+    shutil.rmtree(photos / "train")
+    shutil.rmtree(photos / "test")
+    service = begin(source=str(photos), classes=("red", "blue"))
+    assert len(service.desk.data.pool) == 6
+
+
 def test_folders_that_are_years_tell_nothing_before_the_first_training_and_after_it(begin, flat, tmp_path):
     folder, kinds = flat
     for name in kinds:

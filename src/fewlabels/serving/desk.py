@@ -14,6 +14,7 @@ import numpy as np
 from fewlabels.data import ImageDataset, LabelsFile, read_labels
 from fewlabels.data.given import by_source_names, read_given
 from fewlabels.data.labels_file import class_called
+from fewlabels.data.parts import PART_ALIASES
 from fewlabels.data.sources import load_unlabeled
 from fewlabels.labeling import rank_for_labeling
 from fewlabels.labeling.first import first_order
@@ -294,8 +295,7 @@ def open_first_desk(
             f"{source} has the classes {', '.join(data.class_names)} in its folders, and no {names[-1]!r}; a new one "
             "needs a folder with labeled images there"
         )
-    folders = {} if data.class_names else dict.fromkeys(Path(name).parent.name for name in data.pool_names or ())
-    folders.pop("", None)
+    folders = {} if data.class_names else _folders(data)
     if any(name in folders or nearest(name, folders) for name in names):
         raise InputError(
             f"every image of {source} lies in a folder called like a class ({', '.join(list(folders)[:3])}): "
@@ -310,6 +310,14 @@ def open_first_desk(
     desk = Desk(data, names, labels)
     desk.notes = (*data.notes, *desk.notes)
     return desk
+
+
+def _folders(data: ImageDataset) -> dict[str, None]:
+    """Return the names of folders in which images lie, but for those of the part that is to have no labels."""
+    places = [Path(name).parts[:-1] for name in data.pool_names or ()]
+    return dict.fromkeys(
+        folder for place in places if place and place[0].lower() not in PART_ALIASES["unlabeled"] for folder in place
+    )
 
 
 def _united(*groups: Sequence[str]) -> list[str]:
