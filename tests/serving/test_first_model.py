@@ -250,6 +250,7 @@ def test_in_a_browser_labels_come_first_and_then_the_model(flat, new_tab, tmp_pa
         tab.page.click("#fl-train")
         tab.page.wait_for_function("document.querySelector('#fl-training').innerText.includes('The new model answers')")
         tab.page.wait_for_function("document.querySelector('#fl-about').innerText.includes('held-out images')")
+        assert tab.page.inner_text("#fl-train") == "Train again with these labels"
         tab.page.get_by_role("tab", name="Classify").click()
         tab.page.set_input_files("#fl-upload input[type=file]", folder / "00.png")
         tab.page.wait_for_selector(".fl-first")

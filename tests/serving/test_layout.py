@@ -75,8 +75,9 @@ def test_a_class_that_came_with_a_new_model_has_a_button(place, trained, tmp_pat
     service = Service(place / "model", source=str(tmp_path / "photos"))
     service.desk.rank(service.model)
     page, request = built(service), gradio.Request(session_hash="me")
-    spare = functions(page)["look"]("", request)[5:]
-    assert spare == tuple(gradio.skip() for _ in spare)
+    start, *spare = functions(page)["look"]("", request)[5:]
+    assert start.value == "Train again with these labels"
+    assert spare == [gradio.skip() for _ in spare]
     image = service.desk.batch("me")[0].name
     assert "there is no class" in functions(page)["label_3"](image, request)[0]
     (tmp_path / "photos" / "train" / "a gray").mkdir()
@@ -89,7 +90,7 @@ def test_a_class_that_came_with_a_new_model_has_a_button(place, trained, tmp_pat
     assert service.retraining.progress().state == "done"
     # Others keep their places and keys, though it comes before them in the model.
     assert service.model.class_names == ("<b>green", "a gray", "blue", "red")
-    shown, *rest = functions(page)["look"]("", request)[5:]
+    shown, *rest = functions(page)["look"]("", request)[6:]
     assert (shown.value, shown.visible, shown.elem_classes) == ("4 · a gray", True, ["fl-key-4"])
     assert rest == [gradio.skip() for _ in rest]
     image, other = (one.name for one in service.desk.batch("me")[:2])
