@@ -217,8 +217,11 @@ def _show(found: Any, count: int, out: str | None, kept: int, hint: str) -> None
         table.add_row(
             str(row["rank"]),
             visible(row["file"]),
-            *([visible(row["guess"]), f"{row['probability']:.1%}"] if found.class_names else []),
-            *([] if not found.class_names else ["" if score is None else f"{score:.2f}"]),
+            *(
+                [visible(row["guess"]), f"{row['probability']:.1%}", "" if score is None else f"{score:.2f}"]
+                if found.class_names
+                else []
+            ),
         )
     if count:
         screen.print(table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -133,33 +132,34 @@ def without_test(parts: Parts, source: str, given: GivenLabels | None) -> ImageD
     InputError
         If no image is without a label, or a labels file cannot be used.
     """
-    train = parts.train if parts.unlabeled is None else parts.train.joined(parts.unlabeled)
-    pieces = [("train", parts.train), *([] if parts.unlabeled is None else [("unlabeled", parts.unlabeled)])]
-    names, labels, notes = parts.class_names, train.labels.copy(), list(parts.notes)
+    pieces = {"train": parts.train} | ({} if parts.unlabeled is None else {"unlabeled": parts.unlabeled})
+    names, notes = parts.class_names, list(parts.notes)
     # A table that nothing is filled in yet tells nothing.
     if given is not None and any(given.classes.values()):
-        if len(np.unique(labels[labels >= 0])) < 2:
+        if len(np.unique(parts.train.labels[parts.train.labels >= 0])) < 2:
             new = {class_called(name, names) for name in given.classes.values() if name}
             names = (*names, *sorted(new - set(names)))
         found = find_labels(replace(parts, class_names=names), given, source)
-        told = np.concatenate([found.train, found.unlabeled])
-        labels = np.where(told >= 0, told, labels)
         notes += found.notes
-    elif parts.train.names is not None and (labels >= 0).all():
+        for part, piece in pieces.items():
+            told = getattr(found, part)
+            pieces[part] = replace(piece, labels=np.where(told >= 0, told, piece.labels))
+    elif parts.train.names is not None and all((piece.labels >= 0).all() for piece in pieces.values()):
         shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         notes.append(
             f"every image lies in a folder ({shown}), and none in unlabeled/: the folders are taken as no classes"
         )
-        names, labels = (), np.full(len(labels), -1, np.int64)
-    pool_rows = np.flatnonzero(labels < 0)
-    if not len(pool_rows):
+        names = ()
+        pieces = {part: replace(piece, labels=np.full_like(piece.labels, -1)) for part, piece in pieces.items()}
+    nothing = parts.train.take(np.empty(0, np.int64))
+    labeled, pool, pool_names = nothing, nothing, []
+    for part, piece in pieces.items():
+        labeled = labeled.joined(piece.take(np.flatnonzero(piece.labels >= 0)))
+        rows = np.flatnonzero(piece.labels < 0)
+        pool = pool.joined(piece.take(rows))
+        pool_names.append((part, rows, piece.take(rows).names))
+    if not len(pool.labels):
         raise InputError(f"{source} has no images without a label: there is nothing to ask for")
-    labeled, pool = replace(train, labels=labels).take(np.flatnonzero(labels >= 0)), train.take(pool_rows)
-    bounds = np.cumsum([0] + [len(piece.labels) for _, piece in pieces])
-    within = [pool_rows[(pool_rows >= start) & (pool_rows < end)] - start for start, end in itertools.pairwise(bounds)]
-    pool_names = ImageNames(
-        [(part, rows, piece.take(rows).names) for (part, piece), rows in zip(pieces, within, strict=True)]
-    )
     return ImageDataset(
         name=parts.name,
         source=source,
@@ -167,16 +167,14 @@ def without_test(parts: Parts, source: str, given: GivenLabels | None) -> ImageD
         labeled=labeled.images,
         labels=labeled.labels,
         pool=pool.images,
-        test=pool.images.take(pool_rows[:0]),
+        test=nothing.images,
         test_labels=np.empty(0, np.int64),
-        diagnostics=Diagnostics(
-            pool_labels=np.full(len(pool_rows), -1, np.int64), labeled_names=labeled.names, pool_names=pool.names
-        ),
+        diagnostics=Diagnostics(pool_labels=pool.labels, labeled_names=labeled.names, pool_names=pool.names),
         skipped=parts.skipped,
         notes=tuple(notes),
         content_key=parts.content_key,
         backbone=parts.backbone,
-        pool_names=pool_names,
+        pool_names=ImageNames(pool_names),
     )
 
 

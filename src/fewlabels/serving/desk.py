@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fewlabels.data import ImageDataset, LabelsFile, read_labels
 from fewlabels.data.given import by_source_names, read_given
@@ -115,41 +116,46 @@ class Desk:
         net : str, optional
             A pretrained net that tells which images are alike.
         """
-        with self._turn:
-            self.queue.read_anew(lambda: self._given(self.queue.classes))
-            given = np.array(sorted(self.pictures.row(name) for name in self.queue.labels()), np.int64)
-            with contextlib.suppress(_Closed):
-                order = first_order(
-                    self.data, net=net if is_backbone(net) else None, labeled=given, go_on=self._check_open
-                )
-                self.queue.rank([self.pictures.names[row] for row in order])
-                self.ranked, self.trouble = True, ""
+        pretrained = net if is_backbone(net) else None
+        self._put_in_order(
+            self.queue.classes,
+            lambda given: first_order(self.data, net=pretrained, labeled=given, go_on=self._check_open),
+        )
 
     def rank(self, model: ServedModel) -> None:
         """Put the pool in the order in which labels would help a model most; once the desk is closing, leave it."""
-        with self._turn:
-            # One that was trained again may have classes that the source did not have before.
-            self.queue.add_classes(model.class_names)
-            self.queue.read_anew(lambda: self._given(model.class_names))
-            labels = self.queue.labels()
-            given = np.array(sorted(self.pictures.row(name) for name in labels), np.int64)
-            found = []
-            for start in range(0, len(self.data.pool), _BLOCK):
-                if self._closing.is_set():
-                    return
-                found.append(probabilities_and_embeddings(model.method, self.data.pool[start : start + _BLOCK]))
-            probabilities, embeddings = (np.concatenate(parts) for parts in zip(*found, strict=True))
-            rows = np.setdiff1d(np.arange(len(embeddings)), given)
-            known = [embeddings[given]]
-            examples = getattr(model.method, "examples_", None)
-            if examples is not None:
-                known.append(examples.embeddings)
-            order = rows
-            if len(rows):
-                order = rows[rank_for_labeling(probabilities[rows], embeddings[rows], np.concatenate(known))]
-            # Those with a label come last: where it is taken back, the image has a place.
-            self.queue.rank([self.pictures.names[row] for row in [*order, *given]])
+        # One that was trained again may have classes that the source did not have before.
+        self._put_in_order(model.class_names, lambda given: self._order_of(model, given))
+
+    def _put_in_order(
+        self, class_names: Sequence[str], order: Callable[[NDArray[np.int64]], NDArray[np.int64]]
+    ) -> None:
+        """Hand the pool out in the order that is made of its rows which have a label; these come last in it.
+
+        Where a label is taken back, the image so has a place.
+        """
+        with self._turn, contextlib.suppress(_Closed):
+            self.queue.add_classes(class_names)
+            self.queue.read_anew(lambda: self._given(class_names))
+            given = np.array(sorted(self.pictures.row(name) for name in self.queue.labels()), np.int64)
+            self.queue.rank([self.pictures.names[row] for row in order(given)])
             self.ranked, self.trouble = True, ""
+
+    def _order_of(self, model: ServedModel, given: NDArray[np.int64]) -> NDArray[np.int64]:
+        found = []
+        for start in range(0, len(self.data.pool), _BLOCK):
+            self._check_open()
+            found.append(probabilities_and_embeddings(model.method, self.data.pool[start : start + _BLOCK]))
+        probabilities, embeddings = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        rows = np.setdiff1d(np.arange(len(embeddings)), given)
+        known = [embeddings[given]]
+        examples = getattr(model.method, "examples_", None)
+        if examples is not None:
+            known.append(examples.embeddings)
+        order = rows
+        if len(rows):
+            order = rows[rank_for_labeling(probabilities[rows], embeddings[rows], np.concatenate(known))]
+        return np.concatenate([order, given])
 
     def labels_to_fit(self) -> Any:
         """Return what `load_dataset` takes as `labels`."""

@@ -93,11 +93,7 @@ def train_first(tell: Observer, folder: Path, source: str, labels: Any, net: str
     method = first_method(net, budget)
     data = load_dataset(source, image_size=own_size(source, net), labels=labels)
     _fit(tell, method, data)
-    # Another page, or a fit, may have made one meanwhile.
-    if holds_anything(folder):
-        check_place_before(folder)
-        keep_before(folder)
-    method.save(folder, class_names=[data.class_names[index] for index in method.classes_])
+    _put_in_place(method, data, folder)
     return _how_it_went(method, len(data.labels), _accuracy(method))
 
 
@@ -136,8 +132,7 @@ def train_again(tell: Observer, folder: Path, source: str | None, labels: Any, n
     # What has learned from features knows no net: they were made before.
     method.set_params(verbose=False, **({} if net is None or data.is_features else {"net": net}))
     _fit(tell, method, data)
-    keep_before(folder)
-    method.save(folder, class_names=[data.class_names[index] for index in method.classes_])
+    _put_in_place(method, data, folder)
     was, now = _accuracy(before), _accuracy(method)
     return _how_it_went(method, len(data.labels), f"{now} (the one before: {was})" if was and now else now)
 
@@ -148,6 +143,14 @@ def _fit(tell: Observer, method: SemiSupervisedClassifier, data: ImageDataset) -
     fit_dataset(method, data, observer=tell)
     warn_of_leak(method, data)
     remember(method, data)
+
+
+def _put_in_place(method: SemiSupervisedClassifier, data: ImageDataset, folder: Path) -> None:
+    # Where there was no model, another page, or a fit, may have made one meanwhile.
+    if holds_anything(folder):
+        check_place_before(folder)
+        keep_before(folder)
+    method.save(folder, class_names=[data.class_names[index] for index in method.classes_])
 
 
 def _accuracy(method: SemiSupervisedClassifier) -> str:
