@@ -308,6 +308,21 @@ def test_folders_that_are_read_in_threads_leave_warnings_as_they_are(photos, tmp
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked there")
+def test_images_that_threads_decode_leave_warnings_as_they_are(tmp_path, monkeypatch):
+    content = save(tmp_path / "red.png").read_bytes()
+    before = list(warnings.filters)
+    opened = Image.open
+
+    def slowly(*arguments, **options):
+        time.sleep(0.002)
+        return opened(*arguments, **options)
+
+    monkeypatch.setattr(Image, "open", slowly)  # so that one begins while another is at it
+    with ThreadPoolExecutor(8) as threads:
+        assert len(list(threads.map(lambda _: decode(content, (8, 8), gray=False), range(64)))) == 64
+    assert warnings.filters == before
+
+
 def test_a_forked_process_does_not_let_go_of_what_this_one_has_open(photos, tmp_path):
     data = read(photos, tmp_path)
     (entry,) = (tmp_path / "cache" / "images").iterdir()

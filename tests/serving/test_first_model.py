@@ -12,7 +12,7 @@ from fewlabels.data import read_labels
 from fewlabels.labeling.first import first_order
 from fewlabels.methods.examples import remember
 from fewlabels.serving.service import Service
-from fewlabels.storage.errors import InputError
+from fewlabels.storage.errors import InputError, TrainingWarning
 
 
 @pytest.fixture
@@ -200,7 +200,9 @@ def test_a_first_model_takes_no_place_of_another_that_came_meanwhile(flat, tmp_p
 
     monkeypatch.setattr(training, "fit_dataset", meanwhile)
     monkeypatch.setattr(training, "first_method", lambda net, budget: Supervised(steps=2, random_state=0))
-    training.train_first(lambda event: None, tmp_path / "model", str(folder), labels, None, "2m")
+    with pytest.warns(TrainingWarning) as told:
+        training.train_first(lambda event: None, tmp_path / "model", str(folder), labels, None, "2m")
+    assert any("were resized" in str(one.message) for one in told)  # on the page too
     assert (tmp_path / "model.before" / "config.json").is_file()
 
 

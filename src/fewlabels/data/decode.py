@@ -6,6 +6,7 @@ import functools
 import io
 import os
 import re
+import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ _GRAY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"
 # What may be white among values of which no format says that, smallest first.
 _TOPS = {"F": (1.0, 255.0, 65535.0), "I": (255.0, 65535.0)}
 _EXIF_ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 258
+# The filters of warnings are one list for all threads: two that silenced them in turns would leave them silent.
+_ONE_SILENCES = threading.Lock()
 _TURNED = {5, 6, 7, 8}
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -159,7 +162,7 @@ def _opened(source: Path | bytes, formats: Sequence[str]) -> Image.Image:
     if size == 0:
         raise UnreadableImage("the file is empty")
     try:
-        with warnings.catch_warnings():
+        with _ONE_SILENCES, warnings.catch_warnings():
             # Pillow warns of odd metadata and of large images; what matters is checked here.
             warnings.simplefilter("ignore")
             content = io.BytesIO(source) if isinstance(source, bytes) else source
