@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -68,3 +69,17 @@ def serving(folder: Path, *words: str, **more: str):
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def built(service):
+    """The page; Gradio would make event loops, and leave them open, where none runs."""
+    from fewlabels.serving.page import build_page
+
+    async def build():
+        return build_page(service)
+
+    return asyncio.run(build())
+
+
+def functions(page):
+    return {one.api_name: one.fn for one in page.fns.values()}

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from served import CLASSES, photo, serving
+from served import CLASSES, built, functions, photo, serving
 
 import fewlabels
 from fewlabels import Supervised, load_dataset
@@ -135,7 +135,7 @@ def test_folders_that_are_years_tell_nothing_before_the_first_training_and_after
         place.parent.mkdir(parents=True, exist_ok=True)
         (folder / name).rename(place)
     years = {f"{'2019' if name < '45' else '2020'}/{name}": kind for name, kind in kinds.items()}
-    with pytest.raises(InputError, match=r"two at least: .*; the folders \(20.*\) are taken as no classes"):
+    with pytest.raises(InputError, match=r"--classes shirt,shoe; the folders \(20.*\) are taken as no classes"):
         begin(source=str(tmp_path / "years"), classes=())
     service = begin(source=str(tmp_path / "years"))
     assert any("taken as no classes" in note for note in service.desk.notes)
@@ -206,11 +206,79 @@ def test_a_first_model_takes_no_place_of_another_that_came_meanwhile(flat, tmp_p
     assert (tmp_path / "model.before" / "config.json").is_file()
 
 
+def test_classes_may_come_with_the_images(begin, flat, tmp_path):
+    gradio = pytest.importorskip("gradio")
+    service = begin(classes=())
+    page, request = built(service), gradio.Request(session_hash="me")
+    service.desk.rank_first()
+    add, label = functions(page)["add_class"], functions(page)["label_0"]
+    opened = functions(page)["open"](request)
+    assert "What are the images of?" in opened[1]
+    image = service.desk.batch("me")[0].name
+    assert "there is no class" in label(image, request)[0]
+    with pytest.raises(InputError, match="label images of two classes at least"):
+        service.train()
+    typed, panel, shown, *buttons = add(" red ", request)
+    assert typed == ""
+    assert shown == image
+    assert "What are" not in panel
+    assert [(one.value, one.elem_classes) for one in buttons if not isinstance(one, dict)] == [
+        ("1 · red", ["fl-key-1"])
+    ]
+    for given, why in (
+        ("Red", "there is a class &#39;red&#39; already"),
+        ("  ", "type the name of the class first"),
+        ("a\nb", "one line of at most 100"),
+        ("x" * 101, "one line of at most 100"),
+    ):
+        typed, panel, shown, *_ = add(given, request)
+        assert why in panel, given
+        assert typed == gradio.skip()  # what was typed stays, to be put right
+    for name in CLASSES:
+        if name != "red":
+            add(name, request)
+    assert service.desk.queue.classes == ("red", *(name for name in CLASSES if name != "red"))
+    _, kinds = flat
+    for name in list(kinds)[:30]:
+        label_it = functions(page)[f"label_{service.desk.queue.classes.index(kinds[name])}"]
+        label_it(name, request)
+    assert read_labels(tmp_path / "model-labels.csv").classes == dict(list(kinds.items())[:30])
+    service.train()
+    service.retraining._watcher.join()
+    assert set(service.model.class_names) == set(CLASSES)
+    # So they may once there is a model.
+    add("gray", request)
+    assert service.desk.queue.classes[-1] == "gray"
+    service.close()
+    again = begin(classes=())
+    assert again.desk.takes_new_classes
+    assert set(again.desk.queue.classes) == set(CLASSES)  # of gray there was no label
+
+
+def test_as_many_classes_may_be_added_as_there_is_room_for(begin):
+    gradio = pytest.importorskip("gradio")
+    service = begin(classes=("a",))
+    add, request = functions(built(service))["add_class"], gradio.Request(session_hash="me")
+    for number in range(39):
+        assert "Not added" not in add(f"class {number}", request)[1]
+    assert "no room for more buttons; start the server again" in add("one more", request)[1]
+    assert len(service.desk.queue.classes) == 40
+    service.close()
+    many = begin(classes=[f"class {number}" for number in range(41)])
+    _, panel, _, choice = functions(built(many))["add_class"]("one more", request)
+    assert "Not added" not in panel
+    assert choice.choices[-1] == ("one more", 41)
+
+
+def test_where_class_folders_tell_the_classes_none_is_added_on_the_page(begin, photos):
+    pytest.importorskip("gradio")
+    service = begin(source=str(photos), classes=())
+    assert "add_class" not in functions(built(service))
+    with pytest.raises(InputError, match="tell the classes; a new one needs a folder there"):
+        service.desk.add_class("green")
+
+
 def test_what_cannot_be_begun_with_is_told(begin, flat, tmp_path):
-    with pytest.raises(InputError, match="give the classes that the images are of, two at least"):
-        begin(classes=())
-    with pytest.raises(InputError, match="two at least: --classes shirt,shoe \\(known is 'red'\\)"):
-        begin(classes=("red",))
     with pytest.raises(InputError, match="budget 'soon' is neither a time"):
         begin(budget="soon")
     with pytest.raises(InputError, match=r"lies in .*flat, and would be taken for images"):
@@ -233,7 +301,7 @@ def test_of_a_model_whose_source_tells_the_classes_there_are_no_others(place):
 @pytest.mark.usefixtures("chromium")
 def test_in_a_browser_labels_come_first_and_then_the_model(flat, new_tab, tmp_path):
     folder, kinds = flat
-    words = ("--source", str(folder), "--classes", ",".join(CLASSES), "--budget", "1500 images")
+    words = ("--source", str(folder), "--classes", "blue", "--budget", "1500 images")
     with serving(tmp_path, *words) as server:
         tab = new_tab(viewport={"width": 1000, "height": 900})
         tab.page.set_default_timeout(180_000)
@@ -242,6 +310,13 @@ def test_in_a_browser_labels_come_first_and_then_the_model(flat, new_tab, tmp_pa
         tab.page.wait_for_selector(".fl-current img")
         assert "No model yet" in tab.page.inner_text("#fl-about")
         assert tab.page.inner_text("#fl-train") == "Train with these labels"
+        tab.page.fill("#fl-new-class textarea, #fl-new-class input", "red")
+        tab.page.keyboard.press("Enter")
+        tab.page.wait_for_selector(".fl-key-2")
+        tab.page.fill("#fl-new-class textarea, #fl-new-class input", "<b>green")
+        tab.page.click("#fl-add-class")
+        tab.page.wait_for_selector(".fl-key-3")
+        tab.page.click("#fl-about")
         keys = {name: str(number) for number, name in enumerate(CLASSES, 1)}
         for _ in range(30):
             name = tab.page.get_attribute(".fl-current", "data-name")

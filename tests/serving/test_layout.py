@@ -1,4 +1,3 @@
-import asyncio
 import json
 import os
 import shutil
@@ -7,6 +6,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 from PIL import Image
+from served import built, functions
 
 from fewlabels import Supervised, load_dataset
 from fewlabels.data import read_labels
@@ -36,20 +36,6 @@ def many_classes(tmp_path, monkeypatch):
     service.desk.rank(service.model)
     yield service
     service.close()
-
-
-def built(service):
-    """The page; Gradio would make event loops, and leave them open, where none runs."""
-    from fewlabels.serving.page import build_page
-
-    async def build():
-        return build_page(service)
-
-    return asyncio.run(build())
-
-
-def functions(page):
-    return {one.api_name: one.fn for one in page.fns.values()}
 
 
 def test_more_classes_than_buttons_can_show_are_chosen_from_a_list(many_classes, tmp_path):

@@ -41,7 +41,8 @@ def serve(
     classes: Annotated[
         str | None,
         typer.Option(
-            help="What the images of --source are of, with commas between, where no class folders tell.",
+            help="What the images of --source are of, with commas between, where no class folders tell; more can be "
+            "added on the page.",
             show_default=False,
         ),
     ] = None,
@@ -65,13 +66,14 @@ def serve(
     """Serve a page that classifies images, and takes labels for those that help most.
 
     With --source and a MODEL folder that is not there yet, it begins with labels: of the images that stand for most
-    others first, and the page trains the first model.
+    others first, and the page trains the first model. Classes that no folders tell can be named with --classes or on
+    the page.
 
     **Examples**
 
     `fewlabels serve model`
 
-    `fewlabels serve my-model --source my-photos --classes shirt,shoe,dress` — no model yet, and no labels
+    `fewlabels serve my-model --source my-photos` — no model yet, and no labels
 
     `fewlabels serve model --port 8000 --no-open`
     """

@@ -36,6 +36,8 @@ from fewlabels.storage.errors import InputError, MissingSource, nearest
 
 # Images that are looked at between two looks at whether to stop.
 _BLOCK = 1024
+# More than a person tells apart; whoever reaches the page may add some.
+_MOST_CLASSES, _LONGEST_NAME = 1000, 100
 
 
 class _Closed(Exception):
@@ -56,6 +58,8 @@ class Desk:
         The labels file, made where it is missing.
     before : str or mapping, optional
         Labels that the model was fitted with from elsewhere: a file, or the class of each image.
+    takes_new_classes : bool
+        Whether a person may add classes: where the labels file alone tells them.
 
     Attributes
     ----------
@@ -80,8 +84,10 @@ class Desk:
         class_names: Sequence[str],
         labels: Path,
         before: str | Mapping[str, str] | None = None,
+        *,
+        takes_new_classes: bool = False,
     ) -> None:
-        self.data, self.path = data, labels
+        self.data, self.path, self.takes_new_classes = data, labels, takes_new_classes
         self.pictures = PoolPictures(data)
         self._names = dict.fromkeys([*self.pictures.names, *(data.diagnostics.labeled_names or ())])
         self.before = {} if before is None else by_source_names(read_given(before), self._names, data.source)
@@ -107,6 +113,30 @@ class Desk:
             Shown(name, self.pictures.small(name) if number else self.pictures.large(name))
             for number, name in enumerate(names)
         ]
+
+    def add_class(self, given: str) -> None:
+        """Let images be labeled as one more class.
+
+        Raises
+        ------
+        InputError
+            If it is no name of a new class, or the source's folders tell the classes.
+        """
+        classes = self.queue.classes
+        name = class_called(given, classes)
+        if not self.takes_new_classes:
+            raise InputError(f"the folders of {self.data.source} tell the classes; a new one needs a folder there")
+        if not name:
+            raise InputError("type the name of the class first")
+        if len(name) > _LONGEST_NAME or not name.isprintable():
+            raise InputError(f"a class's name is one line of at most {_LONGEST_NAME} letters and signs")
+        for known in classes:
+            # Two that differ in case alone are one that was typed twice.
+            if known.casefold() == name.casefold():
+                raise InputError(f"there is a class {known!r} already")
+        if len(classes) >= _MOST_CLASSES:
+            raise InputError(f"there are {_MOST_CLASSES:,} classes already, which are as many as a page takes")
+        self.queue.add_classes([name])
 
     def rank_first(self, net: str | None = None) -> None:
         """Put the pool in the order in which it is best labeled before there is a model.
@@ -239,7 +269,7 @@ def open_desk(
     place = origin_of(model.method).get("source") if source is None else source
     if place is not None:
         changes["image_size"] = size_to_read(model.method, place)
-    data = None
+    data, file_tells = None, False
     names = list(model.class_names)
     try:
         data = load_source(model.method, labels=before, progress=progress, **changes)
@@ -251,14 +281,14 @@ def open_desk(
     # Where images lie in no class folders, or in folders that are something else, their classes are those of the file.
     if data is None or (before is None and labels.is_file() and set(data.class_names).isdisjoint(names)):
         data = load_source(model.method, labels=str(labels), progress=progress, **changes)
-        names = _united(names, data.class_names, classes)
+        names, file_tells = _united(names, data.class_names, classes), True
     elif new := [name for name in classes if name not in names]:
         raise InputError(f"{data.source} has the classes {', '.join(names)}, and no {new[0]!r}; leave --classes away")
     if data.is_features:
         raise InputError(f"{data.source} holds features, not images to look at; give the images with --source")
     if not len(data.pool):
         raise InputError(f"{data.source} has no images without a label")
-    return Desk(data, names, labels, before)
+    return Desk(data, names, labels, before, takes_new_classes=file_tells)
 
 
 def open_first_desk(
@@ -271,7 +301,7 @@ def open_first_desk(
     source : str
         Where the images are; what it has labeled images of counts as labeled.
     classes : sequence of str
-        What may be given beside the classes that the source and the labels file know.
+        What may be given beside the classes that the source and the labels file know; none need be known yet.
     labels : Path
         The labels file.
     folder : Path
@@ -284,8 +314,8 @@ def open_first_desk(
     Raises
     ------
     InputError
-        If the source has no images without a label, or there are fewer than two classes, or others than those that
-        class folders tell; or the labels file would go with the folder.
+        If the source has no images without a label; or there are other classes than those that class folders tell,
+        or none where folders may be meant as some; or the labels file would go with the folder.
     """
     _check_apart(labels, folder)
     for place in (folder, place_before(folder)):
@@ -296,7 +326,8 @@ def open_first_desk(
         raise InputError(f"{source} holds features, not images to look at; give the images with --source")
     given = sorted({name for name in (read_labels(labels).classes if labels.is_file() else {}).values() if name})
     names = _united(data.class_names, classes, given)
-    if len(np.unique(data.labels)) > 1 and len(names) > len(data.class_names):
+    folders_tell = len(np.unique(data.labels)) > 1
+    if folders_tell and len(names) > len(data.class_names):
         raise InputError(
             f"{source} has the classes {', '.join(data.class_names)} in its folders, and no {names[-1]!r}; a new one "
             "needs a folder with labeled images there"
@@ -307,13 +338,12 @@ def open_first_desk(
             f"every image of {source} lies in a folder called like a class ({', '.join(list(folders)[:3])}): "
             f"`fewlabels fit {source}` learns from these; those without a label belong into {source}/unlabeled/"
         )
-    if len(names) < 2:
-        known = f" (known is {names[0]!r})" if names else ""
-        no_classes = f"; the folders ({', '.join(list(folders)[:3])}) are taken as no classes" if folders else ""
+    if folders and not names:
         raise InputError(
-            f"give the classes that the images are of, two at least: --classes shirt,shoe{known}{no_classes}"
+            f"give the classes that the images are of: --classes shirt,shoe; the folders "
+            f"({', '.join(list(folders)[:3])}) are taken as no classes"
         )
-    desk = Desk(data, names, labels)
+    desk = Desk(data, names, labels, takes_new_classes=not folders_tell)
     desk.notes = (*data.notes, *desk.notes)
     return desk
 

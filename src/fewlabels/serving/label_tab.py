@@ -18,6 +18,7 @@ from fewlabels.storage.visible import visible
 _MOST_BUTTONS = 40
 # For classes that are new in a model that was trained again: the layout is made once.
 _SPARE_BUTTONS = 8
+_NO_CLASSES = "What are the images of? Add the classes below, two at least; then click the class of each image."
 _KEYS = "1234567890"
 # Names of files may be no text, which a request cannot hold; in addresses such bytes are written out.
 _BYTES = "surrogateescape"
@@ -44,6 +45,8 @@ def label_tab(page: gr.Blocks, service: Service, about: gr.HTML) -> None:
     # The image that is shown goes along with each click: one that comes late is a label of what the person saw.
     current = gr.Textbox(visible="hidden", elem_id="fl-current", show_label=False)
     classes, anew_classes = _buttons(desk, panel, current)
+    if desk.takes_new_classes:
+        _adding(desk, panel, current, classes, anew_classes)
     start = gr.Button(_train(service), variant="primary", elem_id="fl-train")
     training = gr.HTML(elem_id="fl-training")
     timer = gr.Timer(1.0, active=False)
@@ -105,6 +108,23 @@ def class_keys(names: Sequence[str]) -> dict[str, str]:
     return digits | dict(zip((name for name in names if name not in digits), left, strict=False))
 
 
+def keys_with_new(first: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Return the keys of classes of which some came while the page was open: those before keep theirs.
+
+    Examples
+    --------
+    >>> keys_with_new(["cat", "dog"], ["cat", "dog", "1", "none", "4"])
+    {'cat': '1', 'dog': '2', 'none': '3', '4': '4'}
+    """
+    keys = class_keys(first)
+    for name in names:
+        left = [key for key in _KEYS if key not in keys.values()]
+        wanted = [name] if name in set(_KEYS) else left
+        if name not in keys and left and wanted[0] in left:
+            keys[name] = wanted[0]
+    return keys
+
+
 def _buttons(
     desk: Desk, panel: gr.HTML, current: gr.Textbox
 ) -> tuple[list[gr.Button | gr.Dropdown], Callable[[], list[Any]]]:
@@ -136,8 +156,9 @@ def _buttons(
     first = desk.queue.classes
     laid: list[gr.Button | gr.Dropdown] = []
     if len(first) <= _MOST_BUTTONS:
+        spare = max(_SPARE_BUTTONS, _MOST_BUTTONS - len(first)) if desk.takes_new_classes else _SPARE_BUTTONS
         with gr.Row(elem_id="fl-buttons"):
-            for number in range(len(first) + _SPARE_BUTTONS):
+            for number in range(len(first) + spare):
                 button = gr.Button(**_face(number, first, first), elem_id=f"fl-class-{number}", min_width=100)
                 button.click(_answering(desk, give(number)), current, api_name=f"label_{number}", **options)
                 laid.append(button)
@@ -168,6 +189,42 @@ def _buttons(
     return laid, anew
 
 
+def _adding(
+    desk: Desk,
+    panel: gr.HTML,
+    current: gr.Textbox,
+    laid: list[gr.Button | gr.Dropdown],
+    anew: Callable[[], list[Any]],
+) -> None:
+    """Lay out what adds a class; `anew` says how new ones are shown by what is laid out for them."""
+    with gr.Row(elem_id="fl-adding"):
+        name = gr.Textbox(
+            placeholder="Another class", show_label=False, label="Another class", max_lines=1, elem_id="fl-new-class"
+        )
+        button = gr.Button("Add class", elem_id="fl-add-class", min_width=100, scale=0)
+
+    def added(given: str, request: gr.Request) -> tuple[Any, ...]:
+        person = str(request.session_hash)
+        try:
+            if isinstance(laid[0], gr.Button) and len(desk.queue.classes) >= _MOST_BUTTONS:
+                raise InputError("the page has no room for more buttons; start the server again, and it has a list")
+            desk.add_class(str(given or ""))
+        except InputError as error:
+            return gr.skip(), *_shown(desk, person, note=f"Not added: {error}"), *anew()
+        return "", *_shown(desk, person), *anew()
+
+    gr.on(
+        [button.click, name.submit],
+        added,
+        name,
+        [name, panel, current, *laid],
+        api_name="add_class",
+        concurrency_id="label",
+        concurrency_limit=8,
+        show_progress="hidden",
+    )
+
+
 def _choices(names: Sequence[str]) -> list[tuple[str, int]]:
     return [(visible(name), number) for number, name in enumerate(names)]
 
@@ -176,9 +233,8 @@ def _face(number: int, names: Sequence[str], first: Sequence[str]) -> dict[str, 
     """Return how the button of a class looks; those that were there first keep their keys, whatever came since."""
     if number >= len(names):
         return {"value": "", "visible": False}
-    before, now = class_keys(first), class_keys(names)
     name = names[number]
-    key = (now if before.items() <= now.items() else before).get(name)
+    key = keys_with_new(first, names).get(name)
     return {
         "value": visible(name) if key in (None, name) else f"{key} · {visible(name)}",
         "elem_classes": [] if key is None else [f"fl-key-{key}"],
@@ -200,5 +256,7 @@ def _answering(desk: Desk, action: Action) -> Callable[..., tuple[str, str]]:
 
 def _shown(desk: Desk, person: str, **what: Any) -> tuple[str, str]:
     batch = desk.batch(person)
+    if not desk.queue.classes:
+        what.setdefault("note", _NO_CLASSES)
     panel = label_panel(desk.queue, batch, ranked=desk.ranked, trouble=desk.trouble, **what)
     return panel, quote(batch[0].name, safe="/[]", errors=_BYTES) if batch else ""
