@@ -310,10 +310,21 @@ def test_in_a_browser_labels_come_first_and_then_the_model(flat, new_tab, tmp_pa
         tab.page.wait_for_selector(".fl-current img")
         assert "No model yet" in tab.page.inner_text("#fl-about")
         assert tab.page.inner_text("#fl-train") == "Train with these labels"
-        tab.page.fill("#fl-new-class textarea, #fl-new-class input", "red")
+        new_class, width = tab.page.get_by_label("Another class"), "document.querySelector('#fl-label').clientWidth"
+        wide = tab.page.evaluate(width)
+        new_class.fill("Blue")
+        tab.page.keyboard.press("Enter")
+        tab.page.wait_for_selector(".fl-note")
+        assert "there is a class 'blue' already" in tab.page.inner_text(".fl-note")
+        assert new_class.input_value() == "Blue"
+        new_class.fill("b" * 101)
+        tab.page.keyboard.press("Enter")
+        tab.page.wait_for_function("document.querySelector('.fl-note').innerText.includes('at most 100')")
+        assert tab.page.evaluate(width) == wide  # on a page that moves about, the next click is a mistake
+        new_class.fill("red")
         tab.page.keyboard.press("Enter")
         tab.page.wait_for_selector(".fl-key-2")
-        tab.page.fill("#fl-new-class textarea, #fl-new-class input", "<b>green")
+        new_class.fill("<b>green")
         tab.page.click("#fl-add-class")
         tab.page.wait_for_selector(".fl-key-3")
         tab.page.click("#fl-about")

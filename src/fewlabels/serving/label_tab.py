@@ -199,7 +199,12 @@ def _adding(
     """Lay out what adds a class; `anew` says how new ones are shown by what is laid out for them."""
     with gr.Row(elem_id="fl-adding"):
         name = gr.Textbox(
-            placeholder="Another class", show_label=False, label="Another class", max_lines=1, elem_id="fl-new-class"
+            placeholder="Another class",
+            show_label=False,
+            label="Another class",
+            container=False,
+            max_lines=1,
+            elem_id="fl-new-class",
         )
         button = gr.Button("Add class", elem_id="fl-add-class", min_width=100, scale=0)
 
