@@ -184,6 +184,11 @@ def test_a_terminal_gets_a_bar_and_color(place):
     shown, code = in_a_terminal(place, [*FIT, "t"], TERM="xterm-256color", NO_COLOR="")
     assert code == 0
     assert "\x1b[" in shown
+    # What it waits for in the first seconds is said, and taken away before anything else stands there.
+    before, _, after = shown.partition("looking at images")
+    assert "starting" in before
+    assert before.endswith("\x1b[2K")
+    assert "starting" not in after
     assert "30/30" in shown
 
 
@@ -205,6 +210,7 @@ def test_a_pipe_gets_no_code_and_no_bar(place):
     ended = subprocess.run(words, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0
     assert "\x1b" not in ended.stdout + ended.stderr
+    assert "starting" not in ended.stderr
     assert "30/30" not in ended.stderr
 
 

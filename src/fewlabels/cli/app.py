@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 import fewlabels
-from fewlabels.storage.screen import is_plain, new_console
+from fewlabels.storage.screen import is_plain, new_console, shows_progress
 
 app = typer.Typer(
     name="fewlabels",
@@ -22,6 +25,24 @@ app = typer.Typer(
 # Names of files and folders may have brackets and colons, which mean nothing.
 screen = new_console(stderr=False, soft_wrap=True, markup=False, emoji=False)
 errors = new_console(soft_wrap=True, markup=False, emoji=False)
+
+
+@contextlib.contextmanager
+def starting(quiet: bool = False, library: str = "torch") -> Iterator[None]:
+    """Say on a terminal that the command starts, while what it needs is imported: PyTorch alone takes seconds.
+
+    Parameters
+    ----------
+    quiet : bool
+        Say nothing.
+    library : str
+        What takes the time; once it is imported, there is nothing to wait for.
+    """
+    if quiet or errors.quiet or library in sys.modules or not shows_progress(errors):
+        yield
+        return
+    with errors.status("starting"):
+        yield
 
 
 def _tell_version(asked: bool) -> None:

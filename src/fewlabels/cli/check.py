@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from fewlabels.cli.answer import Answer, answers
-from fewlabels.cli.app import app, screen
+from fewlabels.cli.app import app, screen, starting
 from fewlabels.cli.options import Fold, ImageSize, Json, Labels, Quiet, Source, Strict, TestPerClass, new_seed
 from fewlabels.cli.shown import show_dataset
 from fewlabels.storage.visible import visible
@@ -59,7 +59,8 @@ def check(
     )
     show_dataset(data, quiet=quiet, named=_NAMED)
     # Takes seconds, for PyTorch: after whatever may be wrong with the source.
-    from fewlabels.checks import check_dataset
+    with starting(quiet):
+        from fewlabels.checks import check_dataset
 
     found = check_dataset(data, near=near)
     skipped = [{"file": visible(str(one.path)), "reason": one.reason} for one in data.skipped]

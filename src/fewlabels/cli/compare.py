@@ -11,7 +11,7 @@ from rich.table import Table
 
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
-from fewlabels.cli.app import app, errors, screen
+from fewlabels.cli.app import app, errors, screen, starting
 from fewlabels.cli.options import (
     Budget,
     CheckpointEvery,
@@ -122,8 +122,9 @@ def compare(
     names = None if methods is None else split(methods)
     if names not in (None, ["all"]):
         check_methods(*names)
-    from fewlabels.report import compare as run_comparison
-    from fewlabels.training.progress import ProgressBar
+    with starting(quiet):
+        from fewlabels.report import compare as run_comparison
+        from fewlabels.training.progress import ProgressBar
 
     bar = None if quiet else ProgressBar("fewlabels", errors)
     try:

@@ -10,7 +10,7 @@ import typer
 
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
-from fewlabels.cli.app import app, errors, screen
+from fewlabels.cli.app import app, errors, screen, starting
 from fewlabels.cli.options import ImageSize, Json, Quiet, Source, Strict
 from fewlabels.storage.visible import visible
 
@@ -50,7 +50,8 @@ def embed(
 
     `fewlabels fit features --method label-spreading --out model`
     """
-    from fewlabels.methods import embed as embed_images
+    with starting(quiet):
+        from fewlabels.methods import embed as embed_images
 
     written = embed_images(
         source,

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
-from fewlabels.cli.app import app, errors, screen
+from fewlabels.cli.app import app, errors, screen, starting
 from fewlabels.cli.options import Fold, Json, Labels, Model, Quiet, Strict, TestPerClass
 from fewlabels.cli.shown import show_dataset
 from fewlabels.storage.errors import InputError
@@ -57,13 +57,14 @@ def evaluate(
 
     `fewlabels evaluate model my-photos --card` — the card tells it from now on
     """
-    from fewlabels.data import load_dataset
-    from fewlabels.data.features import is_feature_folder
-    from fewlabels.evaluation import evaluate_model
-    from fewlabels.methods import load
-    from fewlabels.methods.card import measurement
-    from fewlabels.methods.examples import is_source_of, labels_of, origin_of, remembered, size_to_read
-    from fewlabels.methods.saved import add_measurement
+    with starting(quiet):
+        from fewlabels.data import load_dataset
+        from fewlabels.data.features import is_feature_folder
+        from fewlabels.evaluation import evaluate_model
+        from fewlabels.methods import load
+        from fewlabels.methods.card import measurement
+        from fewlabels.methods.examples import is_source_of, labels_of, origin_of, remembered, size_to_read
+        from fewlabels.methods.saved import add_measurement
 
     if card and is_hub_address(model):
         raise InputError(f"{model} is on the Hub, where no card can be written to; pull it first")

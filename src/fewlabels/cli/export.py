@@ -9,7 +9,7 @@ import typer
 
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
-from fewlabels.cli.app import app, screen
+from fewlabels.cli.app import app, screen, starting
 from fewlabels.cli.options import Json, Model, Net
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
@@ -40,8 +40,9 @@ def export(
 
     `fewlabels export model --out classifier.pt2`
     """
-    from fewlabels.export.deployed import FORMATS, export_model
-    from fewlabels.methods import load
+    with starting():
+        from fewlabels.export.deployed import FORMATS, export_model
+        from fewlabels.methods import load
 
     if out is None and is_hub_address(model):
         raise InputError(f"give --out: there is no place beside {model} to write to")

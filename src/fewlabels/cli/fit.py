@@ -12,7 +12,7 @@ import typer
 
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
-from fewlabels.cli.app import app, screen
+from fewlabels.cli.app import app, screen, starting
 from fewlabels.cli.options import (
     Budget,
     CheckpointEvery,
@@ -96,18 +96,19 @@ def fit(
     if pool_limit is not None and pool is None:
         raise InputError(f"--pool-limit {pool_limit} is for the images of --pool; give that too, or leave it away")
     check_methods(method)
-    from fewlabels.data import load_dataset
-    from fewlabels.methods import make_method, method_name
-    from fewlabels.methods.embedding import own_size, warn_of_leak
-    from fewlabels.methods.examples import remember
-    from fewlabels.methods.findings import findings
-    from fewlabels.methods.fitting import fit_dataset
-    from fewlabels.methods.replaced import check_place_before, keep_before
-    from fewlabels.methods.saved import check_target, holds_anything
-    from fewlabels.tracking import check_trackers
-    from fewlabels.tracking import track as begin_run
-    from fewlabels.training.checkpoint import checkpoint_beside, holds_training
-    from fewlabels.training.processes import by_turns, first, joined
+    with starting(quiet):
+        from fewlabels.data import load_dataset
+        from fewlabels.methods import make_method, method_name
+        from fewlabels.methods.embedding import own_size, warn_of_leak
+        from fewlabels.methods.examples import remember
+        from fewlabels.methods.findings import findings
+        from fewlabels.methods.fitting import fit_dataset
+        from fewlabels.methods.replaced import check_place_before, keep_before
+        from fewlabels.methods.saved import check_target, holds_anything
+        from fewlabels.tracking import check_trackers
+        from fewlabels.tracking import track as begin_run
+        from fewlabels.training.checkpoint import checkpoint_beside, holds_training
+        from fewlabels.training.processes import by_turns, first, joined
 
     if out.name in ("", ".."):
         raise InputError(f"--out {out} is no name of a new folder, which takes the model when it is whole; give one")

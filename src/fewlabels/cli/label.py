@@ -14,7 +14,7 @@ from rich.table import Table
 
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
-from fewlabels.cli.app import app, errors, screen
+from fewlabels.cli.app import app, errors, screen, starting
 from fewlabels.cli.options import Json, Labels, Quiet, Strict, model_there, new_seed
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
@@ -110,8 +110,9 @@ def label(
         if not Path(model).exists():
             raise InputError(f"there is no model folder at {model}; to begin without one, give a folder of images")
         raise InputError(f"{model} is no model folder; before there is a model, give the source alone")
-    from fewlabels.labeling import check_strategy, check_table, describe_pool, first_to_label
-    from fewlabels.methods import load
+    with starting(quiet):
+        from fewlabels.labeling import check_strategy, check_table, describe_pool, first_to_label
+        from fewlabels.methods import load
 
     if engine is not None:
         for option, value in (

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fewlabels.cli.answer import Answer, answers
-from fewlabels.cli.app import app, errors, screen
+from fewlabels.cli.app import app, errors, screen, starting
 from fewlabels.cli.options import Json, Model, Quiet, Strict
 from fewlabels.storage.visible import visible
 
@@ -32,8 +32,9 @@ def predict(
 
     `fewlabels predict model new-photos/ --out classes.csv`
     """
-    from fewlabels.export import check_place, predict_files, write_predictions
-    from fewlabels.methods import load
+    with starting(quiet):
+        from fewlabels.export import check_place, predict_files, write_predictions
+        from fewlabels.methods import load
 
     if out is not None:
         check_place(out)

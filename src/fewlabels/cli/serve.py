@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fewlabels.cli import completion
-from fewlabels.cli.app import app, errors, screen
+from fewlabels.cli.app import app, errors, screen, starting
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
 from fewlabels.storage.visible import visible
@@ -77,12 +77,13 @@ def serve(
 
     `fewlabels serve model --port 8000 --no-open`
     """
-    from fewlabels.data.decode import SOUND_PILLOW, pillow_is_sound
-    from fewlabels.methods.saved import read_description
-    from fewlabels.serving.server import is_local, open_browser, require_gradio
-    from fewlabels.serving.server import serve as serve_page
-    from fewlabels.serving.service import Service
-    from fewlabels.serving.training import begins
+    with starting():
+        from fewlabels.data.decode import SOUND_PILLOW, pillow_is_sound
+        from fewlabels.methods.saved import read_description
+        from fewlabels.serving.server import is_local, open_browser, require_gradio
+        from fewlabels.serving.server import serve as serve_page
+        from fewlabels.serving.service import Service
+        from fewlabels.serving.training import begins
 
     if is_hub_address(model):
         raise InputError(f"{model} is on the Hub; pull it first, so that labels and new models have a place")
@@ -91,7 +92,8 @@ def serve(
     if not begin:
         read_description(model)
     named = [name.strip() for name in (classes or "").split(",") if name.strip()]
-    require_gradio()
+    with starting(library="gradio"):
+        require_gradio()
 
     def ready(address: str) -> None:
         screen.print(f"serving {model} at {address} (Ctrl-C ends it)", highlight=False)
