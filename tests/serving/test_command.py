@@ -61,7 +61,7 @@ def test_there_must_be_a_model(tmp_path):
     assert code == 2
     assert errors == (
         f"error: there is no model folder at {tmp_path / 'nothing'}; to label the first images and make one, give "
-        "--source and --classes"
+        "--source"
     )
 
 

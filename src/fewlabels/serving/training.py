@@ -37,9 +37,7 @@ def begins(folder: Path, source: str | None) -> bool:
         return False
     check_target(folder)
     if source is None:
-        raise InputError(
-            f"there is no model folder at {folder}; to label the first images and make one, give --source and --classes"
-        )
+        raise InputError(f"there is no model folder at {folder}; to label the first images and make one, give --source")
     return True
 
 
