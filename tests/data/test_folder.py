@@ -307,7 +307,6 @@ def test_folders_that_are_read_in_threads_leave_warnings_as_they_are(photos, tmp
     assert warnings.filters == before
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked there")
 def test_images_that_threads_decode_leave_warnings_as_they_are(tmp_path, monkeypatch):
     content = save(tmp_path / "red.png").read_bytes()
     before = list(warnings.filters)
@@ -323,6 +322,7 @@ def test_images_that_threads_decode_leave_warnings_as_they_are(tmp_path, monkeyp
     assert warnings.filters == before
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked there")
 def test_a_forked_process_does_not_let_go_of_what_this_one_has_open(photos, tmp_path):
     data = read(photos, tmp_path)
     (entry,) = (tmp_path / "cache" / "images").iterdir()
