@@ -1,10 +1,10 @@
 """Time to accuracy on the reference split, the wall-clock of `fit` with everything included.
 
-    python benchmarks/accuracy.py CIFAR10_FOLDER [--only 45s,5m] [--again]
+    python benchmarks/accuracy.py CIFAR10_FOLDER [--only 45s,5m] [--again] [--to accuracy-amx]
 
 Each budget has its recipe below, chosen on development images; beside the first two stands what `Auto`, the default of
 `fewlabels fit`, makes of the same time. What is done is not done again: results are kept
-in benchmarks/results/accuracy.json. Run nothing beside it.
+in benchmarks/results/accuracy.json, or under another name for another machine. Run nothing beside it.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ def main() -> None:
     parser.add_argument("cifar10", help="folder with CIFAR-10's train.parquet and test.parquet")
     parser.add_argument("--only", default=",".join(RECIPES), help="comma-separated budgets, as '45s,5m auto'")
     parser.add_argument("--again", action="store_true", help="measure anew what is there already")
+    parser.add_argument("--to", default="accuracy", metavar="NAME", help="name of the file of results")
     options = parser.parse_args()
-    path = RESULTS / "accuracy.json"
+    path = RESULTS / f"{options.to}.json"
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     data = load_dataset(options.cifar10, labels_per_class=500, test_per_class=800)
     for row_name in options.only.split(","):

@@ -94,8 +94,12 @@ def machine() -> str:
     if os.path.exists("/proc/cpuinfo"):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
-    # Processors of one name differ by a factor of five in this.
-    model += f" ({torch.backends.cpu.get_cpu_capability()})"
+    # Processors of one name differ by a factor of five in this, and the ways to multiply bfloat16 by as much again.
+    bfloat16 = {
+        ", AMX": torch.cpu._is_amx_tile_supported(),
+        ", bfloat16": torch.cpu._is_avx512_bf16_supported(),
+    }
+    model += f" ({torch.backends.cpu.get_cpu_capability()}{next((name for name, has in bfloat16.items() if has), '')})"
     if torch.cuda.is_available():
         model += f", {torch.cuda.get_device_name()}"
     return f"{model}, {torch.get_num_threads()} threads, torch {torch.__version__}"
