@@ -71,7 +71,7 @@ def main() -> None:
     # Noise with random labels teaches a net nothing, which is well here and worth a warning elsewhere.
     warnings.simplefilter("ignore", TrainingWarning)
     # Processors differ in more than speed: what is met on one may be missed on another.
-    kind = torch.backends.cpu.get_cpu_capability().lower()
+    kind = "amx" if torch.cpu._is_amx_tile_supported() else torch.backends.cpu.get_cpu_capability().lower()
     report = Report(f"step-{kind}" if options.size == 32 else f"step-{kind}-{options.size}")
     precision = choose_precision("auto", CPU)
     generator = np.random.default_rng(0)
