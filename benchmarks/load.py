@@ -66,9 +66,11 @@ class Busy(Exception):
 class Client:
     """One person's browser."""
 
-    def __init__(self, number: int, address: str, functions: dict[str, int], http: httpx.AsyncClient) -> None:
+    def __init__(
+        self, number: int, address: str, functions: dict[str, int], opening: str, http: httpx.AsyncClient
+    ) -> None:
         self.draws = random.Random(number)
-        self.address, self.functions, self.http = address, functions, http
+        self.address, self.functions, self.opening, self.http = address, functions, opening, http
         self.session = f"client{number}"
         self.shown = ""
 
@@ -140,7 +142,7 @@ class Client:
                 self.shown = (await self.call("open"))[2]
             number = self.draws.randrange(10)
             began = time.perf_counter()
-            panel, following = await self.call(f"label_{number}", self.shown)
+            panel, following = await self.call(f"label_{number}", self.shown, self.opening)
             assert "Saved" in panel, panel
             tally.confirmed.append((self.shown, str(number)))
             tally.took("labeled", began)
@@ -180,7 +182,10 @@ async def load(address: str, process: psutil.Process, clients: int, seconds: flo
     async with httpx.AsyncClient(base_url=address, timeout=120, limits=limits) as http:
         config = (await http.get("/config")).json()
         functions = {one["api_name"]: one["id"] for one in config["dependencies"] if one["api_name"]}
-        people = [Client(number, address, functions, http) for number in range(clients)]
+        (opening,) = (
+            one["props"]["value"] for one in config["components"] if one["props"].get("elem_id") == "fl-opening"
+        )
+        people = [Client(number, address, functions, opening, http) for number in range(clients)]
         while not (await people[0].call("open"))[2]:
             await asyncio.sleep(1)  # the pool is being looked through
         watching = asyncio.create_task(watch(process, memory, temporary))

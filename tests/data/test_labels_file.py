@@ -20,6 +20,7 @@ from PIL import Image
 import fewlabels
 from fewlabels import InputError, load_dataset
 from fewlabels.data import LabelsFile, read_labels
+from fewlabels.data.heading import heading_of
 
 AWKWARD = ["a b.jpg", 'say "cheese".jpg', "two\nlines.jpg", "comma, dot.jpg", "back\rspace.jpg", "猫.jpg", "\udcff.jpg"]
 
@@ -525,3 +526,10 @@ def test_the_table_of_a_large_pool_is_read(tmp_path):
     table.write_text("file,class,confidence\n" + "".join(rows))
     assert table.stat().st_size > 64 << 20
     assert list(read_labels(table).classes.values()) == ["cat"] * 3
+
+
+def test_a_line_longer_than_a_table_has_is_no_heading(tmp_path):
+    (tmp_path / "dump.csv").write_text("x" * 200_000 + "\n")
+    with pytest.raises(InputError, match="no CSV file with the columns file and class"):
+        LabelsFile(tmp_path / "dump.csv")
+    assert heading_of(tmp_path / "dump.csv") == []

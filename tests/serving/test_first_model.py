@@ -76,8 +76,12 @@ def test_labels_of_the_page_make_the_first_model(begin, flat, tmp_path):
     # The same command goes on; what no image has a label of yet is offered too, and stays once one has.
     service = begin(classes=(*CLASSES, "gray"))
     assert service.model is not None
-    assert set(service.desk.queue.classes) == {*CLASSES, "gray"}
+    # Each class keeps its key, though the model has them in the order of the alphabet.
+    assert service.desk.queue.classes == (*CLASSES, "gray")
+    assert service.desk.queue.labeled == 36
+    assert sum(service.desk.queue.counts().values()) == 36
     service.desk.rank(service.model)
+    assert (service.desk.queue.labeled, service.desk.queue.left) == (36, 90 - 36)
     gray = service.desk.batch("me")[0].name
     service.desk.queue.label("me", gray, "gray")
     service.close()
@@ -88,6 +92,68 @@ def test_labels_of_the_page_make_the_first_model(begin, flat, tmp_path):
     assert service.retraining.progress().state == "done", service.retraining.progress()
     assert set(fewlabels.load(tmp_path / "model.before").class_names_) == set(CLASSES)
     assert set(fewlabels.load(tmp_path / "model").class_names_) == {*CLASSES, "gray"}
+    service.close()
+    # A line about an image that is gone is in nobody's way.
+    (flat[0] / gray).unlink()
+    with (tmp_path / "model-labels.csv").open("a") as file:
+        file.write("gone.png,zebra\n")
+    service = begin(classes=())
+    assert gray not in service.desk.pictures.names
+    assert "zebra" not in service.desk.queue.counts()
+    for name in service.desk.pictures.names:
+        service.desk.queue.label("me", name, flat[1][name])
+    service.close()
+    # Where all is labeled, the model classifies, and says why there is nothing more to do.
+    service = begin(classes=())
+    assert service.desk is None
+    assert "has no images without a label" in service.reason
+
+
+def test_a_page_from_before_a_new_start_labels_nothing(begin, tmp_path):
+    gradio = pytest.importorskip("gradio")
+    service = begin(classes=("shoe", "dress"))
+    opening, request = service.desk.opening, gradio.Request(session_hash="me")
+    service.close()
+    again = begin(classes=("dress", "shoe"))
+    again.desk.rank_first()
+    page, image = functions(built(again)), again.desk.batch("me")[0].name
+    panel, _ = page["label_0"](image, opening, request)
+    assert "Not saved: the server was started again; reload the page" in panel
+    assert read_labels(tmp_path / "model-labels.csv").classes == {}
+    panel, _ = page["label_0"](image, again.desk.opening, request)
+    assert read_labels(tmp_path / "model-labels.csv").classes == {image: "dress"}
+
+
+def test_classes_and_folders_that_are_none_are_told_apart(begin, flat, tmp_path):
+    for number, name in enumerate(sorted(flat[1])):
+        place = flat[0] / ("camera", "phone")[number % 2]
+        place.mkdir(exist_ok=True)
+        (flat[0] / name).rename(place / name)
+    service = begin(classes=("car", "bike"))
+    with pytest.raises(InputError, match="has a folder 'camera', which is taken as no class; find another name"):
+        service.desk.add_class("Camera")
+    service.desk.add_class("careful")
+    service.close()
+    with pytest.raises(InputError, match="lies in a folder called like a class"):
+        begin(classes=("cameras", "bike"))
+    # What the page takes as labels, a training takes too.
+    named = [
+        f"{folder}/{path.name},{label}"
+        for folder, label in (("camera", "car"), ("phone", "bike"))
+        for path in sorted((flat[0] / folder).iterdir())[:4]
+    ]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,class", *named, ""]))
+    assert load_dataset(str(flat[0]), labels=str(tmp_path / "labels.csv")).class_names == ("bike", "car")
+
+
+def test_a_labels_file_of_another_encoding_makes_no_classes(begin, flat, tmp_path):
+    names = sorted(flat[1])[:4]
+    lines = "".join(f"{name},{label}\n" for name, label in zip(names, ("café", "thé") * 2, strict=True))
+    (tmp_path / "model-labels.csv").write_bytes(f"file,class\n{lines}".encode("latin-1"))
+    with pytest.raises(InputError, match="is not UTF-8"):
+        begin(classes=())
+    with pytest.raises(InputError, match="is not UTF-8"):
+        load_dataset(str(flat[0]), labels=str(tmp_path / "model-labels.csv"))
 
 
 def test_a_page_that_was_closed_before_the_first_training_goes_on(begin, flat):
@@ -101,7 +167,7 @@ def test_a_page_that_was_closed_before_the_first_training_goes_on(begin, flat):
     again = begin(classes=("blue", "<b>green"))
     again.begin()
     again._ranking.join()
-    assert set(again.desk.queue.classes) == set(CLASSES)
+    assert again.desk.queue.classes == ("blue", "<b>green", "red")
     assert again.desk.queue.labels() == {first: "red"}
     assert first not in [one.name for one in again.desk.batch("me")]
 
@@ -215,7 +281,7 @@ def test_classes_may_come_with_the_images(begin, flat, tmp_path):
     opened = functions(page)["open"](request)
     assert "What are the images of?" in opened[1]
     image = service.desk.batch("me")[0].name
-    assert "there is no class" in label(image, request)[0]
+    assert "there is no class" in label(image, service.desk.opening, request)[0]
     with pytest.raises(InputError, match="label images of two classes at least"):
         service.train()
     typed, panel, shown, *buttons = add(" red ", request)
@@ -230,6 +296,8 @@ def test_classes_may_come_with_the_images(begin, flat, tmp_path):
         ("  ", "type the name of the class first"),
         ("a\nb", "one line of at most 100"),
         ("x" * 101, "one line of at most 100"),
+        # However it is written.
+        ("RED ", "there is a class &#39;red&#39; already"),
     ):
         typed, panel, shown, *_ = add(given, request)
         assert why in panel, given
@@ -241,7 +309,7 @@ def test_classes_may_come_with_the_images(begin, flat, tmp_path):
     _, kinds = flat
     for name in list(kinds)[:30]:
         label_it = functions(page)[f"label_{service.desk.queue.classes.index(kinds[name])}"]
-        label_it(name, request)
+        label_it(name, service.desk.opening, request)
     assert read_labels(tmp_path / "model-labels.csv").classes == dict(list(kinds.items())[:30])
     service.train()
     service.retraining._watcher.join()
@@ -264,6 +332,10 @@ def test_as_many_classes_may_be_added_as_there_is_room_for(begin):
     assert "no room for more buttons; start the server again" in add("one more", request)[1]
     assert len(service.desk.queue.classes) == 40
     service.close()
+    # As many as there are buttons: the next start has room again.
+    again = begin(classes=[f"class {number}" for number in range(40)])
+    assert "Not added" not in functions(built(again))["add_class"]("one more", request)[1]
+    again.close()
     many = begin(classes=[f"class {number}" for number in range(41)])
     _, panel, _, choice = functions(built(many))["add_class"]("one more", request)
     assert "Not added" not in panel

@@ -46,10 +46,10 @@ def test_more_classes_than_buttons_can_show_are_chosen_from_a_list(many_classes,
     label = functions(page)["label"]
     request = gradio.Request(session_hash="me")
     image = many_classes.desk.batch("me")[0].name
-    panel, shown = label(image, None, request)
+    panel, shown = label(image, None, many_classes.desk.opening, request)
     assert "choose a class first" in panel
     assert unquote(shown) == image
-    panel, shown = label(image, 40, request)
+    panel, shown = label(image, 40, many_classes.desk.opening, request)
     assert "Saved" in panel
     assert unquote(shown) != image
     name = many_classes.model.class_names[40]
@@ -65,12 +65,12 @@ def test_a_class_that_came_with_a_new_model_has_a_button(place, trained, tmp_pat
     assert start.value == "Train again with these labels"
     assert spare == [gradio.skip() for _ in spare]
     image = service.desk.batch("me")[0].name
-    assert "there is no class" in functions(page)["label_3"](image, request)[0]
+    assert "there is no class" in functions(page)["label_3"](image, service.desk.opening, request)[0]
     (tmp_path / "photos" / "train" / "a gray").mkdir()
     for number in range(8):
         pixels = np.random.default_rng(number).integers(0, 255, (16, 24)).astype(np.uint8)
         Image.fromarray(pixels).save(tmp_path / "photos" / "train" / "a gray" / f"{number}.png")
-    functions(page)["label_1"](image, request)
+    functions(page)["label_1"](image, service.desk.opening, request)
     functions(page)["train"]("", request)
     service.retraining._watcher.join(120)
     assert service.retraining.progress().state == "done"
@@ -80,8 +80,8 @@ def test_a_class_that_came_with_a_new_model_has_a_button(place, trained, tmp_pat
     assert (shown.value, shown.visible, shown.elem_classes) == ("4 · a gray", True, ["fl-key-4"])
     assert rest == [gradio.skip() for _ in rest]
     image, other = (one.name for one in service.desk.batch("me")[:2])
-    functions(page)["label_3"](image, request)
-    functions(page)["label_1"](other, request)
+    functions(page)["label_3"](image, service.desk.opening, request)
+    functions(page)["label_1"](other, service.desk.opening, request)
     written = read_labels(service.desk.path).classes
     assert (written[image], written[other]) == ("a gray", "blue")
     service.close()
@@ -94,7 +94,7 @@ def test_a_class_that_came_with_a_new_model_has_a_button(place, trained, tmp_pat
         (("0", "1"), "2", "2", "2"),
         (("0", "1"), "none", "2", "2 · none"),
         # The key that it would have is another's.
-        (("cat", "dog"), "1", None, "1"),
+        (("cat", "dog"), "1", None, "· 1"),
     ],
 )
 def test_a_new_class_takes_no_key_from_those_before(first, new, key, shown):
@@ -125,10 +125,10 @@ def test_an_image_whose_name_is_no_text_can_be_labeled(many_classes, tmp_path):
     service = Service(tmp_path / "model", labels=tmp_path / "labels.csv")
     service.desk.queue.rank([name])
     page = built(service)
-    panel, shown = functions(page)["skip"]("", gradio.Request(session_hash="me"))
+    panel, shown = functions(page)["skip"]("", service.desk.opening, gradio.Request(session_hash="me"))
     # As a request holds it.
     assert json.loads(json.dumps([panel, shown], ensure_ascii=False).encode()) == [panel, shown]
-    panel, _ = functions(page)["label"](shown, 40, gradio.Request(session_hash="me"))
+    panel, _ = functions(page)["label"](shown, 40, service.desk.opening, gradio.Request(session_hash="me"))
     assert "Saved" in panel
     assert read_labels(tmp_path / "labels.csv").classes == {name: service.model.class_names[40]}
     service.close()
@@ -140,7 +140,9 @@ def test_a_label_that_cannot_be_written_is_told_and_the_image_stays(many_classes
 
     monkeypatch.setattr(many_classes.desk._file, "append", full)
     image = many_classes.desk.batch("me")[0].name
-    panel, shown = functions(built(many_classes))["label"](image, 3, gradio.Request(session_hash="me"))
+    panel, shown = functions(built(many_classes))["label"](
+        image, 3, many_classes.desk.opening, gradio.Request(session_hash="me")
+    )
     assert "Not saved: " in panel
     assert "No space left" in panel
     assert unquote(shown) == image

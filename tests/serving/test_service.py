@@ -226,7 +226,10 @@ def test_a_labels_file_whose_last_line_is_half_there_is_mended_and_noted(place, 
 
 
 def test_what_is_wrong_with_a_labels_file_does_not_hide_where_its_last_line_went(place):
-    (place / "model-labels.csv").write_text("file,class\nunlabeled/0.png,zebra\nunlabeled/1.p")
+    service = Service(place / "model")
+    name = service.desk.pictures.names[0]
+    service.close()
+    (place / "model-labels.csv").write_text(f"file,class\n{name},zebra\nunlabeled/1.p")
     service = Service(place / "model")
     assert "has the class 'zebra'" in service.reason
     assert "it is kept in" in service.reason
@@ -237,7 +240,10 @@ def test_a_request_without_an_image_is_answered(service):
     from fewlabels.serving.label_tab import _answering
 
     answer = _answering(service.desk, lambda person, shown: service.desk.queue.label(person, shown, CLASSES[0]))
-    assert "Not saved: this image is not in the pool" in answer(None, SimpleNamespace(session_hash="s"))[0]
+    assert (
+        "Not saved: this image is not in the pool"
+        in answer(None, service.desk.opening, SimpleNamespace(session_hash="s"))[0]
+    )
 
 
 def test_where_no_labels_file_can_be_made_the_model_classifies_all_the_same(place):

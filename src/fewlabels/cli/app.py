@@ -38,7 +38,8 @@ def starting(quiet: bool = False, library: str = "torch") -> Iterator[None]:
     library : str
         What takes the time; once it is imported, there is nothing to wait for.
     """
-    if quiet or errors.quiet or library in sys.modules or not shows_progress(errors):
+    # Of several processes, the first alone speaks on `screen`.
+    if quiet or screen.quiet or errors.quiet or library in sys.modules or not shows_progress(errors):
         yield
         return
     with errors.status("starting"):

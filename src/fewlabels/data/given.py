@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import os
 import posixpath
@@ -21,6 +22,8 @@ from fewlabels.data.parts import Part, Parts
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.storage.visible import encodable, visible
 
+# Of a folder and a class that are meant to be the same: of "shirt" and "shrit", and not of "car" and "camera".
+_ALIKE = 0.8
 _STREAMED = "is of a pool that is read as a stream: copy the image into the folder of its class to learn from its label"
 
 
@@ -149,10 +152,23 @@ def has_no_classes(parts: Parts, given: GivenLabels, source: Any) -> bool:
     if len(np.unique(parts.train.labels[parts.train.labels >= 0])) < 2:
         return True
     names = {class_called(name, parts.class_names) for name in given.classes.values() if name}
-    if not names or any(name in parts.class_names or nearest(name, parts.class_names) for name in names):
+    if not names or any(like_a_folder(name, parts.class_names) for name in names):
         return False
     found = find_labels(replace(parts, class_names=(*parts.class_names, *names)), given, source)
     return bool((found.train >= 0).any())
+
+
+def like_a_folder(name: str, folders: Iterable[str]) -> str:
+    """Return the folder that is called like a class, but for case and a letter or two; empty where none is.
+
+    Examples
+    --------
+    >>> like_a_folder("Shirts", ["shirt", "shoe"]), like_a_folder("car", ["camera", "phone"])
+    ('shirt', '')
+    """
+    folded = {folder.casefold(): folder for folder in folders}
+    alike = difflib.get_close_matches(name.casefold(), list(folded), n=1, cutoff=_ALIKE)
+    return folded[alike[0]] if alike else ""
 
 
 def with_classes_of(parts: Parts, given: GivenLabels, source: Any) -> Parts:
@@ -168,6 +184,7 @@ def with_classes_of(parts: Parts, given: GivenLabels, source: Any) -> Parts:
     """
     train = parts.train if parts.unlabeled is None else parts.train.joined(parts.unlabeled)
     known = dict.fromkeys(parts.class_names)
+    check_classes(given, known)
     for name in filter(None, given.classes.values()):
         known.setdefault(class_called(name, known))
     classes = tuple(known)
@@ -201,6 +218,19 @@ def with_classes_of(parts: Parts, given: GivenLabels, source: Any) -> Parts:
         test=renumbered(parts.test, "test"),
         notes=(*parts.notes, f"the classes are those of {given.called}: {has_one}", *found.notes),
     )
+
+
+def check_classes(given: GivenLabels, known: Collection[str]) -> None:
+    """Refuse classes that are no UTF-8, but for those that a source itself has.
+
+    Raises
+    ------
+    InputError
+        If there is one: each would be a class of its own beside the one that it is meant for.
+    """
+    for name in given.classes.values():
+        if name not in known:
+            _check_encoding(name, given.called)
 
 
 def _check_encoding(name: str, what: str) -> None:

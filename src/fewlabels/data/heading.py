@@ -46,7 +46,10 @@ def heading_of(path: Path) -> list[str] | None:
         with path.open("rb") as file:
             line = file.readline()
         text = line.decode("utf-8-sig", "surrogateescape")
-        return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(line)), [])
+        try:
+            return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(line)), [])
+        except csv.Error:  # a line of more than csv takes: no heading of a table
+            return []
     try:
         return list(pq.read_schema(path).names)
     except (OSError, pa.ArrowException):

@@ -277,7 +277,7 @@ class LabelsFile:
         content = self.path.read_bytes()
         end = _end_of_last_line(content, self.path)
         text = content[: end or None].decode("utf-8-sig", "surrogateescape")
-        heading = next(csv.reader(io.StringIO(text, newline="")), [])
+        heading = next(_rows(text, ",", self.path), [])
         if not (
             tuple(name.strip().lower() for name in heading) == COLUMNS if end else ",".join(COLUMNS).startswith(text)
         ):

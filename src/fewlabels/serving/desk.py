@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import secrets
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabels.data import ImageDataset, LabelsFile, read_labels
-from fewlabels.data.given import by_source_names, read_given
+from fewlabels.data.given import by_source_names, check_classes, like_a_folder, read_given
 from fewlabels.data.labels_file import class_called
 from fewlabels.data.parts import PART_ALIASES
 from fewlabels.data.sources import load_unlabeled
@@ -32,7 +34,8 @@ from fewlabels.serving.classify import ServedModel
 from fewlabels.serving.label_queue import LabelQueue
 from fewlabels.serving.panels import Shown
 from fewlabels.serving.pool import PoolPictures
-from fewlabels.storage.errors import InputError, MissingSource, nearest
+from fewlabels.storage.errors import InputError, MissingSource
+from fewlabels.storage.visible import visible
 
 # Images that are looked at between two looks at whether to stop.
 _BLOCK = 1024
@@ -42,6 +45,10 @@ _MOST_CLASSES, _LONGEST_NAME = 1000, 100
 
 class _Closed(Exception):
     """Nobody waits for the order any more."""
+
+
+class NothingToLabel(InputError):
+    """Every image has a label."""
 
 
 class Desk:
@@ -71,6 +78,8 @@ class Desk:
         Why it could not be looked through, in one line; empty where it could, or is being.
     notes : tuple of str
         What of the labels file was left out.
+    opening : str
+        Another word for each desk: a page that was open before the server was started again has the old one.
 
     Raises
     ------
@@ -88,8 +97,12 @@ class Desk:
         takes_new_classes: bool = False,
     ) -> None:
         self.data, self.path, self.takes_new_classes = data, labels, takes_new_classes
+        self.opening = secrets.token_hex(8)
         self.pictures = PoolPictures(data)
-        self._names = dict.fromkeys([*self.pictures.names, *(data.diagnostics.labeled_names or ())])
+        known = data.diagnostics
+        # Of images that have labels, some may have been held out to test with.
+        labeled = (*(known.labeled_names or ()), *(known.test_names or ()))
+        self._names = dict.fromkeys([*self.pictures.names, *labeled])
         self.before = {} if before is None else by_source_names(read_given(before), self._names, data.source)
         self._file = LabelsFile(labels)
         self.notes: tuple[str, ...] = ()
@@ -104,7 +117,9 @@ class Desk:
             raise InputError("; ".join([str(error), *self.notes])) from error
         self.ranked, self.trouble = False, ""
         self._turn, self._closing = threading.Lock(), threading.Event()
-        self.queue = LabelQueue((), class_names, self._append, labels=given, known=self.pictures.names)
+        self.queue = LabelQueue(
+            (), class_names, self._append, labels=given, known=self.pictures.names, others=list(self._names)
+        )
 
     def batch(self, person: str) -> list[Shown]:
         """Return what a person is to label: the next image large, those after it small."""
@@ -128,12 +143,16 @@ class Desk:
             raise InputError(f"the folders of {self.data.source} tell the classes; a new one needs a folder there")
         if not name:
             raise InputError("type the name of the class first")
-        if len(name) > _LONGEST_NAME or not name.isprintable():
+        if len(name) > _LONGEST_NAME or visible(name) != name:
             raise InputError(f"a class's name is one line of at most {_LONGEST_NAME} letters and signs")
         for known in classes:
             # Two that differ in case alone are one that was typed twice.
-            if known.casefold() == name.casefold():
+            if _folded(known) == _folded(name):
                 raise InputError(f"there is a class {known!r} already")
+        if folder := like_a_folder(name, _folders(self.data)):
+            raise InputError(
+                f"{self.data.source} has a folder {folder!r}, which is taken as no class; find another name"
+            )
         if len(classes) >= _MOST_CLASSES:
             raise InputError(f"there are {_MOST_CLASSES:,} classes already, which are as many as a page takes")
         self.queue.add_classes([name])
@@ -210,7 +229,8 @@ class Desk:
 
     def _known(self, class_names: Sequence[str]) -> dict[str, str]:
         """Return the classes that images have by the labels file, all of them the model's; refuse others."""
-        given = self._given(class_names)
+        # Of an image that is gone, a line may say what it likes.
+        given = {name: label for name, label in self._given(class_names).items() if name in self._names}
         unknown = sorted(set(given.values()) - set(class_names))
         if unknown:
             raise InputError(
@@ -281,13 +301,16 @@ def open_desk(
     # Where images lie in no class folders, or in folders that are something else, their classes are those of the file.
     if data is None or (before is None and labels.is_file() and set(data.class_names).isdisjoint(names)):
         data = load_source(model.method, labels=str(labels), progress=progress, **changes)
-        names, file_tells = _united(names, data.class_names, classes), True
+        known, file_tells = _united(names, data.class_names, classes), True
+        given = (class_called(name, known) for name in read_labels(labels).classes.values())
+        # A class that is none of these is one of images that are gone.
+        names = _united(classes, [name for name in given if name in known], known)
     elif new := [name for name in classes if name not in names]:
         raise InputError(f"{data.source} has the classes {', '.join(names)}, and no {new[0]!r}; leave --classes away")
     if data.is_features:
         raise InputError(f"{data.source} holds features, not images to look at; give the images with --source")
     if not len(data.pool):
-        raise InputError(f"{data.source} has no images without a label")
+        raise NothingToLabel(f"{data.source} has no images without a label")
     return Desk(data, names, labels, before, takes_new_classes=file_tells)
 
 
@@ -324,8 +347,11 @@ def open_first_desk(
     data = load_unlabeled(source, image_size=own_size(source, net), progress=progress)
     if data.is_features:
         raise InputError(f"{source} holds features, not images to look at; give the images with --source")
-    given = sorted({name for name in (read_labels(labels).classes if labels.is_file() else {}).values() if name})
-    names = _united(data.class_names, classes, given)
+    names = _united(data.class_names, classes)
+    if labels.is_file():
+        given = read_labels(labels)
+        check_classes(given, names)
+        names = _united(names, given.classes.values())
     folders_tell = len(np.unique(data.labels)) > 1
     if folders_tell and len(names) > len(data.class_names):
         raise InputError(
@@ -333,7 +359,7 @@ def open_first_desk(
             "needs a folder with labeled images there"
         )
     folders = {} if data.class_names else _folders(data)
-    if any(name in folders or nearest(name, folders) for name in names):
+    if any(like_a_folder(name, folders) for name in names):
         raise InputError(
             f"every image of {source} lies in a folder called like a class ({', '.join(list(folders)[:3])}): "
             f"`fewlabels fit {source}` learns from these; those without a label belong into {source}/unlabeled/"
@@ -356,12 +382,20 @@ def _folders(data: ImageDataset) -> dict[str, None]:
     )
 
 
-def _united(*groups: Sequence[str]) -> list[str]:
-    """Return all classes once, however their accents are written."""
+def _united(*groups: Iterable[str]) -> list[str]:
+    """Return all classes once, however their accents are written, in the order in which they come.
+
+    The classes that were asked for and those of the file come first: so each keeps its key when the server is
+    started again, and when there is a model, which sorts them.
+    """
     found: dict[str, None] = {}
-    for name in itertools.chain(*groups):
+    for name in filter(None, itertools.chain(*groups)):
         found.setdefault(class_called(name, found))
     return list(found)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _check_apart(labels: Path, folder: Path) -> None:

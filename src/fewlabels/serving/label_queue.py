@@ -41,6 +41,8 @@ class LabelQueue:
         Labels that were given before.
     known : sequence of str
         Images that may be labeled beside those of the ranking.
+    others : sequence of str
+        Images that nobody is asked for: labels of theirs are counted alone.
     batch : int
         How many images each person sees ahead.
     clock : callable, optional
@@ -65,6 +67,7 @@ class LabelQueue:
         *,
         labels: dict[str, str] | None = None,
         known: Sequence[str] = (),
+        others: Sequence[str] = (),
         batch: int = 8,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -73,7 +76,8 @@ class LabelQueue:
         self._known = {*self._ranking, *known}
         self._classes = tuple(dict.fromkeys(classes))
         self._write, self._clock, self._batch = write, clock, batch
-        self._labels = {name: label for name, label in (labels or {}).items() if name in self._known}
+        self._others = set(others) - self._known
+        self._take(labels or {})
         self._skipped: dict[str, None] = {}
         self._people: OrderedDict[str, _Person] = OrderedDict()
         self._next = 0
@@ -91,7 +95,7 @@ class LabelQueue:
     @property
     def labeled(self) -> int:
         """How many images have a label."""
-        return len(self._labels)
+        return len(self._labels) + len(self._counted)
 
     @property
     def left(self) -> int:
@@ -102,7 +106,7 @@ class LabelQueue:
         """Return how many images have each class's label."""
         with self._lock:
             found = dict.fromkeys(sorted(self._classes), 0)
-            for label in self._labels.values():
+            for label in (*self._labels.values(), *self._counted.values()):
                 found[label] = found.get(label, 0) + 1
             return found
 
@@ -121,7 +125,7 @@ class LabelQueue:
         """
         with self._lock:
             before = self._labels
-            self._labels = {name: label for name, label in read().items() if name in self._known}
+            self._take(read())
             self._next = 0
             # One that was skipped may have its label by now, and is not asked for again.
             self._skipped = {name: None for name in self._skipped if name not in self._labels}
@@ -207,6 +211,10 @@ class LabelQueue:
             self._ranking = list(dict.fromkeys(ranking))
             self._known |= set(self._ranking)
             self._next = 0
+
+    def _take(self, labels: dict[str, str]) -> None:
+        self._labels = {name: label for name, label in labels.items() if name in self._known}
+        self._counted = {name: label for name, label in labels.items() if name in self._others}
 
     def _filled(self, person: str) -> _Person:
         who = self._person(person)

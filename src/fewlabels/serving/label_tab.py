@@ -44,7 +44,9 @@ def label_tab(page: gr.Blocks, service: Service, about: gr.HTML) -> None:
     panel = gr.HTML(elem_id="fl-label")
     # The image that is shown goes along with each click: one that comes late is a label of what the person saw.
     current = gr.Textbox(visible="hidden", elem_id="fl-current", show_label=False)
-    classes, anew_classes = _buttons(desk, panel, current)
+    # What a page was laid out with, it brings along too: after a new start the same button may be another class.
+    opening = gr.Textbox(desk.opening, visible="hidden", elem_id="fl-opening", show_label=False)
+    classes, anew_classes = _buttons(desk, panel, current, opening)
     if desk.takes_new_classes:
         _adding(desk, panel, current, classes, anew_classes)
     start = gr.Button(_train(service), variant="primary", elem_id="fl-train")
@@ -126,7 +128,7 @@ def keys_with_new(first: Sequence[str], names: Sequence[str]) -> dict[str, str]:
 
 
 def _buttons(
-    desk: Desk, panel: gr.HTML, current: gr.Textbox
+    desk: Desk, panel: gr.HTML, current: gr.Textbox, opening: gr.Textbox
 ) -> tuple[list[gr.Button | gr.Dropdown], Callable[[], list[Any]]]:
     """Lay out what labels, skips and takes back; return what new classes are shown by, and what shows them."""
     options: dict[str, Any] = {
@@ -160,7 +162,7 @@ def _buttons(
         with gr.Row(elem_id="fl-buttons"):
             for number in range(len(first) + spare):
                 button = gr.Button(**_face(number, first, first), elem_id=f"fl-class-{number}", min_width=100)
-                button.click(_answering(desk, give(number)), current, api_name=f"label_{number}", **options)
+                button.click(_answering(desk, give(number)), [current, opening], api_name=f"label_{number}", **options)
                 laid.append(button)
         del laid[: len(first)]
     else:
@@ -169,15 +171,16 @@ def _buttons(
             laid.append(choice)
             button = gr.Button("Save this class", elem_id="fl-save")
 
-        def chosen(shown: str, number: int | None, request: gr.Request) -> tuple[str, str]:
+        def chosen(shown: str, number: int | None, opened: str, request: gr.Request) -> tuple[Any, Any]:
             if number is None:
                 return _shown(desk, str(request.session_hash), note="choose a class first")
-            return _answering(desk, give(number))(shown, request)
+            return _answering(desk, give(number))(shown, opened, request)
 
-        button.click(chosen, [current, choice], api_name="label", **options)
+        button.click(chosen, [current, choice, opening], api_name="label", **options)
     with gr.Row():
-        gr.Button("Skip (s)", elem_id="fl-skip").click(_answering(desk, skip), current, api_name="skip", **options)
-        gr.Button("Undo (u)", elem_id="fl-undo").click(_answering(desk, undo), current, api_name="undo", **options)
+        for name, action in (("skip", skip), ("undo", undo)):
+            button = gr.Button(f"{name.capitalize()} ({name[0]})", elem_id=f"fl-{name}")
+            button.click(_answering(desk, action), [current, opening], api_name=name, **options)
 
     def anew() -> list[Any]:
         now = desk.queue.classes
@@ -197,6 +200,7 @@ def _adding(
     anew: Callable[[], list[Any]],
 ) -> None:
     """Lay out what adds a class; `anew` says how new ones are shown by what is laid out for them."""
+    room = len(desk.queue.classes) + len(laid)
     with gr.Row(elem_id="fl-adding"):
         name = gr.Textbox(
             placeholder="Another class",
@@ -211,8 +215,8 @@ def _adding(
     def added(given: str, request: gr.Request) -> tuple[Any, ...]:
         person = str(request.session_hash)
         try:
-            if isinstance(laid[0], gr.Button) and len(desk.queue.classes) >= _MOST_BUTTONS:
-                raise InputError("the page has no room for more buttons; start the server again, and it has a list")
+            if isinstance(laid[0], gr.Button) and len(desk.queue.classes) >= room:
+                raise InputError("the page has no room for more buttons; start the server again, and there is")
             desk.add_class(str(given or ""))
         except InputError as error:
             return gr.skip(), *_shown(desk, person, note=f"Not added: {error}"), *anew()
@@ -241,15 +245,20 @@ def _face(number: int, names: Sequence[str], first: Sequence[str]) -> dict[str, 
     name = names[number]
     key = keys_with_new(first, names).get(name)
     return {
-        "value": visible(name) if key in (None, name) else f"{key} · {visible(name)}",
+        # A digit that is a class and the key of another looks as if it were its own.
+        "value": visible(name)
+        if key == name or (key is None and name not in set(_KEYS))
+        else f"{key or ''} · {visible(name)}".strip(),
         "elem_classes": [] if key is None else [f"fl-key-{key}"],
         "visible": True,
     }
 
 
-def _answering(desk: Desk, action: Action) -> Callable[..., tuple[str, str]]:
-    def answered(shown: str, request: gr.Request) -> tuple[str, str]:
+def _answering(desk: Desk, action: Action) -> Callable[..., tuple[Any, Any]]:
+    def answered(shown: str, opened: str, request: gr.Request) -> tuple[Any, Any]:
         person = str(request.session_hash)
+        if opened != desk.opening:
+            return _shown(desk, person, note="Not saved: the server was started again; reload the page")
         try:
             # Whatever a request may bring in place of a name: it is no image.
             return _shown(desk, person, last=action(person, unquote(str(shown), errors=_BYTES)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fewlabels.data import read_labels
 from fewlabels.serving.classify import Answer, ServedModel
-from fewlabels.serving.desk import Desk, default_labels, open_desk, open_first_desk
+from fewlabels.serving.desk import Desk, NothingToLabel, default_labels, open_desk, open_first_desk
 from fewlabels.serving.limits import Limits
 from fewlabels.serving.retraining import Retraining
 from fewlabels.serving.training import FIRST_BUDGET, begins, first_method, train
@@ -91,8 +91,8 @@ class Service:
                 progress=progress,
             )
         except (InputError, OSError) as error:
-            # What was asked for must work; what is there by itself may be missing.
-            if source is not None or labels is not None or classes:
+            # What was asked for must work; what is there by itself may be missing, and what is done is done.
+            if not isinstance(error, NothingToLabel) and (source is not None or labels is not None or classes):
                 raise
             self.reason = str(error)
             if isinstance(error, OSError) and error.filename is not None:
