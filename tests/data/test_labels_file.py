@@ -389,7 +389,7 @@ def test_a_file_that_an_editor_replaces_goes_on_being_added_to(tmp_path):
     ("edited", "message"),
     [
         ("file,class\na.jpg,cat\nb.jpg,dog", "the last line of .* has no end; end it with a newline"),
-        ("file;class\na.jpg;cat\n", "has the columns file;class"),
+        ("file;class\na.jpg;cat\n", "has ';' between its columns; save it with commas"),
     ],
 )
 def test_a_label_is_not_added_to_what_an_editor_has_left_unfit_for_it(tmp_path, edited, message):
@@ -533,3 +533,17 @@ def test_a_line_longer_than_a_table_has_is_no_heading(tmp_path):
     with pytest.raises(InputError, match="no CSV file with the columns file and class"):
         LabelsFile(tmp_path / "dump.csv")
     assert heading_of(tmp_path / "dump.csv") == []
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("\ufefffile;class\r\na.png;cat\r\n".encode(), "has ';' between its columns; save it with commas"),
+        ("file,class\na.png,cat\n".encode("utf-16"), "is UTF-16; save it as UTF-8"),
+    ],
+)
+def test_nothing_is_added_to_what_a_spreadsheet_made_of_the_file(tmp_path, content, why):
+    (tmp_path / "labels.csv").write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(why)):
+        LabelsFile(tmp_path / "labels.csv")
+    assert (tmp_path / "labels.csv").read_bytes() == content

@@ -99,8 +99,7 @@ def read_labels(path: str | Path) -> GivenLabels:
     content = place.read_bytes()
     if content.startswith(b"PAR1"):
         return GivenLabels(place, _in_parquet(place))
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise InputError(f"{path} is UTF-16; save it as UTF-8 (a spreadsheet has it as 'CSV UTF-8')")
+    _check_encoding(content, path)
     if b"\0" in content:
         raise InputError(f"{path} is no text file; expected a CSV file with the columns file and class")
     mark = delimiter_of(content)
@@ -133,6 +132,11 @@ def read_labels(path: str | Path) -> GivenLabels:
         classes[row[file]] = row[label] if row[label].strip() else ""
     lines = classes if len(heading) == len(COLUMNS) else None
     return GivenLabels(place, {name: given for name, given in classes.items() if given}, notes, lines)
+
+
+def _check_encoding(content: bytes, path: str | Path) -> None:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{path} is UTF-16; save it as UTF-8 (a spreadsheet has it as 'CSV UTF-8')")
 
 
 def _rows(text: str, mark: str, path: Path) -> Iterator[list[str]]:
@@ -275,6 +279,11 @@ class LabelsFile:
     def _checked(self) -> tuple[bytes, int]:
         """Return the file's content and where its last finished line ends; refuse what is no labels file."""
         content = self.path.read_bytes()
+        _check_encoding(content, self.path)
+        mark = delimiter_of(content)
+        first = content.partition(b"\n")[0].decode("utf-8-sig", "replace").split(mark)
+        if mark != "," and tuple(name.strip().lower() for name in first) == COLUMNS:
+            raise InputError(f"{self.path} has {mark!r} between its columns; save it with commas, to add labels to it")
         end = _end_of_last_line(content, self.path)
         text = content[: end or None].decode("utf-8-sig", "surrogateescape")
         heading = next(_rows(text, ",", self.path), [])
