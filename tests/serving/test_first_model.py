@@ -296,12 +296,20 @@ def test_classes_may_come_with_the_images(begin, flat, tmp_path):
         ("  ", "type the name of the class first"),
         ("a\nb", "one line of at most 100"),
         ("x" * 101, "one line of at most 100"),
-        # However it is written.
-        ("RED ", "there is a class &#39;red&#39; already"),
     ):
         typed, panel, shown, *_ = add(given, request)
         assert why in panel, given
         assert typed == gradio.skip()  # what was typed stays, to be put right
+    # However it is written, and whatever joins its letters.
+    service.desk.add_class("CAF\u00c9")
+    with pytest.raises(InputError, match="there is a class"):
+        service.desk.add_class("cafe\u0301")
+    service.desk.add_class("\u0645\u06cc\u200c\u062e")
+    service.close()
+    service = begin(classes=("red",))
+    page = built(service)
+    service.desk.rank_first()
+    add = functions(page)["add_class"]
     for name in CLASSES:
         if name != "red":
             add(name, request)

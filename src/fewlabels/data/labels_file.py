@@ -99,7 +99,7 @@ def read_labels(path: str | Path) -> GivenLabels:
     content = place.read_bytes()
     if content.startswith(b"PAR1"):
         return GivenLabels(place, _in_parquet(place))
-    _check_encoding(content, path)
+    _refuse_utf16(content, path)
     if b"\0" in content:
         raise InputError(f"{path} is no text file; expected a CSV file with the columns file and class")
     mark = delimiter_of(content)
@@ -134,7 +134,7 @@ def read_labels(path: str | Path) -> GivenLabels:
     return GivenLabels(place, {name: given for name, given in classes.items() if given}, notes, lines)
 
 
-def _check_encoding(content: bytes, path: str | Path) -> None:
+def _refuse_utf16(content: bytes, path: str | Path) -> None:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(f"{path} is UTF-16; save it as UTF-8 (a spreadsheet has it as 'CSV UTF-8')")
 
@@ -279,17 +279,15 @@ class LabelsFile:
     def _checked(self) -> tuple[bytes, int]:
         """Return the file's content and where its last finished line ends; refuse what is no labels file."""
         content = self.path.read_bytes()
-        _check_encoding(content, self.path)
+        _refuse_utf16(content, self.path)
         mark = delimiter_of(content)
-        first = content.partition(b"\n")[0].decode("utf-8-sig", "replace").split(mark)
-        if mark != "," and tuple(name.strip().lower() for name in first) == COLUMNS:
-            raise InputError(f"{self.path} has {mark!r} between its columns; save it with commas, to add labels to it")
-        end = _end_of_last_line(content, self.path)
+        end = _end_of_last_line(content, self.path, mark)
         text = content[: end or None].decode("utf-8-sig", "surrogateescape")
-        heading = next(_rows(text, ",", self.path), [])
-        if not (
-            tuple(name.strip().lower() for name in heading) == COLUMNS if end else ",".join(COLUMNS).startswith(text)
-        ):
+        heading = next(_rows(text, mark, self.path), [])
+        has_columns = tuple(name.strip().lower() for name in heading) == COLUMNS
+        if has_columns and mark != ",":
+            raise InputError(f"{self.path} has {mark!r} between its columns; save it with commas, to add labels to it")
+        if not (has_columns if end else ",".join(COLUMNS).startswith(text)):
             raise InputError(
                 f"{self.path} has the columns {', '.join(heading)[:80]}; labels are added to a file with the columns "
                 "file and class alone; give another file"

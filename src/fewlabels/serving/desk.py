@@ -303,7 +303,8 @@ def open_desk(
         data = load_source(model.method, labels=str(labels), progress=progress, **changes)
         known, file_tells = _united(names, data.class_names, classes), True
         given = (class_called(name, known) for name in read_labels(labels).classes.values())
-        # A class that is none of these is one of images that are gone.
+        # In the order of before there was a model, which sorts them, so that each keeps its key. A class that is none
+        # of these is one of images that are gone.
         names = _united(classes, [name for name in given if name in known], known)
     elif new := [name for name in classes if name not in names]:
         raise InputError(f"{data.source} has the classes {', '.join(names)}, and no {new[0]!r}; leave --classes away")
@@ -383,11 +384,7 @@ def _folders(data: ImageDataset) -> dict[str, None]:
 
 
 def _united(*groups: Iterable[str]) -> list[str]:
-    """Return all classes once, however their accents are written, in the order in which they come.
-
-    The classes that were asked for and those of the file come first: so each keeps its key when the server is
-    started again, and when there is a model, which sorts them.
-    """
+    """Return all classes once, however their accents are written, in the order in which they come."""
     found: dict[str, None] = {}
     for name in filter(None, itertools.chain(*groups)):
         found.setdefault(class_called(name, found))
