@@ -63,6 +63,24 @@ def test_a_color_operation_is_pillows(images: torch.Tensor, name: str, amount: f
     assert np.abs(expected.astype(int) - images.numpy()).max() > 2  # the example does something
 
 
+@pytest.mark.parametrize("name", ["equalize", "posterize", "solarize"])
+@pytest.mark.parametrize("width", [7, 23])  # neither of a whole number of eight bytes
+def test_bytes_are_changed_in_images_of_any_size(images: torch.Tensor, name: str, width: int) -> None:
+    images = images[:, :19, :width].contiguous()
+    before = images.clone()
+    expected = np.stack([np.asarray(PILLOW[name](Image.fromarray(picture), 0.5)) for picture in images.numpy()])
+    assert np.array_equal(colored(images, name, 0.5), expected)
+    assert torch.equal(images, before)
+
+
+def test_a_plane_of_one_level_stays_when_equalized() -> None:
+    images = torch.randint(0, 256, (4, 6, 6, 3), dtype=torch.uint8)
+    images[:2, ..., 1] = 77
+    images[2] = 0
+    expected = np.stack([np.asarray(ImageOps.equalize(Image.fromarray(picture))) for picture in images.numpy()])
+    assert np.array_equal(colored(images, "equalize", 0.5), expected)
+
+
 def test_gray_images_keep_one_channel(images: torch.Tensor) -> None:
     gray = images[..., :1].contiguous()
     before = gray.clone()

@@ -7,6 +7,8 @@ which images it got.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -117,7 +119,7 @@ class RandAugment:
             if originals:
                 moved = _sample(images.permute(0, 3, 1, 2).to(torch.float32).div_(255).sub_(0.5), grid)
             if hidden is not None:
-                grid[..., 0].add_(hidden, alpha=_OUTSIDE)
+                grid[..., 0].addcmul_(*hidden, value=_OUTSIDE)
             return _sample(_color(images, amounts, members), grid), moved
 
     def _draw(self, batch: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -125,9 +127,8 @@ class RandAugment:
         device = self.generator.device
         # Which operations get one image more, where the batch cannot be shared evenly, changes by turns.
         turn = self._turn()
-        bounds = [round(i * batch / len(OPERATIONS)) for i in range(len(OPERATIONS) + 1)]
+        sizes, operation = _shares(batch, device)
         table = torch.zeros(len(OPERATIONS), batch, device=device)
-        amounts = dict(zip(OPERATIONS, table.unbind(0), strict=True))
         rows: dict[str, list[Tensor]] = {name: [] for name in OPERATIONS}
         for number in range(self.operations):
             if number and batch < len(OPERATIONS):
@@ -135,11 +136,11 @@ class RandAugment:
                 turn = self._turn()
             shuffled = torch.randperm(batch, generator=self.generator, device=device)
             magnitudes = 2 * torch.rand(batch, generator=self.generator, device=device) - 1
-            for index, name in enumerate(OPERATIONS[turn:] + OPERATIONS[:turn]):
-                mine = shuffled[bounds[index] : bounds[index + 1]]
+            places = (operation + turn) % len(OPERATIONS) * batch + shuffled
+            table.view(-1).index_add_(0, places, magnitudes)
+            for name, mine in zip(OPERATIONS[turn:] + OPERATIONS[:turn], torch.split(shuffled, sizes), strict=True):
                 rows[name].append(mine)
-                amounts[name].index_add_(0, mine, magnitudes[bounds[index] : bounds[index + 1]])
-        table.clamp_(-1, 1)
+        amounts = dict(zip(OPERATIONS, table.clamp_(-1, 1).unbind(0), strict=True))
         members = {name: torch.cat(found) for name, found in rows.items() if found and sum(map(len, found))}
         return amounts, members
 
@@ -155,10 +156,10 @@ class RandAugment:
             self._host_generator = torch.Generator().manual_seed(self.generator.initial_seed())
         return self._host_generator
 
-    def _grid(self, amounts: dict[str, Tensor], height: int, width: int) -> tuple[Tensor, Tensor | None]:
-        """Return where each pixel of the views is read, in [-1, 1] inside, and which are cut out (1, else 0).
+    def _grid(self, amounts: dict[str, Tensor], height: int, width: int) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """Return where each pixel of the views is read, in [-1, 1] inside, and which lines are cut out (1, else 0).
 
-        Of shapes (batch, height, width, 2) and (batch, height, width).
+        Of shapes (batch, height, width, 2), and columns of (batch, 1, width) and rows of (batch, height, 1).
         """
         batch, device = len(amounts["rotate"]), self.generator.device
         draws = torch.rand(5, batch, generator=self.generator, device=device)
@@ -173,7 +174,8 @@ class RandAugment:
         # Coordinates run from -1 to 1 along each side: where sides differ, turning needs their ratio.
         ratio = width / height
         one = (batch, 1, 1)
-        grid = torch.empty(batch, height, width, 2, device=device)
+        # In memory one plane a coordinate, which are written faster, and read as fast.
+        grid = torch.empty(2, batch, height, width, device=device).permute(1, 2, 3, 0)
         across = (mirror * (cosine + sine * shear_y)).view(one) * columns
         down = ((cosine * shear_x + sine) / ratio).view(one) * rows + (mirror * move_x).view(one)
         torch.add(across, down, out=grid[..., 0])
@@ -185,11 +187,19 @@ class RandAugment:
         # Centers run from -1 to 1, so that half the square's side is the share itself.
         hidden_columns = (columns - (2 * draws[3].view(one) - 1)).abs() <= self.cutout
         hidden_rows = (rows - (2 * draws[4].view(one) - 1)).abs() <= self.cutout
-        return grid, hidden_columns.to(draws.dtype) * hidden_rows.to(draws.dtype)
+        return grid, (hidden_columns.to(draws.dtype), hidden_rows.to(draws.dtype))
 
     def _shift(self, draws: Tensor, side: int) -> Tensor:
         reach = min(round(self.shift * side), side - 1)
         return ((draws * (2 * reach + 1)).floor() - reach) * (2 / side)
+
+
+@functools.lru_cache
+def _shares(batch: int, device: torch.device) -> tuple[list[int], Tensor]:
+    """Return how many of a shuffled batch's images each operation gets, and the operation of each, (batch,)."""
+    bounds = [round(i * batch / len(OPERATIONS)) for i in range(len(OPERATIONS) + 1)]
+    sizes = [end - begin for begin, end in itertools.pairwise(bounds)]
+    return sizes, torch.repeat_interleave(torch.arange(len(OPERATIONS)), torch.tensor(sizes)).to(device)
 
 
 def _sample(values: Tensor, grid: Tensor) -> Tensor:
@@ -209,20 +219,31 @@ def centers(side: int, device: torch.device) -> Tensor:
     return (2 * torch.arange(side, device=device, dtype=torch.float32) + 1) / side - 1
 
 
+def _planes(images: Tensor) -> Tensor:
+    """Return stored images with a plane a channel, (batch, channels, height, width)."""
+    return images.permute(0, 3, 1, 2).contiguous()
+
+
+def _put(images: Tensor, rows: Tensor, changed: Tensor) -> None:
+    """Write images into some rows, eight bytes at a time where they come out even: several times as fast."""
+    target, source = images.flatten(1), changed.flatten(1)
+    if target.shape[1] % 8 == 0:
+        target, source = target.view(torch.int64), source.view(torch.int64)
+    target.index_copy_(0, rows, source)
+
+
 def _per_image(values: Tensor, rows: Tensor) -> Tensor:
     return values[rows].view(-1, 1, 1, 1)
 
 
 def _change_bytes(images: Tensor, amounts: dict[str, Tensor], members: dict[str, Tensor]) -> Tensor:
-    """Return images posterized, solarized and equalized, as bytes in planes, (batch, channels, height, width)."""
-    planes = images.permute(0, 3, 1, 2).contiguous()
-    if planes.data_ptr() == images.data_ptr():
-        planes = planes.clone()  # one channel: the layout is the same, and the caller's images stay as they are
+    """Return images posterized, solarized and equalized, as they are stored, (batch, height, width, channels)."""
+    changed = images.clone()
 
     def apply(name: str, change: Callable[[Tensor, Tensor], Tensor]) -> None:
         if name in members:
             rows = members[name]
-            planes[rows] = change(planes[rows], rows)
+            _put(changed, rows, change(changed.index_select(0, rows), rows))
 
     def posterize(values: Tensor, rows: Tensor) -> Tensor:
         kept = 256 - torch.exp2((_POSTERIZE * _per_image(amounts["posterize"], rows).abs()).round())
@@ -230,12 +251,13 @@ def _change_bytes(images: Tensor, amounts: dict[str, Tensor], members: dict[str,
 
     def solarize(values: Tensor, rows: Tensor) -> Tensor:
         threshold = (255 * (1 - _per_image(amounts["solarize"], rows).abs())).to(torch.uint8)
-        return torch.where(values <= threshold, values, ~values)
+        # All bits of what is above it are turned; `where` takes one byte at a time.
+        return values ^ (values > threshold).to(torch.uint8).mul_(255)
 
     apply("posterize", posterize)
     apply("solarize", solarize)
-    apply("equalize", lambda values, rows: equalize(values))
-    return planes
+    apply("equalize", lambda values, rows: equalize(_planes(values)).permute(0, 2, 3, 1))
+    return changed
 
 
 def equalize(planes: Tensor) -> Tensor:
@@ -251,30 +273,38 @@ def equalize(planes: Tensor) -> Tensor:
     counts = torch.zeros(*levels.shape[:2], 256, dtype=torch.int32, device=planes.device)
     counts.scatter_add_(2, levels, torch.ones((), dtype=torch.int32, device=planes.device).expand_as(levels))
     # Pillow spreads all but the highest level that occurs over 255 steps.
-    last = counts.gather(2, levels.amax(2, keepdim=True))
+    last = counts.gather(2, planes.flatten(2).amax(2, keepdim=True).long())
     step = (levels.shape[2] - last) // 255
-    below = counts.cumsum(2, dtype=torch.int32) - counts
-    table = ((below + step // 2) // step.clamp_min(1)).clamp_(0, 255)
-    table = torch.where(step > 0, table, torch.arange(256, device=planes.device, dtype=table.dtype))
+    below = counts.cumsum(2, dtype=torch.int32).sub_(counts).add_(step // 2)
+    # Up to 255 a quotient of whole numbers is rounded to none that it is below, in planes of up to 8 million pixels.
+    table = (below.float() / step.clamp_min(1).float()).floor_().clamp_(0, 255)
+    spread = (step > 0).float()
+    table.mul_(spread).add_(torch.arange(256, device=planes.device) * (1 - spread))
     return table.to(torch.uint8).gather(2, levels).view_as(planes)
 
 
-def _mix(planes: Tensor, amounts: dict[str, Tensor], members: dict[str, Tensor]) -> Tensor:
-    """Return floats centered on gray, in [-0.5, 0.5], with autocontrast, brightness, contrast and saturation."""
-    batch, channels = planes.shape[:2]
-    flat = planes.flatten(2).to(torch.float32)
+def _mix(images: Tensor, amounts: dict[str, Tensor], members: dict[str, Tensor]) -> Tensor:
+    """Return planes centered on gray, in [-0.5, 0.5], with autocontrast, brightness, contrast and saturation."""
+    batch, height, width, channels = images.shape
+    flat = images.to(torch.float32).flatten(1, 2).transpose(1, 2)
     scale = flat.new_full((batch, channels, 1), 1 / 255)
     offset = flat.new_zeros(batch, channels, 1)
     if "autocontrast" in members:
         rows = members["autocontrast"]
-        low, high = flat[rows].aminmax(dim=2, keepdim=True)
+        levels = _planes(images.index_select(0, rows)).flatten(2)
+        # Apart they are ten times as fast as together.
+        low, high = levels.amin(2, keepdim=True).float(), levels.amax(2, keepdim=True).float()
         wide = high > low
         scale[rows] = torch.where(wide, 1 / (high - low).clamp_min(1), 1 / 255)
         offset[rows] = torch.where(wide, -low / (high - low).clamp_min(1), 0)
     brightness = (1 + _ENHANCE * amounts["brightness"]).view(batch, 1, 1)
     contrast = (1 + _ENHANCE * amounts["contrast"]).view(batch, 1, 1)
     gray = flat.new_tensor(LUMA if channels == 3 else (1.0,)).view(1, channels, 1)
-    middle = ((flat.mean(2, keepdim=True) * scale + offset) * gray).sum(1, keepdim=True) * brightness
+    middle = flat.new_zeros(batch, 1, 1)
+    if "contrast" in members:
+        rows = members["contrast"]
+        means = _planes(images.index_select(0, rows)).flatten(2).mean(2, keepdim=True, dtype=torch.float32)
+        middle[rows] = ((means * scale[rows] + offset[rows]) * gray).sum(1, keepdim=True) * brightness[rows]
     scale = scale * (brightness * contrast)
     offset = offset * (brightness * contrast) + (1 - contrast) * middle
     if channels == 3:
@@ -283,8 +313,8 @@ def _mix(planes: Tensor, amounts: dict[str, Tensor], members: dict[str, Tensor])
         offset = mixing @ offset
         mixed = torch.bmm(mixing * scale.view(batch, 1, 3), flat)
     else:
-        mixed = flat.mul_(scale)
-    return mixed.add_(offset - 0.5).clamp_(-0.5, 0.5).view(planes.shape)
+        mixed = flat * scale
+    return mixed.add_(offset - 0.5).clamp_(-0.5, 0.5).view(batch, channels, height, width)
 
 
 def _sharpen(colored: Tensor, amounts: dict[str, Tensor], members: dict[str, Tensor]) -> Tensor:
@@ -292,11 +322,10 @@ def _sharpen(colored: Tensor, amounts: dict[str, Tensor], members: dict[str, Ten
     if "sharpness" not in members or min(colored.shape[2:]) < 3:
         return colored
     rows = members["sharpness"]
-    values = colored[rows]
+    values = colored.index_select(0, rows)
     lines = values[:, :, :-2] + values[:, :, 1:-1] + values[:, :, 2:]
     inner = values[:, :, 1:-1, 1:-1]
     blurred = (lines[..., :-2] + lines[..., 1:-1] + lines[..., 2:]).add_(inner, alpha=4).div_(13)
     factor = 1 + _ENHANCE * _per_image(amounts["sharpness"], rows)
     values[:, :, 1:-1, 1:-1] = torch.lerp(blurred, inner, factor).clamp_(-0.5, 0.5)
-    colored[rows] = values
-    return colored
+    return colored.index_copy_(0, rows, values)
