@@ -1,10 +1,12 @@
 """What a model keeps of what it learned from."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 import fewlabels
@@ -35,6 +37,43 @@ def test_examples_come_back_as_the_images_labels_and_features_they_were(saved):
 def test_the_source_gives_the_same_data_again(saved):
     folder, _, data = saved
     assert load_source(fewlabels.load(folder)).fingerprint == data.fingerprint
+
+
+@pytest.fixture
+def project(tmp_path, color_images):
+    """Return a folder with images, a labels file, and a model of both."""
+    images, labels = color_images
+    (tmp_path / "project" / "photos").mkdir(parents=True)
+    lines = ["file,class"]
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        Image.fromarray(image).save(tmp_path / "project" / "photos" / f"{number}.png")
+        lines += [f"{number}.png,{'blue' if label else 'red'}"] if number % 4 < 2 else []
+    (tmp_path / "project" / "labels.csv").write_text("\n".join(lines) + "\n")
+    data = load_dataset(tmp_path / "project" / "photos", labels=tmp_path / "project" / "labels.csv")
+    method = Supervised(steps=2, random_state=0).fit(data.labeled, data.labels)
+    remember(method, data)
+    method.save(tmp_path / "project" / "models" / "first")
+    return tmp_path / "project", data
+
+
+def test_a_project_that_is_moved_whole_finds_its_source_and_labels_again(project, tmp_path):
+    folder, data = project
+    moved = folder.rename(tmp_path / "moved")
+    method = fewlabels.load(moved / "models" / "first")
+    assert method.source_["source"] == str(moved / "photos")
+    assert method.source_["labels"] == str(moved / "labels.csv")
+    assert load_source(method).fingerprint == data.fingerprint
+
+
+def test_a_source_that_is_where_it_was_is_not_looked_for_elsewhere(project, tmp_path):
+    folder, _ = project
+    shutil.copytree(folder, tmp_path / "copy")
+    method = fewlabels.load(tmp_path / "copy" / "models" / "first")
+    assert method.source_["source"] == str(folder / "photos")
+    # Alone, a model says what it was fitted on.
+    (folder / "models" / "first").rename(tmp_path / "alone")
+    shutil.rmtree(folder)
+    assert fewlabels.load(tmp_path / "alone").source_["source"] == str(folder / "photos")
 
 
 def test_validation_images_of_the_source_are_kept_as_held_out(color_images):

@@ -185,9 +185,10 @@ def fetch_model(address: HubAddress) -> Path:
 
 
 def _public_description(folder: Path, with_examples: bool) -> dict[str, Any]:
-    """Return a model's description for others: without where its data lie here, and without files that stay here."""
+    """Return a model's description for others: without places on this machine, and without files that stay here."""
     config = read_description(folder)
     config["records"] = {name: value for name, value in config["records"].items() if name != "source_"}
+    config.pop("saved_in", None)
     if not with_examples:
         config.pop("examples_sha256", None)
     return config

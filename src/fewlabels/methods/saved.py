@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
+from fewlabels.data.sources import found_again
 from fewlabels.methods import examples
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.card import card_facts, checksum, model_card
@@ -120,6 +121,8 @@ def save_model(
         **({} if packed is None else {"examples_sha256": hashlib.sha256(packed).hexdigest()}),
         "measured": measured or [],
         "card": card_facts(method, names),
+        # Where both are moved, the source is found again from here.
+        **({"saved_in": str(folder.absolute())} if hasattr(method, "source_") else {}),
     }
     if hasattr(method, "feature_names_in_"):
         config["feature_names"] = [str(name) for name in method.feature_names_in_]
@@ -248,6 +251,11 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
                 if name == "pool_prior_":
                     value = np.array(value, np.float64)
                 setattr(method, name, float("nan") if value is None and name == "validation_accuracy_" else value)
+        if hasattr(method, "source_") and "saved_in" in config:
+            was_in, is_in = Path(config["saved_in"]), folder.absolute()
+            for what in {"source", "pool", "labels"} & method.source_.keys():
+                if isinstance(place := method.source_[what], str):
+                    method.source_[what] = found_again(place, was_in, is_in)
         if "feature_names" in config:
             method.feature_names_in_ = np.array(config["feature_names"], dtype=object)
         settings = method._resolved()
