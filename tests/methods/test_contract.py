@@ -14,6 +14,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.validation import check_is_fitted
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from waits import Waits
 
@@ -303,6 +304,10 @@ def test_data_frames_keep_their_column_names():
         ({"backbone_rate": math.inf}, "backbone_rate=inf is not a finite number"),
         ({"learning_rate": math.inf}, "learning_rate=inf is not a finite number"),
         ({"epochs": math.nan}, "epochs=nan is not a finite number"),
+        ({"steps": "5"}, "steps='5' is not a number"),
+        ({"steps": [5]}, "is not one value"),
+        ({"device": None}, "device=None is no text"),
+        ({"precision": 16}, "precision=16 is no text"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused_with_what_would(settings, message, few_labels):
@@ -387,6 +392,9 @@ def test_labeled_samples_can_be_in_the_pool_too(name, few_labels):
     assert method.settings_["labeled_in_pool"] is True
     if name == "self-training":
         assert [len(labels) for labels in method.round_pseudo_labels_] == [(y < 0).sum()] * 2
+        for record, labels in zip(method.rounds_, method.round_pseudo_labels_, strict=True):
+            assert record["asked"] == len(labels)
+            assert record["pool_share"] == pytest.approx((labels >= 0).mean(), abs=1e-4)
 
 
 def test_a_budget_for_few_steps_is_warned_of_once(few_labels):
@@ -490,6 +498,96 @@ def test_a_fit_that_is_refused_leaves_the_method_as_it_was(few_labels):
     with pytest.raises(InputError, match="only one class"):
         method.fit(pd.DataFrame(vectors[:, :2], columns=["a", "b"]), np.zeros(30, int))
     assert np.array_equal(method.predict_proba(vectors), before)
+
+
+@pytest.mark.parametrize("wrong", [{"random_state": "bad"}, {"device": "gpu9"}, {"precision": "half"}])
+def test_a_setting_that_is_refused_late_leaves_an_earlier_fit_as_it_was(wrong, few_labels):
+    X, y, test, _ = few_labels
+    method = make_method("supervised", steps=2, random_state=0).fit(X, y)
+    before = method.predict_proba(test)
+    with pytest.raises(ValueError):
+        clone(method).set_params(**wrong).fit(X, y)
+    right = {name: getattr(method, name) for name in wrong}
+    with pytest.raises(ValueError):
+        method.set_params(**wrong).fit(X[:, :6, :6], y)
+    method.set_params(**right)
+    assert method.n_features_in_ == 64
+    assert np.array_equal(method.predict_proba(test), before)
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_after_a_fit_that_was_broken_off_there_is_no_fit(fitted, few_labels):
+    X, y, test, _ = few_labels
+    method = make_method("supervised", steps=20, random_state=0)
+    if fitted:
+        method.fit(X, y)
+
+    def stop(event):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        method.fit(X, y, observer=stop)
+    with pytest.raises(NotFittedError):
+        check_is_fitted(method)
+    for answer in (method.predict, method.transform, method.predict_set):
+        with pytest.raises(NotFittedError):
+            answer(test)
+
+
+def test_settings_are_kept_as_they_are_when_they_are_numbers_of_numpy(few_labels):
+    X, y, *_ = few_labels
+    given = {"steps": np.int64(3), "batch_size": np.int64(16), "dropout": np.float64(0.25), "guard": np.bool_(False)}
+    settings = make_method("supervised", random_state=0, **given).fit(X, y).settings_
+    assert {name: (type(settings[name]), settings[name]) for name in given} == {
+        "steps": (int, 3),
+        "batch_size": (int, 16),
+        "dropout": (float, 0.25),
+        "guard": (bool, False),
+    }
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_masked_samples_are_refused(flat):
+    values = np.random.default_rng(0).random((30, 36) if flat else (30, 6, 6)).astype(np.float32)
+    labels = np.arange(30) % 2
+    method = make_method("supervised", steps=1, random_state=0).fit(values, labels, unlabeled=values)
+    hidden = np.ma.masked_less(values, 0.1)
+    for call in (
+        lambda: method.predict(hidden),
+        lambda: method.fit(hidden, labels),
+        lambda: method.fit(values, labels, unlabeled=hidden),
+        lambda: method.fit(values, labels, validation=(hidden, labels)),
+    ):
+        with pytest.raises(InputError, match="has masked values"):
+            call()
+    # A mask that hides nothing is none.
+    assert np.array_equal(method.predict(np.ma.masked_less(values, 0)), method.predict(values))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"unlabeled": 5}, "unlabeled=5 holds no samples"),
+        ({"validation": 5}, r"validation is two things, \(X, y\)"),
+        ({"validation": (np.zeros((2, 64)), np.zeros(2), 1)}, r"validation is two things, \(X, y\)"),
+    ],
+)
+def test_more_samples_that_are_none_are_refused(more, message, few_labels):
+    X, y, *_ = few_labels
+    with pytest.raises(InputError, match=message):
+        make_method("supervised", steps=1).fit(X, y, **more)
+
+
+@pytest.mark.parametrize("unit", [2.0**-40, 2.0**-23, 2.0**20])  # which changes no digit
+def test_vectors_are_learned_from_in_whatever_unit(unit, few_labels):
+    X, y, test, _ = few_labels
+    X, test = X.reshape(len(X), -1), test.reshape(len(test), -1)
+    varies = X[:60].std(0) > 0  # what never does stays in its unit
+    X, test = X[:, varies], test[:, varies]
+    expected, found = (
+        make_method("supervised", steps=5, random_state=0).fit(X * u, y).predict_proba(test * u) for u in (1.0, unit)
+    )
+    assert np.array_equal(found, expected)
 
 
 def test_what_was_missing_is_filled_as_it_is_predicted():

@@ -144,6 +144,13 @@ def test_a_budget_with_a_warm_start_is_kept_and_its_steps_repeat_the_run(color_i
         assert torch.equal(a, b)
 
 
+def test_rounding_to_the_dearer_steps_spends_no_more_than_there_is(few_labels):
+    X, y, *_ = few_labels
+    for images in range(2000, 6000, 250):
+        method = ReMixMatch(preset="short", budget=f"{images} images", batch_size=16, random_state=0).fit(X, y)
+        assert images - 120 < method.gradient_images_ <= images
+
+
 @pytest.mark.parametrize(
     ("method", "passes"),
     [

@@ -148,6 +148,31 @@ def test_vat_moves_in_the_direction_that_matters():
     assert losses["entropy"].item() == pytest.approx(0.5 * sum(entropies) / 2, rel=1e-5)
 
 
+def test_vat_looks_for_the_worst_direction_in_standard_deviations():
+    torch.manual_seed(0)
+    X = torch.randn(24, 3)
+    targets = torch.arange(24) % 2
+    units = torch.tensor([2.0**-8, 1.0, 2.0**8])
+    losses = []
+    for unit in (torch.ones(3), units):
+        torch.manual_seed(1)
+        net = build_classifier("linear", (3,), 2)
+        torch.nn.init.normal_(net.head.weight)
+        net.start(X * unit)
+        net.eval()
+
+        class Views:
+            generator = torch.Generator().manual_seed(1)
+
+            def weak(self, samples):
+                return samples
+
+        batch = Batch(X * unit, targets, None, X * unit, Views(), 0.0)
+        losses.append(VAT(epsilon=0.5).pool_loss(net, net, batch)["divergence"].item())
+    assert losses[0] > 0.01
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
 def test_a_divergence_is_zero_for_equals_and_has_no_gradient_into_its_target():
     logits = torch.tensor([[1.0, 2.0]], requires_grad=True)
     assert divergence(logits.detach().log_softmax(1), logits).item() == pytest.approx(0, abs=1e-7)

@@ -135,6 +135,16 @@ def test_an_open_pool_is_seen_through(name):
     assert (method.pool_belongs_[1200:] >= 0.5).mean() < 0.1
 
 
+def test_labels_that_count_among_the_pool_do_not_tell_what_it_is_made_of():
+    X, y, pool = open_set((60, 60, 480))
+    settings = {"assess_pool": True, "steps": 60, "random_state": 0}
+    alone = make_method("fix-match", **settings).fit(X, y, unlabeled=pool)
+    together = make_method("fix-match", labeled_in_pool=True, **settings).fit(X, y, unlabeled=pool)
+    assert together.pool_inside_share_ == pytest.approx(alone.pool_inside_share_, abs=0.05)
+    assert len(together.pool_belongs_) == len(pool)
+    assert np.abs(together.pool_belongs_ - alone.pool_belongs_).mean() < 0.05
+
+
 def test_a_pool_of_the_classes_alone_is_kept():
     X, y, pool = open_set((900, 300, 0))
     method = make_method("fix-match", assess_pool=True, steps=60, random_state=0).fit(X, y, unlabeled=pool)

@@ -180,6 +180,16 @@ def test_another_training_in_the_folder_is_refused_and_kept(few, tmp_path):
     assert sorted(os.listdir(tmp_path / "c")) == before
 
 
+def test_a_pool_of_which_one_image_is_another_is_another_training(few, tmp_path):
+    X, y = few
+    pool = np.tile(X, (4, 1, 1))
+    with pytest.raises(Interrupted):
+        brief("fix-match").fit(X, y, unlabeled=pool, checkpoint=tmp_path / "c", observer=stop_at(4))
+    pool[302, 2, 2] += 0.5
+    with pytest.raises(InputError, match="pool is "):
+        brief("fix-match").fit(X, y, unlabeled=pool, checkpoint=tmp_path / "c")
+
+
 def test_a_folder_in_use_is_refused(few, tmp_path):
     with FolderLock(tmp_path / "c"), pytest.raises(InputError, match="in use by process"):
         brief("supervised").fit(*few, checkpoint=tmp_path / "c")

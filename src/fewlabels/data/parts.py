@@ -96,6 +96,7 @@ def as_array(X: Any, what: str = "X") -> NDArray[Any]:
         If they are files, or of several shapes; the message says what to do.
     """
     refuse_iterator(X, what)
+    refuse_masked(X, what)
     if isinstance(X, list | tuple | np.ndarray) and len(X) and isinstance(X[0], str | bytes | os.PathLike):
         raise InputError(
             f"{what} holds {str(X[0])[:80]!r}, text or a path; fewlabels.load_dataset(folder) reads images from files"
@@ -110,6 +111,18 @@ def as_array(X: Any, what: str = "X") -> NDArray[Any]:
             f"{what} holds samples of several shapes, {shapes[0]} and {shapes[1]}; bring them to one (of images "
             "fewlabels.load_dataset((X, y), image_size=32) does)"
         ) from error
+
+
+def refuse_masked(X: Any, what: str) -> None:
+    """Refuse samples of which values are masked: what lies under a mask would be learned from.
+
+    Raises
+    ------
+    InputError
+        With what to do instead.
+    """
+    if np.ma.is_masked(X):
+        raise InputError(f"{what} has masked values; give others in their place, as by its method filled()")
 
 
 def refuse_iterator(X: Any, what: str) -> None:

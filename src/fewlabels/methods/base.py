@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 from torch import Tensor, nn
 
 from fewlabels.data.parts import as_labels
-from fewlabels.methods.given import read_given, rows_to_predict
+from fewlabels.methods.given import Given, read_given, rows_to_predict
 from fewlabels.methods.learning import learn
 from fewlabels.methods.prediction import output_chunks, predict_logits
 from fewlabels.methods.session import Session
@@ -282,18 +282,29 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         known = {name: value for name, value in vars(self).items() if name in _OF_FEATURES}
         try:
             given = read_given(self, X, y, unlabeled, validation)
+            self._learn_from(given, worker, observer, checkpoint, checkpoint_every)
         except BaseException:
             # What was fitted before is as it was, and what was not is still not.
             for name in _OF_FEATURES:
                 self.__dict__.pop(name, None)
-            self.__dict__.update(known)
+            if "network_" in vars(self):
+                self.__dict__.update(known)
             raise
+        return self
+
+    def _learn_from(
+        self,
+        given: Given,
+        worker: Self,
+        observer: Observer | None,
+        checkpoint: str | Path | None,
+        checkpoint_every: float,
+    ) -> None:
         processes = current()
         shared = None if processes is None else _shared_rows(processes)
         checkpoints = None if checkpoint is None else _open(checkpoint, checkpoint_every, processes)
         with contextlib.nullcontext() if checkpoints is None else checkpoints.stoppable():
             try:
-                self._forget()
                 learn(self, worker, given, observer, checkpoints, shared)
             except (RuntimeError, MemoryError) as error:
                 if not ran_out_of_memory(error):
@@ -303,7 +314,6 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             finally:
                 if shared is not None:
                     shared.release()
-        return self
 
     def _forget(self) -> None:
         """Undo an earlier fit: what it left says nothing about this one."""

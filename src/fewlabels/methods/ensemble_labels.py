@@ -137,8 +137,8 @@ class EnsembleLabels(SelfTraining):
             self.rounds_.append(
                 {
                     "round": number,
-                    "asked": len(session.members),
-                    "pool_share": round(float(taken.mean()), 4),
+                    "asked": int((session.members < session.given_pool).sum()),
+                    "pool_share": round(float(taken[: session.given_pool].mean()), 4),
                     "agreement": None if before is None else float((guesses == before).mean()),
                     "threshold": float(confidences[taken].min()) if taken.any() else None,
                     "temperature": 1.0,

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from fewlabels.data.parts import as_labels, refuse_iterator, without_gradient
+from fewlabels.data.parts import as_labels, refuse_iterator, refuse_masked, without_gradient
 from fewlabels.data.rows import FeatureRows
 from fewlabels.methods.embedding import features_of
 from fewlabels.methods.samples import is_images, read_features, read_images, read_vectors
@@ -101,7 +102,7 @@ def read_given(
         samples, stored_views = X[:], X.views
         method.n_features_in_ = X.feature_size
     else:
-        samples = validate_data(method, without_gradient(X), dtype=np.float32, ensure_min_samples=2)
+        samples = _validated(method, X, ensure_min_samples=2)
     y = column_or_1d(as_labels(y), warn=True, dtype=None)
     if len(y) != len(samples):
         raise InputError(f"X has {len(samples)} samples but y has {len(y)}; give one label each (-1 for none)")
@@ -112,9 +113,13 @@ def read_given(
         )
     shape = tuple(samples.shape[1:]) if images else (method.n_features_in_,)
     more = values = None
+    if validation is not None and not (isinstance(validation, tuple | list) and len(validation) == 2):
+        raise InputError("validation is two things, (X, y): samples and their labels")
     if issparse(unlabeled) or (validation is not None and issparse(validation[0])):
         raise InputError("a sparse matrix cannot be learned from; give an array, as by its method toarray()")
     refuse_iterator(unlabeled, "unlabeled")
+    if unlabeled is not None and not hasattr(unlabeled, "__len__"):
+        raise InputError(f"unlabeled={unlabeled!r} holds no samples; give an array of them")
     if unlabeled is not None and len(unlabeled):
         more = read_more(method, unlabeled, shape, "unlabeled", stored_views)
     if validation is not None:
@@ -144,11 +149,18 @@ def rows_to_predict(method: SemiSupervisedClassifier, X: Any) -> Rows:
             return Rows([read_features(X, X.views, method.sample_shape_[0])])
         if hasattr(method, "backbone_facts_") and is_images(X):
             return Rows([features_of(method._backbone(), read_images(X), method._device())])
-        return Rows([validate_data(method, without_gradient(X), reset=False, dtype=np.float32)])
+        return Rows([_validated(method, X, reset=False)])
     images = read_more(method, X, method.sample_shape_, "X")
     if hasattr(method, "backbone_facts_") and not isinstance(method.network_, PretrainedClassifier):
         return Rows([features_of(method._backbone(), images, method._device())])
     return Rows([images])
+
+
+def _validated(method: SemiSupervisedClassifier, X: Any, **how: Any) -> NDArray[np.float32]:
+    """Return vectors as scikit-learn checks them."""
+    refuse_masked(X, "X")
+    vectors: NDArray[np.float32] = validate_data(method, without_gradient(X), dtype=np.float32, **how)
+    return vectors
 
 
 def read_more(

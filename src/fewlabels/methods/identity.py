@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from fewlabels.methods.session import Session
 
 _COMPARED = 256
+# Bytes of a pool that are compared whole; of a larger one some samples are.
+_WHOLE = 256 << 20
 # Settings that change nothing of the result, or that have their own entry.
 _ASIDE = ("verbose", "random_state")
 
@@ -34,7 +37,7 @@ def description(method: SemiSupervisedClassifier, session: Session) -> dict[str,
     Returns
     -------
     dict
-        `method`, `seed`, `settings`, `labeled`, `held_out` and `pool` (hashes; of the pool, of some samples).
+        `method`, `seed`, `settings`, `labeled`, `held_out` and `pool` (hashes; of a large pool, of some samples).
     """
     settings = {name: value for name, value in method.get_params(deep=False).items() if name not in _ASIDE}
     return {
@@ -43,9 +46,9 @@ def description(method: SemiSupervisedClassifier, session: Session) -> dict[str,
         "seed": session.seed,
         # As JSON gives it back: a tuple becomes a list there, and an object a text.
         "settings": json.loads(json.dumps(settings, default=_told)),
-        "labeled": _hash(session.labeled.samples, session.labeled.targets),
-        "held_out": _hash(session.validation.samples, session.validation.targets),
-        "pool": _hash_of_some(session.pool),
+        "labeled": _hash([session.labeled.samples, session.labeled.targets]),
+        "held_out": _hash([session.validation.samples, session.validation.targets]),
+        "pool": _hash_of_pool(session.pool),
     }
 
 
@@ -66,11 +69,11 @@ def _told(value: object) -> str:
     """Return what a setting is that JSON has not: of a net, its weights."""
     if isinstance(value, nn.Module):
         weights = [w.float() if w.is_floating_point() else w for w in value.state_dict().values()]
-        return f"{type(value).__name__} {_hash(*weights)}"
+        return f"{type(value).__name__} {_hash(weights)}"
     return str(value)
 
 
-def _hash(*tensors: torch.Tensor) -> str:
+def _hash(tensors: Iterable[torch.Tensor]) -> str:
     found = hashlib.sha256()
     for tensor in tensors:
         found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -78,7 +81,9 @@ def _hash(*tensors: torch.Tensor) -> str:
     return found.hexdigest()
 
 
-def _hash_of_some(rows: Rows) -> str:
+def _hash_of_pool(rows: Rows) -> str:
     if not len(rows):
         return "none"
-    return f"{len(rows)} {_hash(rows.sample(_COMPARED, torch.device('cpu')))}"
+    if rows.windows is None and rows.nbytes() <= _WHOLE:
+        return f"{len(rows)} {_hash(rows.chunks(_COMPARED, torch.device('cpu')))}"
+    return f"{len(rows)} {_hash([rows.sample(_COMPARED, torch.device('cpu'))])}"

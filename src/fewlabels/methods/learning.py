@@ -83,6 +83,8 @@ def learn(
         processes.agreed(json.dumps(described, sort_keys=True))
     if checkpoints is not None and described is not None:
         checkpoints.describe(described, conditions(device, 1 if processes is None else processes.count))
+    # All that can be refused has been: until here an earlier fit stays as it was.
+    method._forget()
     # Layers draw their initial weights from the global generator; the caller's is left as it was.
     rng = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
     with reused_memory(), rng, deterministic_algorithms(worker.deterministic), bar or contextlib.nullcontext():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from fewlabels.methods.prediction import logits_and_features
 from fewlabels.methods.supervised import labeled_loss
 from fewlabels.storage.cells import table
 from fewlabels.storage.errors import InputError
-from fewlabels.training.batches import Batch, Rows
+from fewlabels.training.batches import Batch, Rows, some_rows
 from fewlabels.training.calibration import best_scale_and_biases
 
 if TYPE_CHECKING:
@@ -334,6 +334,8 @@ def assess_pool(session: Session, length: dict[str, Any]) -> PoolQuality:
         )
     draws = np.random.default_rng(session.next_seed())
     halves = StratifiedKFold(_HALVES, shuffle=True, random_state=int(draws.integers(2**31)))
+    # Labeled samples that count among the pool would be taken for what tells how much of it belongs.
+    pool = some_rows(session.pool, np.arange(session.given_pool))
     found = []
     for number, (learned, unseen) in enumerate(halves.split(np.zeros(len(targets)), targets), 1):
         part = session.part(learned)
@@ -342,7 +344,7 @@ def assess_pool(session: Session, length: dict[str, Any]) -> PoolQuality:
         samples = Rows([session.labeled.samples[unseen].cpu().numpy()])
         (logits, features), (pool_logits, pool_features) = (
             logits_and_features(network, rows, session.device, flip=session.flip, precision=session.recipe.precision)
-            for rows in (samples, session.pool)
+            for rows in (samples, pool)
         )
         of_positive, of_members = compared(features, pool_features, draws)
         scale, biases = best_scale_and_biases(logits, targets[unseen])
@@ -350,7 +352,13 @@ def assess_pool(session: Session, length: dict[str, Any]) -> PoolQuality:
             softmax(scale * outputs.astype(np.float64) + biases, axis=1) for outputs in (logits, pool_logits)
         )
         found.append(Half(targets[unseen], of_positive, of_members, probabilities, pool_probabilities))
-    return settled(found, np.bincount(targets, minlength=session.classes) / len(targets))
+    quality = settled(found, np.bincount(targets, minlength=session.classes) / len(targets))
+    labeled = len(session.pool) - session.given_pool
+    return replace(
+        quality,
+        belongs=np.concatenate([quality.belongs, np.ones(labeled)]),
+        members=np.concatenate([quality.members, np.ones(labeled, bool)]),
+    )
 
 
 def _loss(method: Any, network: nn.Module, batch: Batch) -> dict[str, Tensor]:

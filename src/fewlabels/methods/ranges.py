@@ -37,6 +37,8 @@ def check_kinds(method: Any) -> None:
         if isinstance(value, float | np.floating) and "int" in kinds and "float" not in kinds:
             hint = f"; write {int(value)}" if math.isfinite(value) and value == int(value) else ""
             raise InputError(f"{field.name}={value} is not a whole number{hint}")
+        if kinds == {"str"} and not isinstance(value, str):
+            raise InputError(f"{field.name}={value!r} is no text")
         if not isinstance(value, str | None) or kinds & {"str", "Any"}:
             continue
         if value is None and "None" in kinds:

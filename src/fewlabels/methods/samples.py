@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from fewlabels.data.parts import as_array, without_gradient
+from fewlabels.data.parts import as_array, refuse_masked, without_gradient
 from fewlabels.data.rows import FeatureRows
 from fewlabels.storage.errors import InputError
 
@@ -91,6 +91,7 @@ def read_features(X: FeatureRows, views: int, features: int) -> FeatureRows:
 
 def read_vectors(X: Any, features: int, what: str) -> NDArray[np.float32]:
     """Return more vectors, `what` they are called in an error, checked against the labeled ones."""
+    refuse_masked(X, what)
     vectors = np.asarray(without_gradient(X), dtype=np.float32)
     if vectors.ndim != 2 or vectors.shape[1] != features:
         raise InputError(f"{what} has shape {vectors.shape}; expected (n, {features}) as in X")

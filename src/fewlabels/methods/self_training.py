@@ -190,10 +190,11 @@ class SelfTraining(SemiSupervisedClassifier):
             confidences, guesses = found.max(1), found.argmax(1)
             taken = self._select(confidences, guesses, number)
             taken &= np.isin(asked, session.members)
+            given = asked < session.given_pool  # not the labeled samples that count among the pool
             record = {
                 "round": number,
-                "asked": len(asked),
-                "pool_share": round(float(taken.sum()) / len(session.pool), 4),
+                "asked": int(given.sum()),
+                "pool_share": round(float(taken[given].sum()) / session.given_pool, 4),
                 "agreement": None if before is None else float((guesses == before).mean()),
                 "threshold": float(confidences[taken].min()) if taken.any() else None,
                 "temperature": temperature,

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, clone
 from fewlabels.methods.ranges import check_above_zero, check_kinds, check_not_below_zero, check_whole, check_within
 from fewlabels.nets import check_net, is_backbone
 from fewlabels.storage.errors import InputError, nearest
+from fewlabels.storage.plain import python_number
 from fewlabels.training.budget import read_budget
 from fewlabels.training.device import choose_device
 from fewlabels.training.kept import AVERAGE, BEST, LAST
@@ -115,7 +116,8 @@ class Settings(BaseEstimator):
 
     def _plain_settings(self) -> dict[str, Any]:
         """Return the hyper-parameters that are plain values, as they are."""
-        return {name: value for name, value in self.get_params().items() if isinstance(value, str | int | float | None)}
+        settings = {name: python_number(value) for name, value in self.get_params().items()}
+        return {name: value for name, value in settings.items() if isinstance(value, str | int | float | None)}
 
     def _shared_settings(self) -> dict[str, Any]:
         """Return those of the settings that all methods share which are not at their default, to pass them on."""
@@ -130,6 +132,7 @@ class Settings(BaseEstimator):
         return {"steps": self.steps, "epochs": self.epochs}
 
     def _resolved(self) -> Self:
+        check_kinds(self)
         presets = {"default": {}, "auto": {}, **self.PRESETS}
         if (self.steps or 0) < _LONG_STEPS:
             presets["auto"] = self.PRESETS.get("short", {})

@@ -69,11 +69,13 @@ class VAT(OnlineClassifier):
             logits = nets(views).float()
             target = logits.detach().log_softmax(1)
             direction = torch.empty_like(views).normal_(generator=batch.views.generator)
-            step = (self.xi * _spread(nets, views) * _scaled(direction)).requires_grad_()
-            change = divergence(target, nets(views + step).float())
+            # In standard deviations, as the net sees it: a gradient in other units points elsewhere.
+            spread = _spread(nets, views)
+            step = (self.xi * _scaled(direction)).requires_grad_()
+            change = divergence(target, nets(views + spread * step).float())
             (gradient,) = torch.autograd.grad(change, step)
-            worst = self.epsilon * _spread(nets, views) * _scaled(gradient)
-            moved = nets(views + worst).float()
+            worst = self.epsilon * _scaled(gradient)
+            moved = nets(views + spread * worst).float()
         entropy = -(logits.softmax(1) * logits.log_softmax(1)).sum(1).mean()
         return {
             "divergence": self.unlabeled_weight * divergence(target, moved),

@@ -7,6 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from fewlabels.nets.statistics import divisors
+
 
 class Encoder(nn.Module):
     """What every encoder offers: a feature map, and features.
@@ -88,8 +90,7 @@ class Classifier(nn.Module):
         others = [axis for axis in range(inputs.ndim) if axis != 1]
         std, mean = torch.std_mean(inputs.double(), dim=others, correction=0)
         self.mean.copy_(mean)
-        # A channel that never changes says nothing; dividing by its rounding noise would make it shout.
-        self.std.copy_(torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.ones_like(std)))
+        self.std.copy_(divisors(std, mean))
         self.encoder.start(self.normalize(inputs))
 
     def normalize(self, inputs: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fewlabels.nets.classifier import Encoder
+from fewlabels.nets.statistics import divisors
 
 # Of normalized pixels: keeps the noise of flat patches from being blown up (Coates & Ng: 10 of 255 squared).
 _CONTRAST_FLOOR = 0.0025
@@ -167,7 +168,7 @@ class PatchEncoder(Encoder):
         """Take mean and spread of the features from the maps of a sample."""
         std, mean = torch.std_mean(feature_map.flatten(1).double(), dim=0, correction=0)
         self.feature_mean.copy_(mean)
-        self.feature_std.copy_(torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.ones_like(std)))
+        self.feature_std.copy_(divisors(std, mean))
 
 
 def _means(side: int, left: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,5 +144,5 @@ def _rank(held_out: int, coverage: float) -> int:
 
 
 def _check(coverage: float) -> None:
-    if not 0 < coverage < 1:
-        raise InputError(f"coverage={coverage} is not between 0 and 1; 0.9 promises the true class in 9 sets of 10")
+    if not isinstance(coverage, Real) or not 0 < coverage < 1:
+        raise InputError(f"coverage={coverage!r} is not between 0 and 1; 0.9 promises the true class in 9 sets of 10")
