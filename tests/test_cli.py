@@ -352,10 +352,34 @@ main()
 """
 
 
-def interrupted(tmp_path, *words, wait_for, kind=signal.SIGINT):
+# What is read before there is anything to train takes long.
+SLOW = BEGIN.replace(
+    'print("ready", flush=True)',
+    """
+import time
+import fewlabels.data.sources
+def slow():
+    print("ready", flush=True)
+    time.sleep(100)
+fewlabels.data.sources.read_digits = slow
+""",
+)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("command", ["fit", "check", "compare"])
+def test_a_command_that_is_stopped_before_it_trains_says_so(command, kind, expected, tmp_path):
+    code, output, errors = interrupted(tmp_path, command, "digits", wait_for=lambda: True, kind=kind, begin=SLOW)
+    assert code == expected
+    assert output == ""
+    assert errors.strip().splitlines()[-1] == "error: stopped; nothing was written"
+    assert os.listdir(tmp_path) in ([], ["cache"])
+
+
+def interrupted(tmp_path, *words, wait_for, kind=signal.SIGINT, begin=BEGIN):
     environment = os.environ | {"FEWLABELS_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-c", BEGIN, *words],
+        [sys.executable, "-c", begin, *words],
         cwd=tmp_path,
         env=environment,
         stdout=subprocess.PIPE,

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import fewlabels
 from fewlabels import InputError
 from fewlabels.cli.main import _options
 from fewlabels.config_file import NAME, read_config
@@ -46,6 +47,20 @@ def test_a_command_takes_what_the_file_says_and_the_command_line_wins(tmp_path):
     ]
     tried = json.loads((tmp_path / "here" / "results.json").read_text())["runs"][0]["tried"]
     assert [row["settings"] for row in tried] == [{"dropout": 0.0}, {"dropout": 0.1}]
+
+
+def test_a_setting_that_is_typed_takes_the_place_of_that_one_alone(tmp_path):
+    (tmp_path / NAME).write_text("[fit.set]\ndropout = 0.25\nmomentum = 0.5\n[compare.choose]\ndropout = [0.0, 0.1]\n")
+    words = ("digits", "--method", "supervised", "--steps", "2", "--quiet")
+    found = run(tmp_path, "fit", *words, "--set", "label_smoothing=0.2", "--set", "momentum=0.7", "--out", "model")
+    assert found.returncode == 0, found.stderr
+    settings = fewlabels.load(tmp_path / "model").settings_
+    assert (settings["dropout"], settings["momentum"], settings["label_smoothing"]) == (0.25, 0.7, 0.2)
+    words = ("digits", "--methods", "supervised", "--steps", "2", "--quiet", "--choose", "batch_size=[8,16]")
+    found = run(tmp_path, "compare", *words, "--out", "both")
+    assert found.returncode == 0, found.stderr
+    tried = json.loads((tmp_path / "both" / "results.json").read_text())["runs"][0]["tried"]
+    assert len(tried) == 4
 
 
 @pytest.mark.parametrize(

@@ -482,6 +482,16 @@ def test_unreadable_files_are_named_and_left_out_or_refused_when_strict(photos, 
         read(photos, tmp_path, strict=True)
 
 
+def test_an_empty_folder_is_no_class_where_the_labels_are_elsewhere(tmp_path):
+    for number in range(8):
+        save(tmp_path / "flat" / f"{number}.png")
+    (tmp_path / "flat" / "empty").mkdir()
+    labels = {f"{number}.png": "ab"[number % 2] for number in range(6)}
+    data = load_dataset(tmp_path / "flat", cache_dir=tmp_path / "cache", labels=labels)
+    assert data.class_names == ("a", "b")
+    assert len(data.pool) == 2
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

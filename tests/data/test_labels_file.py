@@ -1,5 +1,6 @@
 """Labels given by hand: what is said to be on the disk is there, whatever happens after."""
 
+import math
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -477,6 +479,15 @@ def test_no_pattern_is_one_that_python_before_3_11_5_misreads():
     """Possessive ones take too much there, where something within them may be taken in several ways."""
     for file in Path(fewlabels.__file__).parent.rglob("*.py"):
         assert not re.search(r"[*+?][+]|[(][?]>", file.read_text(encoding="utf-8")), file
+
+
+@pytest.mark.parametrize("missing", [None, math.nan])
+def test_numbers_of_which_pandas_made_fractions_are_the_classes_that_they_were(missing, tmp_path):
+    pd.DataFrame({"file": list("abcd"), "class": [0, 10, missing, 2]}).to_parquet(tmp_path / "pandas.parquet")
+    assert read_labels(tmp_path / "pandas.parquet").classes == {"a": "0", "b": "10", "d": "2"}
+    numbers = pa.array([0.0, 10.0, missing, 2.5], from_pandas=False)
+    pq.write_table(pa.table({"file": list("abcd"), "class": numbers}), tmp_path / "own.parquet")
+    assert read_labels(tmp_path / "own.parquet").classes == {"a": "0", "b": "10", "d": "2.5"}
 
 
 def test_a_table_in_parquet_gives_labels_too(photos, tmp_path):

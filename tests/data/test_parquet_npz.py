@@ -9,6 +9,7 @@ from PIL import Image
 
 from fewlabels import load_dataset
 from fewlabels.data.parquet import find_shards
+from fewlabels.data.sources import load_unlabeled
 from fewlabels.storage.errors import InputError
 
 
@@ -167,6 +168,30 @@ def test_an_empty_text_is_no_class_in_a_table(tmp_path):
     data = load_dataset(tmp_path / "d", cache_dir=tmp_path / "cache")
     assert data.class_names == ("a", "b")
     assert len(data.pool) == 10
+
+
+def test_text_of_spaces_is_no_class_either(tmp_path):
+    write(tmp_path / "d" / "train.parquet", ["a", " ", "b", "a b"] * 5)
+    data = load_dataset(tmp_path / "d", cache_dir=tmp_path / "cache")
+    assert data.class_names == ("a", "a b", "b")
+    assert len(data.pool) == 5
+
+
+@pytest.mark.parametrize("kind", [None, pa.null(), pa.int64(), pa.string()])
+def test_a_column_of_labels_that_is_empty_throughout_is_as_good_as_none(tmp_path, kind):
+    write(tmp_path / "d" / "train.parquet", [0, 1] * 5)
+    write(tmp_path / "d" / "unlabeled.parquet", pa.nulls(4, kind or pa.null()), start=20)
+    if kind is None:
+        table = pq.read_table(tmp_path / "d" / "unlabeled.parquet")
+        pq.write_table(table.drop_columns(["label"]), tmp_path / "d" / "unlabeled.parquet")
+    assert len(load_dataset(tmp_path / "d", cache_dir=tmp_path / "cache").pool) == 4
+    assert len(load_unlabeled(tmp_path / "d" / "unlabeled.parquet", cache_dir=tmp_path / "cache").pool) == 4
+
+
+def test_two_classes_of_one_name_are_refused(tmp_path):
+    write(tmp_path / "d" / "train.parquet", [0, 1, 2] * 5, names=["x", "x", "z"])
+    with pytest.raises(InputError, match="name the class 'x' twice"):
+        load_dataset(tmp_path / "d", cache_dir=tmp_path / "cache")
 
 
 @pytest.mark.parametrize("labels", [["a", "b", "c"], [0, 1, 2]])

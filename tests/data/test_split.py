@@ -80,6 +80,8 @@ def test_without_a_test_part_a_share_of_each_class_is_held_out_and_said(arrays):
     assert all(1 <= count <= 10 for count in np.bincount(data.test_labels))
     assert not set(rows(data.test)) & set(rows(data.labeled))
     assert f"so {len(data.test)} labeled images ({len(data.test) / 60:.0%}) were held out for it" in data.notes[0]
+    images, _ = arrays["train"]
+    assert "so 1 labeled image (33%) was held out for it" in load_dataset((images[:3], [0, 0, 1])).notes[0]
 
 
 @pytest.mark.parametrize("named", [True, False])

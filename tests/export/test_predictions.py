@@ -29,6 +29,7 @@ def test_files_and_folders_may_be_given_as_text_and_alone(tmp_path):
     expected = (str(tmp_path / "a.png"),)
     for paths in (str(tmp_path), tmp_path, [str(tmp_path / "a.png")], [tmp_path / "a.png"]):
         assert predict_files(model, paths).paths == expected
+    assert predict_files(model, [tmp_path / "a.png", tmp_path]).paths == expected  # one row each
 
 
 def test_any_name_of_a_class_is_written_so_that_it_can_be_read(tmp_path):

@@ -30,6 +30,7 @@ from fewlabels.cli.options import (
     Strict,
     TestPerClass,
     Track,
+    beside_the_file,
     parse_settings,
     split,
     whole,
@@ -90,7 +91,9 @@ def compare(
     choose: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=[A,B]", help="Try these values of a setting and take the best on held-out labeled images."
+            metavar="NAME=[A,B]",
+            help="Try these values of a setting and take the best on held-out labeled images.",
+            callback=beside_the_file,
         ),
     ] = None,
     check: Annotated[bool, typer.Option(help="Look for leaks and traps in the data first.")] = True,

@@ -8,11 +8,14 @@ import io
 import os
 import re
 import shlex
+import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any, TextIO
 
 import typer
@@ -28,7 +31,7 @@ _FOR_THE_FIRST = 10.0  # seconds
 
 # Typer brings Click's exceptions under its own name; this is the one all usage errors derive from.
 _UsageError: Any = typer.BadParameter.__mro__[1]
-_INTERRUPTED = 130
+_INTERRUPTED, _ENDED = 130, 143
 _STOPPED = "stopped; nothing was written"
 
 
@@ -43,6 +46,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
     typed: list[str] = []
     defaults: dict[str, dict[str, Any]] = {}
+    ended = _ends_by_sigterm()
     try:
         _check_words(sys.argv[1:])
         _among_several(Launch.read())
@@ -68,7 +72,7 @@ def main() -> None:
             sys.exit(stop.code)
         _fail(f"{stop}{_to_go_on(stop)}", stop.code)
     except (KeyboardInterrupt, typer.Abort):
-        _fail(_STOPPED, _INTERRUPTED)
+        _fail(_STOPPED, _ENDED if ended else _INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
@@ -82,8 +86,23 @@ def main() -> None:
         _fail(f"{error.strerror or error}: {place}" if place else str(error), 1)
     else:
         if code == _INTERRUPTED:  # Typer turns Ctrl-C into this code without a word
-            _fail(_STOPPED, _INTERRUPTED)
+            _fail(_STOPPED, _ENDED if ended else _INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _ends_by_sigterm() -> list[int]:
+    """Have SIGTERM end the command as Ctrl-C does, with what is temporary removed; the list tells when it came."""
+    came: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del frame
+        came.append(number)
+        raise KeyboardInterrupt
+
+    # Elsewhere than in the main thread Python delivers no signals.
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, end)
+    return came
 
 
 def _asked_by(error: _UsageError, defaults: Mapping[str, Mapping[str, Any]], typed: Collection[str]) -> str:

@@ -79,10 +79,28 @@ Pool = Annotated[
 PoolLimit = Annotated[
     str | None, typer.Option(help="What decoded images of that pool may take on the disk; 2GB when not given.")
 ]
+
+
+def beside_the_file(
+    context: typer.Context, parameter: typer.CallbackParam, pairs: list[str] | None
+) -> list[str] | None:
+    """Return the NAME=VALUE of `fewlabels.toml` with what was typed behind it, which wins name by name."""
+    name = str(parameter.name)
+    source = context.get_parameter_source(name)
+    if source is None or source.name != "COMMANDLINE":
+        return pairs
+    return [*(context.lookup_default(name) or []), *(pairs or [])]
+
+
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image instead of leaving it out.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Another setting of the method (see `fewlabels methods`)."),
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Another setting of the method (see `fewlabels methods`).",
+        callback=beside_the_file,
+    ),
 ]
 Resume = Annotated[
     bool,

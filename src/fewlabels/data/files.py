@@ -40,7 +40,7 @@ class ImageChunk:
 
 
 def files_in(paths: Sequence[Path]) -> list[Path]:
-    """Return files and all files in folders, in natural order.
+    """Return files and all files in folders, in natural order, each once.
 
     Raises
     ------
@@ -57,7 +57,8 @@ def files_in(paths: Sequence[Path]) -> list[Path]:
     ]
     if not files:
         raise InputError(f"{', '.join(map(str, paths))} holds no files")
-    return files
+    # One may be given by itself and with its folder.
+    return list(dict.fromkeys(files))
 
 
 def image_chunks(

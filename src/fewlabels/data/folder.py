@@ -134,7 +134,9 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> Folde
         if part == "unlabeled":
             found[part] = [(None, file) for file in listing.files_below(place)]
         else:
-            found[part], beside = _class_files(place, taken if place == folder else set(), listing)
+            found[part], beside = _class_files(
+                place, taken if place == folder else set(), listing, may_be_empty=labels_elsewhere
+            )
             if beside and not found[part] and not (labels_elsewhere and part == "train"):
                 images = "1 image" if beside == 1 else f"{beside:,} images"
                 raise InputError(
@@ -192,7 +194,9 @@ def _is_loose_image(entry: os.DirEntry[str]) -> bool:
     return not entry.is_dir() and entry.name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def _class_files(place: Path, taken: set[str], listing: Listing) -> tuple[list[tuple[str | None, FileFacts]], int]:
+def _class_files(
+    place: Path, taken: set[str], listing: Listing, *, may_be_empty: bool
+) -> tuple[list[tuple[str | None, FileFacts]], int]:
     """Return the files in class folders, and how many images lie beside those."""
     found: list[tuple[str | None, FileFacts]] = []
     loose = 0
@@ -203,7 +207,7 @@ def _class_files(place: Path, taken: set[str], listing: Listing) -> tuple[list[t
             loose += _is_loose_image(entry)
             continue
         below = list(listing.files_below(entry.path))
-        if not below:
+        if not below and not may_be_empty:
             raise InputError(f"class folder {entry.path} is empty; add images or remove it")
         found += [(entry.name, file) for file in below]
     return found, loose

@@ -196,6 +196,8 @@ def _labels(path: Path, file: pq.ParquetFile) -> list[Any]:
     if "label" not in file.schema_arrow.names:
         return [None] * int(file.metadata.num_rows)
     kind = file.schema_arrow.field("label").type
+    if pa.types.is_null(kind):  # of a column that is empty throughout
+        return [None] * int(file.metadata.num_rows)
     if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise InputError(f"{path}: column 'label' is {kind}; expected whole numbers or strings")
     try:
@@ -243,6 +245,11 @@ def _in_common_names(
     lists = {number: names for number in labeled if (names := _names_in_schema(files[number])) is not None}
     if not lists:
         return columns, None
+    for own in lists.values():
+        if twice := [name for number, name in enumerate(own) if name in own[:number]]:
+            raise InputError(
+                f"the features of {path} name the class {twice[0]!r} twice; give each class a name of its own"
+            )
     if len(set(lists.values())) == 1:
         return columns, next(iter(lists.values()))
     if len(lists) < len(labeled):

@@ -169,14 +169,14 @@ def is_missing(value: Any) -> bool:
 
 
 def is_no_label(value: Any) -> bool:
-    """Say whether what stands in place of a label means that there is none: None, NaN, -1 and empty text.
+    """Say whether what stands in place of a label means that there is none: None, NaN, -1 and text without a sign.
 
     Examples
     --------
     >>> is_no_label(""), is_no_label(-1), is_no_label(0)
     (True, True, False)
     """
-    return is_missing(value) or value in (-1, "-1", "")
+    return is_missing(value) or value in (-1, "-1") or (isinstance(value, str) and not value.strip())
 
 
 def class_indices(

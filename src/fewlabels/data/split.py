@@ -50,7 +50,9 @@ def split_parts(
             )
         why = "there is no test part" if parts.test is None else "the images of the test part have no labels"
         share = len(held_out) / (train.labels >= 0).sum()
-        notes.append(f"{why}, so {len(held_out):,} labeled images ({share:.0%}) were held out for it")
+        count = "1 labeled image" if len(held_out) == 1 else f"{len(held_out):,} labeled images"
+        were = "was" if len(held_out) == 1 else "were"
+        notes.append(f"{why}, so {count} ({share:.0%}) {were} held out for it")
         test = train.take(held_out)
     else:
         test = _with_labels(parts.test, "test", notes)

@@ -477,8 +477,7 @@ def _files(
     if shape is None:
         raise InputError("this model classifies vectors, not image files; give the source of its features")
     files = files_in([Path(pool)] if isinstance(pool, str | Path) else [Path(path) for path in pool])
-    # One may be given by itself and with its folder.
-    for chunk in image_chunks(list(dict.fromkeys(files)), shape, strict=strict, progress=progress):
+    for chunk in image_chunks(files, shape, strict=strict, progress=progress):
         names += chunk.paths
         skipped += chunk.skipped
         if len(chunk.images):
