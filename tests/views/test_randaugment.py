@@ -73,6 +73,13 @@ def test_bytes_are_changed_in_images_of_any_size(images: torch.Tensor, name: str
     assert torch.equal(images, before)
 
 
+def test_images_of_any_layout_in_memory_are_changed_alike(images: torch.Tensor) -> None:
+    expected = RandAugment(torch.Generator().manual_seed(0))(images)
+    turned = images.permute(3, 0, 2, 1).contiguous().permute(1, 3, 2, 0)
+    assert not turned.is_contiguous()
+    assert torch.equal(RandAugment(torch.Generator().manual_seed(0))(turned), expected)
+
+
 def test_a_plane_of_one_level_stays_when_equalized() -> None:
     images = torch.randint(0, 256, (4, 6, 6, 3), dtype=torch.uint8)
     images[:2, ..., 1] = 77

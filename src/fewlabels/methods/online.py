@@ -189,10 +189,12 @@ class OnlineClassifier(SemiSupervisedClassifier):
         with_pool = cost_of_step(session, nets, loss, partial(session.batches, unlabeled_size=self._pool_size))
         mean = self.warm_start * alone + (1 - self.warm_start) * with_pool
         steps = max(2, steps_in_budget(session, mean, network, stages=2))
-        # What is divided is rounded, and may come to more of the dearer steps.
         first, rest = (part["steps"] for part in _divided({"steps": steps}, self.warm_start))
-        assert session.budget is not None
-        return steps - 1 if steps > 2 and first * alone + rest * with_pool > session.budget.left() else steps
+        budget = session.budget
+        assert budget is not None
+        # What is divided is rounded, and may come to more of the dearer steps.
+        is_over = session.decided(lambda: float(first * alone + rest * with_pool > budget.left()))
+        return steps - 1 if steps > 2 and is_over else steps
 
     def _check_settings(self) -> None:
         super()._check_settings()

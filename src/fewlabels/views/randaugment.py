@@ -238,7 +238,7 @@ def _per_image(values: Tensor, rows: Tensor) -> Tensor:
 
 def _change_bytes(images: Tensor, amounts: dict[str, Tensor], members: dict[str, Tensor]) -> Tensor:
     """Return images posterized, solarized and equalized, as they are stored, (batch, height, width, channels)."""
-    changed = images.clone()
+    changed = images.clone(memory_format=torch.contiguous_format)
 
     def apply(name: str, change: Callable[[Tensor, Tensor], Tensor]) -> None:
         if name in members:
