@@ -46,8 +46,11 @@ def main() -> None:
         sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
     typed: list[str] = []
     defaults: dict[str, dict[str, Any]] = {}
-    ended = _ends_by_sigterm()
+    ended: list[int] = []
     try:
+        # Several processes are ended together by what launched them, and the first alone speaks.
+        if not Launch.read().is_one_of_several:
+            _end_by_sigterm(ended)
         _check_words(sys.argv[1:])
         _among_several(Launch.read())
         # A shell that asks what could come next is told, whatever the file says.
@@ -90,9 +93,8 @@ def main() -> None:
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _ends_by_sigterm() -> list[int]:
-    """Have SIGTERM end the command as Ctrl-C does, with what is temporary removed; the list tells when it came."""
-    came: list[int] = []
+def _end_by_sigterm(came: list[int]) -> None:
+    """Have SIGTERM end the command as Ctrl-C does, with what is temporary removed; the list is told when it came."""
 
     def end(number: int, frame: FrameType | None) -> None:
         del frame
@@ -102,7 +104,6 @@ def _ends_by_sigterm() -> list[int]:
     # Elsewhere than in the main thread Python delivers no signals.
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, end)
-    return came
 
 
 def _asked_by(error: _UsageError, defaults: Mapping[str, Mapping[str, Any]], typed: Collection[str]) -> str:
