@@ -116,6 +116,16 @@ def test_a_mean_teacher_without_a_teacher_is_refused(color_images):
         MeanTeacher(teacher_decay=0).fit(*color_images)
 
 
+class UnchangedViews:
+    """Leaves samples as they are, and draws directions."""
+
+    def __init__(self):
+        self.generator = torch.Generator().manual_seed(1)
+
+    def weak(self, samples):
+        return samples
+
+
 def test_vat_moves_in_the_direction_that_matters():
     torch.manual_seed(0)
     # The second input says nothing of the class: all of the step must go along the first.
@@ -123,14 +133,7 @@ def test_vat_moves_in_the_direction_that_matters():
     with torch.no_grad():
         net.weight.copy_(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
     pool = torch.tensor([[0.3, 5.0], [-0.2, 1.0]])
-
-    class Views:
-        generator = torch.Generator().manual_seed(1)
-
-        def weak(self, samples):
-            return samples
-
-    batch = Batch(LABELED, TARGETS, None, pool, Views(), 0.0)
+    batch = Batch(LABELED, TARGETS, None, pool, UnchangedViews(), 0.0)
     losses = VAT(epsilon=0.1, entropy_weight=0.5, unlabeled_weight=2.0).loss(net, batch)
     divergences, entropies = [], []
     for x in (0.3, -0.2):
@@ -160,14 +163,7 @@ def test_vat_looks_for_the_worst_direction_in_standard_deviations():
         torch.nn.init.normal_(net.head.weight)
         net.start(X * unit)
         net.eval()
-
-        class Views:
-            generator = torch.Generator().manual_seed(1)
-
-            def weak(self, samples):
-                return samples
-
-        batch = Batch(X * unit, targets, None, X * unit, Views(), 0.0)
+        batch = Batch(X * unit, targets, None, X * unit, UnchangedViews(), 0.0)
         losses.append(VAT(epsilon=0.5).pool_loss(net, net, batch)["divergence"].item())
     assert losses[0] > 0.01
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)

@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fewlabels.data.npz import check_npz
-from fewlabels.data.parts import PART_ALIASES, PART_NAMES, Part, Parts, as_array, as_labels, class_indices, is_no_label
+from fewlabels.data.parts import (
+    PART_ALIASES,
+    PART_NAMES,
+    Part,
+    Parts,
+    as_array,
+    as_labels,
+    class_indices,
+    class_name,
+    is_no_label,
+)
 from fewlabels.data.rows import ImageRows
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
@@ -176,12 +186,9 @@ def _class_name(label: Any, what: str) -> str | None:
     if isinstance(label, bytes):
         label = label.decode("utf-8", "replace")
         return None if is_no_label(label) else label
-    # pandas turns whole numbers into floats where one is missing.
-    if isinstance(label, float):
-        if not label.is_integer():
-            raise InputError(f"the labels of {what} are not whole numbers; classes are whole numbers or strings")
-        return str(int(label))
-    return str(label)
+    if isinstance(label, float) and not label.is_integer():
+        raise InputError(f"the labels of {what} are not whole numbers; classes are whole numbers or strings")
+    return class_name(label)
 
 
 def _class_order(labels: dict[str, list[str | None]], *, labels_elsewhere: bool) -> tuple[str, ...]:

@@ -15,12 +15,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fewlabels.data.parts import is_missing
+from fewlabels.data.parts import class_name, is_missing
 from fewlabels.storage.atomic import located, sync
 from fewlabels.storage.csv_quoting import quoting_for
 from fewlabels.storage.errors import InputError
@@ -159,15 +159,8 @@ def _in_parquet(path: Path) -> dict[str, str]:
         missing = COLUMNS[columns.index(None)]
         raise InputError(f"{path} has no column {missing!r} (its columns: {', '.join(table.column_names)[:80]})")
     files, labels = (table[column].to_pylist() for column in columns)
-    given = map(_as_text, labels)
+    given = ("" if is_missing(label) else class_name(label) for label in labels)
     return {str(file): label for file, label in zip(files, given, strict=True) if label.strip()}
-
-
-def _as_text(label: Any) -> str:
-    """Return a class as text; pandas turns whole numbers into others as soon as one is missing."""
-    if is_missing(label):
-        return ""
-    return str(int(label) if isinstance(label, float) and label.is_integer() else label)
 
 
 def _column(name: str, heading: list[str]) -> str | None:

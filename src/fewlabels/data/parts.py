@@ -179,6 +179,17 @@ def is_no_label(value: Any) -> bool:
     return is_missing(value) or value in (-1, "-1") or (isinstance(value, str) and not value.strip())
 
 
+def class_name(label: Any) -> str:
+    """Return what a label calls its class; pandas turns whole numbers into floats where one is missing.
+
+    Examples
+    --------
+    >>> class_name(3.0), class_name(3), class_name("cat")
+    ('3', '3', 'cat')
+    """
+    return str(int(label) if isinstance(label, float) and label.is_integer() else label)
+
+
 def class_indices(
     labels: list[str | None], class_names: tuple[str, ...] | None = None, where: str = ""
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:

@@ -161,7 +161,6 @@ class Settings(BaseEstimator):
         return worker
 
     def _check_settings(self) -> None:
-        check_kinds(self)
         check_net(self.net)
         if self.steps is not None and (self.steps != int(self.steps) or self.steps < 1):
             raise InputError(f"steps={self.steps} is not a whole number of at least 1")
