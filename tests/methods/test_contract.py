@@ -65,8 +65,8 @@ def test_scikit_learns_own_checks_pass(estimator, check):
 @every_method
 def test_a_few_steps_on_images_beat_chance_by_far(name, few_labels):
     X, y, test, truth = few_labels
-    # Mixed images take longer to learn from.
-    steps = 200 if name.endswith("mix-match") else 60
+    # Mixed images take longer to learn from, and so does a student that drops half of what it knows.
+    steps = {"mix-match": 200, "re-mix-match": 200, "noisy-student": 150}.get(name, 60)
     method = brief(METHODS[name], steps=steps, random_state=0).fit(X, y)
     assert method.score(test, truth) > 0.5
     assert method.predict(test).shape == truth.shape

@@ -47,3 +47,38 @@ def test_no_gradient_flows_into_the_average_and_it_predicts_as_it_is():
     average.copy_to(target)
     assert torch.equal(target[0].weight, average.nets[0].weight)
     assert target[0].weight.requires_grad
+
+
+class Counting(nn.Module):
+    """Puts another tensor in the place of its buffer, as some layers do."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("total", torch.zeros(1))
+        self.register_buffer("scratch", torch.zeros(1), persistent=False)
+
+    def forward(self, inputs):
+        self.total = self.total + inputs.sum()
+        self.scratch = self.scratch + 1
+        return inputs
+
+
+def test_a_buffer_that_is_replaced_is_still_followed():
+    net = Counting()
+    average = WeightAverage(net, decay=0.5, ramp=False)
+    for _ in range(2):
+        net(torch.ones(4))
+        average.update()
+    assert average.nets.total.item() == 0.5 * (0.5 * 4) + 0.5 * 8
+    assert average.nets.scratch.item() == 0  # what is not saved is not averaged
+
+
+def test_a_weight_that_two_layers_share_moves_once():
+    net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    net[1].weight = net[0].weight
+    average = WeightAverage(net, decay=0.5, ramp=False)
+    before = net[0].weight.detach().clone()
+    with torch.no_grad():
+        net[0].weight.add_(1)
+    average.update()
+    assert torch.allclose(average.nets[0].weight, before + 0.5)

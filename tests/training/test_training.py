@@ -11,7 +11,6 @@ from fewlabels.training.budget import ImageBudget, TimeBudget, read_budget
 from fewlabels.training.calibration import best_temperature
 from fewlabels.training.loop import train
 from fewlabels.training.monitor import Monitor
-from fewlabels.training.muon import Muon, orthogonalize
 from fewlabels.training.recipe import Recipe
 
 
@@ -46,36 +45,6 @@ def test_weights_cast_for_guesses_are_cast_anew_to_learn():
     fit(net, loss, steps=2, precision=torch.bfloat16)
     assert kept == [False, False]
     assert not torch.equal(net.weight, before)
-
-
-def test_an_orthogonalized_matrix_keeps_its_singular_vectors_and_levels_its_values():
-    torch.manual_seed(0)
-    for shape in ((6, 20), (20, 6)):
-        matrix = torch.randn(shape) @ torch.diag(torch.linspace(0.5, 2, shape[1]))
-        result = orthogonalize(matrix, iterations=5)
-        values = torch.linalg.svdvals(result)
-        assert values.min() > 0.5
-        assert values.max() < 1.3
-        u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-        aligned = u.T @ result @ v.T
-        assert (aligned - torch.diag(aligned.diag())).abs().max() < 0.05
-
-
-def test_muon_holds_the_norm_and_lowers_a_loss():
-    torch.manual_seed(0)
-    weight = nn.Parameter(torch.randn(4, 8))
-    target = torch.randn(4, 8)
-    target = target * 2 / target.norm()
-    optimizer = Muon([weight], lr=0.05)
-    losses = []
-    for _ in range(80):
-        loss = (weight - target).square().sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < 0.1 * losses[0]
-    assert 1.5 < weight.norm() < 2.5
 
 
 def test_the_triangle_rises_to_the_peak_and_falls_to_nothing():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 class WeightAverage:
@@ -47,7 +48,7 @@ class WeightAverage:
     def __init__(self, nets: nn.Module, decay: float, *, ramp: bool = True) -> None:
         self.decay, self.ramp = decay, ramp
         self.nets = copy.deepcopy(nets).requires_grad_(False).eval()
-        self._source = nets
+        self._followed = list(zip(_places(self.nets), _places(nets), strict=True))
         self._step = 0
 
     @torch.no_grad()
@@ -55,14 +56,28 @@ class WeightAverage:
         """Move the average towards the net as it is now."""
         decay = min(self.decay, (1 + self._step) / (10 + self._step)) if self.ramp else self.decay
         self._step += 1
-        torch._foreach_lerp_(_values(self.nets), _values(self._source), 1 - decay)
+        means, values = [], []
+        for (its, name), (source, _) in self._followed:
+            means.append(its[name])
+            values.append(source[name])
+        torch._foreach_lerp_(means, values, 1 - decay)
 
     @torch.no_grad()
     def copy_to(self, nets: nn.Module) -> None:
         """Give a net the averaged weights."""
-        for value, mean in zip(_values(nets), _values(self.nets), strict=True):
-            value.copy_(mean)
+        for (its, name), (target, _) in zip(_places(self.nets), _places(nets), strict=True):
+            target[name].copy_(its[name])
 
 
-def _values(nets: nn.Module) -> list[Tensor]:
-    return [value for value in nets.state_dict().values() if value.is_floating_point()]
+def _places(nets: nn.Module) -> list[tuple[dict[str, Any], str]]:
+    """Return where a net holds what is averaged: a module may put another tensor there, as some do with buffers."""
+    found: list[tuple[dict[str, Any], str]] = []
+    seen: set[int] = set()
+    for module in nets.modules():
+        for held in (module._parameters, module._buffers):
+            for name, value in held.items():
+                kept = name not in module._non_persistent_buffers_set
+                if value is not None and value.is_floating_point() and kept and id(value) not in seen:
+                    found.append((held, name))
+                    seen.add(id(value))  # a weight that layers share moves once
+    return found

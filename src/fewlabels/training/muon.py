@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -40,16 +40,24 @@ class Muon(Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Move every parameter that has a gradient."""
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if not state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                momentum = state["momentum"].mul_(group["momentum"]).add_(parameter.grad)
-                update = parameter.grad.add(momentum, alpha=group["momentum"])
-                parameter.mul_(len(parameter) ** 0.5 / parameter.norm().clamp_min(1e-12))
-                parameter.add_(orthogonalize(update.flatten(1)).view_as(parameter), alpha=-group["lr"])
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            gradients = [parameter.grad for parameter in parameters]
+            for parameter in parameters:
+                if not self.state[parameter]:
+                    self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+            if not parameters:
+                continue
+            momenta = [self.state[parameter]["momentum"] for parameter in parameters]
+            torch._foreach_mul_(momenta, group["momentum"])
+            torch._foreach_add_(momenta, gradients)
+            updates = [_as_matrix(u) for u in torch._foreach_add(gradients, momenta, alpha=group["momentum"])]
+            lengths = torch.stack(torch._foreach_norm(parameters)).clamp_min_(1e-12).reciprocal_()
+            for parameter, update, square, length in zip(parameters, updates, levelers(updates), lengths, strict=True):
+                weights = _as_matrix(parameter)
+                weights.mul_(len(parameter) ** 0.5 * length)
+                weights.addmm_(*(square, update) if _is_wide(update) else (update, square), alpha=-group["lr"])
+                if weights.data_ptr() != parameter.data_ptr():  # a copy, of weights that lie otherwise
+                    parameter.copy_(weights.view_as(parameter))
 
 
 def orthogonalize(matrix: Tensor, iterations: int = 4) -> Tensor:
@@ -63,19 +71,55 @@ def orthogonalize(matrix: Tensor, iterations: int = 4) -> Tensor:
     >>> torch.linalg.svdvals(orthogonalize(torch.diag(torch.tensor([3.0, 1.0])))).min() > 0.5
     tensor(True)
     """
-    tall = matrix.shape[0] > matrix.shape[1]
-    rows: Tensor = matrix.T if tall else matrix
-    rows = rows / (rows.norm() + 1e-7)
-    # Every iterate is a polynomial of the Gram matrix times the rows, and polynomials of one matrix commute: so
-    # the iteration runs on the small square matrix alone, at a fraction of the arithmetic.
-    gram = rows @ rows.T
-    product: Tensor | None = None
-    for step in range(iterations):
-        squared = gram @ gram
-        factor = 2.0315 * squared - 4.775 * gram
-        factor.diagonal().add_(3.4445)
-        product = factor if product is None else factor @ product
-        if step + 1 < iterations:
-            gram = factor @ gram @ factor
-    result = rows if product is None else product @ rows
-    return result.T if tall else result
+    [square] = levelers([matrix], iterations)
+    return square @ matrix if _is_wide(matrix) else matrix @ square
+
+
+def levelers(matrices: Sequence[Tensor], iterations: int = 4) -> list[Tensor]:
+    """Return what matrices are to be multiplied with to be orthogonalized: on their smaller side.
+
+    Parameters
+    ----------
+    matrices : sequence of Tensor
+        Of any sizes. Those that agree in their smaller side share the calls of the iteration.
+    iterations : int
+        At least 1.
+
+    Examples
+    --------
+    >>> [square] = levelers([torch.ones(2, 5)])
+    >>> square.shape
+    torch.Size([2, 2])
+    """
+    found = list(matrices)
+    alike: dict[int, list[int]] = {}
+    for place, matrix in enumerate(matrices):
+        alike.setdefault(min(matrix.shape), []).append(place)
+    for places in alike.values():
+        wide = [matrices[place] if _is_wide(matrices[place]) else matrices[place].T for place in places]
+        scale = (torch.stack(torch._foreach_norm(wide)) + 1e-7).reciprocal_().view(-1, 1, 1)
+        # Every iterate is a polynomial of the Gram matrix times the rows, and polynomials of one matrix commute: so
+        # the iteration runs on the small square matrix alone, at a fraction of the arithmetic.
+        gram = torch.stack([rows @ rows.T for rows in wide]).mul_(scale.square())
+        product: Tensor | None = None
+        for iteration in range(iterations):
+            factor = torch.baddbmm(gram, gram, gram, beta=-4.775, alpha=2.0315)
+            factor.diagonal(dim1=1, dim2=2).add_(3.4445)
+            product = factor if product is None else torch.bmm(factor, product)
+            if iteration + 1 < iterations:
+                gram = torch.bmm(factor, torch.bmm(gram, factor))
+        assert product is not None
+        for place, square in zip(places, product.mul_(scale), strict=True):
+            found[place] = square
+    return found
+
+
+def _is_wide(matrix: Tensor) -> bool:
+    return matrix.shape[0] <= matrix.shape[1]
+
+
+def _as_matrix(filters: Tensor) -> Tensor:
+    """Return filters as rows whose columns are in the order of memory, as any order of theirs is as good."""
+    if filters.ndim == 4 and filters.is_contiguous(memory_format=torch.channels_last):
+        return filters.permute(0, 2, 3, 1).flatten(1)
+    return filters.flatten(1)

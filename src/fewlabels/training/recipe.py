@@ -96,23 +96,27 @@ class Recipe:
             if not for_muon:
                 # Where Muon moves nothing, the rate that is asked for is that of what is left.
                 rate *= self.learning_rate / _MUON_RATE
-        muon, plain = [], []
+        # Parameters of the same rates share a group, which moves them with few calls.
+        muon: dict[float, list[nn.Parameter]] = {}
+        plain: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in trained:
             factor = next((f for prefix, f in rate_factors.items() if name.startswith(prefix)), 1.0)
             matrix = parameter.ndim > 1
             if id(parameter) in for_muon:
-                muon.append({"params": [parameter], "lr": self.learning_rate * factor})
-                continue
-            decay = self.weight_decay if matrix else 0.0
-            plain.append({"params": [parameter], "lr": rate * factor, "weight_decay": decay})
+                muon.setdefault(self.learning_rate * factor, []).append(parameter)
+            else:
+                plain.setdefault((rate * factor, self.weight_decay if matrix else 0.0), []).append(parameter)
         result: list[Optimizer] = []
         if muon:
-            result.append(Muon(muon, lr=self.learning_rate, momentum=self.momentum))
-        if plain and self.optimizer == "adam":
-            result.append(AdamW(plain))
-        elif plain:
-            momentum = _MUON_COMPANION_MOMENTUM if self.optimizer == "muon" else self.momentum
-            result.append(SGD(plain, momentum=momentum, nesterov=momentum > 0))
+            groups = [{"params": parameters, "lr": peak} for peak, parameters in muon.items()]
+            result.append(Muon(groups, lr=self.learning_rate, momentum=self.momentum))
+        if plain:
+            groups = [{"params": some, "lr": peak, "weight_decay": decay} for (peak, decay), some in plain.items()]
+            if self.optimizer == "adam":
+                result.append(AdamW(groups))
+            else:
+                momentum = _MUON_COMPANION_MOMENTUM if self.optimizer == "muon" else self.momentum
+                result.append(SGD(groups, momentum=momentum, nesterov=momentum > 0))
         return result
 
 

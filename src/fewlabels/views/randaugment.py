@@ -214,8 +214,9 @@ def _color(images: Tensor, amounts: dict[str, Tensor], members: dict[str, Tensor
     return _sharpen(mixed, amounts, members)
 
 
+@functools.lru_cache
 def centers(side: int, device: torch.device) -> Tensor:
-    """Return where the centers of a side's pixels are, from -1 to 1 along the side, (side,)."""
+    """Return where the centers of a side's pixels are, from -1 to 1 along the side, (side,); to be read alone."""
     return (2 * torch.arange(side, device=device, dtype=torch.float32) + 1) / side - 1
 
 
@@ -233,30 +234,27 @@ def _put(images: Tensor, rows: Tensor, changed: Tensor) -> None:
 
 
 def _per_image(values: Tensor, rows: Tensor) -> Tensor:
-    return values[rows].view(-1, 1, 1, 1)
+    return values.index_select(0, rows).view(-1, 1, 1, 1)
 
 
 def _change_bytes(images: Tensor, amounts: dict[str, Tensor], members: dict[str, Tensor]) -> Tensor:
     """Return images posterized, solarized and equalized, as they are stored, (batch, height, width, channels)."""
-    changed = images.clone(memory_format=torch.contiguous_format)
+    # To drop no bits of most images is a copy of the batch, which has to be made in any case.
+    kept = 256 - torch.exp2((_POSTERIZE * amounts["posterize"].abs()).round_())
+    changed = images.contiguous() & kept.to(torch.uint8).view(-1, 1, 1, 1)
 
     def apply(name: str, change: Callable[[Tensor, Tensor], Tensor]) -> None:
         if name in members:
             rows = members[name]
             _put(changed, rows, change(changed.index_select(0, rows), rows))
 
-    def posterize(values: Tensor, rows: Tensor) -> Tensor:
-        kept = 256 - torch.exp2((_POSTERIZE * _per_image(amounts["posterize"], rows).abs()).round())
-        return values & kept.to(torch.uint8)
-
     def solarize(values: Tensor, rows: Tensor) -> Tensor:
         threshold = (255 * (1 - _per_image(amounts["solarize"], rows).abs())).to(torch.uint8)
         # All bits of what is above it are turned; `where` takes one byte at a time.
         return values ^ (values > threshold).to(torch.uint8).mul_(255)
 
-    apply("posterize", posterize)
     apply("solarize", solarize)
-    apply("equalize", lambda values, rows: equalize(_planes(values)).permute(0, 2, 3, 1))
+    apply("equalize", lambda values, rows: equalize(values.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
     return changed
 
 
@@ -266,21 +264,23 @@ def equalize(planes: Tensor) -> Tensor:
     Parameters
     ----------
     planes : Tensor
-        uint8, (batch, channels, height, width).
+        uint8, (batch, channels, height, width); what is returned lies in memory as they do.
     """
     levels = planes.flatten(2).long()
     # Whole numbers: sums of floats in a row have no form on a GPU that gives the same bits each time.
     counts = torch.zeros(*levels.shape[:2], 256, dtype=torch.int32, device=planes.device)
     counts.scatter_add_(2, levels, torch.ones((), dtype=torch.int32, device=planes.device).expand_as(levels))
     # Pillow spreads all but the highest level that occurs over 255 steps.
-    last = counts.gather(2, planes.flatten(2).amax(2, keepdim=True).long())
+    last = counts.gather(2, levels.amax(2, keepdim=True))
     step = (levels.shape[2] - last) // 255
     below = counts.cumsum(2, dtype=torch.int32).sub_(counts).add_(step // 2)
     # Up to 255 a quotient of whole numbers is rounded to none that it is below, in planes of up to 8 million pixels.
     table = (below.float() / step.clamp_min(1).float()).floor_().clamp_(0, 255)
-    spread = (step > 0).float()
-    table.mul_(spread).add_(torch.arange(256, device=planes.device) * (1 - spread))
-    return table.to(torch.uint8).gather(2, levels).view_as(planes)
+    uneven = (step > 0).float()
+    table.mul_(uneven).add_(torch.arange(256, device=planes.device) * (1 - uneven))
+    changed = torch.empty_like(levels, dtype=torch.uint8)
+    torch.gather(table.to(torch.uint8), 2, levels, out=changed)
+    return changed.view_as(planes)
 
 
 def _mix(images: Tensor, amounts: dict[str, Tensor], members: dict[str, Tensor]) -> Tensor:
@@ -294,9 +294,11 @@ def _mix(images: Tensor, amounts: dict[str, Tensor], members: dict[str, Tensor])
         levels = _planes(images.index_select(0, rows)).flatten(2)
         # Apart they are ten times as fast as together.
         low, high = levels.amin(2, keepdim=True).float(), levels.amax(2, keepdim=True).float()
-        wide = high > low
-        scale[rows] = torch.where(wide, 1 / (high - low).clamp_min(1), 1 / 255)
-        offset[rows] = torch.where(wide, -low / (high - low).clamp_min(1), 0)
+        span = high - low
+        wide = span > 0
+        span = torch.where(wide, span, 255)
+        scale.index_copy_(0, rows, 1 / span)
+        offset.index_copy_(0, rows, low.mul_(wide).div_(span).neg_())
     brightness = (1 + _ENHANCE * amounts["brightness"]).view(batch, 1, 1)
     contrast = (1 + _ENHANCE * amounts["contrast"]).view(batch, 1, 1)
     gray = flat.new_tensor(LUMA if channels == 3 else (1.0,)).view(1, channels, 1)
@@ -304,9 +306,11 @@ def _mix(images: Tensor, amounts: dict[str, Tensor], members: dict[str, Tensor])
     if "contrast" in members:
         rows = members["contrast"]
         means = _planes(images.index_select(0, rows)).flatten(2).mean(2, keepdim=True, dtype=torch.float32)
-        middle[rows] = ((means * scale[rows] + offset[rows]) * gray).sum(1, keepdim=True) * brightness[rows]
-    scale = scale * (brightness * contrast)
-    offset = offset * (brightness * contrast) + (1 - contrast) * middle
+        lit = torch.addcmul(offset.index_select(0, rows), means, scale.index_select(0, rows)).mul_(gray)
+        middle.index_copy_(0, rows, lit.sum(1, keepdim=True).mul_(brightness.index_select(0, rows)))
+    slope = brightness * contrast
+    scale *= slope
+    offset = (1 - contrast).mul_(middle) + offset.mul_(slope)
     if channels == 3:
         saturation = (1 + _ENHANCE * amounts["saturation"]).view(batch, 1, 1)
         mixing = torch.lerp(gray.view(1, 1, 3), torch.eye(3, device=flat.device), saturation)
@@ -323,9 +327,9 @@ def _sharpen(colored: Tensor, amounts: dict[str, Tensor], members: dict[str, Ten
         return colored
     rows = members["sharpness"]
     values = colored.index_select(0, rows)
-    lines = values[:, :, :-2] + values[:, :, 1:-1] + values[:, :, 2:]
+    lines = (values[:, :, :-2] + values[:, :, 1:-1]).add_(values[:, :, 2:])
     inner = values[:, :, 1:-1, 1:-1]
-    blurred = (lines[..., :-2] + lines[..., 1:-1] + lines[..., 2:]).add_(inner, alpha=4).div_(13)
+    blurred = (lines[..., :-2] + lines[..., 1:-1]).add_(lines[..., 2:]).add_(inner, alpha=4).div_(13)
     factor = 1 + _ENHANCE * _per_image(amounts["sharpness"], rows)
     values[:, :, 1:-1, 1:-1] = torch.lerp(blurred, inner, factor).clamp_(-0.5, 0.5)
     return colored.index_copy_(0, rows, values)
