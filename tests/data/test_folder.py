@@ -608,6 +608,20 @@ def test_a_class_may_be_written_with_composed_or_with_combining_signs(photos, tm
     assert sorted(data.test_labels.tolist()) == [0, 0, 1, 1]
 
 
+def test_class_folders_that_read_alike_are_one_class(photos, tmp_path):
+    images = sorted((photos / "train" / "red").iterdir())
+    for spelling in ("caf\u00e9", "cafe\u0301"):
+        (photos / "train" / spelling).mkdir()
+    for number, image in enumerate(images):
+        image.rename(photos / "train" / ("caf\u00e9", "cafe\u0301")[number % 2] / image.name)
+    (photos / "train" / "red").rmdir()
+    (photos / "test" / "red").rename(photos / "test" / "caf\u00e9")
+    data = read(photos, tmp_path)
+    assert [name.encode() for name in data.class_names] == [b"blue", "cafe\u0301".encode()]
+    assert (data.labels == 1).sum() == len(images)
+    assert (data.test_labels == 1).sum() == 2
+
+
 @pytest.mark.parametrize("name", ["meta", "data_batch_1"])
 def test_a_folder_of_photos_with_another_folder_is_no_cifar(photos, tmp_path, name):
     (photos / name).mkdir()

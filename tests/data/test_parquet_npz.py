@@ -51,6 +51,13 @@ def test_one_file_with_text_labels_holds_out_its_own_test(tmp_path):
     assert set(data.test_labels) == {0, 1}
 
 
+def test_labels_that_read_alike_are_one_class(tmp_path):
+    write(tmp_path / "all.parquet", ["caf\u00e9", "bar", "cafe\u0301", "bar"] * 5)
+    data = load_dataset(tmp_path / "all.parquet", cache_dir=tmp_path / "cache")
+    assert data.class_names == ("bar", "cafe\u0301")
+    assert np.bincount([*data.labels, *data.test_labels]).tolist() == [10, 10]
+
+
 def test_a_row_without_an_image_is_left_out_by_its_number(tmp_path):
     images = [{"bytes": png(1), "path": ""}, {"bytes": None, "path": ""}, {"bytes": b"junk", "path": ""}]
     images += [{"bytes": png(i), "path": ""} for i in range(9)]

@@ -19,7 +19,7 @@ from fewlabels.data.dataset import ImageNames
 from fewlabels.data.decode import natural_key
 from fewlabels.data.folder import OR_A_FILE
 from fewlabels.data.listing import IMAGE_SUFFIXES
-from fewlabels.data.parts import Part, Parts, class_indices, is_no_label
+from fewlabels.data.parts import Part, Parts, class_indices, is_no_label, spelled_once
 from fewlabels.data.rows import ImageRows
 from fewlabels.data.workers import Encoded
 from fewlabels.storage.errors import InputError
@@ -230,7 +230,7 @@ def _class_indices(
     learned = {
         value for column, own in zip(columns, training, strict=True) if own for value in column if value is not None
     }
-    names = tuple(str(value) for value in sorted(learned or set(given)))
+    names = spelled_once(str(value) for value in sorted(learned or set(given)))
     return names, class_indices([None if value is None else str(value) for value in values], names)[0]
 
 

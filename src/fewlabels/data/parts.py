@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -190,15 +190,31 @@ def class_name(label: Any) -> str:
     return str(int(label) if isinstance(label, float) and label.is_integer() else label)
 
 
+def spelled_once(names: Iterable[str]) -> tuple[str, ...]:
+    r"""Return names in their order, without those that differ from an earlier one in composed letters alone.
+
+    Examples
+    --------
+    >>> spelled_once(["caf\u00e9", "cafe", "cafe\u0301"])
+    ('café', 'cafe')
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        found.setdefault(unicodedata.normalize("NFC", name), name)
+    return tuple(found.values())
+
+
 def class_indices(
     labels: list[str | None], class_names: tuple[str, ...] | None = None, where: str = ""
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return indices of named labels (None: -1) and the class names, sorted when not given.
 
+    Names that differ in how their letters are composed alone are one class, in the first of the spellings.
+
     `where` tells in an error what has a class that is none of these.
     """
     found = sorted({label for label in labels if label is not None})
-    names = tuple(found) if class_names is None else class_names
+    names = spelled_once(found) if class_names is None else class_names
     position = {name: index for index, name in enumerate(names)}
     # macOS writes é as two signs, others as one.
     composed = {unicodedata.normalize("NFC", name): index for index, name in enumerate(names)}
