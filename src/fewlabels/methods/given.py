@@ -53,6 +53,8 @@ class Given:
         Whether a pretrained net had made them.
     backbone : dict or None
         That net's facts, where they are known.
+    blurred : tuple of str
+        Columns of vectors whose values differ by too little to be told apart as float32.
     """
 
     samples: Any
@@ -64,6 +66,7 @@ class Given:
     stored_views: int
     are_features: bool
     backbone: dict[str, Any] | None
+    blurred: tuple[str, ...] = ()
 
     @property
     def are_images(self) -> bool:
@@ -138,6 +141,7 @@ def read_given(
         stored_views,
         isinstance(X, FeatureRows),
         X.backbone if isinstance(X, FeatureRows) else None,
+        () if images or isinstance(X, FeatureRows) else _blurred(X, samples),
     )
 
 
@@ -161,6 +165,19 @@ def _validated(method: SemiSupervisedClassifier, X: Any, **how: Any) -> NDArray[
     refuse_masked(X, "X")
     vectors: NDArray[np.float32] = validate_data(method, without_gradient(X), dtype=np.float32, **how)
     return vectors
+
+
+def _blurred(X: Any, vectors: NDArray[np.float32]) -> tuple[str, ...]:
+    """Return the names of columns that lose as float32 what differs in them, as times in seconds since 1970 do."""
+    given = np.asarray(without_gradient(X))[:_ENOUGH]
+    if given.dtype == np.float32 or given.dtype.kind not in "fiuO":
+        return ()
+    given = given.astype(np.float64)
+    spread, step = given.std(0), np.spacing(np.abs(vectors[:_ENOUGH]).max(0))
+    # Rounding to steps adds noise of a third of a step, at most a hundredth of the spread of what is left alone.
+    lost = np.flatnonzero((step > spread / 30) & (spread > np.spacing(np.abs(given).max(0)) * 30))
+    names = getattr(X, "columns", range(given.shape[1]))
+    return tuple(str(names[column]) for column in lost)
 
 
 def read_more(

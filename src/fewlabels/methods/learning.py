@@ -78,6 +78,13 @@ def learn(
             "unlabeled lies far from X in most features, as if it were in other units; what an earlier step of a "
             "Pipeline does to X it does not do to unlabeled: give the pool as rows of X with the label -1"
         )
+    if given.blurred:
+        which, more = given.blurred[0], len(given.blurred) - 1
+        hold = f"and {more} other{'s' if more > 1 else ''} hold" if more else "holds"
+        monitor.note(
+            f"column {which} of X {hold} values that differ by too little for their size to be told apart as "
+            "float32; subtract their mean first, as scikit-learn's StandardScaler does"
+        )
     described = None if checkpoints is None and processes is None else description(method, session)
     if processes is not None:
         processes.agreed(json.dumps(described, sort_keys=True))
