@@ -66,7 +66,8 @@ def test_a_method_finds_what_labels_alone_do_not_show(name, data, settings):
     settings = {"steps": 400, "random_state": 0, "validation_fraction": 0.0} | settings
     own = {"steps", "random_state", "validation_fraction", "noise"}
     alone = accuracy_alone(data, **{key: settings[key] for key in sorted(own)})
-    # One in five trainings of Mean Teacher settles between the bars, whatever the settings: rounding decides which.
-    seeds = range(5) if name == "mean-teacher" else [0]
+    # One in five trainings of Mean Teacher settles between the bars, whatever the settings, and one in ten of VAT short
+    # of a moon's end: rounding decides which.
+    seeds = range({"mean-teacher": 5, "vat": 3}.get(name, 1))
     found = [make_method(name, **settings | {"random_state": seed}).fit(X, y).score(X, truth) for seed in seeds]
     assert np.median(found) > alone + 0.03
