@@ -25,7 +25,9 @@ class PiModel(OnlineClassifier):
         H(y, p(v(x))) + lambda(t) mean_c (p_c(w(u)) - p_c(w'(u)))^2
 
     where w and w' are two random views (weak ones of images, noise on vectors), v is `view`, no gradient flows
-    through p(w'(u)), and lambda grows as exp(-5 (1 - t)^2) over the first `ramp_up` of the steps.
+    through p(w'(u)), and lambda grows as exp(-5 (1 - t)^2) over the first `ramp_up` of the steps. The original lets
+    it flow through both (as Tarvainen & Valpola, 2017, say of it): as the views are drawn alike, that is on average
+    twice the gradient, which is a matter of lambda, for another backward pass.
 
     See `OnlineClassifier` for the other parameters and attributes. `unlabeled_weight` is lambda's final value:
     the paper's is 100 M / N with M of all N samples labeled, 8 for 4,000 of 50,000.
