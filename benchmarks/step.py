@@ -26,9 +26,10 @@ from harness import Report, rates
 
 CPU = torch.device("cpu")
 RATIO = 2
-# As long as it takes for the looks at accuracies, of which there are as many in every fit, to be a small part.
-STEPS = 200
-FIXMATCH_STEPS = 60
+# As many as a fit takes by default, and for the longer steps of FixMatch fewer: there are as many looks at accuracies
+# in every fit, which are to be no larger a part than they are to users.
+STEPS = 500
+FIXMATCH_STEPS = 200
 
 
 def product(dtype: torch.dtype) -> Callable[[], float]:

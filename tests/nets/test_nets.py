@@ -34,6 +34,13 @@ def test_the_stem_whitens_patches_of_the_data(net):
     assert covariance.diag().median() > 0.8
 
 
+@pytest.mark.parametrize(("net", "least"), [("fast", -0.17), ("fast-wide", -0.17), ("fast-silu", -0.278)])
+def test_an_activation_is_known_by_how_far_below_zero_it_goes(net, least):
+    torch.manual_seed(0)
+    encoder = build_classifier(net, (16, 16, 3), classes=2).encoder
+    assert encoder.feature_map(torch.randn(20, 3, 16, 16)).min().item() == pytest.approx(least, abs=2e-3)
+
+
 @pytest.mark.parametrize(("side", "map_side", "last"), [(8, 8, 2), (16, 8, 2), (33, 16, 4), (96, 48, 12)])
 def test_a_coarse_stem_halves_the_side_of_images_that_are_not_tiny(side, map_side, last):
     encoder = build_classifier("fast-coarse", (side, side, 3), classes=2).encoder

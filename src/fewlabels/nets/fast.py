@@ -7,6 +7,7 @@ stages with max-pooling before batch normalization, GELU, and global max-pooling
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -40,6 +41,8 @@ class FastNet(Encoder):
     coarse : bool
         Let the stem look at every other pixel's patch, of 3x3 rather than 2x2 pixels, so that all stages work at
         half the side; images of a side below 16 pixels are looked at pixel by pixel in any case.
+    activation : callable
+        Of a map, elementwise.
 
     Examples
     --------
@@ -55,8 +58,10 @@ class FastNet(Encoder):
         widths: tuple[int, ...] = (32, 64, 128),
         *,
         coarse: bool = False,
+        activation: Callable[[Tensor], Tensor] = F.gelu,
     ) -> None:
         super().__init__()
+        self.activation = activation
         patch, stride = (3, 2) if coarse and min(size) >= SMALLEST_COARSE else (2, 1)
         directions = channels * patch**2
         if coarse:
@@ -68,7 +73,7 @@ class FastNet(Encoder):
         stages = []
         for width in widths:
             halve = min(size) >= _SMALLEST_SIDE
-            stages.append(_Stage(incoming, width, halve=halve))
+            stages.append(_Stage(incoming, width, activation, halve=halve))
             incoming = width
             size = (size[0] // 2, size[1] // 2) if halve else size
         self.stages = nn.ModuleList(stages)
@@ -95,7 +100,7 @@ class FastNet(Encoder):
     def feature_map(self, inputs: Tensor) -> Tensor:
         """Return the last stage's map, (batch, *map_shape)."""
         # One row and column of zeros keep the side even, so that every stage halves it exactly.
-        maps = F.gelu(self.stem(F.pad(inputs, (0, 1, 0, 1))))
+        maps = self.activation(self.stem(F.pad(inputs, (0, 1, 0, 1))))
         for stage in self.stages:
             maps = stage(maps)
         return maps
@@ -106,8 +111,9 @@ class FastNet(Encoder):
 
 
 class _Stage(nn.Module):
-    def __init__(self, incoming: int, width: int, *, halve: bool) -> None:
+    def __init__(self, incoming: int, width: int, activation: Callable[[Tensor], Tensor], *, halve: bool) -> None:
         super().__init__()
+        self.activation = activation
         self.first = nn.Conv2d(incoming, width, 3, padding=1, bias=False)
         self.shrink = nn.MaxPool2d(2) if halve else nn.Identity()
         self.first_norm = nn.BatchNorm2d(width)
@@ -115,8 +121,8 @@ class _Stage(nn.Module):
         self.second_norm = nn.BatchNorm2d(width)
 
     def forward(self, maps: Tensor) -> Tensor:
-        maps = F.gelu(self.first_norm(self.shrink(self.first(maps))))
-        return F.gelu(self.second_norm(self.second(maps)))
+        maps = self.activation(self.first_norm(self.shrink(self.first(maps))))
+        return self.activation(self.second_norm(self.second(maps)))
 
 
 class MapDecoder(nn.Module):
