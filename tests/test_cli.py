@@ -560,6 +560,25 @@ def test_a_class_without_a_test_image_is_told_of(run, photos):
     assert errors == "note: no test image is of blue, of which the figures say nothing\n"
 
 
+def test_test_images_of_a_class_that_the_model_has_not_learned_are_told_of(run, photos):
+    run("fit", photos, "--method", "supervised", "--steps", 30, "--out", "m", "-q")
+    before = json.loads(run("evaluate", "m", "--json", "-q")[1])
+    assert (before["unknown_classes"], before["unknown_images"]) == ([], 0)
+    assert before["known_accuracy"] == before["test_accuracy"]
+    for part in ("train", "test"):
+        shutil.copytree(photos / part / "blue", photos / part / "teal")
+    code, output, errors = run("evaluate", "m", "--json", "-q", "--card")
+    found = json.loads(output)
+    assert (code, found["unknown_classes"]) == (0, ["teal"])
+    assert found["known_accuracy"] == before["test_accuracy"] > found["test_accuracy"]
+    count, images = found["unknown_images"], found["test_images"]
+    assert errors.startswith(
+        f"warning: {count} of the {images} test images are of teal, which the model has not learned, and count as "
+        f"mistakes; of the others {before['test_accuracy']:.1%} are right\n"
+    )
+    assert f"{count} of which are of classes that it has not learned" in Path("m/README.md").read_text()
+
+
 def test_images_whose_classes_a_labels_file_tells_are_fitted_checked_and_measured(run, photos):
     folders = [f"{part}/{color}" for part in ("train", "test") for color in ("red", "blue")]
     names = [f"{folder}/{number}.png" for folder in folders for number in range(4)]

@@ -96,6 +96,32 @@ def test_of_a_pool_that_was_held_back_in_some_seeds_the_verdict_says_in_how_many
     assert line.endswith("; the guard held the pool back in 2 of 3 seeds")
 
 
+@pytest.mark.parametrize(
+    ("seeds", "told"),
+    [
+        ((1, 3), "; the guard fell back on the labels alone in 2 of 3 seeds"),
+        ((1, 3, 5), "; the guard fell back on the labels alone in every seed"),
+    ],
+)
+def test_of_a_guard_that_fell_back_the_verdict_says_so_beside_the_difference(seeds, told):
+    runs = [run(method, right, seed=seed) for seed in range(3) for method, right in (("supervised", 700), ("uda", 690))]
+    for place in seeds:
+        runs[place] = dataclasses.replace(runs[place], fell_back=True)
+    line = pool_lines(group(*runs))["uda"]
+    assert line.startswith("the pool hurt by 1.0 points")
+    assert line.endswith(told)
+
+
+def test_what_is_true_of_some_seeds_alone_says_of_which():
+    findings = (["the guard fired", "a wolf"], ["a wolf"], ["a wolf", "the guard fired"])
+    rounds = [{"pool_share": 0.8, "precision": 0.9, "accepted": True}]
+    runs = [run("self-training", 700, seed=seed, findings=own, rounds=rounds) for seed, own in enumerate(findings)]
+    sentences = standing_sentences(group(*runs).standings[0])
+    assert sentences[1].startswith("seed 0: 1 round of self-training")
+    assert sentences[2:] == ["seeds 0 and 2: the guard fired", "a wolf"]
+    assert standing_sentences(group(runs[0]).standings[0])[2:] == ["the guard fired", "a wolf"]
+
+
 def test_methods_of_equal_accuracy_are_level_whatever_their_order():
     found = group(run("b", 700), run("a", 700), run("c", 690), run("d", 500))
     said = "are level with 10 labels per class: 70.0% test accuracy each"

@@ -35,7 +35,16 @@ def test_what_was_not_measured_is_said_to_be_so(fitted, tmp_path):
     right = round(fitted.validation_accuracy_ * held_out)
     low, high = wilson_interval(right, held_out)
     assert f"| {held_out} held-out labeled samples | {right / held_out:.1%} | {low:.1%} to {high:.1%} |" in card
-    assert f"{60 - held_out} labeled and 90 unlabeled samples; {held_out} more labeled ones were held out" in card
+    learned = f"{60 - held_out} labeled samples (90 unlabeled ones say how inputs are scaled)"
+    assert f"{learned}; {held_out} more labeled ones were held out" in card
+
+
+def test_what_learned_from_the_pool_is_said_to_have(few_labels, tmp_path):
+    X, y, *_ = few_labels
+    method = make_method("fix-match", steps=1, validation_fraction=0).fit(X, y)
+    card = read(method.save(tmp_path / "model"))
+    assert "- **Learned from**: 60 labeled and 90 unlabeled samples\n" in card
+    assert "(classifier: 1 step)\n" in card
 
 
 def test_without_held_out_samples_nothing_is_measured(few_labels, tmp_path):

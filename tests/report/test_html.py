@@ -229,6 +229,21 @@ def test_several_seeds_and_numbers_of_labels_fit_on_one_page():
     assert "seed by seed +5.0, +5.0, +5.0" in words
 
 
+def test_settings_that_differ_between_trainings_say_of_which_they_are():
+    runs = [
+        dataclasses.replace(run, settings={**run.settings, "learning_rate": rate, "random_state": seed})
+        for labels, rate in ((10, 0.01), (50, 0.2))
+        for seed in (0, 1)
+        for run in [made_run("supervised", 400 + seed, seed=seed, labels=labels)]
+    ]
+    words = Page(render_report(made_comparison(runs))).words
+    assert "Hyper-parameters of supervised with 10 labels per class, seed 0" in words
+    assert "Otherwise in other trainings: learning_rate 0.2 with 50 labels per class, seed 0; with 50 labels" in words
+    words = Page(render_report(made_comparison(runs[:1]))).words
+    assert "Hyper-parameters of supervised:" in words
+    assert "Otherwise" not in words
+
+
 def test_how_right_the_guesses_for_the_pool_were_is_drawn_where_it_is_known():
     run = made_run("fix-match", 430)
     assert "Accuracy on training and validation images" in Page(render_report(made_comparison([run]))).words

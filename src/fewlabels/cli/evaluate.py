@@ -93,10 +93,13 @@ def evaluate(
     show_dataset(data, quiet=quiet)
     found = evaluate_model(loaded, data)
     if untested := found["untested_classes"]:
-        names = [visible(name) for name in untested[:_MOST_NAMED]]
-        more = [f"{len(untested) - _MOST_NAMED:,} more"] if len(untested) > _MOST_NAMED else []
+        errors.print(f"note: no test image is of {_named(untested)}, of which the figures say nothing", highlight=False)
+    if unknown := found["unknown_images"]:
+        others = "" if found["known_accuracy"] is None else f"; of the others {found['known_accuracy']:.1%} are right"
         errors.print(
-            f"note: no test image is of {enumeration([*names, *more])}, of which the figures say nothing",
+            f"warning: {unknown:,} of the {found['test_images']:,} test images are of "
+            f"{_named(found['unknown_classes'])}, which the model has not learned, and count as mistakes{others}",
+            style="yellow",
             highlight=False,
         )
     if seen := found["seen_images"]:
@@ -113,6 +116,11 @@ def evaluate(
             highlight=False,
         )
     return Answer(lambda: found, lambda: _show(found, model, place))
+
+
+def _named(classes: list[str]) -> str:
+    more = [f"{len(classes) - _MOST_NAMED:,} more"] if len(classes) > _MOST_NAMED else []
+    return enumeration([*(visible(name) for name in classes[:_MOST_NAMED]), *more])
 
 
 @contextlib.contextmanager
@@ -144,6 +152,8 @@ def _show(found: dict[str, Any], model: Path, source: str) -> None:
             kept = f"all classes: {sets['held_out']} images were held out, {sets['needed']} needed"
         table.add_row(f"sets that promise {sets['promised']:.0%}", kept)
     table.add_row("test images", f"{found['test_images']:,}")
+    if found["unknown_images"]:
+        table.add_row("… of classes that it has not learned", f"{found['unknown_images']:,}")
     if found["seen_images"]:
         table.add_row("… that it was fitted on", f"{found['seen_images']:,}")
     screen.print(table)

@@ -23,7 +23,7 @@ from fewlabels.evaluation.trust import measure_trust
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.choices import choices
 from fewlabels.methods.findings import findings
-from fewlabels.methods.guard import was_held_back
+from fewlabels.methods.guard import has_fallen_back, was_held_back
 from fewlabels.training.watch import POOL_ACCURACY
 
 _SHOWN_MISTAKES = 24
@@ -80,6 +80,7 @@ def measure(
         tried=tried or [],
         findings=findings(method, [data.class_names[column] for column in columns]),
         held_back=was_held_back(method),
+        fell_back=has_fallen_back(method),
         mistakes=_mistakes(probabilities, data),
         reconstructions=_reconstructions(method, data),
         pool_sample=sample_pool(method, data, columns, at_hand),

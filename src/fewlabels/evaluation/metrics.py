@@ -107,8 +107,10 @@ def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict
     -------
     dict
         `test_accuracy`, `test_low`, `test_high` (95 % interval), `balanced_accuracy`, `test_images`;
-        `untested_classes`, names of those that no test image has, of which the figures say nothing; `seen_images`, how
-        many test images are among the labeled images that the model keeps of those it was fitted on (None where it
+        `untested_classes`, names of those that no test image has, of which the figures say nothing; `unknown_classes`,
+        names of those that test images have and the model has not learned, `unknown_images`, how many these are, each
+        of which counts as a mistake, and `known_accuracy`, of the others (None where there are none); `seen_images`,
+        how many test images are among the labeled images that the model keeps of those it was fitted on (None where it
         keeps none that compare); and `trust`, the figures of `fewlabels.evaluation.trust.Trust`.
 
     Raises
@@ -122,6 +124,7 @@ def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict
     guesses = probabilities.argmax(1)
     right = int((guesses == data.test_labels).sum())
     low, high = wilson_interval(right, len(guesses))
+    known = np.isin(data.test_labels, columns)
     return {
         "test_accuracy": right / len(guesses),
         "test_low": low,
@@ -129,6 +132,9 @@ def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict
         "balanced_accuracy": balanced_accuracy(data.test_labels, guesses),
         "test_images": len(guesses),
         "untested_classes": [data.class_names[column] for column in np.setdiff1d(columns, data.test_labels)],
+        "unknown_classes": [data.class_names[column] for column in np.setdiff1d(data.test_labels, columns)],
+        "unknown_images": int((~known).sum()),
+        "known_accuracy": right / int(known.sum()) if known.any() else None,
         "seen_images": seen_images(method, data.test),
         "trust": measure_trust(probabilities, data.test_labels, method.conformal_scores_).to_dict(),
     }

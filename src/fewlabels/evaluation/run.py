@@ -103,6 +103,8 @@ class Run:
         What the fit found out about its pool, see `fewlabels.methods.findings`.
     held_back : bool
         Whether the guard let it learn from the labels alone, see `fewlabels.methods.guard`.
+    fell_back : bool
+        Whether the guard took a net of the labels alone in place of the method's own.
     mistakes : list of Mistake
         Those of highest confidence first.
     reconstructions : Reconstructions or None
@@ -140,6 +142,7 @@ class Run:
     tried: list[dict[str, Any]] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
     held_back: bool = False
+    fell_back: bool = False
     mistakes: list[Mistake] = field(default_factory=list)
     reconstructions: Reconstructions | None = None
     pool_sample: PoolSample | None = None
@@ -212,6 +215,7 @@ class Run:
             "tried": self.tried,
             "findings": self.findings,
             "held_back": self.held_back,
+            "fell_back": self.fell_back,
             "mistakes": [
                 {"index": m.index, "truth": m.truth, "guess": m.guess, "confidence": m.confidence}
                 for m in self.mistakes

@@ -13,7 +13,7 @@ from fewlabels.evaluation.paired import PairedResult, compare_over_seeds, holm
 from fewlabels.evaluation.run import Run
 from fewlabels.methods import METHODS
 
-_LEVEL = 0.05
+LEVEL = 0.05
 # The method that learns from the labeled images and nothing else.
 LABELS_ALONE = "supervised"
 
@@ -40,12 +40,12 @@ class Duel:
     @property
     def is_shown(self) -> bool:
         """Whether the difference is more than chance explains (corrected p below 0.05)."""
-        return self.p_corrected < _LEVEL
+        return self.p_corrected < LEVEL
 
     @property
     def would_be_shown_alone(self) -> bool:
         """Whether it would be more than chance explains, were this the only pair of the comparison."""
-        return self.result.p_value < _LEVEL
+        return self.result.p_value < LEVEL
 
 
 @dataclass(frozen=True)

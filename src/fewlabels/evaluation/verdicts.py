@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from fewlabels.evaluation.standings import Duel, Group, Standing
+from fewlabels.evaluation.standings import LEVEL, Duel, Group, Standing
 from fewlabels.storage.wording import enumeration
 
 
@@ -21,16 +21,19 @@ def percent(share: float) -> str:
 
 
 def p_text(p_value: float) -> str:
-    """Return 'p < 0.001' or 'p = 0.012'.
+    """Return 'p < 0.001' or 'p = 0.012'; no p below the level of 0.05 is rounded up to it.
 
     Examples
     --------
-    >>> p_text(0.0004), p_text(0.0123), p_text(0.2)
-    ('p < 0.001', 'p = 0.012', 'p = 0.20')
+    >>> p_text(0.0004), p_text(0.0123), p_text(0.2), p_text(0.04962)
+    ('p < 0.001', 'p = 0.012', 'p = 0.20', 'p = 0.0496')
     """
     if p_value < 0.001:
         return "p < 0.001"
-    return f"p = {p_value:.3f}" if p_value < 0.1 else f"p = {p_value:.2f}"
+    text = f"{p_value:.3f}" if p_value < 0.1 else f"{p_value:.2f}"
+    if p_value < LEVEL <= float(text):
+        text = f"{math.floor(p_value * 10_000) / 10_000:.4f}"
+    return f"p = {text}"
 
 
 def labels_text(labels_per_class: int | None) -> str:
@@ -106,24 +109,39 @@ def pool_lines(group: Group) -> dict[str, str]:
             lines[standing.method] = "the guard held the pool back: the labels alone were learned"
         elif (duel := group.pool_duel(standing.method)) is not None:
             partly = f"; the guard held the pool back in {held_back} of {seeds} seeds" if held_back else ""
+            if fell_back := sum(run.fell_back for run in standing.runs):
+                where = f" in {'every seed' if fell_back == seeds else f'{fell_back} of {seeds} seeds'}"
+                partly += f"; the guard fell back on the labels alone{where if seeds > 1 else ''}"
             same_net = group.has_net_of_labels_alone(standing.method)
             lines[standing.method] = pool_sentence(duel, same_net=same_net) + partly
     return lines
 
 
 def standing_sentences(standing: Standing) -> list[str]:
-    """Say how a method stands against those before it, whether it overfits, and what its own figures show."""
+    """Say how a method stands against those before it, whether it overfits, and what its own figures show.
+
+    What is true of some seeds alone begins with these.
+    """
     sentences = [duel_sentence(duel) for duel in standing.duels]
     sentences.append(overfitting_sentence(standing))
     first = standing.runs[0]
-    if first.rounds:
-        sentences.append(_rounds_sentence(first.rounds))
+    some = [(_rounds_sentence(first.rounds), [first.seed])] if first.rounds else []
     if first.reconstructions is not None:
         error = first.reconstructions.error
-        sentences.append(
+        off = (
             f"the reconstructions of test images are off by {math.sqrt(error):.3f} of the brightness range "
             f"(root of the mean squared error {error:.4f})"
         )
+        some.append((off, [first.seed]))
+    # The same finding is told once, wherever it stands among those of a seed.
+    found: dict[str, list[int]] = {}
+    for run in standing.runs:
+        for finding in run.findings:
+            found.setdefault(finding, []).append(run.seed)
+    for fact, seeds in [*some, *found.items()]:
+        of_all = len(seeds) == len(standing.runs)
+        whose = f"seed{'' if len(seeds) == 1 else 's'} {enumeration([str(seed) for seed in seeds])}: "
+        sentences.append(fact if of_all else whose + fact)
     return sentences
 
 

@@ -56,7 +56,9 @@ def model_card(config: dict[str, Any]) -> str:
     """
     facts, records = config["card"], config["records"]
     names = ", ".join(_in_markdown(name) for name in config["class_names"])
-    steps = ", ".join(f"{stage}: {n:,}" for stage, n in records["stage_steps_"].items())
+    taken = records["stage_steps_"]
+    steps = ", ".join(f"{stage}: {n:,}" for stage, n in taken.items())
+    steps += " step" if list(taken.values()) == [1] else " steps"
     found = "".join(f"- {line[0].upper()}{line[1:]}\n" for line in facts["findings"])
     settings = "\n".join(f"| {key} | {value} |" for key, value in records["settings_"].items())
     return f"""{_metadata(config)}
@@ -66,8 +68,8 @@ def model_card(config: dict[str, Any]) -> str:
 
 - **Reads**: {_shape(config)}
 - **Classes** ({len(config["class_names"])}): {names}
-- **Learned from**: {_learned_from(records)}
-- **Trained with**: {records["gradient_images_"]:,} gradient samples ({steps} steps)
+- **Learned from**: {_learned_from(config)}
+- **Trained with**: {records["gradient_images_"]:,} gradient samples ({steps})
 {found}{_backbone_lines(config)}
 ## Measured
 
@@ -126,7 +128,7 @@ def measurement(data: str, found: dict[str, Any]) -> dict[str, Any]:
     return {
         "data": data,
         "test_images": int(found["test_images"]),
-        **({"seen_images": int(found["seen_images"])} if found.get("seen_images") else {}),
+        **{name: int(found[name]) for name in ("seen_images", "unknown_images") if found.get(name)},
         "test_accuracy": float(found["test_accuracy"]),
         "test_low": float(found["test_low"]),
         "test_high": float(found["test_high"]),
@@ -179,10 +181,17 @@ def _shape(config: dict[str, Any]) -> str:
     )
 
 
-def _learned_from(records: dict[str, Any]) -> str:
+def _learned_from(config: dict[str, Any]) -> str:
+    from fewlabels.methods.registry import METHODS
+
+    records = config["records"]
     if "n_labeled_" not in records:
         return "labeled and unlabeled samples; how many was not kept"
     held_out = f"; {records['n_validation_']:,} more labeled ones were held out" if records["n_validation_"] else ""
+    known = METHODS.get((records.get("choice_") or {}).get("method", config["method"]))
+    if known is not None and not known._learns_from_pool:
+        shared = f" ({records['n_pool_']:,} unlabeled ones say how inputs are scaled)" if records["n_pool_"] else ""
+        return f"{records['n_labeled_']:,} labeled samples{shared}{held_out}"
     return f"{records['n_labeled_']:,} labeled and {records['n_pool_']:,} unlabeled samples{held_out}"
 
 
@@ -199,6 +208,8 @@ def _measured(config: dict[str, Any]) -> str:
         place = f"{one['test_images']:,} test images of {_in_markdown(one['data'])}"
         if one.get("seen_images"):
             place += f", {one['seen_images']:,} of which it was fitted on"
+        if one.get("unknown_images"):
+            place += f", {one['unknown_images']:,} of which are of classes that it has not learned"
         rows += [
             f"| accuracy | {place} | {one['test_accuracy']:.1%} | {one['test_low']:.1%} to {one['test_high']:.1%} |",
             f"| balanced accuracy | {place} | {one['balanced_accuracy']:.1%} | |",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fewlabels.methods.guard import was_held_back
+from fewlabels.methods.guard import has_fallen_back, was_held_back
 from fewlabels.methods.pool_quality import learned_from
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
                 "the guard held the pool back: in so short a budget the labels alone come further than with a pool "
                 "that takes its share of it"
             )
-        elif not guard["accepted"]:
+        elif has_fallen_back(method):
             found.append(
                 "the pool did harm, and the guard fired: the result is what the labels alone gave, "
                 f"{guard['supervised_accuracy']:.1%} on held-out images against {guard['accuracy']:.1%} with the pool"

@@ -176,6 +176,12 @@ def was_held_back(method: object) -> bool:
     return bool(getattr(method, "guard_", {}).get("held_back", False))
 
 
+def has_fallen_back(method: object) -> bool:
+    """Say whether the guard of a fitted method took a net of the labels alone, as the method's own did worse."""
+    guard = getattr(method, "guard_", None)
+    return guard is not None and not guard["accepted"] and not was_held_back(method)
+
+
 def right_answers(session: Session, network: nn.Module) -> NDArray[np.bool_]:
     """Return for each held-out sample whether the net classifies it rightly."""
     held_out = session.validation

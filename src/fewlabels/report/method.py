@@ -46,24 +46,45 @@ def method_view(name: str, groups: list[Group], class_names: tuple[str, ...], ro
                 parts.append(_part(group, standing, class_names, room))
                 room.next_part()
     known = METHODS.get(name)
+    runs = [run for group in groups for standing in group.standings if standing.method == name for run in standing.runs]
     return {
         "name": name,
         "idea": (inspect.getdoc(known) or "").partition("\n")[0] if known else idea_of(name),
         "parts": parts,
-        "first": parts[0]["run"],
+        "first": runs[0],
+        "first_is": _which(runs[0], runs),
+        "otherwise": _otherwise(runs),
     }
+
+
+def _which(run: Run, runs: list[Run]) -> str:
+    """Return which of a method's runs one is, in words; nothing of the only one."""
+    if len(runs) == 1:
+        return ""
+    return f" {labels_text(run.labels_per_class)}, seed {run.seed}"
+
+
+def _otherwise(runs: list[Run]) -> list[tuple[str, Any, str]]:
+    """Return the settings in which runs differ from the first: name, value and of which runs it is."""
+    first, *others = runs
+    found: dict[tuple[str, str], tuple[Any, list[str]]] = {}
+    for run in others:
+        for name, value in run.settings.items():
+            # The seed says itself which run it is of.
+            if name != "random_state" and value != first.settings.get(name):
+                found.setdefault((name, repr(value)), (value, []))[1].append(_which(run, runs).strip())
+    return [(name, value, "; ".join(which)) for (name, _), (value, which) in found.items()]
 
 
 def _part(group: Group, standing: Standing, class_names: tuple[str, ...], room: Room) -> dict[str, Any]:
     run = standing.runs[0]
-    facts = standing_sentences(standing)[len(standing.duels) :]
     view: dict[str, Any] = {
         "labels": labels_text(group.labels_per_class),
         "standing": standing,
         "run": run,
         "several_seeds": len(standing.runs) > 1,
         "duels": [(direction(duel), duel_sentence(duel)) for duel in standing.duels],
-        "facts": [sentence(fact) for fact in [*facts, *run.findings]],
+        "facts": [sentence(fact) for fact in standing_sentences(standing)[len(standing.duels) :]],
         "choices": run.choices,
         "weights": run.weights,
         "trust": run.trust,
