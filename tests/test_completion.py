@@ -49,6 +49,14 @@ def place(tmp_path, monkeypatch):
     return tmp_path / "here"
 
 
+def test_completion_is_for_the_command_also_where_python_is_told_to_run_the_package(tmp_path):
+    # Which shell it is for is seen by what calls it.
+    words = ["bash", "-c", f"{sys.executable} -m fewlabels --show-completion; true"]
+    script = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "python" not in script.stdout.lower()
+    assert "_fewlabels_completion fewlabels" in script.stdout
+
+
 def test_bash_is_offered_what_could_come_next(place):
     lines = {
         "fewlabels fit --method se": "self-training",

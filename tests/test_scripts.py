@@ -144,6 +144,34 @@ def test_what_cannot_be_printed_for_lack_of_room_is_told_to_be_that(words, place
     assert (ended.returncode, ended.stderr) == (1, "error: No space left on device: standard output\n")
 
 
+def test_a_closed_standard_output_is_told_of(place):
+    command = f"exec {sys.executable} -m fewlabels datasets --json >&-"
+    ended = subprocess.run(command, shell=True, cwd=place, stderr=subprocess.PIPE, text=True)
+    assert (ended.returncode, ended.stderr) == (1, "error: Bad file descriptor: standard output\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+def test_a_device_that_is_written_to_is_named_where_it_is_full(place):
+    found, errors = run_all(
+        place,
+        ("fit", "photos", "--method", "supervised", "--steps", 1, "--out", "small", "-q"),
+        ("export", "small", "--out", "/dev/full", "--format", "torch"),
+    )
+    assert [code for code, _ in found] == [0, 1]
+    assert "No space left on device: /dev/full" in errors
+
+
+@pytest.mark.skipif(not Path("/sys").is_dir(), reason="there is no folder in which nobody may write")
+def test_where_caches_cannot_be_written_the_way_out_is_told(place):
+    environment = {name: value for name, value in os.environ.items() if name != "FEWLABELS_CACHE"}
+    words = [sys.executable, "-m", "fewlabels", "check", "photos"]
+    ended = subprocess.run(
+        words, cwd=place, env=environment | {"XDG_CACHE_HOME": "/sys"}, capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.endswith(": /sys/fewlabels; set FEWLABELS_CACHE to a folder that can be written to\n")
+
+
 def test_quiet_prints_results_alone(place):
     words = ("fit", "photos", "--method", "supervised", "--steps", 2, "--out", "quiet", "-q")
     found, errors = run_all(place, words, ("embed", "photos", "--net", NET, "--out", "features-quiet", "-q"))

@@ -580,6 +580,13 @@ def test_a_loop_of_links_ends(photos, tmp_path):
     assert len(read(photos, tmp_path).pool) == 3
 
 
+@pytest.mark.parametrize("place", [".", "train", "train/red", "unlabeled", "test"])
+def test_a_link_that_leads_to_itself_is_no_folder(photos, tmp_path, place):
+    (photos / place / "loop").symlink_to("loop")
+    data = read(photos, tmp_path)
+    assert (len(data.labeled), len(data.pool), len(data.test)) == (12, 3, 4)
+
+
 def test_a_linked_folder_is_read_as_if_it_lay_here_and_once(photos, tmp_path):
     for index in range(4):
         save(tmp_path / "elsewhere" / "2023" / f"{index}.png")

@@ -279,6 +279,20 @@ def test_unreadable_images_are_counted_and_another_stands_in_their_row(memory, t
         streamed(memory, tmp_path, strict=True)[:]
 
 
+def test_an_archive_that_was_cut_off_between_two_members_is_no_whole_one(tmp_path):
+    images = random_images(10)
+    write_tar(str(tmp_path / "whole.tar"), [as_png(image) for image in images])
+    content = (tmp_path / "whole.tar").read_bytes()
+    with tarfile.open(tmp_path / "whole.tar") as archive:
+        headers = [member.offset for member in archive]
+    assert len(streamed(str(tmp_path / "whole.tar"), tmp_path)) == 10
+    for number, (length, rest) in enumerate(((headers[8], b""), (headers[8] + 100, b""), (headers[8], b"x" * 512))):
+        place = tmp_path / f"{number}.tar"
+        place.write_bytes(content[:length] + rest)
+        with pytest.raises(InputError, match=r"is damaged.* it ends, or goes wrong, between two members"):
+            streamed(str(place), tmp_path)
+
+
 def test_a_block_without_a_readable_image_is_an_error(memory, tmp_path):
     write_tar(f"{memory}/a.tar", [b"no image"] * 3)
     with pytest.raises(InputError, match="none of 3 images is readable"):

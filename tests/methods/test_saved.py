@@ -203,6 +203,33 @@ def test_a_model_whose_labeled_images_were_taken_away_classifies_all_the_same(tm
     assert EXAMPLES not in model_files(tmp_path / "model")
 
 
+def test_labeled_images_that_are_damaged_are_named_with_what_to_do(tmp_path):
+    data = fewlabels.load_dataset("digits", labels_per_class=3)
+    method = make_method("linear-probe", random_state=0).fit(data.labeled, data.labels)
+    remember(method, data)
+    file = method.save(tmp_path / "model") / EXAMPLES
+    file.write_bytes(file.read_bytes()[:10])
+    with pytest.raises(InputError, match=f"{EXAMPLES} is damaged: .* classifies without it: remove it"):
+        fewlabels.load(tmp_path / "model")
+
+
+def test_a_model_of_a_newer_version_is_not_called_other_files(saved, few_labels):
+    X, y, *_ = few_labels
+    edit(saved, lambda config: config.update(format_version=99))
+    with pytest.raises(InputError, match="written by a newer fewlabels"):
+        make_method("supervised", steps=1).fit(X, y).save(saved)
+
+
+def test_a_place_on_the_hub_is_no_folder(few_labels, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    X, y, *_ = few_labels
+    with pytest.raises(InputError, match="hub:jane/birds is a place on the Hub; give a folder"):
+        make_method("supervised", steps=1).fit(X, y).save("hub:jane/birds")
+    with pytest.raises(InputError, match="give a folder for the comparison"):
+        fewlabels.compare("digits", methods=["prototypes"], labels_per_class=2, out="hub:jane/birds")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_card_of_before_a_stop_is_still_ours(saved):
     card = (saved / "README.md").read_bytes()
     found = {"data": "digits", "test_accuracy": 0.5, "test_low": 0.4, "test_high": 0.6, "test_images": 100}

@@ -1,5 +1,7 @@
 """Labels as people have them: what is missing, and what the classes are called."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -84,6 +86,14 @@ def test_classes_take_no_more_room_than_their_names():
     classes = read_targets(np.array(["cat", "dog"], "U30")).classes
     assert classes.dtype == "U3"
     assert read_targets(np.array(["hippopotamus", "dog"]), np.array(["dog", "hippopotamus"])).indices.tolist() == [1, 0]
+
+
+def test_classes_of_one_sample_each_are_no_regression():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(read_targets([f"bird {number}" for number in range(40)]).classes) == 40
+    with pytest.raises(ValueError, match="continuous"):
+        read_targets([0.5, 1.5, 2.25])
 
 
 def test_a_list_may_be_a_column():

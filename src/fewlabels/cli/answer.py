@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,6 +47,8 @@ def answers(command: Callable[_P, Answer | None]) -> Callable[_P, None]:
     def run(*words: _P.args, **options: _P.kwargs) -> None:
         if options["as_json"]:
             out = sys.stdout
+            if out is None:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard output")
             with contextlib.redirect_stdout(sys.stderr):
                 answer = command(*words, **options)
                 document = None if answer is None else _as_json(answer.facts())

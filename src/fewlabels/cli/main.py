@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import errno
 import io
 import os
@@ -23,6 +24,7 @@ import typer
 from fewlabels.cli.app import app, errors, screen
 from fewlabels.config_file import NAME as CONFIG_NAME
 from fewlabels.config_file import read_config
+from fewlabels.storage.cache_folder import cache_folder
 from fewlabels.storage.errors import InputError, Interrupted, ToldError, TrainingWarning
 from fewlabels.storage.launch import Launch
 from fewlabels.storage.visible import visible
@@ -56,7 +58,8 @@ def main() -> None:
         # A shell that asks what could come next is told, whatever the file says.
         typed = [word.partition("=")[0].removeprefix("--") for word in sys.argv[1:] if word.startswith("--")]
         defaults = {} if "_FEWLABELS_COMPLETE" in os.environ else read_config(Path(), _options(), typed)
-        code = app(standalone_mode=False, default_map=defaults)
+        # By this name the shell calls it, also where Python was told to run the package.
+        code = app(standalone_mode=False, default_map=defaults, prog_name="fewlabels")
     except ToldError:
         sys.exit(2)
     except InputError as error:
@@ -86,11 +89,22 @@ def main() -> None:
     except OSError as error:
         # Files are named by what writes them; what is left is what the command prints to.
         place = error.filename or ("standard output" if error.errno == errno.ENOSPC else None)
-        _fail(f"{error.strerror or error}: {place}" if place else str(error), 1)
+        _fail((f"{error.strerror or error}: {place}" if place else str(error)) + _another_cache(error), 1)
     else:
         if code == _INTERRUPTED:  # Typer turns Ctrl-C into this code without a word
             _fail(_STOPPED, _ENDED if ended else _INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _another_cache(error: OSError) -> str:
+    """Return the end of a message where it is the folder of caches that cannot be written to."""
+    if error.errno not in (errno.EACCES, errno.EROFS, errno.EPERM) or error.filename is None:
+        return ""
+    with contextlib.suppress(InputError, TypeError):
+        cache, place = cache_folder(), Path(error.filename)
+        if place in (cache, *cache.parents) or cache in place.parents:
+            return "; set FEWLABELS_CACHE to a folder that can be written to"
+    return ""
 
 
 def _end_by_sigterm(came: list[int]) -> None:

@@ -7,9 +7,27 @@ import tarfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from fewlabels.storage.errors import InputError
+
+
+class Header(tarfile.TarInfo):
+    """A member's header; where the file ends or goes wrong before the mark that ends an archive, that is an error.
+
+    `tarfile` by itself takes what was cut off between two members for the whole.
+    """
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        """Return the next member."""
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.HeaderError as error:
+            # Of what is no archive from the start, tarfile says so.
+            if isinstance(error, tarfile.EOFHeaderError) or archive.offset == 0:  # type: ignore[attr-defined]
+                raise
+            raise tarfile.ReadError("it ends, or goes wrong, between two members; fetch or make it anew") from error
 
 
 def read_members(archive: Path, wanted: Callable[[str], bool], read: Callable[[str, IO[bytes], int], None]) -> None:
@@ -36,7 +54,7 @@ def read_members(archive: Path, wanted: Callable[[str], bool], read: Callable[[s
                     read(path.name, opened, path.stat().st_size)
         return
     try:
-        with tarfile.open(archive) as tar:
+        with tarfile.open(archive, tarinfo=Header) as tar:
             for member in tar:
                 parts = Path(member.name).parts
                 if member.name.startswith("/") or ".." in parts:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fewlabels.data.cache import DecodedImages, EncodedImages, decoded, refuse_skipped, reopen
 from fewlabels.data.folder_memory import FolderContent, FolderMemory
-from fewlabels.data.listing import IMAGE_SUFFIXES, FileFacts, Listing
+from fewlabels.data.listing import IMAGE_SUFFIXES, FileFacts, Listing, is_folder
 from fewlabels.data.parts import PART_ALIASES, PART_NAMES, Part, Parts, class_indices
 from fewlabels.data.rows import ImageRows
 from fewlabels.data.workers import Encoded
@@ -59,7 +59,7 @@ def read_folder(
 def is_source_folder(folder: Path) -> bool:
     """Say whether a folder has a part to learn from, so that it is more than files."""
     with os.scandir(folder) as entries:
-        return any(entry.is_dir() and entry.name.lower() in PART_ALIASES["train"] for entry in entries)
+        return any(is_folder(entry) and entry.name.lower() in PART_ALIASES["train"] for entry in entries)
 
 
 def read_known_folder(
@@ -114,7 +114,7 @@ def _parts(folder: Path, content: FolderContent, images: DecodedImages) -> Parts
 
 def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> FolderContent:
     entries = listing.entries(folder)
-    folders = [entry for entry in entries if entry.is_dir()]
+    folders = [entry for entry in entries if is_folder(entry)]
     places: dict[str, Path | None] = {}
     for part, aliases in PART_ALIASES.items():
         found_here = [entry for entry in folders if entry.name.lower() in aliases]
@@ -191,7 +191,7 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> Folde
 
 
 def _is_loose_image(entry: os.DirEntry[str]) -> bool:
-    return not entry.is_dir() and entry.name.lower().endswith(IMAGE_SUFFIXES)
+    return not is_folder(entry) and entry.name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def _class_files(
@@ -203,7 +203,7 @@ def _class_files(
     for entry in listing.entries(place):
         if entry.name in taken:
             continue
-        if not entry.is_dir():
+        if not is_folder(entry):
             loose += _is_loose_image(entry)
             continue
         below = list(listing.files_below(entry.path))

@@ -82,7 +82,7 @@ class Listing:
         for entry in self.entries(folder):
             if entry.is_dir(follow_symlinks=False):
                 deeper.append(entry.path)
-            elif _is_folder(entry):
+            elif is_folder(entry):
                 target = os.path.realpath(entry.path)
                 # A link into what is read anyway, or around it, would go in circles or give images twice.
                 if not any(_is_within(target, one) or _is_within(one, target) for one in read):
@@ -98,7 +98,8 @@ class Listing:
                 yield FileFacts(entry.path, 0, 0)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Say whether an entry is a folder, or a link that leads to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link that leads to itself

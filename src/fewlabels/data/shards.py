@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fewlabels.data.archives import Header
 from fewlabels.data.decode import natural_key
 from fewlabels.storage.atomic import write_json
 from fewlabels.storage.errors import InputError
@@ -216,7 +217,7 @@ class Shards:
         passed = 0
         seen: set[str] = set()
         # Without ":", tarfile would unpack what is compressed, of which no part can be read by itself.
-        with self._system.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        with self._system.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:", tarinfo=Header) as archive:
             for member in archive:
                 folder, base = posixpath.split(member.name)
                 sample = posixpath.join(folder, base.partition(".")[0])

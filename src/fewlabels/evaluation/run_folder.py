@@ -25,6 +25,7 @@ from fewlabels.methods.card import measurement
 from fewlabels.methods.saved import save_model
 from fewlabels.storage.atomic import located, remove_leftovers, write_bytes, write_json, write_text
 from fewlabels.storage.errors import InputError, TrainingWarning
+from fewlabels.storage.hub import is_hub_address
 from fewlabels.storage.lock import FolderLock
 from fewlabels.storage.plain import plain
 from fewlabels.storage.visible import check_encodable
@@ -297,6 +298,8 @@ def check_out(out: str | Path | None, *, overwrite: bool) -> None:
         return
     path = Path(out)
     check_encodable(path)
+    if is_hub_address(path):
+        raise InputError(f"{path} is a place on the Hub, where models are kept; give a folder for the comparison")
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; give the name of a folder for the comparison")
     if not path.exists() or all(entry.name == _ASIDE for entry in path.iterdir()):

@@ -28,10 +28,11 @@ from fewlabels.nets import Backbone, BackboneFacts, build_decoder, load_backbone
 from fewlabels.nets.backbone import PretrainedClassifier
 from fewlabels.nets.pretrained import MODULE, as_recorded, empty_backbone, is_backbone
 from fewlabels.storage.atomic import atomic_folder, write_bytes, write_json, write_text
-from fewlabels.storage.errors import InputError
+from fewlabels.storage.errors import InputError, NewerFormat
 from fewlabels.storage.hub import HubAddress, is_hub_address
 from fewlabels.storage.plain import plain
 from fewlabels.storage.visible import check_encodable
+from fewlabels.storage.wording import first_line
 from fewlabels.training.kept import copied_state
 
 # 1: no checksum of the weights. 2: `weights_sha256`.
@@ -153,12 +154,16 @@ def check_target(folder: Path) -> None:
         With what to give instead.
     """
     check_encodable(folder)
+    if is_hub_address(folder):
+        raise InputError(f"{folder} is a place on the Hub; give a folder, which `fewlabels push` takes there")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; give the name of a folder to save the model in")
     if not holds_anything(folder):
         return
     try:
         parse_description(folder / CONFIG)
+    except NewerFormat:
+        raise
     except (OSError, InputError) as error:
         raise InputError(f"{folder} holds other files and no model; give a new or empty folder") from error
 
@@ -274,13 +279,25 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
         for name, part in parts.items():
             setattr(method, f"{name}_", part.eval())
         if "examples_sha256" in config and keeps_examples(folder):
-            method.examples_ = examples.unpack(folder / EXAMPLES, method, config["examples_sha256"])
+            method.examples_ = _examples(folder / EXAMPLES, method, config["examples_sha256"])
     except InputError:
         raise
     except Exception as error:  # what somebody else wrote may be wrong in any way
         reason = str(error).splitlines()[0] if str(error) else repr(error)
         raise InputError(f"{folder} is damaged and cannot be loaded: {reason}") from error
     return method if weights is None else method.with_weights(weights)
+
+
+def _examples(file: Path, method: SemiSupervisedClassifier, checksum: str) -> Any:
+    try:
+        return examples.unpack(file, method, checksum)
+    except InputError:
+        raise
+    except Exception as error:  # as of the weights
+        raise InputError(
+            f"{file} is damaged: {first_line(error)}; it holds the labeled images that are shown beside answers, and "
+            "the model classifies without it: remove it"
+        ) from error
 
 
 def _refuse_nets_to_run(folder: Path, config: dict[str, Any]) -> None:
@@ -330,7 +347,7 @@ def parse_description(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path} is not a fewlabels model's description: {error!r}") from error
     if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise InputError(
+        raise NewerFormat(
             f"{path.parent} was written by a newer fewlabels (model format {version}, this one reads up to "
             f"{FORMAT_VERSION}); upgrade fewlabels to read it"
         )

@@ -73,9 +73,10 @@ def read_targets(y: Any, classes: NDArray[Any] | None = None) -> Targets:
     if given.dtype.kind not in "biufU":
         kind = type(given[0]).__name__ if given.dtype.kind == "O" else given.dtype
         raise InputError(f"labels are of the type {kind}; give them as strings or as whole numbers")
-    check_classification_targets(given)
     # Text as long as the longest class, whatever there was room for in the array it came in.
     found = np.unique(np.array(given.tolist()) if given.dtype.kind == "U" else given)
+    # Each class twice: where most are there once, scikit-learn would warn that they may be those of a regression.
+    check_classification_targets(np.repeat(found, 2))
     if classes is None:
         classes = found
     elif not np.isin(found, classes).all():

@@ -63,7 +63,10 @@ def write_bytes(path: Path, content: bytes) -> None:
     a pipe, is written to as it is.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
-        path.write_bytes(content)
+        try:
+            path.write_bytes(content)
+        except OSError as error:
+            raise located(error, path) from error
         return
     place = Path(os.path.realpath(path)) if path.is_symlink() else path
     name = ""

@@ -18,6 +18,10 @@ class MissingSource(InputError):
     """Nothing is there where a source is said to be."""
 
 
+class NewerFormat(InputError):
+    """What is there was written by a later version, whose form this one does not know."""
+
+
 class ToldError(InputError):
     """What another process could not use, and has told this one: it is shown there."""
 

@@ -269,6 +269,8 @@ def _explained(error: BaseException, address: HubAddress, writing: bool) -> str:
 
     place = constants.ENDPOINT.partition("://")[2]
     if isinstance(error, errors.OfflineModeIsEnabled):
+        if writing:
+            return f"HF_HUB_OFFLINE forbids to send anything to {address}; unset it"
         return f"{address} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it; unset it"
     if isinstance(error, errors.RevisionNotFoundError):
         return f"{address.name} on {place} has no branch, tag or commit {address.revision or 'main'!r}"
