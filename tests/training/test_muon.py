@@ -48,12 +48,12 @@ def test_matrices_of_one_side_are_leveled_as_each_alone():
         assert torch.allclose(together, orthogonalize(matrix), atol=1e-5)
 
 
-def in_three_steps(weight: torch.Tensor, gradients: list[torch.Tensor]) -> torch.Tensor:
-    """Return a weight after Muon's steps along gradients that lie in memory as it does."""
+def in_three_steps(weight: torch.Tensor, gradients: list[torch.Tensor], *, as_they_are: bool = False) -> torch.Tensor:
+    """Return a weight after Muon's steps along gradients that lie in memory as it does, or as they are."""
     parameter = nn.Parameter(weight.clone())
     optimizer = Muon([parameter], lr=0.1)
     for gradient in gradients:
-        parameter.grad = torch.empty_like(parameter).copy_(gradient)
+        parameter.grad = gradient if as_they_are else torch.empty_like(parameter).copy_(gradient)
         optimizer.step()
     assert parameter.stride() == weight.stride()
     return parameter.detach()
@@ -64,8 +64,11 @@ def test_how_filters_lie_in_memory_changes_nothing(shape):
     torch.manual_seed(0)
     filters, gradients = torch.randn(shape), [torch.randn(shape) for _ in range(3)]
     expected = in_three_steps(filters, gradients)
-    last = in_three_steps(filters.contiguous(memory_format=torch.channels_last), gradients)
-    assert torch.allclose(last, expected, atol=1e-5)
+    last = filters.contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(in_three_steps(last, gradients), expected, atol=1e-5)
+    assert torch.allclose(in_three_steps(last, gradients, as_they_are=True), expected, atol=1e-5)
+    gradients_last = [gradient.contiguous(memory_format=torch.channels_last) for gradient in gradients]
+    assert torch.allclose(in_three_steps(filters, gradients_last, as_they_are=True), expected, atol=1e-5)
     # Neither order: the filters of one another's place are neighbors.
     turned = in_three_steps(filters.permute(1, 0, 2, 3).contiguous().permute(1, 0, 2, 3), gradients)
     assert torch.allclose(turned, expected, atol=1e-5)

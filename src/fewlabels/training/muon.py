@@ -50,10 +50,11 @@ class Muon(Optimizer):
             momenta = [self.state[parameter]["momentum"] for parameter in parameters]
             torch._foreach_mul_(momenta, group["momentum"])
             torch._foreach_add_(momenta, gradients)
-            updates = [_as_matrix(u) for u in torch._foreach_add(gradients, momenta, alpha=group["momentum"])]
+            updates = torch._foreach_add(gradients, momenta, alpha=group["momentum"])
+            rows = [_as_matrix(update, like) for update, like in zip(updates, parameters, strict=True)]
             lengths = torch.stack(torch._foreach_norm(parameters)).clamp_min_(1e-12).reciprocal_()
-            for parameter, update, square, length in zip(parameters, updates, levelers(updates), lengths, strict=True):
-                weights = _as_matrix(parameter)
+            for parameter, update, square, length in zip(parameters, rows, levelers(rows), lengths, strict=True):
+                weights = _as_matrix(parameter, parameter)
                 weights.mul_(len(parameter) ** 0.5 * length)
                 weights.addmm_(*(square, update) if _is_wide(update) else (update, square), alpha=-group["lr"])
                 if weights.data_ptr() != parameter.data_ptr():  # a copy, of weights that lie otherwise
@@ -118,8 +119,8 @@ def _is_wide(matrix: Tensor) -> bool:
     return matrix.shape[0] <= matrix.shape[1]
 
 
-def _as_matrix(filters: Tensor) -> Tensor:
-    """Return filters as rows whose columns are in the order of memory, as any order of theirs is as good."""
-    if filters.ndim == 4 and filters.is_contiguous(memory_format=torch.channels_last):
+def _as_matrix(filters: Tensor, like: Tensor) -> Tensor:
+    """Return filters as rows, whose columns are in the order that a parameter has in memory: any order is as good."""
+    if like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last):
         return filters.permute(0, 2, 3, 1).flatten(1)
     return filters.flatten(1)
