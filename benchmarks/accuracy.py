@@ -35,6 +35,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "5m": ("uda", {"preset": "short"}),
+    "5m silu": ("uda", {"preset": "short", "net": "fast-silu"}),
     "20m": ("uda", {"preset": "short", "net": "fast-wide"}),
     "60m": ("uda", {"preset": "short", "net": "fast-wide"}),
     "45s auto": ("auto", {}),

@@ -304,8 +304,11 @@ def test_rates_fall_block_by_block_and_every_parameter_has_one(dino):
     classifier = build_classifier(dino, (28, 28, 3), 4)
     rates = layer_rates(classifier, share=0.1, decay=0.5)
     groups = Recipe(optimizer="adam", learning_rate=1.0).optimizers(classifier, rates)[0].param_groups
-    names = [name for name, parameter in classifier.named_parameters() if parameter.requires_grad]
-    found = dict(zip(names, (group["lr"] for group in groups), strict=True))
+    given = [(id(parameter), group["lr"]) for group in groups for parameter in group["params"]]
+    assert len(given) == len(dict(given))
+    named = {id(parameter): name for name, parameter in classifier.named_parameters() if parameter.requires_grad}
+    assert named.keys() == dict(given).keys()
+    found = {named[parameter]: rate for parameter, rate in given}
     assert found["head.weight"] == 1.0
     assert found["encoder.body.layernorm.weight"] == pytest.approx(0.1)
     blocks = [found[f"encoder.body.encoder.layer.{number}.norm1.weight"] for number in range(3)]
