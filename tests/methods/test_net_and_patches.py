@@ -104,7 +104,8 @@ def test_with_few_labels_both_together_are_better_than_either(digits):
     images, labels = digits
     settings = {"random_state": 0, "validation_fraction": 0.2}
     scores = []
-    for seed in range(3):
+    # Of three draws the means are so near that rounding decides.
+    for seed in range(8):
         rows = np.random.default_rng(seed).permutation(len(images))
         train, pool, test = rows[:60], rows[60:900], rows[900:]
         methods = (
