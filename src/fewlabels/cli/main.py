@@ -60,6 +60,8 @@ def main() -> None:
         defaults = {} if "_FEWLABELS_COMPLETE" in os.environ else read_config(Path(), _options(), typed)
         # By this name the shell calls it, also where Python was told to run the package.
         code = app(standalone_mode=False, default_map=defaults, prog_name="fewlabels")
+        if code == _INTERRUPTED:  # Typer turns Ctrl-C into this code without a word
+            raise KeyboardInterrupt
     except ToldError:
         sys.exit(2)
     except InputError as error:
@@ -91,8 +93,6 @@ def main() -> None:
         place = error.filename or ("standard output" if error.errno == errno.ENOSPC else None)
         _fail((f"{error.strerror or error}: {place}" if place else str(error)) + _another_cache(error), 1)
     else:
-        if code == _INTERRUPTED:  # Typer turns Ctrl-C into this code without a word
-            _fail(_STOPPED, _ENDED if ended else _INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
 
 

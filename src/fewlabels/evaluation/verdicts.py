@@ -110,8 +110,9 @@ def pool_lines(group: Group) -> dict[str, str]:
         elif (duel := group.pool_duel(standing.method)) is not None:
             partly = f"; the guard held the pool back in {held_back} of {seeds} seeds" if held_back else ""
             if fell_back := sum(run.fell_back for run in standing.runs):
-                where = f" in {'every seed' if fell_back == seeds else f'{fell_back} of {seeds} seeds'}"
-                partly += f"; the guard fell back on the labels alone{where if seeds > 1 else ''}"
+                partly += "; the guard fell back on the labels alone"
+                if seeds > 1:
+                    partly += " in every seed" if fell_back == seeds else f" in {fell_back} of {seeds} seeds"
             same_net = group.has_net_of_labels_alone(standing.method)
             lines[standing.method] = pool_sentence(duel, same_net=same_net) + partly
     return lines

@@ -52,16 +52,14 @@ def method_view(name: str, groups: list[Group], class_names: tuple[str, ...], ro
         "idea": (inspect.getdoc(known) or "").partition("\n")[0] if known else idea_of(name),
         "parts": parts,
         "first": runs[0],
-        "first_is": _which(runs[0], runs),
+        "first_is": f" {_which(runs[0])}" if len(runs) > 1 else "",
         "otherwise": _otherwise(runs),
     }
 
 
-def _which(run: Run, runs: list[Run]) -> str:
-    """Return which of a method's runs one is, in words; nothing of the only one."""
-    if len(runs) == 1:
-        return ""
-    return f" {labels_text(run.labels_per_class)}, seed {run.seed}"
+def _which(run: Run) -> str:
+    """Return which of a method's runs one is, in words."""
+    return f"{labels_text(run.labels_per_class)}, seed {run.seed}"
 
 
 def _otherwise(runs: list[Run]) -> list[tuple[str, Any, str]]:
@@ -72,7 +70,7 @@ def _otherwise(runs: list[Run]) -> list[tuple[str, Any, str]]:
         for name, value in run.settings.items():
             # The seed says itself which run it is of.
             if name != "random_state" and value != first.settings.get(name):
-                found.setdefault((name, repr(value)), (value, []))[1].append(_which(run, runs).strip())
+                found.setdefault((name, repr(value)), (value, []))[1].append(_which(run))
     return [(name, value, "; ".join(which)) for (name, _), (value, which) in found.items()]
 
 

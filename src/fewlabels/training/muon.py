@@ -41,12 +41,12 @@ class Muon(Optimizer):
         """Move every parameter that has a gradient."""
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not parameters:
+                continue
             gradients = [parameter.grad for parameter in parameters]
             for parameter in parameters:
                 if not self.state[parameter]:
                     self.state[parameter]["momentum"] = torch.zeros_like(parameter)
-            if not parameters:
-                continue
             momenta = [self.state[parameter]["momentum"] for parameter in parameters]
             torch._foreach_mul_(momenta, group["momentum"])
             torch._foreach_add_(momenta, gradients)
