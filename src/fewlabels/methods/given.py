@@ -169,7 +169,8 @@ def _validated(method: SemiSupervisedClassifier, X: Any, **how: Any) -> NDArray[
 
 def _blurred(X: Any, vectors: NDArray[np.float32]) -> tuple[str, ...]:
     """Return the names of columns that lose as float32 what differs in them, as times in seconds since 1970 do."""
-    given = np.asarray(without_gradient(X[:_ENOUGH]))
+    # What only converts itself to an array, by `__array__`, cannot be cut first.
+    given = np.asarray(without_gradient(X[:_ENOUGH] if hasattr(X, "__getitem__") else X))[:_ENOUGH]
     if given.dtype == np.float32 or given.dtype.kind not in "fiuO":
         return ()
     given = given.astype(np.float64)
