@@ -17,6 +17,7 @@ from fewlabels.checks.looks import Looks, look_at
 from fewlabels.checks.shift import compare_parts
 from fewlabels.data.dataset import UNKNOWN, ImageDataset
 from fewlabels.data.rows import ImageRows
+from fewlabels.storage.wording import enumeration
 
 # Of the labeled images: fewer copies among themselves change little.
 _MANY_COPIES = 0.05
@@ -112,7 +113,8 @@ def _missing_classes(parts: list[_Part], class_names: tuple[str, ...]) -> Iterab
                 "labeled": "no method can learn it" if len(missing) == 1 else "no method can learn them",
                 "validation": "calibration knows nothing of it" if len(missing) == 1 else "calibration misses them",
             }.get(part.name, "accuracy says nothing about it" if len(missing) == 1 else "accuracy says nothing of them")
-            text = f"{_listed(missing)}: no {part.name} image; {meaning}"
+            names = enumeration([repr(name) for name in missing], most=_NAMED_CLASSES)
+            text = f"{names}: no {part.name} image; {meaning}"
             yield Finding("missing-class", TRAP, text, (part.name,), 0, None, tuple((name,) for name in missing))
 
 
@@ -251,9 +253,3 @@ def _shift(parts: list[_Part], one: str, other: str, measured: list[str]) -> Ite
         text = f"{other} images look stretched in {way} by {times:.2f} or more beside the labeled ones"
         text += ", or show other things; scale and crop both alike"
         yield Finding("stretched-part", TRAP, text, (one, other), 0, round(found.stretch, 4))
-
-
-def _listed(names: list[str]) -> str:
-    shown = names[:_NAMED_CLASSES]
-    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-    return ", ".join(repr(name) for name in shown) + more

@@ -119,8 +119,7 @@ def evaluate(
 
 
 def _named(classes: list[str]) -> str:
-    more = [f"{len(classes) - _MOST_NAMED:,} more"] if len(classes) > _MOST_NAMED else []
-    return enumeration([*(visible(name) for name in classes[:_MOST_NAMED]), *more])
+    return enumeration([visible(name) for name in classes], most=_MOST_NAMED)
 
 
 @contextlib.contextmanager

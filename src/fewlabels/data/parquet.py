@@ -24,6 +24,7 @@ from fewlabels.data.rows import ImageRows
 from fewlabels.data.workers import Encoded
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
+from fewlabels.storage.wording import enumeration
 
 _BATCH = 64
 _SHOWN = 3
@@ -168,9 +169,8 @@ def _not_read(source: Path, shards: dict[str, list[Path]]) -> list[str]:
     left = [] if source.is_file() else [path for path in _files_below(source) if path not in read]
     if not left:
         return []
-    names = ", ".join(visible(path.relative_to(source).as_posix()) for path in left[:_SHOWN])
-    more = f" and {len(left) - _SHOWN:,} more" if len(left) > _SHOWN else ""
-    return [f"not read: {names}{more} (names say the part: train-0, unlabeled-0, validation-0, test-0)"]
+    names = enumeration([visible(path.relative_to(source).as_posix()) for path in left], most=_SHOWN)
+    return [f"not read: {names} (names say the part: train-0, unlabeled-0, validation-0, test-0)"]
 
 
 def _open(path: Path) -> pq.ParquetFile:

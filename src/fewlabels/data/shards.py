@@ -22,7 +22,7 @@ from fewlabels.storage.atomic import write_json
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.keys import key_of
 from fewlabels.storage.visible import visible
-from fewlabels.storage.wording import first_line
+from fewlabels.storage.wording import enumeration, first_line
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -268,8 +268,8 @@ def _find(system: AbstractFileSystem, place: str) -> tuple[list[str], list[str]]
 def _notes(left: list[str], passed: int) -> tuple[str, ...]:
     notes = []
     if left:
-        more = f" and {len(left) - 1:,} more" if len(left) > 1 else ""
-        notes.append(f"not read: {visible(posixpath.basename(left[0]))}{more} (compressed; unpack to .tar)")
+        names = enumeration([visible(posixpath.basename(path)) for path in left], most=1)
+        notes.append(f"not read: {names} (compressed; unpack to .tar)")
     if passed:
         images = "1 image" if passed == 1 else f"{passed:,} images"
         notes.append(

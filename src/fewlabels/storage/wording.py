@@ -5,14 +5,18 @@ from __future__ import annotations
 _LONGEST = 300
 
 
-def enumeration(parts: list[str], *, last: str = "and") -> str:
-    """Return one or more parts as an enumeration.
+def enumeration(parts: list[str], *, last: str = "and", most: int | None = None) -> str:
+    """Return one or more parts as an enumeration, of so many at most and how many more there are.
 
     Examples
     --------
     >>> enumeration(["a"]), enumeration(["a", "b", "c"]), enumeration(["a", "b"], last="or")
     ('a', 'a, b and c', 'a or b')
+    >>> enumeration(["a", "b", "c", "d"], most=2)
+    'a, b and 2 more'
     """
+    if most is not None and len(parts) > most:
+        parts = [*parts[:most], f"{len(parts) - most:,} more"]
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {last} {parts[-1]}"
 
 
