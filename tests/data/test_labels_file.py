@@ -21,7 +21,7 @@ from PIL import Image
 
 import fewlabels
 from fewlabels import InputError, load_dataset
-from fewlabels.data import LabelsFile, read_labels
+from fewlabels.data import LabelsFile, load_unlabeled, read_labels
 from fewlabels.data.heading import heading_of
 
 AWKWARD = ["a b.jpg", 'say "cheese".jpg', "two\nlines.jpg", "comma, dot.jpg", "back\rspace.jpg", "猫.jpg", "\udcff.jpg"]
@@ -488,6 +488,44 @@ def test_numbers_of_which_pandas_made_fractions_are_the_classes_that_they_were(m
     numbers = pa.array([0.0, 10.0, missing, 2.5], from_pandas=False)
     pq.write_table(pa.table({"file": list("abcd"), "class": numbers}), tmp_path / "own.parquet")
     assert read_labels(tmp_path / "own.parquet").classes == {"a": "0", "b": "10", "d": "2.5"}
+
+
+def test_so_are_those_in_a_csv_file_of_pandas(tmp_path):
+    path = tmp_path / "pandas.csv"
+    table = pd.DataFrame({"file": list("abcd"), "class": [0, 10, None, -1]})
+    table.to_csv(path, index=False)
+    assert read_labels(path).classes == {"a": "0", "b": "10"}
+    # Of numbers that are no whole ones all stay as they are.
+    path.write_text("file,class\na,1.0\nb,1.5\n")
+    assert read_labels(path).classes == {"a": "1.0", "b": "1.5"}
+
+
+@pytest.mark.parametrize("folders", [("1", "2"), ("1.0", "2.0")])
+def test_a_whole_number_is_the_class_whose_folder_is_called_so_or_as_a_fraction(folders, tmp_path):
+    images_of(tmp_path / "photos", [f"{name}/{n}.png" for name in folders for n in range(5)] + ["unlabeled/0.png"])
+    for given in ("1", "1.0", 1, 1.0):
+        data = load_dataset(tmp_path / "photos", cache_dir=tmp_path / "cache", labels={"unlabeled/0.png": given})
+        assert data.class_names == folders
+        assert data.labels[-1] == 0
+
+
+@pytest.mark.parametrize("missing", [None, math.nan, pd.NA, -1, "-1", -1.0])
+def test_what_marks_a_missing_label_is_no_class(missing, tmp_path):
+    names = [f"{n}.png" for n in range(8)]
+    images_of(tmp_path / "photos", names)
+    labels = dict(zip(names, ["red", "blue"] * 2 + [missing] * 4, strict=True))
+    for load in (load_dataset, load_unlabeled):
+        data = load(tmp_path / "photos", cache_dir=tmp_path / "cache", labels=labels)
+        assert data.class_names == ("blue", "red")
+        assert set(data.pool_names) >= set(names[4:])
+
+
+@pytest.mark.parametrize("cell", ["-1", " -1 ", "  "])
+def test_so_it_is_in_a_file(cell, tmp_path):
+    (tmp_path / "labels.csv").write_text(f"file,class\na,red\nb,red\nb,{cell}\n")
+    assert read_labels(tmp_path / "labels.csv").classes == {"a": "red"}
+    pd.DataFrame({"file": ["a", "b"], "class": ["red", cell]}).to_parquet(tmp_path / "labels.parquet")
+    assert read_labels(tmp_path / "labels.parquet").classes == {"a": "red"}
 
 
 def test_a_table_in_parquet_gives_labels_too(photos, tmp_path):

@@ -1,6 +1,7 @@
 """Pretrained nets: what is read from where, preprocessing, features, rates of layers, and what each was trained on."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -153,6 +154,53 @@ def test_a_model_that_lacks_weights_is_refused_but_for_a_pooler(tmp_path):
         load_backbone(f"hf:{tmp_path / 'vit'}")
 
 
+@pytest.mark.parametrize("harm", ["cut off", "empty", "another net's"])
+def test_weights_that_are_damaged_or_of_another_net_are_told_in_a_line(harm, dino, tmp_path):
+    weights, config = tmp_path / "dino" / "model.safetensors", tmp_path / "dino" / "config.json"
+    if harm == "another net's":
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"hidden_size": 36, "num_attention_heads": 3}))
+    else:
+        weights.write_bytes(weights.read_bytes()[: 3000 if harm == "cut off" else 0])
+    with pytest.raises(InputError, match=r"weights of hf:.* are damaged, or not of the net that its config.json tells"):
+        load_backbone(dino)
+
+
+def test_code_that_comes_with_a_model_is_not_run_nor_asked_about(dino, tmp_path):
+    config, marker = tmp_path / "dino" / "config.json", tmp_path / "ran"
+    own = {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}
+    config.write_text(json.dumps(json.loads(config.read_text()) | own))
+    (tmp_path / "dino" / "own.py").write_text(f"from pathlib import Path\nPath({str(marker)!r}).touch()\n")
+    code = f"from fewlabels.nets import load_backbone; load_backbone({dino!r})"
+    parent, child = os.openpty()  # it asks on a terminal alone
+    try:
+        os.write(parent, b"y\n")
+        found = subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONPATH": ":".join(sys.path), "HF_HOME": str(tmp_path / "home")},
+            stdin=child,
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        os.close(parent)
+        os.close(child)
+    assert "comes with code of its own, which is not run" in found.stderr
+    assert not marker.exists()
+
+
+def test_a_description_of_images_that_cannot_be_read_is_not_taken_for_none(dino, tmp_path):
+    described = tmp_path / "dino" / "preprocessor_config.json"
+    text = json.dumps({"image_processor_type": "ViTImageProcessor", "image_mean": 0.25, "image_std": 0.5})
+    described.write_text(text)
+    facts = load_backbone(dino).facts
+    assert (facts.mean, facts.std) == ((0.25,) * 3, (0.5,) * 3)
+    described.write_text(text[:60])
+    with pytest.raises(InputError, match="wants its images normalized cannot be read"):
+        load_backbone(dino)
+    described.unlink()
+    assert load_backbone(dino).facts.mean[0] == 0.485
+
+
 def test_of_a_model_of_images_and_text_the_images_part_is_taken(tmp_path):
     from transformers import CLIPConfig, CLIPModel
 
@@ -192,6 +240,48 @@ def test_a_module_tells_its_preprocessing_and_is_copied():
     assert module.blocks[0][0].weight.abs().sum() > 0
 
 
+def described(**attributes):
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1))
+    for name, value in attributes.items():
+        setattr(module, name, value)
+    return module
+
+
+def test_a_module_may_give_a_square_a_number_or_none():
+    facts = load_backbone(described(image_size=(32, 32), image_mean=0.5, image_std=None)).facts
+    assert (facts.size, facts.mean, facts.std) == (32, (0.5,) * 3, (1.0,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"image_size": (32, 48)}, r"image_size of module is \(32, 48\); expected a side in pixels"),
+        ({"image_size": "large"}, "image_size of module is 'large'; expected a side in pixels"),
+        ({"image_mean": "auto"}, "image_mean of module is 'auto'; expected a number, or one for each channel"),
+    ],
+)
+def test_attributes_that_cannot_be_are_told(attributes, message):
+    with pytest.raises(InputError, match=message):
+        load_backbone(described(**attributes))
+
+
+def test_a_module_whose_features_depend_on_the_size_of_images_says_what_it_needs():
+    flat = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())
+    with pytest.raises(InputError, match=r"gives 3,600 features for an image of 32x32 .* image_size"):
+        load_backbone(flat)(torch.zeros(2, 3, 32, 32))
+    flat.image_size = 32
+    assert load_backbone(flat)(torch.zeros(2, 3, 40, 40)).shape == (2, 3600)
+
+
+def test_a_module_of_gray_images_refuses_colors():
+    module = nn.Conv2d(1, 4, 3)
+    module.image_mean, module.image_std = (0.5,), (0.5,)
+    backbone = load_backbone(module)
+    assert backbone(torch.zeros(2, 1, 20, 20)).shape == (2, 4)
+    with pytest.raises(InputError, match=r"reads images of 1 channel .*, and these have 3"):
+        backbone(torch.zeros(2, 3, 20, 20))
+
+
 def test_gray_images_are_read_as_gray_colors():
     classifier = build_classifier(Colors(), (16, 16, 1), 3).eval()
     gray = torch.rand(2, 1, 16, 16)
@@ -229,6 +319,7 @@ def test_a_function_of_a_file_gives_a_backbone_but_is_never_run_for_recorded_fac
         ("python:os:getcwd", "expected a torch.nn.Module"),
         (nn.Flatten(0), "expected features"),
         (nn.Linear(3, 3), "does not read images"),
+        (nn.AdaptiveMaxPool2d(1, return_indices=True), "gives tuple for one image"),
     ],
 )
 def test_what_is_no_backbone_is_refused_with_the_reason(net, message):

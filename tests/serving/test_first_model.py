@@ -294,6 +294,7 @@ def test_classes_may_come_with_the_images(begin, flat, tmp_path):
     for given, why in (
         ("Red", "there is a class &#39;red&#39; already"),
         ("  ", "type the name of the class first"),
+        ("-1", "means in a labels file that an image has no class"),
         ("a\nb", "one line of at most 100"),
         ("x" * 101, "one line of at most 100"),
     ):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fewlabels.data.dataset import ImageDataset, ImageNames
 from fewlabels.data.labels_file import GivenLabels, class_called, read_labels
-from fewlabels.data.parts import Part, Parts
+from fewlabels.data.parts import Part, Parts, class_name, is_no_label
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.storage.visible import encodable, visible
 
@@ -47,7 +47,8 @@ class FoundLabels:
 def read_given(labels: str | Path | Mapping[str, str]) -> GivenLabels:
     """Return the labels of a file, or of a mapping from names of images to classes."""
     if isinstance(labels, Mapping):
-        return GivenLabels(None, {str(file): str(name) for file, name in labels.items()})
+        told = {str(file): "" if is_no_label(name) else class_name(name) for file, name in labels.items()}
+        return GivenLabels(None, {file: name for file, name in told.items() if name}, lines=told)
     return read_labels(labels)
 
 

@@ -20,12 +20,13 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fewlabels.data.parts import class_name, is_missing
+from fewlabels.data.parts import class_name, is_no_label
 from fewlabels.storage.atomic import located, sync
 from fewlabels.storage.csv_quoting import quoting_for
 from fewlabels.storage.errors import InputError
 
 COLUMNS = ("file", "class")
+_WHOLE = re.compile(r"-?[0-9]+\.0")
 # A table of ten million images is about as large; what is larger is no such file.
 _LARGEST = 1 << 30
 # What spreadsheets put between columns, by the country.
@@ -129,8 +130,8 @@ def read_labels(path: str | Path) -> GivenLabels:
                 f"quotes around a name that has {mark!r} in it"
             )
         classes.pop(row[file], None)
-        # A class may begin or end with a space, and so may a cell that a person has filled in.
-        classes[row[file]] = row[label] if row[label].strip() else ""
+        classes[row[file]] = row[label]
+    classes = _classes_meant(classes)
     lines = classes if len(heading) == len(COLUMNS) else None
     return GivenLabels(place, {name: given for name, given in classes.items() if given}, notes, lines)
 
@@ -148,6 +149,15 @@ def _rows(text: str, mark: str, path: Path) -> Iterator[list[str]]:
         raise InputError(f"{path} is no CSV file with the columns file and class: {error}") from error
 
 
+def _classes_meant(cells: dict[str, str]) -> dict[str, str]:
+    """Return the class of each file by what its cell holds; empty where that means that it has none."""
+    # Numbers beside a gap are floats to pandas: where all are written so, they are whole numbers.
+    if all(not cell.strip() or _WHOLE.fullmatch(cell.strip()) for cell in cells.values()):
+        cells = {file: cell.strip().removesuffix(".0") for file, cell in cells.items()}
+    # Else as it stands: a class may begin or end with a space.
+    return {file: "" if is_no_label(cell) else cell for file, cell in cells.items()}
+
+
 def _in_parquet(path: Path) -> dict[str, str]:
     """Return the class of each file as a Parquet table has it, but for empty cells."""
     try:
@@ -159,8 +169,7 @@ def _in_parquet(path: Path) -> dict[str, str]:
         missing = COLUMNS[columns.index(None)]
         raise InputError(f"{path} has no column {missing!r} (its columns: {', '.join(table.column_names)[:80]})")
     files, labels = (table[column].to_pylist() for column in columns)
-    given = ("" if is_missing(label) else class_name(label) for label in labels)
-    return {str(file): label for file, label in zip(files, given, strict=True) if label.strip()}
+    return {str(file): class_name(label) for file, label in zip(files, labels, strict=True) if not is_no_label(label)}
 
 
 def _column(name: str, heading: list[str]) -> str | None:
@@ -171,7 +180,7 @@ def _column(name: str, heading: list[str]) -> str | None:
 def class_called(given: str, known: Collection[str]) -> str:
     """Return the class that a person means, who may have typed spaces around it that none has.
 
-    Nor does it matter whether an accent is a sign of its own, as macOS writes it.
+    Nor does it matter whether an accent is a sign of its own, as macOS writes it, or whether a whole number is a float.
 
     Examples
     --------
@@ -181,6 +190,10 @@ def class_called(given: str, known: Collection[str]) -> str:
     if given in known:
         return given
     wanted = unicodedata.normalize("NFC", given.strip())
+    if _WHOLE.fullmatch(f"{wanted.removesuffix('.0')}.0"):
+        other = wanted.removesuffix(".0") if wanted.endswith(".0") else f"{wanted}.0"
+        if other in known:
+            return other
     alike = [name for name in known if unicodedata.normalize("NFC", name.strip()) == wanted]
     return alike[0] if len(alike) == 1 else given.strip()
 

@@ -176,7 +176,7 @@ def is_no_label(value: Any) -> bool:
     >>> is_no_label(""), is_no_label(-1), is_no_label(0)
     (True, True, False)
     """
-    return is_missing(value) or value in (-1, "-1") or (isinstance(value, str) and not value.strip())
+    return value.strip() in ("", "-1") if isinstance(value, str) else is_missing(value) or bool(value == -1)
 
 
 def class_name(label: Any) -> str:

@@ -100,10 +100,22 @@ class Backbone(Encoder):
 
     def feature_map(self, inputs: Tensor) -> Tensor:
         """Return the features, (batch, feature_size): a backbone shows no map."""
-        size = self.facts.size
+        size, channels = self.facts.size, len(self.facts.mean)
+        if inputs.shape[1] != channels:
+            raise InputError(
+                f"{self.facts.net} reads images of {channels} channel{'s' if channels > 1 else ''} (the length of its "
+                f"image_mean), and these have {inputs.shape[1]}"
+            )
         if size is not None and tuple(inputs.shape[2:]) != (size, size):
             inputs = F.interpolate(inputs, (size, size), mode="bicubic", antialias=True, align_corners=False)
-        return pooled(self.body(inputs), self.facts.pooling)
+        features = pooled(self.body(inputs), self.facts.pooling)
+        if features.shape[1] != self.feature_size:
+            height, width = inputs.shape[2:]
+            raise InputError(
+                f"{self.facts.net} gives {features.shape[1]:,} features for an image of {height}x{width} pixels and "
+                f"{self.feature_size:,} for another; give it an attribute image_size, to which images are resized"
+            )
+        return features
 
     def pool(self, feature_map: Tensor) -> Tensor:
         """Return the features as they are."""
@@ -171,12 +183,13 @@ def pooling_of(output: Any, net: str, *, trained_pooler: bool = True) -> str:
     >>> pooling_of(torch.zeros(1, 7, 2, 2), "mine")
     'mean'
     """
+    found = output
     if not isinstance(output, Tensor):
         if trained_pooler and isinstance(getattr(output, "pooler_output", None), Tensor):
             return "pooler"
-        output = getattr(output, "last_hidden_state", None)
-    if isinstance(output, Tensor) and output.ndim in (2, 3, 4) and len(output) == 1:
-        return {2: "none", 3: "first", 4: "mean"}[output.ndim]
+        found = getattr(output, "last_hidden_state", None)
+    if isinstance(found, Tensor) and found.ndim in (2, 3, 4) and len(found) == 1:
+        return {2: "none", 3: "first", 4: "mean"}[found.ndim]
     shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
     raise InputError(f"{net} gives {shape} for one image; expected features (1, n) or a map (1, n, height, width)")
 

@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from fewlabels.nets.backbone import UNKNOWN_TRAINING, Backbone, BackboneFacts, fingerprint, pooled, pooling_of
@@ -148,14 +149,19 @@ def _from_transformers(net: str, name: str) -> Backbone:
     with _quiet(transformers):
         try:
             body, report = transformers.AutoModel.from_pretrained(
-                name, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+                name, use_safetensors=True, output_loading_info=True, dtype=torch.float32, trust_remote_code=False
             )
+        except (SafetensorError, RuntimeError) as error:
+            what = "are damaged, or not of the net that its config.json tells"
+            raise InputError(f"the weights of {net} {what}") from error
         except (OSError, ValueError, KeyError) as error:
+            if "trust_remote_code" in str(error):
+                raise InputError(f"{net} comes with code of its own, which is not run; take another") from error
             raise InputError(
                 f"{net} cannot be loaded: {first_line(error)} (a model of transformers with weights as safetensors "
                 "is needed; a hub name needs a network the first time)"
             ) from error
-        settings = _preprocessing(transformers, name)
+        settings = _preprocessing(transformers, net, name)
     whole, body = body, _vision_part(body)
     _hiding_nothing(body.config)
     missing = {key for key in report["missing_keys"] if body is whole or key.startswith("vision_model.")}
@@ -190,7 +196,7 @@ def _normalization(settings: dict[str, Any]) -> tuple[tuple[float, ...], tuple[f
     if not settings:
         return _IMAGENET_MEAN, _IMAGENET_STD
     scale = 255 * float(settings.get("rescale_factor") or 1 / 255) if settings.get("do_rescale", True) else 255.0
-    mean, std = settings.get("image_mean"), settings.get("image_std")
+    mean, std = (_per_channel(settings.get(key)) for key in ("image_mean", "image_std"))
     again = std if settings.get("include_top") else None
     if not settings.get("do_normalize", True) or mean is None or std is None:
         mean, std = (0.0,) * 3, (1.0,) * 3
@@ -199,6 +205,15 @@ def _normalization(settings: dict[str, Any]) -> tuple[tuple[float, ...], tuple[f
     if settings.get("do_rescale", True) and settings.get("rescale_offset"):  # from -1, as ALIGN
         mean = tuple(1 + value for value in mean)
     return tuple(value / scale for value in mean), tuple(value / scale for value in std)
+
+
+def _per_channel(value: Any) -> tuple[float, ...] | None:
+    """Return one number a channel of what a description has: a list of them, one for all three, or None."""
+    if value is None:
+        return None
+    if isinstance(value, int | float):
+        return (float(value),) * 3
+    return tuple(float(one) for one in value)
 
 
 def _recorded_training(config: Any) -> str | None:
@@ -213,12 +228,14 @@ def _vision_part(model: nn.Module) -> nn.Module:
     return part if isinstance(part, nn.Module) else model
 
 
-def _preprocessing(transformers: Any, name: str) -> dict[str, Any]:
+def _preprocessing(transformers: Any, net: str, name: str) -> dict[str, Any]:
     # The processor itself would import torchvision; its description is all that is needed.
     try:
         found: dict[str, Any] = transformers.ImageProcessingMixin.get_image_processor_dict(name)[0]
-    except (OSError, ValueError):
-        return {}
+    except (OSError, ValueError) as error:
+        if "Can't load image processor" in str(error):  # as it says where there is none
+            return {}
+        raise InputError(f"how {net} wants its images normalized cannot be read: {first_line(error)}") from error
     return found
 
 
@@ -261,17 +278,35 @@ def _from_timm(net: str, name: str) -> Backbone:
 def _from_module(module: nn.Module, net: str) -> Backbone:
     if isinstance(module, Backbone):
         return copy.deepcopy(module)
-    size = getattr(module, "image_size", None)
     facts = BackboneFacts(
         net=net,
-        size=None if size is None else int(size),
-        mean=tuple(float(value) for value in getattr(module, "image_mean", (0.0,) * 3)),
-        std=tuple(float(value) for value in getattr(module, "image_std", (1.0,) * 3)),
+        size=_attribute(module, net, "image_size", _square_side, "a side in pixels"),
+        mean=_attribute(module, net, "image_mean", _per_channel, "a number, or one for each channel") or (0.0,) * 3,
+        std=_attribute(module, net, "image_std", _per_channel, "a number, or one for each channel") or (1.0,) * 3,
         feature_size=0,
         trained_on=str(getattr(module, "trained_on", UNKNOWN_TRAINING)),
         architecture={"kind": MODULE},
     )
     return _measured(copy.deepcopy(module), facts)
+
+
+def _attribute(module: nn.Module, net: str, name: str, read: Callable[[Any], Any], expected: str) -> Any:
+    """Return what `read` makes of an attribute of a module, None where it has none."""
+    value = getattr(module, name, None)
+    try:
+        return read(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} of {net} is {value!r}; expected {expected}") from None
+
+
+def _square_side(value: Any) -> int | None:
+    """Return the side of square images, given as such or as height and width, or None."""
+    if value is None:
+        return None
+    sides = {int(one) for one in (value if isinstance(value, list | tuple) else [value])}
+    if len(sides) != 1 or min(sides) < 1:
+        raise ValueError(value)
+    return sides.pop()
 
 
 def _measured(body: nn.Module, facts: BackboneFacts, *, trained_pooler: bool = True) -> Backbone:

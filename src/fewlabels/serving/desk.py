@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fewlabels.data import ImageDataset, LabelsFile, read_labels
 from fewlabels.data.given import by_source_names, check_classes, like_a_folder, read_given
 from fewlabels.data.labels_file import class_called
-from fewlabels.data.parts import PART_ALIASES
+from fewlabels.data.parts import PART_ALIASES, is_no_label
 from fewlabels.data.sources import load_unlabeled
 from fewlabels.labeling import rank_for_labeling
 from fewlabels.labeling.first import first_order
@@ -143,6 +143,8 @@ class Desk:
             raise InputError(f"the folders of {self.data.source} tell the classes; a new one needs a folder there")
         if not name:
             raise InputError("type the name of the class first")
+        if is_no_label(name):
+            raise InputError(f"{name} means in a labels file that an image has no class; find another name")
         if len(name) > _LONGEST_NAME or visible(name) != name:
             raise InputError(f"a class's name is one line of at most {_LONGEST_NAME} letters and signs")
         for known in classes:
