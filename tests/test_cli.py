@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import fewlabels
 from fewlabels import METHODS
@@ -338,6 +339,20 @@ def test_evaluating_on_other_classes_is_refused(run, photos):
     code, _, errors = run("evaluate", "m", "digits")
     assert code == 2
     assert "class" in errors
+
+
+@pytest.mark.parametrize("command", ["evaluate", "label"])
+def test_images_of_another_kind_than_the_model_reads_are_told(run, photos, tmp_path, command):
+    gray = tmp_path / "gray"
+    for path in photos.rglob("*.png"):
+        (gray / path.relative_to(photos)).parent.mkdir(parents=True, exist_ok=True)
+        Image.open(path).convert("L").save(gray / path.relative_to(photos))
+    run("fit", gray, "--method", "supervised", "--steps", 1, "--out", "m", "-q")
+    code, _, errors = run(command, "m", photos)
+    assert code == 2
+    told = "photos gives color images of 16x16 pixels, and the model reads gray images of 16x16 pixels"
+    assert told in " ".join(errors.split())
+    assert run("predict", "m", photos / "test")[0] == 0
 
 
 # Ctrl-C is sent to a program that has begun to work, not to Python while it imports.

@@ -168,6 +168,14 @@ def test_arrays_of_an_npz_are_called_as_folders_are_and_what_else_is_there_is_to
     np.savez(tmp_path / "d.npz", **arrays, x_train=images)
     with pytest.raises(InputError, match="x_train and x_training, which mean the same"):
         load_dataset(tmp_path / "d.npz")
+    np.savez(tmp_path / "d.npz", **arrays, X_TRAINING=images)
+    with pytest.raises(InputError, match=r"X_training and X_TRAINING, which mean the same|X_TRAINING and X_training"):
+        load_dataset(tmp_path / "d.npz")
+
+
+def test_endings_of_parquet_files_may_be_large_letters(tmp_path):
+    write(tmp_path / "d" / "TRAIN-00000.PARQUET", ["a", "b"] * 10)
+    assert len(load_dataset(tmp_path / "d", cache_dir=tmp_path / "cache").labeled)
 
 
 def test_an_empty_text_is_no_class_in_a_table(tmp_path):

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fewlabels import load_dataset
+from fewlabels import load_dataset, make_method
 from fewlabels.data.split import hold_out_test
 from fewlabels.storage.errors import InputError
 
@@ -115,6 +115,49 @@ def test_pictures_of_several_sizes_are_brought_to_the_size_asked_for():
     assert mixed.labeled.shape[1:] == (8, 8, 3)
     with pytest.raises(InputError, match=r"several shapes, \(8, 8, 3\) and \(8, 16, 3\); bring them to one"):
         load_dataset((pictures, labels))
+
+
+@pytest.mark.parametrize("made", [list, pd.Series, lambda images: np.array([*images, None], object)[:-1]])
+def test_pictures_that_are_open_are_read_as_files_of_them_are(made, tmp_path):
+    draws = np.random.default_rng(0)
+    plain = [Image.fromarray(draws.integers(0, 255, (8, 8, 3), np.uint8)) for _ in range(12)]
+    labels = ["a", "b"] * 6
+    for mode in ("P", "RGBA", "CMYK", "L", "LA", "I;16", "1"):
+        between = "L" if mode == "I;16" else mode
+        images = [image.quantize(16) if mode == "P" else image.convert(between).convert(mode) for image in plain]
+        for number, image in enumerate(images):
+            (tmp_path / mode / labels[number]).mkdir(parents=True, exist_ok=True)
+            image.save(tmp_path / mode / labels[number] / f"{number}.{'tiff' if mode == 'CMYK' else 'png'}")
+        files = load_dataset(tmp_path / mode, image_size=8, cache_dir=tmp_path / "cache", test_per_class=1)
+        given = load_dataset((made(images), labels), image_size=8, test_per_class=1)
+        assert given.labeled.shape[1:] == files.labeled.shape[1:], mode
+        # Of the same images, in the order of the classes.
+        pixels = [np.concatenate([one.labeled[:], one.test[:]]).reshape(12, -1) for one in (files, given)]
+        assert np.array_equal(*(np.sort(one, 0) for one in pixels)), mode
+
+
+def test_a_column_of_images_is_learned_from(color_images):
+    X, y = color_images
+    pictures = [Image.fromarray(image) for image in X]
+    expected = make_method("prototypes", random_state=0).fit(X, y).predict_proba(X[:5])
+    for given in (pictures, pd.Series(pictures), pd.Series(list(X), index=range(5, 5 + len(X)))):
+        method = make_method("prototypes", random_state=0).fit(given, y)
+        assert np.array_equal(method.predict_proba(given[:5]), expected)
+
+
+@pytest.mark.parametrize(
+    ("source", "labels", "message"),
+    [
+        (np.zeros((24, 8, 8, 3)), None, r"the source is ndarray of shape \(24, 8, 8, 3\); .* or arrays as \(X, y\)"),
+        (pd.DataFrame({"a": [1]}), None, "the source is DataFrame of shape"),
+        (None, None, "the source is NoneType"),
+        ("digits", pd.DataFrame({"file": ["a"]}), "labels is DataFrame; give a file, or {name of an image: its class}"),
+        ("digits", ["a", "b"], "labels is list"),
+    ],
+)
+def test_what_is_no_source_and_no_labels_is_told(source, labels, message):
+    with pytest.raises(InputError, match=message):
+        load_dataset(source, labels=labels)
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 10, 20])

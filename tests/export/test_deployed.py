@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import fewlabels
-from fewlabels import InputError, KMeansFeatures, NetAndPatches, Supervised
+from fewlabels import InputError, KMeansFeatures, NetAndPatches, Supervised, load_dataset
 from fewlabels.export import deployed, export_model
+from small_backbones import tiny_dinov2
 
 COUNT = 1000
 
@@ -165,6 +166,30 @@ def test_a_format_that_is_unknown_is_refused(model, tmp_path):
     with pytest.raises(InputError, match=r"ends in neither \.onnx nor \.pt2"):
         export_model(model, tmp_path / "model.bin")
     assert not list(tmp_path.iterdir())
+
+
+def test_endings_may_be_large_letters(model, tmp_path):
+    assert export_model(model, tmp_path / "MODEL.PT2") == tmp_path / "MODEL.PT2"
+
+
+def test_what_reads_features_says_whose(color_images, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from fewlabels.cli import app
+
+    X, y = color_images
+    net = tiny_dinov2(tmp_path / "dino")
+    data = load_dataset(fewlabels.embed((X, y), net, tmp_path / "features", cache_dir=tmp_path).folder)
+    fewlabels.LinearProbe().fit(data.labeled, data.labels).save(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(app, ["export", "model", "--format", "torch"])
+    assert found.exit_code == 0
+    assert f"note: it reads features of {net}, not images" in " ".join(found.output.split())
+    facts = {"features_of": ""}
+    torch.export.load(tmp_path / "model.pt2", extra_files=facts)
+    told = json.loads(facts["features_of"])
+    assert (told["net"], told["size"]) == (net, 28)
+    assert told["weights"] == data.backbone["weights"]
 
 
 def test_a_class_whose_name_is_no_text_can_be_exported(model, tmp_path):

@@ -14,7 +14,7 @@ from fewlabels.data import FeatureRows
 from fewlabels.data import features as feature_files
 from fewlabels.evaluation.contenders import make_features
 from fewlabels.methods import embed
-from fewlabels.methods.embedding import feature_chunks, features_of, warn_of_leak
+from fewlabels.methods.embedding import feature_chunks, features_of, own_size, warn_of_leak
 from fewlabels.methods.examples import size_to_read
 from fewlabels.methods.findings import findings
 from fewlabels.nets import load_backbone
@@ -362,6 +362,16 @@ def test_a_model_of_features_classifies_images_with_the_net_that_made_them(color
     tiny_dinov2(tmp_path / "dino", seed=1)
     with pytest.raises(InputError, match="not those"):
         fewlabels.load(tmp_path / "model").predict(images)
+
+
+def test_another_net_than_that_which_made_the_features_is_refused(arrays, tmp_path):
+    net, other = tiny_dinov2(tmp_path / "dino"), tiny_dinov2(tmp_path / "other", seed=1)
+    folder = embed(arrays, net, tmp_path / "features", cache_dir=tmp_path).folder
+    assert own_size(folder, other) is None, "features have no size in pixels"
+    data = load_dataset(folder)
+    make_method("linear-probe", net=net).fit(data.labeled, data.labels)
+    with pytest.raises(InputError, match=r"these are features of hf:.*dino; leave net='hf:.*other' away"):
+        make_method("linear-probe", net=other).fit(data.labeled, data.labels)
 
 
 def test_images_are_read_at_the_size_that_features_were_made_at(photos, tmp_path):

@@ -225,6 +225,7 @@ def test_no_teacher_is_surer_than_held_out_images_say(monkeypatch):
         ("supervised", {"feature_views": 0}, "feature_views=0"),
         ("supervised", {"layer_decay": 0}, "layer_decay=0"),
         ("supervised", {"net": "hf:x"}, "reads images, and these are vectors"),
+        ("linear-probe", {"net": "hf:x"}, "reads images, and these are vectors"),
         ("linear-probe", {"net": "facebook/dinov2-small"}, "did you mean 'hf:facebook/dinov2-small'"),
         ("prototypes", {"net": "fats"}, "unknown net 'fats'; did you mean 'fast'"),
         ("kmeans-features", {"net": "module"}, "unknown net 'module'"),
@@ -241,6 +242,12 @@ def test_settings_that_cannot_be_used_are_refused(name, settings, message):
     [
         ({"X": [np.zeros((8, 8)), np.zeros((8, 9))], "y": [0, 1]}, r"several shapes, \(8, 8\) and \(8, 9\)"),
         ({"X": ["a.png", "b.png"], "y": [0, 1]}, r"holds 'a.png', text or a path; fewlabels.load_dataset\(folder\)"),
+        ({"X": "a.png", "y": [0, 1]}, "X holds 'a.png', text or a path"),
+        ({"X": np.eye(4), "y": [0, 1, 0, 1], "validation": (np.eye(4), [-1] * 4)}, "validation: no sample has a label"),
+        (
+            {"X": np.eye(4), "y": [0, 1, 0, 1], "validation": (np.eye(4), [0, 1, 0, 9])},
+            "validation: label 9 is not one",
+        ),
         ({"X": iter(np.eye(4)), "y": [0, 1, 0, 1]}, "give an array or a list"),
         (
             {"X": np.eye(4), "y": [0, 1, 0, 1], "unlabeled": iter(np.eye(4))},

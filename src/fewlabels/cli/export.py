@@ -9,7 +9,7 @@ import typer
 
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
-from fewlabels.cli.app import app, screen, starting
+from fewlabels.cli.app import app, errors, screen, starting
 from fewlabels.cli.options import Json, Model, Net
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
@@ -50,8 +50,12 @@ def export(
     if out is None:
         format = format or "onnx"
         out = place.with_name(place.name + FORMATS.get(format, ""))
-    written = export_model(load(model, net=net), out, format=format)
-    kind = format or next(name for name, ending in FORMATS.items() if written.suffix == ending)
+    loaded = load(model, net=net)
+    written = export_model(loaded, out, format=format)
+    if hasattr(loaded, "backbone_facts_") and len(loaded.sample_shape_) == 1:
+        made_by = loaded.backbone_facts_.net
+        errors.print(f"note: it reads features of {made_by}, not images: that net is not exported", highlight=False)
+    kind = format or next(name for name, ending in FORMATS.items() if written.suffix.lower() == ending)
     size = written.stat().st_size
     return Answer(
         lambda: {"file": written, "format": kind, "bytes": size},

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from fewlabels.data.parts import (
     Parts,
     as_array,
     as_labels,
+    as_list,
     class_indices,
     class_name,
     is_no_label,
@@ -87,6 +88,9 @@ def read_npz(path: Path, image_size: int | None, *, labels_elsewhere: bool = Fal
         check_npz(path)
         with np.load(path, allow_pickle=False) as archive:
             keys = {key.lower(): key for key in archive.files}
+            alike = next((key for key in archive.files if keys[key.lower()] != key), None)
+            if alike is not None:
+                _refuse_two(path, [alike, keys[alike.lower()]])
             values = {lower: archive[key] for lower, key in keys.items()}
     except InputError:
         raise
@@ -120,8 +124,12 @@ def _keys(letter: str, part: str) -> tuple[str, ...]:
 def _one_of(path: Path, values: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
     found = [key for key in keys if key in values]
     if len(found) > 1:
-        raise InputError(f"{path} has {' and '.join(found)}, which mean the same; leave one of them out")
+        _refuse_two(path, found)
     return found[0] if found else None
+
+
+def _refuse_two(path: Path, names: list[str]) -> NoReturn:
+    raise InputError(f"{path} has {' and '.join(names)}, which mean the same; leave one of them out")
 
 
 def _without_labels(value: Any) -> Any:
@@ -131,6 +139,7 @@ def _without_labels(value: Any) -> Any:
 
 
 def _images(X: Any, what: str, image_size: int | None) -> NDArray[np.uint8]:
+    X = as_list(X, what)
     if image_size is not None and isinstance(X, list | tuple) and len({np.shape(image) for image in X}) > 1:
         each = [_images([image], what, image_size) for image in X]
         # Where some are in color, gray ones are too.

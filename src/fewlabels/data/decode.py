@@ -145,10 +145,7 @@ def decode(source: Path | bytes, size: tuple[int, int], *, gray: bool) -> NDArra
             # While loading, Pillow turns TIFFs itself and takes the tag away: what is left of it is still to be done.
             image.load()
             picture = _turned(image)
-            # Of whole numbers, other formats than TIFF have 16 bits, and so may that.
-            is_wide = isinstance(image, TiffImageFile) and image.tag_v2.get(_BITS_PER_SAMPLE, (0,))[0] == 32
-            by_value = image.mode == "F" or (image.mode == "I" and is_wide)
-            picture = _flattened(picture, by_value).convert("L" if gray else "RGB")
+            picture = _flattened(picture, _tells_white(image)).convert("L" if gray else "RGB")
             if picture.size != (size[1], size[0]):
                 picture = ImageOps.fit(picture, (size[1], size[0]), Image.Resampling.BICUBIC)
         except Exception as error:  # of a damaged file, Pillow's readers may raise anything at all
@@ -208,6 +205,26 @@ def _orientation(image: Image.Image) -> int | None:
 def _turned(image: Image.Image) -> Image.Image:
     turn = _TURNS.get(_orientation(image) or 1)
     return image if turn is None else image.transpose(turn)
+
+
+def pixels_of(images: Sequence[Image.Image]) -> list[NDArray[np.uint8]]:
+    """Return the pixels of images that are open: (height, width), with colors in one of them (height, width, 3).
+
+    Raises
+    ------
+    UnreadableImage
+        If one has values of which no range is known.
+    """
+    pictures = [_flattened(image, _tells_white(image)) for image in images]
+    mode = "L" if all(image.mode in _GRAY_MODES for image in images) else "RGB"
+    return [np.asarray(picture.convert(mode), np.uint8) for picture in pictures]
+
+
+def _tells_white(image: Image.Image) -> bool:
+    """Say whether an image's own values tell what is white."""
+    # Of whole numbers, other formats than TIFF have 16 bits, and so may that.
+    is_wide = isinstance(image, TiffImageFile) and image.tag_v2.get(_BITS_PER_SAMPLE, (0,))[0] == 32
+    return image.mode == "F" or (image.mode == "I" and is_wide)
 
 
 def _flattened(image: Image.Image, by_value: bool) -> Image.Image:

@@ -49,6 +49,8 @@ def read_given(labels: str | Path | Mapping[str, str]) -> GivenLabels:
     if isinstance(labels, Mapping):
         told = {str(file): "" if is_no_label(name) else class_name(name) for file, name in labels.items()}
         return GivenLabels(None, {file: name for file, name in told.items() if name}, lines=told)
+    if not isinstance(labels, str | os.PathLike):
+        raise InputError(f"labels is {type(labels).__name__}; give a file, or {{name of an image: its class}}")
     return read_labels(labels)
 
 

@@ -97,9 +97,11 @@ def as_array(X: Any, what: str = "X") -> NDArray[Any]:
     """
     refuse_iterator(X, what)
     refuse_masked(X, what)
-    if isinstance(X, list | tuple | np.ndarray) and len(X) and isinstance(X[0], str | bytes | os.PathLike):
+    X = as_list(X, what)
+    first = next(iter(X), None) if isinstance(X, list | tuple) or (isinstance(X, np.ndarray) and X.ndim) else X
+    if isinstance(first, str | bytes | os.PathLike):
         raise InputError(
-            f"{what} holds {str(X[0])[:80]!r}, text or a path; fewlabels.load_dataset(folder) reads images from files"
+            f"{what} holds {str(first)[:80]!r}, text or a path; fewlabels.load_dataset(folder) reads images from files"
         )
     try:
         return np.asarray(without_gradient(X))
@@ -111,6 +113,27 @@ def as_array(X: Any, what: str = "X") -> NDArray[Any]:
             f"{what} holds samples of several shapes, {shapes[0]} and {shapes[1]}; bring them to one (of images "
             "fewlabels.load_dataset((X, y), image_size=32) does)"
         ) from error
+
+
+def as_list(X: Any, what: str = "X") -> Any:
+    """Return a list of what a column of objects holds, and of Pillow's images the pixels; anything else as it is.
+
+    Raises
+    ------
+    InputError
+        If an image has values of which no range is known.
+    """
+    if str(getattr(X, "dtype", "")) == "object" and getattr(X, "ndim", None) == 1:
+        X = list(X)
+    if not isinstance(X, list | tuple) or not X or not hasattr(X[0], "getbands"):
+        return X
+    # Not imported where there are none.
+    from fewlabels.data.decode import UnreadableImage, pixels_of
+
+    try:
+        return pixels_of(X)
+    except UnreadableImage as error:
+        raise InputError(f"{what} holds an image with {error}") from error
 
 
 def refuse_masked(X: Any, what: str) -> None:

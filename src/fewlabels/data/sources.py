@@ -285,6 +285,12 @@ def read_parts(
     if isinstance(source, tuple | list | Mapping):
         _refuse_fold(fold, "arrays")
         return read_arrays(source, image_size, labels_elsewhere=labels_elsewhere)
+    if not isinstance(source, str | os.PathLike):
+        what = f"{type(source).__name__}" + (f" of shape {source.shape}" if hasattr(source, "shape") else "")
+        raise InputError(
+            f"the source is {what}; give a data set's name, a folder or a file, or arrays as (X, y) with -1 in y for "
+            "images without a label"
+        )
     text = str(source)
     if not text:
         # Paths take it for the folder that is worked in.

@@ -114,6 +114,10 @@ def export_model(
             "this model reads features of a frozen pretrained net, which are not exported with it; export a model that "
             "was trained on the images themselves"
         )
+    if on_features:
+        made_by = method.backbone_facts_
+        of = {name: getattr(made_by, name) for name in ("net", "weights", "size", "mean", "std")}
+        facts["features_of"] = json.dumps(of, ensure_ascii=False)
     module = Deployed(method)
     # Two samples: a batch of one would be taken for a batch of always one.
     kind = torch.uint8 if module.is_image else torch.float32
@@ -125,7 +129,7 @@ def export_model(
 
 
 def _format(path: Path, given: str | None) -> str:
-    named = next((name for name, ending in FORMATS.items() if ending == path.suffix), None)
+    named = next((name for name, ending in FORMATS.items() if ending == path.suffix.lower()), None)
     if given is None:
         if named is None:
             raise InputError(f"{path} ends in neither {' nor '.join(FORMATS.values())}; give format= or another name")

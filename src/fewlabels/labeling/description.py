@@ -30,6 +30,7 @@ from fewlabels.labeling.ranking import DEFAULT_COUNT, check_strategy, rank_for_l
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.examples import (
     Examples,
+    check_shape,
     is_source_of,
     labels_of,
     load_source,
@@ -444,10 +445,13 @@ def _source(model: SemiSupervisedClassifier, pool: Any, **options: Any) -> Image
     place = origin_of(model).get("source") if pool is None else str(pool)
     size = None if place is None else size_to_read(model, place)
     if is_own:
-        return load_source(model, **({} if pool is None else {"source": pool}), image_size=size, **given)
-    from fewlabels.data import load_dataset
+        data = load_source(model, **({} if pool is None else {"source": pool}), image_size=size, **given)
+    else:
+        from fewlabels.data import load_dataset
 
-    return load_dataset(pool, image_size=size, **given)
+        data = load_dataset(pool, image_size=size, **given)
+    check_shape(model, data)
+    return data
 
 
 def _rows_of(data: ImageDataset, progress: bool) -> Iterator[Any]:

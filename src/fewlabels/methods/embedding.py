@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from fewlabels.data.dataset import ImageDataset
-from fewlabels.data.features import write_features
+from fewlabels.data.features import is_feature_folder, write_features
 from fewlabels.data.parts import PART_NAMES, Part
 from fewlabels.data.sources import read_parts
 from fewlabels.methods.ranges import check_count
@@ -267,7 +267,8 @@ def features_of(
 
 def own_size(source: Any, net: Any) -> int | None:
     """Return the side in pixels that a source's images should have for a net, None where that is left to the source."""
-    if not is_backbone(net) or str(source) == "digits":
+    is_place = isinstance(source, str | Path)
+    if not is_backbone(net) or (is_place and (str(source) == "digits" or is_feature_folder(Path(source)))):
         return None
     return load_backbone(net).facts.size
 

@@ -246,6 +246,27 @@ def load_source(method: SemiSupervisedClassifier, **changes: Any) -> ImageDatase
         return load_dataset(given.pop("source"), **given)
 
 
+def check_shape(method: SemiSupervisedClassifier, data: ImageDataset) -> None:
+    """Refuse images of another shape than a fitted method reads.
+
+    Raises
+    ------
+    InputError
+        With what both are.
+    """
+    wanted, given = method.image_shape_, tuple(data.labeled.shape[1:])
+    if wanted is None or data.is_features or on_features(method) or given == tuple(wanted):
+        return
+
+    def called(shape: tuple[int, ...]) -> str:
+        return f"{'gray' if shape[2] == 1 else 'color'} images of {shape[0]}x{shape[1]} pixels"
+
+    raise InputError(
+        f"{data.source} gives {called(given)}, and the model reads {called(tuple(wanted))}; give images of that kind "
+        "(`fewlabels predict` brings files to it)"
+    )
+
+
 def is_source_of(method: SemiSupervisedClassifier, place: Any) -> bool:
     """Say whether a place is what a method says that it was fitted on."""
     own = origin_of(method).get("source")

@@ -136,13 +136,20 @@ def read_given(
         targets,
         more,
         values,
-        None if validation is None else read_targets(column_or_1d(as_labels(validation[1])), targets.classes),
+        None if validation is None else _targets_to_validate(validation[1], targets.classes),
         shape,
         stored_views,
         isinstance(X, FeatureRows),
         X.backbone if isinstance(X, FeatureRows) else None,
         () if images or isinstance(X, FeatureRows) else _blurred(X, samples),
     )
+
+
+def _targets_to_validate(y: Any, classes: NDArray[Any]) -> Targets:
+    try:
+        return read_targets(column_or_1d(as_labels(y)), classes)
+    except InputError as error:
+        raise InputError(f"validation: {error}") from error
 
 
 def rows_to_predict(method: SemiSupervisedClassifier, X: Any) -> Rows:

@@ -21,6 +21,8 @@ from fewlabels.methods.training_set import TrainingSet, looked_at
 from fewlabels.methods.weight_sets import finish_weights
 from fewlabels.nets import Backbone, Classifier, is_backbone, load_backbone
 from fewlabels.nets.backbone import BackboneFacts, PretrainedClassifier
+from fewlabels.nets.registry import resolve_net
+from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Rows
 from fewlabels.training.checkpoint import Checkpoints
 from fewlabels.training.device import choose_device, deterministic_algorithms
@@ -67,6 +69,8 @@ def learn(
         seed, device = processes.told(seed), processes.device(device)
     if given.are_images and worker.freeze and is_backbone(worker.net):
         given = _embedded(worker, given, device, seed, shared)
+    elif not given.are_images and is_backbone(worker.net):
+        _refuse_net(worker, given)
     if given.are_features and worker.net == "auto":
         worker.net = "linear"
     bar = ProgressBar(type(method).__name__) if method.verbose and speaks else None
@@ -101,6 +105,14 @@ def learn(
     method.fit_seconds_ = monitor.seconds
     if checkpoints is not None:
         checkpoints.complete()
+
+
+def _refuse_net(worker: SemiSupervisedClassifier, given: Given) -> None:
+    """Refuse a pretrained net for what is no image, but for features that it has made itself."""
+    if not given.are_features:
+        resolve_net(worker.net, given.shape)
+    elif given.backbone is not None and isinstance(worker.net, str) and given.backbone["net"] != worker.net:
+        raise InputError(f"these are features of {given.backbone['net']}; leave net={worker.net!r} away")
 
 
 def _seed(method: SemiSupervisedClassifier, checkpoints: Checkpoints | None) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from fewlabels.data.parts import as_array, refuse_masked, without_gradient
+from fewlabels.data.parts import as_array, as_list, refuse_masked, without_gradient
 from fewlabels.data.rows import FeatureRows
 from fewlabels.storage.errors import InputError
 
@@ -17,6 +17,7 @@ def is_images(X: Any) -> bool:
     """Say whether `X` holds images, by its number of axes: (n, H, W) or (n, H, W, C)."""
     if scipy.sparse.issparse(X):
         return False
+    X = as_list(X)
     shape = X.shape if hasattr(X, "shape") else as_array(X).shape
     return len(shape) in (3, 4)
 
