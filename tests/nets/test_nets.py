@@ -34,7 +34,9 @@ def test_the_stem_whitens_patches_of_the_data(net):
     assert covariance.diag().median() > 0.8
 
 
-@pytest.mark.parametrize(("net", "least"), [("fast", -0.17), ("fast-wide", -0.17), ("fast-silu", -0.278)])
+@pytest.mark.parametrize(
+    ("net", "least"), [("fast", -0.17), ("fast-wide", -0.17), ("fast-silu", -0.278), ("fast-large", -0.278)]
+)
 def test_an_activation_is_known_by_how_far_below_zero_it_goes(net, least):
     torch.manual_seed(0)
     encoder = build_classifier(net, (16, 16, 3), classes=2).encoder
