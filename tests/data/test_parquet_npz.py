@@ -2,6 +2,7 @@ import io
 import json
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -176,6 +177,28 @@ def test_arrays_of_an_npz_are_called_as_folders_are_and_what_else_is_there_is_to
 def test_endings_of_parquet_files_may_be_large_letters(tmp_path):
     write(tmp_path / "d" / "TRAIN-00000.PARQUET", ["a", "b"] * 10)
     assert len(load_dataset(tmp_path / "d", cache_dir=tmp_path / "cache").labeled)
+
+
+@pytest.mark.parametrize(
+    ("column", "classes"),
+    [
+        (pd.Categorical(["cat", "dog", None, "dog"] * 5), ("cat", "dog")),
+        ([1, 0, None, 0] * 5, ("0", "1")),
+        ([1.0, 0.0, -1.0, 0.0] * 5, ("0", "1")),
+        (pd.array([True, False, None, False] * 5, dtype="boolean"), ("False", "True")),
+    ],
+)
+def test_labels_as_pandas_keeps_them_with_one_missing_are_read(column, classes, tmp_path):
+    images = [{"bytes": png(i), "path": f"{i}.png"} for i in range(20)]
+    pd.DataFrame({"image": images, "label": column}).to_parquet(tmp_path / "pandas.parquet")
+    data = load_dataset(tmp_path / "pandas.parquet", cache_dir=tmp_path / "cache")
+    assert (data.class_names, len(data.pool)) == (classes, 5)
+
+
+def test_labels_that_are_no_whole_numbers_are_refused(tmp_path):
+    write(tmp_path / "d.parquet", [0.0, 0.5, None, 1.0] * 5)
+    with pytest.raises(InputError, match=r"column 'label' holds 0\.5; expected whole numbers or strings"):
+        load_dataset(tmp_path / "d.parquet", cache_dir=tmp_path / "cache")
 
 
 def test_an_empty_text_is_no_class_in_a_table(tmp_path):

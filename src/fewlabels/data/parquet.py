@@ -28,6 +28,14 @@ from fewlabels.storage.wording import enumeration
 
 _BATCH = 64
 _SHOWN = 3
+_KINDS_OF_LABELS = (
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_boolean,
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+)
 _WORDS = {
     "train": ("train", "trainset", "training", "labeled", "labelled"),
     "unlabeled": ("unlabeled", "unlabelled", "unsupervised"),
@@ -198,13 +206,21 @@ def _labels(path: Path, file: pq.ParquetFile) -> list[Any]:
     kind = file.schema_arrow.field("label").type
     if pa.types.is_null(kind):  # of a column that is empty throughout
         return [None] * int(file.metadata.num_rows)
-    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    if pa.types.is_dictionary(kind):  # as pandas' categories are kept
+        kind = kind.value_type
+    if not any(is_kind(kind) for is_kind in _KINDS_OF_LABELS):
         raise InputError(f"{path}: column 'label' is {kind}; expected whole numbers or strings")
     try:
         values = file.read(columns=["label"])["label"].to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(path, error) from error
-    return [None if is_no_label(value) else value for value in values]
+    labels = [None if is_no_label(value) else value for value in values]
+    if not pa.types.is_floating(kind):
+        return labels
+    # Of whole numbers beside a gap pandas makes fractions.
+    if broken := [label for label in labels if label is not None and not label.is_integer()]:
+        raise InputError(f"{path}: column 'label' holds {broken[0]:g}; expected whole numbers or strings")
+    return [None if label is None else int(label) for label in labels]
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
