@@ -37,7 +37,9 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "5m": ("uda", {"preset": "short"}),
     "5m silu": ("uda", {"preset": "short", "net": "fast-silu"}),
     "20m": ("uda", {"preset": "short", "net": "fast-wide"}),
+    "20m large": ("uda", {"preset": "short", "net": "fast-large"}),
     "60m": ("uda", {"preset": "short", "net": "fast-wide"}),
+    "60m large": ("uda", {"preset": "short", "net": "fast-large"}),
     "45s auto": ("auto", {}),
     "5m auto": ("auto", {}),
 }
