@@ -72,6 +72,7 @@ def test_a_setting_that_is_typed_takes_the_place_of_that_one_alone(tmp_path):
         ("[compare\nseeds = 3", "is not TOML"),
         ("compare = 3", "no command has an option 'compare'"),
         ("[compare]\nset = 3", "is no table"),
+        ("[fit]\nset = 3", r"write \[fit\.set\] with a line for each setting"),
         ("[compare.seeds]\na = 3", "seeds is a table"),
         ("[compare]\nsteps = 1979-05-27", "is no text, number"),
         ("[compare.set]\nsteps = 1979-05-27", "set has a value that is no text, number"),

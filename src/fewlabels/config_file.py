@@ -81,7 +81,7 @@ def read_config(
                 raise InputError(f"{path}: fewlabels {command} has no option {key!r}{nearest(key, names)}")
         given = _without_rivals(_without_rivals(shared, own) | own, typed)
         given = {key: value for key, value in given.items() if key in names}
-        found[command] = {names[key]: _as_typed(path, key, value) for key, value in given.items()}
+        found[command] = {names[key]: _as_typed(path, command, key, value) for key, value in given.items()}
     strange = [key for key, value in values.items() if isinstance(value, dict) and key not in options]
     if strange:
         raise InputError(f"{path}: there is no command {strange[0]!r}{nearest(strange[0], options)}")
@@ -94,17 +94,17 @@ def _without_rivals(values: Mapping[str, Any], chosen: Collection[str]) -> dict[
     return {key: value for key, value in values.items() if key not in ousted}
 
 
-def _as_typed(path: Path, key: str, value: Any) -> Any:
-    """Return a value as the command line would have it."""
+def _as_typed(path: Path, command: str, key: str, value: Any) -> Any:
+    """Return a value of a command as the command line would have it."""
     if isinstance(value, dict):
         if key not in _TABLES:
-            raise InputError(f"{path}: {key} is a table; only {' and '.join(_TABLES)} are, as in [compare.set]")
+            raise InputError(f"{path}: {key} is a table; only {' and '.join(_TABLES)} are, as in [{command}.set]")
         try:
             return [f"{name}={item if isinstance(item, str) else json.dumps(item)}" for name, item in value.items()]
         except TypeError as error:  # a date
             raise InputError(f"{path}: {key} has a value that is no text, number, truth value or list") from error
     if key in _TABLES:
-        raise InputError(f"{path}: {key} = {value!r} is no table; write [compare.{key}] with a line for each setting")
+        raise InputError(f"{path}: {key} = {value!r} is no table; write [{command}.{key}] with a line for each setting")
     if key in _REPEATED:
         return [str(item) for item in value] if isinstance(value, list) else [value]
     if isinstance(value, list):

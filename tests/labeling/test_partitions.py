@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 import fewlabels
 from fewlabels import InputError, make_method
+from fewlabels.cli import app
 from fewlabels.data.shards import Shards
 from fewlabels.labeling import InDistribution, label_shards, partitions
 from fewlabels.methods.examples import remember
@@ -60,7 +62,7 @@ def test_every_image_has_a_row_with_what_the_model_says(model, tmp_path, monkeyp
     (tmp_path / "pool").mkdir()
     images = pool(tmp_path / "pool")
     found = label_shards(model, str(tmp_path / "pool"), tmp_path / "out", cache_dir=tmp_path)
-    assert found == {"images": 360, "unreadable": 1, "partitions": 3, "found": 0}
+    assert found == {"images": 360, "unreadable": 1, "partitions": 3, "found": 0, "notes": []}
     rows = read(tmp_path / "out")
     assert len(rows) == 360
     method = fewlabels.load(model)
@@ -128,6 +130,17 @@ def test_labels_of_another_pool_or_model_are_not_mixed_with_these(model, few_lab
         label_shards(vectors, str(tmp_path / "pool"), out)
 
 
+def test_what_is_not_read_of_the_pool_is_told(model, tmp_path):
+    write_tar(str(tmp_path / "pool" / "a.tar"), [as_png(image) for image in random_images(5, seed=1)])
+    (tmp_path / "pool" / "b.tar.gz").write_bytes(b"")
+    found = label_shards(model, str(tmp_path / "pool"), tmp_path / "out", cache_dir=tmp_path)
+    assert found["notes"] == ["not read: b.tar.gz (compressed; unpack to .tar)"]
+    shown = CliRunner().invoke(
+        app, ["label", str(model), str(tmp_path / "pool"), "--engine", "local", "--out", str(tmp_path / "out")]
+    )
+    assert "note: not read: b.tar.gz (compressed; unpack to .tar)" in shown.output
+
+
 def test_labels_among_the_pool_would_be_taken_for_a_part_of_it(model, tmp_path, monkeypatch):
     (tmp_path / "pool").mkdir()
     pool(tmp_path / "pool", files=2)
@@ -135,6 +148,7 @@ def test_labels_among_the_pool_would_be_taken_for_a_part_of_it(model, tmp_path, 
         (str(tmp_path / "pool"), tmp_path / "pool" / "labels"),
         (f"file://{tmp_path}/pool", f"{tmp_path}/pool/labels"),
         (f"{tmp_path}/pool/*.parquet", tmp_path / "pool"),
+        (f"{tmp_path}/**/*.parquet", tmp_path / "pool" / "a" / "b"),
     ):
         with pytest.raises(InputError, match="lies in the pool, of which the labels would be a part"):
             label_shards(model, pool_given, out)

@@ -126,6 +126,18 @@ def test_a_net_that_is_no_worse_is_kept_and_loads(few_labels, tmp_path):
     assert np.array_equal(again.predict(test), method.predict(test))
 
 
+def test_where_nothing_is_held_out_no_net_to_fall_back_on_is_trained_and_that_is_told(few_labels):
+    X, y, test, _ = few_labels
+    settings = {"guard": True, "steps": 4, "validation_fraction": 0.0, "random_state": 0}
+    method = make_method("fix-match", **settings).fit(X, y)
+    assert list(method.stage_steps_.values()) == [4]
+    assert (method.guard_["accepted"], method.guard_["accuracy"]) == (True, None)
+    assert any("had nothing to compare with the labels alone on" in sentence for sentence in findings(method))
+    alone = make_method("uda", preset="short", **settings).fit(X, y)
+    assert any("had nothing to compare" in sentence for sentence in findings(alone))
+    assert len(alone.predict(test)) == len(test)
+
+
 def test_a_budget_has_room_for_the_net_to_fall_back_on(few_labels, monkeypatch):
     monkeypatch.setattr(choice, "_TOO_SHORT", 10_000)
     X, y, *_ = few_labels

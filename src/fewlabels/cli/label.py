@@ -201,6 +201,8 @@ def _label_shards(model: Path, pool: str | None, out: str | None, engine: str, q
     found = label_shards(model, pool, out, engine=engine, progress=not quiet)
     kept = f", {found['found']:,} of them from before" if found["found"] else ""
     unreadable = f", {found['unreadable']:,} unreadable" if found["unreadable"] else ""
+    for note in found["notes"]:
+        errors.print(f"note: {note}", highlight=False, markup=False)
     line = f"{found['images']:,} images{unreadable} in {found['partitions']:,} partitions{kept} in {out}"
     return Answer(lambda: found | {"out": out}, lambda: screen.print(line, highlight=False))
 

@@ -7,10 +7,11 @@ import copy
 import json
 import os
 import posixpath
+import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -152,7 +153,10 @@ class Shards:
         if type(system) is not type(self._system):
             return False
         if "*" in self._place:
-            return PurePosixPath(place).match(self._place)
+            # As it is looked for: `**` is any number of folders.
+            from fsspec.utils import glob_translate
+
+            return re.match(glob_translate(self._place), place) is not None
         return f"{_real(system, place)}/".startswith(f"{_real(system, self._place).rstrip('/')}/")
 
     def read(self, number: int) -> Iterator[bytes]:

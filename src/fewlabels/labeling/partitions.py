@@ -120,7 +120,8 @@ def label_shards(
     Returns
     -------
     dict
-        `images`, `unreadable`, `partitions`, and how many of these were there before (`found`).
+        `images`, `unreadable`, `partitions`, how many of these were there before (`found`), and `notes` of what was
+        not read of the pool.
 
     Raises
     ------
@@ -164,7 +165,7 @@ def label_shards(
         "partitions": len(partitions),
     }
     write_whole(place, _SUMMARY, json.dumps(summary).encode())
-    return summary | {"found": len(partitions) - len(missing)}
+    return summary | {"found": len(partitions) - len(missing), "notes": list(shards.notes)}
 
 
 def label_partition(partition: Partition, method: SemiSupervisedClassifier, inside: InDistribution | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fewlabels.methods.guard import was_held_back
+from fewlabels.methods.guard import had_nothing_to_compare_on, was_held_back
 from fewlabels.training.kept import AVERAGE, BEST
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def choices(method: SemiSupervisedClassifier) -> list[dict[str, str]]:
     if guard is not None:
         result = "the method's own" if guard["accepted"] else "those that learned from the labels alone"
         looked = "no image: the budget is too short for any pool to pay" if held_back else held_out
+        if had_nothing_to_compare_on(method):
+            looked = "no image: none is held out"
         found.append(_row("weights that the guard took", result, looked))
     return found
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fewlabels.methods.guard import has_fallen_back, was_held_back
+from fewlabels.methods.guard import had_nothing_to_compare_on, has_fallen_back, was_held_back
 from fewlabels.methods.pool_quality import learned_from
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
     Examples
     --------
     >>> from types import SimpleNamespace
-    >>> facts = {"accepted": True, "pool_steps": 500, "steps_left_out": 20}
+    >>> facts = {"accepted": True, "accuracy": 0.8, "pool_steps": 500, "steps_left_out": 20}
     >>> findings(SimpleNamespace(classes_=[0, 1], guard_=facts))
     ["the guard left the pool's gradient out of 20 of 500 steps: it pointed against that of the labels"]
     """
@@ -72,6 +72,11 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
             found.append(
                 "the guard held the pool back: in so short a budget the labels alone come further than with a pool "
                 "that takes its share of it"
+            )
+        elif had_nothing_to_compare_on(method):
+            found.append(
+                "the guard had nothing to compare with the labels alone on: no labeled image is held out, as of each "
+                "class at least four are learned from"
             )
         elif has_fallen_back(method):
             found.append(

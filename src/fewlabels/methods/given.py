@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
@@ -16,6 +17,7 @@ from fewlabels.methods.embedding import features_of
 from fewlabels.methods.samples import is_images, read_features, read_images, read_vectors
 from fewlabels.methods.targets import Targets, read_targets
 from fewlabels.nets.backbone import PretrainedClassifier
+from fewlabels.nets.statistics import drawn_in
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Rows
 
@@ -78,7 +80,10 @@ class Given:
         """Whether vectors given as `unlabeled` look as if they were measured in other units than those of `X`."""
         if self.more is None or self.are_images or self.are_features:
             return False
-        samples, more = (np.asarray(values[:_ENOUGH], np.float64) for values in (self.samples, self.more))
+        samples, more = (
+            drawn_in(torch.from_numpy(np.asarray(values[:_ENOUGH], np.float64))).numpy()
+            for values in (self.samples, self.more)
+        )
         spread = samples.std(0)
         varies = spread > 0
         off = np.abs(more.mean(0) - samples.mean(0))[varies] / spread[varies]

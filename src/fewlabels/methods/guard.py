@@ -105,6 +105,9 @@ class Guard:
 
     def accept(self, network: Classifier) -> Classifier:
         """Return the method's net, or the one of the labels alone if that is better by more than chance."""
+        if not len(self._session.validation):
+            self._note(np.empty(0, bool), np.empty(0, bool), accepted=True, held_back=False)
+            return network
         assert self._network is not None
         without, with_pool = (right_answers(self._session, net) for net in (self._network, network))
         accepted = not is_worse(without, with_pool)
@@ -190,6 +193,12 @@ def right_answers(session: Session, network: nn.Module) -> NDArray[np.bool_]:
     rows = held_out.stored
     logits = session.logits(network, rows)  # type: ignore[arg-type]
     return np.asarray(logits.argmax(1) == held_out.targets.cpu().numpy())
+
+
+def had_nothing_to_compare_on(method: object) -> bool:
+    """Say whether the guard of a fitted method took its net unseen, as no labeled sample is held out."""
+    guard = getattr(method, "guard_", None)
+    return guard is not None and guard["accuracy"] is None and not was_held_back(method)
 
 
 def is_worse(before: NDArray[np.bool_], after: NDArray[np.bool_], *, errors: float = 3.0) -> bool:

@@ -19,6 +19,7 @@ from fewlabels.methods.spending import cost_of_step, steps_in_budget
 from fewlabels.methods.training_set import TrainingSet
 from fewlabels.nets import Classifier, build_classifier
 from fewlabels.nets.backbone import layer_rates
+from fewlabels.nets.statistics import drawn_in
 from fewlabels.training.average import WeightAverage
 from fewlabels.training.batches import Batch, Batches, Rows, ShuffledRows, pool_order
 from fewlabels.training.budget import Budget, TimeBudget, read_budget
@@ -240,7 +241,7 @@ class Session:
         generator = torch.Generator(self.device).manual_seed(self.next_seed())
         method = self.method
         if self.is_vectors:
-            std, mean = torch.std_mean(self.plain(self._sample), 0, correction=0)
+            std, mean = torch.std_mean(self._to_normalize_by(), 0, correction=0)
             return VectorViews(
                 generator,
                 scale=std,
@@ -276,7 +277,12 @@ class Session:
 
     def start(self, network: Classifier) -> None:
         """Give a classifier its normalization, and what else depends on the data, from labeled and pool samples."""
-        network.start(self.plain(self._sample))
+        network.start(self._to_normalize_by())
+
+    def _to_normalize_by(self) -> Tensor:
+        """Return samples as a net reads them, without what would be all that their statistics tell."""
+        plain = self.plain(self._sample)
+        return drawn_in(plain) if self.is_vectors else plain
 
     def plain(self, stored: Tensor) -> Tensor:
         """Return stored samples as a net reads them."""

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from fewlabels.nets.statistics import divisors
 
+# Standard deviations from the mean beyond which a vector's value is taken for as far.
+_FARTHEST = 20.0
+
 
 class Encoder(nn.Module):
     """What every encoder offers: a feature map, and features.
@@ -96,7 +99,9 @@ class Classifier(nn.Module):
     def normalize(self, inputs: Tensor) -> Tensor:
         """Subtract the mean and divide by the standard deviation of each channel."""
         shape = (-1,) + (1,) * (inputs.ndim - 2)
-        return (inputs - self.mean.view(shape)) / self.std.view(shape)
+        normalized = (inputs - self.mean.view(shape)) / self.std.view(shape)
+        # A pixel has a range; of vectors one corrupt value would drown a whole batch's statistics.
+        return normalized.clamp(-_FARTHEST, _FARTHEST) if inputs.ndim == 2 else normalized
 
     def denormalize(self, outputs: Tensor) -> Tensor:
         """Undo `normalize`."""

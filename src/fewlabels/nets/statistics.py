@@ -1,4 +1,4 @@
-"""Batch normalization's running statistics: who may change them."""
+"""What inputs are normalized by, and batch normalization's running statistics: who may change them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 # Of a standard deviation that single precision can be divided by.
 _SMALLEST = 1e-30
+# At each end of a column one value in so many may be unusual; so many times the range of the others beyond them, values
+# are taken for faults.
+_ONE_IN, _FAR = 20, 20.0
 
 
 def divisors(std: Tensor, mean: Tensor) -> Tensor:
@@ -26,6 +29,30 @@ def divisors(std: Tensor, mean: Tensor) -> Tensor:
     """
     # In proportion to the mean, as rounding is: a unit in which all values are small is as good as another.
     return torch.where(std > (1e-6 * mean.abs()).clamp_min(_SMALLEST), std, torch.ones_like(std))
+
+
+def drawn_in(vectors: Tensor) -> Tensor:
+    """Return vectors whose values far beyond nearly all others of their column are drawn nearer, to normalize by.
+
+    One corrupt value in thousands would otherwise be all that a mean and a deviation tell of. Where nine tenths of a
+    column are within a range, values may lie 20 times that range beyond it; a column of which they are all equal, as of
+    mostly zeros, is left alone.
+
+    Parameters
+    ----------
+    vectors : Tensor
+        (n, features); from 20 on, one value may be so far.
+
+    Examples
+    --------
+    >>> drawn_in(torch.cat([torch.arange(20.0), torch.tensor([1e6])])[:, None]).amax()
+    tensor(379.)
+    """
+    ordered = vectors.sort(0).values
+    beyond = len(vectors) // _ONE_IN
+    low, high = ordered[beyond], ordered[len(vectors) - 1 - beyond]
+    margin = torch.where(high > low, _FAR * (high - low), torch.inf)
+    return vectors.clamp(low - margin, high + margin)
 
 
 @contextlib.contextmanager
