@@ -63,14 +63,7 @@ def evaluate(
         from fewlabels.evaluation import evaluate_model
         from fewlabels.methods import load
         from fewlabels.methods.card import measurement
-        from fewlabels.methods.examples import (
-            check_shape,
-            is_source_of,
-            labels_of,
-            origin_of,
-            remembered,
-            size_to_read,
-        )
+        from fewlabels.methods.examples import is_source_of, labels_of, origin_of, remembered, size_to_read
         from fewlabels.methods.saved import add_measurement
 
     if card and is_hub_address(model):
@@ -98,7 +91,6 @@ def evaluate(
             progress=not quiet,
         )
     show_dataset(data, quiet=quiet)
-    check_shape(loaded, data)
     found = evaluate_model(loaded, data)
     if untested := found["untested_classes"]:
         errors.print(f"note: no test image is of {_named(untested)}, of which the figures say nothing", highlight=False)

@@ -13,7 +13,7 @@ from fewlabels.data import ImageDataset
 from fewlabels.evaluation.intervals import wilson_interval
 from fewlabels.evaluation.trust import measure_trust
 from fewlabels.methods import SemiSupervisedClassifier
-from fewlabels.methods.examples import seen_images
+from fewlabels.methods.examples import check_shape, seen_images
 from fewlabels.storage.errors import InputError
 
 _UNKNOWN = -1
@@ -120,6 +120,7 @@ def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict
         images have another shape.
     """
     columns = _columns(method, data.class_names)
+    check_shape(method, data)
     probabilities = class_probabilities(method, data.test, columns, len(data.class_names))
     guesses = probabilities.argmax(1)
     right = int((guesses == data.test_labels).sum())
