@@ -74,7 +74,8 @@ def holds_shards(folder: Path) -> bool:
 
 def _files_below(folder: Path) -> list[Path]:
     """Return the Parquet files in a folder, but for hidden ones, in natural order."""
-    found = (path for path in folder.rglob("*.*") if path.suffix.lower() == ".parquet" and path.is_file())
+    # Of any case, and without looking at every image of a large folder.
+    found = (path for path in folder.rglob("*.[pP][aA][rR][qQ][uU][eE][tT]") if path.is_file())
     shown = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     return sorted(shown, key=lambda path: natural_key(str(path)))
 
