@@ -43,6 +43,7 @@ def export(
     with starting():
         from fewlabels.export.deployed import FORMATS, export_model
         from fewlabels.methods import load
+        from fewlabels.methods.examples import on_features
 
     if out is None and is_hub_address(model):
         raise InputError(f"give --out: there is no place beside {model} to write to")
@@ -52,7 +53,7 @@ def export(
         out = place.with_name(place.name + FORMATS.get(format, ""))
     loaded = load(model, net=net)
     written = export_model(loaded, out, format=format)
-    if hasattr(loaded, "backbone_facts_") and len(loaded.sample_shape_) == 1:
+    if on_features(loaded):
         made_by = loaded.backbone_facts_.net
         errors.print(f"note: it reads features of {made_by}, not images: that net is not exported", highlight=False)
     kind = format or next(name for name, ending in FORMATS.items() if written.suffix.lower() == ending)

@@ -16,6 +16,7 @@ from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen, starting
 from fewlabels.cli.options import Json, Labels, Quiet, Strict, model_there, new_seed
+from fewlabels.cli.shown import show_notes
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
 from fewlabels.storage.visible import visible
@@ -140,8 +141,7 @@ def label(
             found = first_to_label(model, net=net, **given)
     if out is not None:
         found.write(Path(out))
-    for note in () if quiet else found.notes:
-        errors.print(visible(f"note: {note}"), style="dim", highlight=False)
+    show_notes(() if quiet else found.notes)
     for entry in found.skipped:
         line = visible(f"left out {entry.path}: {entry.reason}")
         errors.print(line, style="yellow", highlight=False)
@@ -201,8 +201,7 @@ def _label_shards(model: Path, pool: str | None, out: str | None, engine: str, q
     found = label_shards(model, pool, out, engine=engine, progress=not quiet)
     kept = f", {found['found']:,} of them from before" if found["found"] else ""
     unreadable = f", {found['unreadable']:,} unreadable" if found["unreadable"] else ""
-    for note in found["notes"]:
-        errors.print(f"note: {note}", highlight=False, markup=False)
+    show_notes(() if quiet else found["notes"])
     line = f"{found['images']:,} images{unreadable} in {found['partitions']:,} partitions{kept} in {out}"
     return Answer(lambda: found | {"out": out}, lambda: screen.print(line, highlight=False))
 

@@ -26,6 +26,7 @@ from fewlabels.storage.csv_quoting import quoting_for
 from fewlabels.storage.errors import InputError
 
 COLUMNS = ("file", "class")
+# What pandas makes of a whole number beside a gap.
 _WHOLE = re.compile(r"-?[0-9]+\.0")
 # A table of ten million images is about as large; what is larger is no such file.
 _LARGEST = 1 << 30
@@ -151,7 +152,7 @@ def _rows(text: str, mark: str, path: Path) -> Iterator[list[str]]:
 
 def _classes_meant(cells: dict[str, str]) -> dict[str, str]:
     """Return the class of each file by what its cell holds; empty where that means that it has none."""
-    # Numbers beside a gap are floats to pandas: where all are written so, they are whole numbers.
+    # Where all are written so, they are whole numbers.
     if all(not cell.strip() or _WHOLE.fullmatch(cell.strip()) for cell in cells.values()):
         cells = {file: cell.strip().removesuffix(".0") for file, cell in cells.items()}
     # Else as it stands: a class may begin or end with a space.
@@ -186,15 +187,15 @@ def class_called(given: str, known: Collection[str]) -> str:
     --------
     >>> class_called("cat ", ["cat", "dog"]), class_called(" dog", ["dog", " dog"])
     ('cat', ' dog')
+    >>> class_called("3.0", ["3"]), class_called(" 3", ["3", "3.0"])
+    ('3', '3')
     """
     if given in known:
         return given
     wanted = unicodedata.normalize("NFC", given.strip())
-    if _WHOLE.fullmatch(f"{wanted.removesuffix('.0')}.0"):
-        other = wanted.removesuffix(".0") if wanted.endswith(".0") else f"{wanted}.0"
-        if other in known:
-            return other
     alike = [name for name in known if unicodedata.normalize("NFC", name.strip()) == wanted]
+    if not alike and _WHOLE.fullmatch(fraction := f"{wanted.removesuffix('.0')}.0"):
+        alike = [name for name in (fraction, fraction.removesuffix(".0")) if name in known]
     return alike[0] if len(alike) == 1 else given.strip()
 
 

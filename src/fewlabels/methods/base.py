@@ -487,8 +487,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         from fewlabels.methods.guard import Guard
 
         guard = Guard(session)
-        # Without samples to compare on, no other net could be told to be better.
-        if not self._begins_with_labels and len(session.validation):
+        if guard.can_compare and not self._begins_with_labels:
             session.monitor.stages_before += 1
             guard.train(self._length(session) if session.budget is None else {"budget_share": _GUARD_SHARE})
         return guard

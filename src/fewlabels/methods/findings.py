@@ -74,10 +74,7 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
                 "that takes its share of it"
             )
         elif had_nothing_to_compare_on(method):
-            found.append(
-                "the guard had nothing to compare with the labels alone on: no labeled image is held out, as of each "
-                "class at least four are learned from"
-            )
+            found.append("the guard had nothing to compare with the labels alone on: no labeled image is held out")
         elif has_fallen_back(method):
             found.append(
                 "the pool did harm, and the guard fired: the result is what the labels alone gave, "

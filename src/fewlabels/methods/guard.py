@@ -52,6 +52,11 @@ class Guard:
         self._per_step = math.nan
         self.record: dict[str, Any] = {}
 
+    @property
+    def can_compare(self) -> bool:
+        """Whether samples are held out, without which no net can be told to be better than another."""
+        return len(self._session.validation) > 0
+
     def train(self, length: dict[str, Any]) -> None:
         """Train a net to fall back on, for so long: `length` are arguments of `Session.train`."""
         network = self._network = self._session.new_classifier()
@@ -105,7 +110,7 @@ class Guard:
 
     def accept(self, network: Classifier) -> Classifier:
         """Return the method's net, or the one of the labels alone if that is better by more than chance."""
-        if not len(self._session.validation):
+        if not self.can_compare:
             self._note(np.empty(0, bool), np.empty(0, bool), accepted=True, held_back=False)
             return network
         assert self._network is not None
