@@ -1,5 +1,6 @@
 import contextlib
 import gc
+import io
 import json
 import os
 import re
@@ -17,9 +18,10 @@ import pytest
 from PIL import Image
 
 from fewlabels import load_dataset
-from fewlabels.data import workers
+from fewlabels.data import load_unlabeled, workers
 from fewlabels.data.decode import UnreadableImage, decode, read_header
 from fewlabels.data.listing import Listing
+from fewlabels.data.parts import as_array
 from fewlabels.storage.errors import InputError
 
 RED, BLUE = (250, 5, 5), (5, 5, 250)
@@ -675,3 +677,27 @@ def test_links_that_lead_nowhere_and_photos_of_telephones_are_left_out_by_name(p
     before = len(data.pool)
     shutil.copy(photos / "unlabeled" / "deep" / "0.png", tmp_path / "not-mounted.jpg")
     assert len(load_dataset(photos, cache_dir=tmp_path / "cache").pool) == before + 1
+
+
+def test_an_empty_class_folder_is_told_whatever_was_read_before(photos, tmp_path):
+    (photos / "train" / "green").mkdir()
+    aside = tmp_path / "cache"
+    for place in (photos, photos / "train", photos / "train" / "green"):
+        os.utime(place, (1e9, 1e9))
+    assert len(load_unlabeled(photos, cache_dir=aside).labeled) == 12
+    with pytest.raises(InputError, match=r"class folder .*green is empty"):
+        load_dataset(photos, cache_dir=aside)
+
+
+def test_a_progress_file_of_another_program_makes_no_features_of_a_folder(photos):
+    (photos / "progress.json").write_text('{"seen": 3}')
+    assert len(load_dataset(photos).labeled) == 12
+
+
+def test_a_damaged_image_in_a_list_is_told():
+    content = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    Image.fromarray(pixels).save(content, "PNG")
+    whole, damaged = Image.open(content), Image.open(io.BytesIO(content.getvalue()[:-900]))
+    with pytest.raises(InputError, match="X holds an image with pixels that cannot be read"):
+        as_array([whole, damaged])

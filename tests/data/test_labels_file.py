@@ -359,7 +359,7 @@ def test_an_image_held_out_to_test_with_cannot_be_labeled(color_images):
     held_out = set(range(40)) - {int(name[6:-1]) for name in before.pool_names}
     drawn = load_dataset(color_images, labels_per_class=4, labels={before.pool_names[0]: "1"})
     assert len(drawn.labeled) == 9
-    with pytest.raises(InputError, match="held out of arrays to test with"):
+    with pytest.raises(InputError, match=r"a class to 'train.\d+.', which was held out of arrays to test with"):
         load_dataset(color_images, labels_per_class=4, labels={f"train[{row}]": "1" for row in held_out})
 
 
@@ -596,3 +596,72 @@ def test_nothing_is_added_to_what_a_spreadsheet_made_of_the_file(tmp_path, conte
     with pytest.raises(InputError, match=re.escape(why)):
         LabelsFile(tmp_path / "labels.csv")
     assert (tmp_path / "labels.csv").read_bytes() == content
+
+
+@pytest.mark.parametrize("lines", ["0.png,0.0\n1.png,1.0\n2.png,1\n", "0.png,0\n1.png,1.0\n2.png, 1\n"])
+def test_one_whole_number_that_is_written_otherwise_renames_no_class(lines, tmp_path):
+    (tmp_path / "l.csv").write_text(f"file,class\n{lines}3.png,-1.0\n")
+    assert read_labels(tmp_path / "l.csv").classes == {"0.png": "0", "1.png": "1", "2.png": "1"}
+
+
+def test_a_label_taken_back_in_a_parquet_file_is_none(tmp_path):
+    table = pd.DataFrame({"file": ["a", "b", "a"], "class": ["cat", "dog", None]})
+    table.to_parquet(tmp_path / "l.parquet")
+    table.to_csv(tmp_path / "l.csv", index=False)
+    found, expected = read_labels(tmp_path / "l.parquet"), read_labels(tmp_path / "l.csv")
+    assert found.classes == expected.classes == {"b": "dog"}
+    assert found.lines == expected.lines == {"b": "dog", "a": ""}
+    table.assign(guess="cat").to_parquet(tmp_path / "l.parquet")
+    assert read_labels(tmp_path / "l.parquet").lines is None
+
+
+@pytest.mark.parametrize("content", [b"file,class\ra,cat\rb,dog\r", b"\n\nfile,class\na,cat\nb,dog\n"])
+def test_old_line_ends_and_empty_lines_above_the_heading_are_read(content, tmp_path):
+    (tmp_path / "l.csv").write_bytes(content)
+    assert read_labels(tmp_path / "l.csv").classes == {"a": "cat", "b": "dog"}
+
+
+def test_a_row_is_counted_from_the_first_line(tmp_path):
+    (tmp_path / "l.csv").write_text("\nfile,class\na\n")
+    with pytest.raises(InputError, match="row 3 of"):
+        read_labels(tmp_path / "l.csv")
+
+
+def test_arrays_without_labels_are_learned_from_by_their_names(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), dtype=np.uint8)
+    np.savez(tmp_path / "x.npz", x_train=images[:20], x_pool=images[20:])
+    given = {f"train[{row}]": ("cat", "dog")[row % 2] for row in range(12)} | {"unlabeled[3]": "cat"}
+    data = load_dataset(tmp_path / "x.npz", labels=given)
+    assert data.class_names == ("cat", "dog")
+    assert len(data.labeled) + len(data.test) == 13
+    assert sorted(data.pool_names)[0] == "train[12]"
+    assert "unlabeled[4]" in list(data.pool_names)
+    row = data.diagnostics.labeled_names.index("unlabeled[3]")
+    np.testing.assert_array_equal(data.labeled[row], images[23])
+
+
+def test_a_line_about_an_image_that_is_gone_may_have_a_class_that_is_gone(photos):
+    data = load_dataset(photos, labels={"unlabeled/0.png": "red", "unlabeled/gone.png": "hat"})
+    assert any("left out 1 label of an image that is not in" in note for note in data.notes)
+    with pytest.raises(InputError, match=r"gives 'unlabeled/1.png' the class 'hat'"):
+        load_dataset(photos, labels={"unlabeled/1.png": "hat"})
+
+
+def test_classes_that_may_be_meant_otherwise_are_told(tmp_path, color_images):
+    images, labels = color_images
+    named = np.array(["shoe", "shirt"], object)[labels]
+    named[:4], named[4:8] = "Shoe", "nan"
+    notes = load_dataset((images, named)).notes
+    assert any("there is a class 'nan'; where that is to mean that an image has no class" in note for note in notes)
+    assert any("the classes Shoe and shoe differ in case alone" in note for note in notes)
+    assert not any("class" in note for note in load_dataset(color_images).notes)
+
+
+def test_labels_are_not_added_to_a_parquet_file_or_to_one_with_old_line_ends(tmp_path):
+    pd.DataFrame({"file": ["a"], "class": ["cat"]}).to_parquet(tmp_path / "l.parquet")
+    (tmp_path / "old.csv").write_bytes(b"file,class\ra,cat\r")
+    for name, message in (("l.parquet", "is a Parquet file, which labels cannot"), ("old.csv", "save it as CSV UTF-8")):
+        content = (tmp_path / name).read_bytes()
+        with pytest.raises(InputError, match=message):
+            LabelsFile(tmp_path / name)
+        assert (tmp_path / name).read_bytes() == content

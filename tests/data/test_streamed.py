@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -570,3 +571,27 @@ def test_the_command_fit_takes_such_a_pool(photos, tmp_path):
     assert found.returncode == 0, found.stderr
     assert "160 pool images in 4 files are read as they are needed" in found.stderr
     assert "160 unlabeled samples" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_images_of_archives_that_are_links_or_of_another_kind_are_told(tmp_path):
+    content = as_png(random_images(1)[0])
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, kind in (("a.png", tarfile.REGTYPE), ("b.png", tarfile.LNKTYPE), ("c.heic", tarfile.REGTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "a.png"
+            member.size = len(content) if kind == tarfile.REGTYPE else 0
+            archive.addfile(member, io.BytesIO(content))
+    for _ in range(2):
+        found = Shards(str(tmp_path / "a.tar"), tmp_path / "cache")
+        assert [found.name(0, row).rpartition("::")[2] for row in range(found.blocks[0].count)] == ["a.png"]
+        assert found.notes == ("not read: b.png and 1 more (links to other members, or of a kind that is not read)",)
+
+
+def test_a_file_that_got_other_rights_is_the_same_file(tmp_path):
+    write_tar(str(tmp_path / "a.tar"), [as_png(image) for image in random_images(3)])
+    before = Shards(str(tmp_path / "a.tar"), tmp_path / "cache").key
+    time.sleep(0.02)
+    (tmp_path / "a.tar").chmod(0o600)
+    assert Shards(str(tmp_path / "a.tar"), tmp_path / "cache").key == before
+    os.utime(tmp_path / "a.tar", (1e9, 1e9))
+    assert Shards(str(tmp_path / "a.tar"), tmp_path / "cache").key != before

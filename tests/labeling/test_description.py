@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from fewlabels import InputError, Supervised, embed, load_dataset
 from fewlabels.data import LabelsFile, read_labels
 from fewlabels.labeling import PoolDescription, describe_pool, rank_for_labeling
 from fewlabels.methods.examples import remember
+from fewlabels.serving.training import data_to_fit
 
 
 @pytest.fixture
@@ -358,3 +360,36 @@ def test_a_file_that_is_no_such_table_is_not_replaced(of_photos, tmp_path):
     (tmp_path / "empty.csv").touch()
     assert len(pd.read_csv(found.write(tmp_path / "empty.csv"))) == 18
     assert len(pd.read_parquet(found.write(found.write(tmp_path / "again.parquet")))) == 18
+
+
+def test_a_source_that_was_moved_is_a_source_by_its_class_folders_too(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEWLABELS_CACHE", str(tmp_path / "cache"))
+    flat = tmp_path / "flat"
+    shutil.copytree(photos / "train", flat)
+    shutil.copytree(photos / "unlabeled", flat / "unlabeled")
+    data = load_dataset(flat)
+    method = Supervised(steps=2, random_state=0).fit(data.labeled, data.labels)
+    remember(method, data)
+    method.save(tmp_path / "model", class_names=list(data.class_names))
+    flat.rename(tmp_path / "moved")
+    found = describe_pool(fewlabels.load(tmp_path / "model"), tmp_path / "moved")
+    assert sorted(found.names) == [f"unlabeled/{number}.png" for number in range(6)]
+
+
+def test_all_that_a_labels_file_tells_is_labeled_though_few_were_to_be_learned_from(tmp_path, photos, monkeypatch):
+    monkeypatch.setenv("FEWLABELS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "flat").mkdir()
+    for color in ("red", "blue"):
+        for number in range(10):
+            shutil.copy(photos / "train" / color / f"{number}.png", tmp_path / "flat" / f"{color}{number}.png")
+    lines = [f"{color}{number}.png,{color}\n" for color in ("red", "blue") for number in range(8)]
+    (tmp_path / "l.csv").write_text("file,class\n" + "".join(lines))
+    data = load_dataset(tmp_path / "flat", labels=tmp_path / "l.csv", labels_per_class=3)
+    assert len(data.labeled) == 6
+    method = Supervised(steps=2, random_state=0).fit(data.labeled, data.labels)
+    remember(method, data)
+    found = describe_pool(method)
+    assert sorted(found.names) == ["blue8.png", "blue9.png", "red8.png", "red9.png"]
+    again = data_to_fit(method, None, str(tmp_path / "l.csv"))
+    assert len(again.labeled) + len(again.test) == 16
+    assert again.origin["labels_per_class"] is None

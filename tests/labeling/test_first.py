@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -262,3 +264,19 @@ def test_what_cannot_be_is_one_line_and_code_2(run, flat, words, message):
     assert code == 2
     assert message in errors
     assert len(errors.strip().splitlines()) == 1
+
+
+def test_where_every_image_has_a_label_none_is_asked_for(tmp_path, run):
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+    (tmp_path / "flat").mkdir()
+    for row, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "flat" / f"{row}.png")
+    lines = [f"{row}.png,{'ab'[row % 2]}\n" for row in range(6)]
+    (tmp_path / "all.csv").write_text("file,class\n" + "".join(lines))
+    code, _, errors = run("label", tmp_path / "flat", "--labels", tmp_path / "all.csv")
+    assert code == 2
+    assert "has no images without a label: there is nothing to ask for" in errors
+    column = [{"bytes": as_png(image), "path": None} for image in images]
+    pq.write_table(pa.table({"image": column, "label": [0, 1, 0, 1, 0, 1]}), tmp_path / "train.parquet")
+    code, _, errors = run("label", tmp_path / "train.parquet")
+    assert "has no images without a label: there is nothing to ask for" in errors

@@ -14,8 +14,10 @@ import small_backbones
 from fewlabels import Supervised, load, load_dataset
 from fewlabels.data import read_labels
 from fewlabels.evaluation import compare
+from fewlabels.labeling import describe_pool
 from fewlabels.methods.examples import remember
 from fewlabels.methods.saved import save_model
+from fewlabels.serving import desk
 from fewlabels.serving.panels import label_panel
 from fewlabels.serving.service import Service
 from fewlabels.serving.training import data_to_fit, train_again
@@ -291,19 +293,29 @@ def test_a_model_whose_images_are_gone_classifies_all_the_same(place, trained, m
     moved.close()
 
 
-def test_a_pool_that_cannot_be_looked_through_is_told_on_the_page(place):
+def test_a_pool_that_cannot_be_looked_through_is_told_on_the_page(place, monkeypatch):
+    def gone(method, images):
+        raise OSError("there is nothing at the pool")
+
+    service = Service(place / "model")
+    monkeypatch.setattr(desk, "probabilities_and_embeddings", gone)
+    service.begin()
+    service._ranking.join()
+    page = label_panel(service.desk.queue, [], ranked=service.desk.ranked, trouble=service.desk.trouble)
+    assert "could not be looked through: there is nothing at the pool. Start the server again" in page
+    service.close()
+
+
+def test_images_of_a_pool_in_shards_are_not_asked_for(place):
     write_parquet(place / "pool.parquet", [as_png(image) for image in random_images(32, side=16)])
     method = load(place / "model")
     method.source_.update(pool=str(place / "pool.parquet"), pool_limit="1MB")
     method.save(place / "model", class_names=method.class_names_)
     service = Service(place / "model")
-    (place / "pool.parquet").unlink()
-    service.begin()
-    service._ranking.join()
-    page = label_panel(service.desk.queue, [], ranked=service.desk.ranked, trouble=service.desk.trouble)
-    assert "could not be looked through: there is nothing at" in page
-    assert "pool.parquet. Start the server again" in page
+    assert not any("pool.parquet" in name for name in service.desk.pictures.names)
+    assert any("pool.parquet cannot be labeled where they lie" in note for note in service.desk.notes)
     service.close()
+    assert any("pool.parquet cannot be labeled where they lie" in note for note in describe_pool(method).notes)
 
 
 def test_a_new_model_answers_even_where_the_pool_cannot_be_looked_through_with_it(service, monkeypatch):
@@ -407,3 +419,11 @@ def test_where_a_labels_file_alone_tells_the_classes_its_images_are_not_asked_fo
     assert name in {*to_fit.diagnostics.labeled_names, *to_fit.diagnostics.test_names}
     assert len(to_fit.pool) == 3
     service.close()
+
+
+def test_images_that_the_model_does_not_read_are_told_at_the_start(place, trained):
+    shutil.copytree(trained / "photos", place / "gray")
+    for path in (place / "gray").rglob("*.png"):
+        Image.open(path).convert("L").save(path)
+    with pytest.raises(InputError, match="gives gray images of 16x16 pixels, and the model reads color images"):
+        Service(place / "model", source=str(place / "gray"))

@@ -128,6 +128,8 @@ class ImageDataset:
         What to call each pool image, in a labels file above all.
     origin : dict or None
         Arguments of `load_dataset` that give the same images again; None for arrays.
+    labels_tell : bool
+        Whether labels given by hand alone tell the classes.
     """
 
     name: str
@@ -148,6 +150,7 @@ class ImageDataset:
     backbone: dict[str, Any] | None = None
     pool_names: ImageNames | None = None
     origin: dict[str, Any] | None = None
+    labels_tell: bool = False
 
     @property
     def is_features(self) -> bool:

@@ -213,8 +213,13 @@ def pixels_of(images: Sequence[Image.Image]) -> list[NDArray[np.uint8]]:
     Raises
     ------
     UnreadableImage
-        If one has values of which no range is known.
+        If one has values of which no range is known, or is damaged.
     """
+    for image in images:
+        try:
+            image.load()
+        except Exception as error:  # as in decoding
+            raise UnreadableImage(f"pixels that cannot be read: {_reason(error)}") from error
     pictures = [_flattened(image, _tells_white(image)) for image in images]
     mode = "L" if all(image.mode in _GRAY_MODES for image in images) else "RGB"
     return [np.asarray(picture.convert(mode), np.uint8) for picture in pictures]

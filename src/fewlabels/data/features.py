@@ -31,7 +31,15 @@ _PROBED, _ROUNDING = 4, 0.02
 
 def is_feature_folder(folder: Path) -> bool:
     """Say whether a folder holds features, whole or begun."""
-    return folder.is_dir() and ((folder / _DESCRIPTION).exists() or (folder / _PROGRESS).exists())
+    return folder.is_dir() and ((folder / _DESCRIPTION).exists() or _is_begun(folder))
+
+
+def _is_begun(folder: Path) -> bool:
+    """Say whether features are being written, or were; other programs have files of that name."""
+    try:
+        return "plan" in json.loads((folder / _PROGRESS).read_bytes())
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def write_features(

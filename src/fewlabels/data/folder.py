@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,8 @@ def read_folder(
     for index in np.setdiff1d(content.labels[of_train], read):
         raise InputError(f"class {content.class_names[index]!r} has no readable image; add some or remove its folder")
     if images.is_settled:
-        FolderMemory(cache, folder, image_size).keep(content, listing, images.key)
+        memory = FolderMemory(cache, folder, image_size, labels_elsewhere=labels_elsewhere)
+        memory.keep(content, listing, images.key)
     return _parts(folder, content, images)
 
 
@@ -60,6 +61,14 @@ def is_source_folder(folder: Path) -> bool:
     """Say whether a folder has a part to learn from, so that it is more than files."""
     with os.scandir(folder) as entries:
         return any(is_folder(entry) and entry.name.lower() in PART_ALIASES["train"] for entry in entries)
+
+
+def has_class_folders(folder: Path, classes: Collection[str], *, without_parts: bool = False) -> bool:
+    """Say whether a folder has folders of two of some classes, and beside them a part, unless it may be without."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if is_folder(entry)]
+    parts = {alias for part in PART_NAMES for alias in PART_ALIASES[part]}
+    return (without_parts or any(name.lower() in parts for name in names)) and len({*names} & {*classes}) > 1
 
 
 def read_known_folder(
@@ -72,7 +81,7 @@ def read_known_folder(
     InputError
         If `strict` and an image is unreadable.
     """
-    known = FolderMemory(cache, folder, image_size).recall()
+    known = FolderMemory(cache, folder, image_size, labels_elsewhere=labels_elsewhere).recall()
     if known is None:
         return None
     content, key = known
@@ -109,6 +118,7 @@ def _parts(folder: Path, content: FolderContent, images: DecodedImages) -> Parts
         unlabeled=parts.get("unlabeled"),
         validation=parts.get("validation"),
         test=parts.get("test"),
+        folders_tell=True,
     )
 
 

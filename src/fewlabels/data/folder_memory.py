@@ -64,11 +64,13 @@ class FolderMemory:
         The folder of images.
     image_size : int or None
         As it was asked for.
+    labels_elsewhere : bool
+        Whether it was read so that no class folder need have images.
     """
 
-    def __init__(self, cache: Path, folder: Path, image_size: int | None) -> None:
+    def __init__(self, cache: Path, folder: Path, image_size: int | None, *, labels_elsewhere: bool = False) -> None:
         self._folder = str(folder.resolve())
-        name = key_of([_VERSION, self._folder, image_size])
+        name = key_of([_VERSION, self._folder, image_size, *([True] if labels_elsewhere else [])])
         self._path = cache / "folders" / f"{name}.npz"
 
     def keep(self, content: FolderContent, listing: Listing, key: str) -> None:

@@ -44,6 +44,14 @@ class FoundLabels:
     notes: tuple[str, ...]
 
 
+def why_not_by_hand(pool: str) -> str:
+    """Return a note of a pool in shards, whose images cannot be labeled where they lie."""
+    return (
+        f"images of {pool} cannot be labeled where they lie, as it is read as a stream: copy one into the folder of "
+        "its class to learn from its label"
+    )
+
+
 def read_given(labels: str | Path | Mapping[str, str]) -> GivenLabels:
     """Return the labels of a file, or of a mapping from names of images to classes."""
     if isinstance(labels, Mapping):
@@ -91,14 +99,6 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
     lines = {
         file: class_called(name, position) if name else "" for file, name in (given.lines or given.classes).items()
     }
-    for file, name in lines.items():
-        if name and name not in position:
-            _check_encoding(name, what)
-            raise InputError(
-                f"{what} gives {file!r} the class {name!r}{nearest(name, position)}; the classes of {source} are "
-                f"{', '.join(parts.class_names)}; a new one needs labeled images in the source itself, or "
-                "all images in unlabeled/"
-            )
     places = {name: (part, row) for part in ("train", "unlabeled") for row, name in _names(parts, part)}
     never = {name: part for part in ("test", "validation") for _, name in _names(parts, part)}
     folder = source if parts.images_in is None else parts.images_in
@@ -124,6 +124,14 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
             _check_encoding(file, what)
             missing.append(file)
             continue
+        # Of an image that is gone, a line may say what it likes.
+        if name not in position:
+            _check_encoding(name, what)
+            raise InputError(
+                f"{what} gives {file!r} the class {name!r}{nearest(name, position)}; the classes of {source} are "
+                f"{', '.join(parts.class_names)}; a new one needs labeled images in the source itself, or "
+                "all images in unlabeled/"
+            )
         part, row = places[known]
         found[part][row] = position[name]
     if missing and len(missing) == len(given.classes):
@@ -150,10 +158,11 @@ def has_no_classes(parts: Parts, given: GivenLabels, source: Any) -> bool:
     It does where the source knows those of none of its images, or of one class alone, or where its class folders are
     something else, such as years: no class of the file is called like one, and images in them have other classes.
     """
-    if parts.train.names is None or (parts.unlabeled is not None and parts.unlabeled.names is None):
-        return False
     if len(np.unique(parts.train.labels[parts.train.labels >= 0])) < 2:
         return True
+    # Labels of arrays are no folders.
+    if parts.train.names is None:
+        return False
     names = {class_called(name, parts.class_names) for name in given.classes.values() if name}
     if not names or any(like_a_folder(name, parts.class_names) for name in names):
         return False
@@ -185,7 +194,9 @@ def with_classes_of(parts: Parts, given: GivenLabels, source: Any) -> Parts:
     InputError
         As `find_labels` does, and if a class to test or validate with has no label.
     """
-    train = parts.train if parts.unlabeled is None else parts.train.joined(parts.unlabeled)
+    train = _with_names(parts.train, "train")
+    if parts.unlabeled is not None:
+        train = train.joined(_with_names(parts.unlabeled, "unlabeled"))
     known = dict.fromkeys(parts.class_names)
     check_classes(given, known)
     for name in filter(None, given.classes.values()):
@@ -217,10 +228,19 @@ def with_classes_of(parts: Parts, given: GivenLabels, source: Any) -> Parts:
         class_names=tuple(classes[index] for index in order),
         train=replace(train, labels=position[labels]),
         unlabeled=None,
+        folders_tell=False,
+        labels_tell=True,
         validation=renumbered(parts.validation, "validation"),
         test=renumbered(parts.test, "test"),
         notes=(*parts.notes, f"the classes are those of {given.called}: {has_one}", *found.notes),
     )
+
+
+def _with_names(part: Part, name: str) -> Part:
+    """Return a part that calls its images by their rows, where they have no names: among others, those are others."""
+    if part.names is not None:
+        return part
+    return replace(part, names=tuple(ImageNames([(name, np.arange(len(part.labels)), None)])))
 
 
 def check_classes(given: GivenLabels, known: Collection[str]) -> None:

@@ -26,8 +26,10 @@ from fewlabels.storage.csv_quoting import quoting_for
 from fewlabels.storage.errors import InputError
 
 COLUMNS = ("file", "class")
-# What pandas makes of a whole number beside a gap.
-_WHOLE = re.compile(r"-?[0-9]+\.0")
+# What pandas makes of a whole number beside a gap, and what a person or `serve` adds to such a file.
+_WHOLE, _NUMBER = re.compile(r"-?[0-9]+\.0"), re.compile(r"-?[0-9]+(\.0)?")
+# What a Parquet file begins with.
+_PARQUET = b"PAR1"
 # A table of ten million images is about as large; what is larger is no such file.
 _LARGEST = 1 << 30
 # What spreadsheets put between columns, by the country.
@@ -100,26 +102,29 @@ def read_labels(path: str | Path) -> GivenLabels:
     if place.stat().st_size > _LARGEST:
         raise InputError(f"{path} is larger than {_LARGEST >> 20} MB, too large for a labels file")
     content = place.read_bytes()
-    if content.startswith(b"PAR1"):
-        return GivenLabels(place, _in_parquet(place))
+    if content.startswith(_PARQUET):
+        cells, has_more = _in_parquet(place)
+        return _given(place, cells, has_more=has_more)
     _refuse_utf16(content, path)
     if b"\0" in content:
         raise InputError(f"{path} is no text file; expected a CSV file with the columns file and class")
+    if _has_old_ends(content):
+        content = content.replace(b"\r", b"\n")
     mark = delimiter_of(content)
     end = _end_of_last_line(content, place, mark)
     notes: tuple[str, ...] = ()
     if end < len(content):
         notes = (f"the last line of {path} was not finished and is left out (if it is whole, end it with a newline)",)
     text = content[:end].decode("utf-8-sig", "surrogateescape")
-    rows = _rows(text, mark, place)
-    heading = next(rows, [])
+    rows = enumerate(_rows(text, mark, place), 1)
+    heading = next((row for _, row in rows if row), [])
     columns = [_column(name, heading) for name in COLUMNS]
     if None in columns:
         has = f"the columns {', '.join(heading)[:80]}" if heading else "no heading"
         raise InputError(f"{path} has {has}; expected file and class")
     file, label = (heading.index(str(column)) for column in columns)
     classes: dict[str, str] = {}
-    for number, row in enumerate(rows, 2):
+    for number, row in rows:
         if not row:
             continue
         if len(row) <= max(file, label):
@@ -132,9 +137,18 @@ def read_labels(path: str | Path) -> GivenLabels:
             )
         classes.pop(row[file], None)
         classes[row[file]] = row[label]
-    classes = _classes_meant(classes)
-    lines = classes if len(heading) == len(COLUMNS) else None
-    return GivenLabels(place, {name: given for name, given in classes.items() if given}, notes, lines)
+    return _given(place, classes, notes, has_more=len(heading) > len(COLUMNS))
+
+
+def _given(path: Path, cells: dict[str, str], notes: tuple[str, ...] = (), *, has_more: bool) -> GivenLabels:
+    classes = _classes_meant(cells)
+    lines = None if has_more else classes
+    return GivenLabels(path, {name: given for name, given in classes.items() if given}, notes, lines)
+
+
+def _has_old_ends(content: bytes) -> bool:
+    """Say whether lines end as spreadsheets write them for a "CSV (Macintosh)"."""
+    return b"\r" in content and b"\n" not in content
 
 
 def _refuse_utf16(content: bytes, path: str | Path) -> None:
@@ -152,15 +166,15 @@ def _rows(text: str, mark: str, path: Path) -> Iterator[list[str]]:
 
 def _classes_meant(cells: dict[str, str]) -> dict[str, str]:
     """Return the class of each file by what its cell holds; empty where that means that it has none."""
-    # Where all are written so, they are whole numbers.
-    if all(not cell.strip() or _WHOLE.fullmatch(cell.strip()) for cell in cells.values()):
+    # Where all are whole numbers, it does not matter how each is written.
+    if all(not cell.strip() or _NUMBER.fullmatch(cell.strip()) for cell in cells.values()):
         cells = {file: cell.strip().removesuffix(".0") for file, cell in cells.items()}
     # Else as it stands: a class may begin or end with a space.
     return {file: "" if is_no_label(cell) else cell for file, cell in cells.items()}
 
 
-def _in_parquet(path: Path) -> dict[str, str]:
-    """Return the class of each file as a Parquet table has it, but for empty cells."""
+def _in_parquet(path: Path) -> tuple[dict[str, str], bool]:
+    """Return the class of each file as a Parquet table has it, empty for none, and whether it has more columns."""
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
@@ -170,7 +184,11 @@ def _in_parquet(path: Path) -> dict[str, str]:
         missing = COLUMNS[columns.index(None)]
         raise InputError(f"{path} has no column {missing!r} (its columns: {', '.join(table.column_names)[:80]})")
     files, labels = (table[column].to_pylist() for column in columns)
-    return {str(file): class_name(label) for file, label in zip(files, labels, strict=True) if not is_no_label(label)}
+    classes: dict[str, str] = {}
+    for file, label in zip(files, labels, strict=True):
+        classes.pop(str(file), None)
+        classes[str(file)] = "" if is_no_label(label) else class_name(label)
+    return classes, table.num_columns > len(COLUMNS)
 
 
 def _column(name: str, heading: list[str]) -> str | None:
@@ -295,10 +313,14 @@ class LabelsFile:
         """Return the file's content and where its last finished line ends; refuse what is no labels file."""
         content = self.path.read_bytes()
         _refuse_utf16(content, self.path)
+        if content.startswith(_PARQUET):
+            raise InputError(f"{self.path} is a Parquet file, which labels cannot be added to; give a .csv file")
+        if _has_old_ends(content):
+            raise InputError(f"the lines of {self.path} end in a way of old; save it as CSV UTF-8, to add labels to it")
         mark = delimiter_of(content)
         end = _end_of_last_line(content, self.path, mark)
         text = content[: end or None].decode("utf-8-sig", "surrogateescape")
-        heading = next(_rows(text, mark, self.path), [])
+        heading = next(filter(None, _rows(text, mark, self.path)), [])
         has_columns = tuple(name.strip().lower() for name in heading) == COLUMNS
         if has_columns and mark != ",":
             raise InputError(f"{self.path} has {mark!r} between its columns; save it with commas, to add labels to it")

@@ -14,7 +14,11 @@ from numpy.typing import NDArray
 from fewlabels.data.dataset import SkippedImage
 from fewlabels.data.rows import ImageRows
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.visible import visible
+from fewlabels.storage.wording import enumeration
 
+# What programs write for a value that is missing.
+_MISSING_WORDS = ("nan", "none", "<na>", "na", "n/a", "null")
 PART_NAMES = ("train", "unlabeled", "validation", "test")
 # What folders, and arrays in a file, may be called.
 PART_ALIASES = {
@@ -54,6 +58,8 @@ class Parts:
 
     `labeled_rows` are the rows of `train` that the source itself chooses to be the labeled ones; `backbone` is what
     made the features, where they are that rather than images, and `images_in` the folder of the images they are of.
+    `folders_tell` says that classes are those of the folders in which the files lie, `labels_tell` that they are those
+    of labels given by hand alone.
     """
 
     name: str
@@ -69,6 +75,8 @@ class Parts:
     labeled_rows: NDArray[np.int64] | None = None
     backbone: dict[str, Any] | None = None
     images_in: str | None = None
+    folders_tell: bool = False
+    labels_tell: bool = False
 
 
 def without_gradient(values: Any) -> Any:
@@ -211,6 +219,30 @@ def class_name(label: Any) -> str:
     ('3', '3', 'cat')
     """
     return str(int(label) if isinstance(label, float) and label.is_integer() else label)
+
+
+def notes_of_classes(names: Iterable[str]) -> list[str]:
+    """Return notes of classes that are called as a missing label is elsewhere, and of those that differ in case alone.
+
+    Examples
+    --------
+    >>> notes_of_classes(["cat", "Cat", "dog"])
+    ['the classes cat and Cat differ in case alone; where they are one, call it by one name']
+    """
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(name.strip().casefold(), []).append(name)
+    notes = [
+        f"there is a class {visible(name)!r}; where that is to mean that an image has no class, leave its label empty"
+        for word in _MISSING_WORDS
+        for name in alike.get(word, ())
+    ]
+    return notes + [
+        f"the classes {enumeration([visible(name) for name in same])} differ in case alone; where they are one, call "
+        "it by one name"
+        for same in alike.values()
+        if len(same) > 1
+    ]
 
 
 def spelled_once(names: Iterable[str]) -> tuple[str, ...]:

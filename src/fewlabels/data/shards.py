@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -39,7 +39,9 @@ _SAY_TIME = ("mtime", "LastModified", "Last-Modified", "last_modified", "updated
 _ENDINGS = (".parquet", ".tar")
 # Of these, no part can be read by itself.
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
-_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".avif")
+_IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".avif")
+# Images that nothing here reads, so that it can be told.
+_OTHER_IMAGES = (".heic", ".heif", ".jxl", ".ico", ".tga", ".psd", ".svg", ".dng")
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,14 @@ class Block:
     first: int
     groups: tuple[int, ...] = ()
     members: tuple[tuple[str, int, int], ...] = ()
+
+
+class _Index(TypedDict):
+    """What an archive holds: images to read, more images of the same samples, and images that are not read."""
+
+    members: list[tuple[str, int, int]]
+    passed: list[str]
+    others: list[str]
 
 
 class Shards:
@@ -124,19 +134,21 @@ class Shards:
         versions = [_version(path, info) for path, info in zip(self.files, facts, strict=True)]
         self.key = key_of([_FORMAT_VERSION, BLOCK_ROWS, versions])
         self.blocks: list[Block] = []
-        passed = 0
+        passed: list[str] = []
+        others: list[str] = []
         for number, path in enumerate(self.files):
             with self._reached(path):
                 if path.lower().endswith(".parquet"):
                     self.blocks += _parquet_blocks(self._open_parquet(path), number)
                 else:
                     memo = cache / "shards" / "indexes" / f"{key_of([_FORMAT_VERSION, path, versions[number]])}.json"
-                    members, more = self._index(path, memo)
-                    self.blocks += _archive_blocks(members, number)
-                    passed += more
+                    found = self._index(path, memo)
+                    self.blocks += _archive_blocks(found["members"], number)
+                    passed += found["passed"]
+                    others += found["others"]
         if not self.blocks:
             raise InputError(f"{url}: there is no image in its {len(self.files)} files")
-        self.notes = _notes(left, passed)
+        self.notes = _notes(left, passed, others)
 
     def part(self, numbers: Sequence[int]) -> Shards:
         """Return a pool of some of the blocks, small enough to be sent elsewhere."""
@@ -212,28 +224,34 @@ class Shards:
         _image_column(file, path)
         return file
 
-    def _index(self, path: str, memo: Path) -> tuple[list[tuple[str, int, int]], int]:
-        """Return the first image of each sample of an archive, and how many more there are; what was found is kept."""
+    def _index(self, path: str, memo: Path) -> _Index:
+        """Return the first image of each sample of an archive, and what else there is; what was found is kept."""
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             kept = json.loads(memo.read_text(encoding="utf-8"))
-            return [(str(name), int(offset), int(size)) for name, offset, size in kept["members"]], int(kept["passed"])
-        members: list[tuple[str, int, int]] = []
-        passed = 0
+            return {
+                "members": [(str(name), int(offset), int(size)) for name, offset, size in kept["members"]],
+                "passed": [str(name) for name in kept["passed"]],
+                "others": [str(name) for name in kept["others"]],
+            }
+        found: _Index = {"members": [], "passed": [], "others": []}
         seen: set[str] = set()
         # Without ":", tarfile would unpack what is compressed, of which no part can be read by itself.
         with self._system.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:", tarinfo=Header) as archive:
             for member in archive:
                 folder, base = posixpath.split(member.name)
                 sample = posixpath.join(folder, base.partition(".")[0])
+                if not base.lower().endswith((*_IMAGES, *_OTHER_IMAGES)) or member.isdir():
+                    continue
+                # A second name of a file is a link to the first.
                 if not (member.isfile() and base.lower().endswith(_IMAGES)):
-                    continue
-                if sample in seen:
-                    passed += 1
-                    continue
-                seen.add(sample)
-                members.append((member.name, member.offset_data, member.size))
-        write_json(memo, {"members": members, "passed": passed})
-        return members, passed
+                    found["others"].append(member.name)
+                elif sample in seen:
+                    found["passed"].append(member.name)
+                else:
+                    seen.add(sample)
+                    found["members"].append((member.name, member.offset_data, member.size))
+        write_json(memo, found)
+        return found
 
 
 def _file_system(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
@@ -269,16 +287,19 @@ def _find(system: AbstractFileSystem, place: str) -> tuple[list[str], list[str]]
     ]
 
 
-def _notes(left: list[str], passed: int) -> tuple[str, ...]:
+def _notes(left: list[str], passed: list[str], others: list[str]) -> tuple[str, ...]:
     notes = []
     if left:
         names = enumeration([visible(posixpath.basename(path)) for path in left], most=1)
         notes.append(f"not read: {names} (compressed; unpack to .tar)")
     if passed:
-        images = "1 image" if passed == 1 else f"{passed:,} images"
+        images = "1 image" if len(passed) == 1 else f"{len(passed):,} images"
         notes.append(
             f"not read: {images} of archives, named as another up to the first dot (an archive has one image a sample)"
         )
+    if others:
+        names = enumeration([visible(name) for name in others], most=1)
+        notes.append(f"not read: {names} (links to other members, or of a kind that is not read)")
     return tuple(notes)
 
 
@@ -287,7 +308,9 @@ def _version(path: str, info: dict[str, Any]) -> list[Any]:
     for name in _SAY_CONTENT:
         if info.get(name):
             return [posixpath.basename(path), info.get("size"), str(info[name])]
-    times = [str(info[name]) for name in _SAY_TIME if info.get(name)]
+    known = [name for name in _SAY_TIME if info.get(name)]
+    # On a disk, that is when a file got its name or its rights: it changes with these too.
+    times = [str(info[name]) for name in known if name != "created" or len(known) == 1]
     return [path, info.get("size"), *times]
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fewlabels.data.dataset import Diagnostics, ImageDataset, ImageNames
 from fewlabels.data.given import find_labels
 from fewlabels.data.labels_file import GivenLabels, class_called
-from fewlabels.data.parts import Part, Parts
+from fewlabels.data.parts import Part, Parts, notes_of_classes
 from fewlabels.storage.errors import InputError
 
 _TEST_SHARE = 0.2
@@ -38,7 +38,7 @@ def split_parts(
     InputError
         If there is nothing to test on, or not enough to learn from.
     """
-    train, notes = parts.train, list(parts.notes)
+    train, notes = parts.train, [*parts.notes, *notes_of_classes(parts.class_names)]
     # Everything below counts rows as `train` does, whatever is held out of it.
     held_out = np.empty(0, np.int64)
     if parts.test is None or not (parts.test.labels >= 0).any():
@@ -82,8 +82,12 @@ def split_parts(
     if given is not None:
         found = find_labels(parts, given, source)
         notes += found.notes
-        if (found.train[held_out] >= 0).any():
-            raise InputError(f"{given.called} gives a class to images that were held out of {source} to test with")
+        for row in held_out[found.train[held_out] >= 0][:1]:
+            called = ImageNames([("train", np.array([row]), None if train.names is None else [train.names[row]])])[0]
+            raise InputError(
+                f"{given.called} gives a class to {called!r}, which was held out of {source} to test with; take the "
+                "line away"
+            )
         labels = np.where(found.train >= 0, found.train, labels)
         labeled_rows = np.union1d(labeled_rows, np.flatnonzero(found.train >= 0))
         if parts.unlabeled is not None:
@@ -123,6 +127,7 @@ def split_parts(
         backbone=parts.backbone,
         pool_names=ImageNames([("train", pool_rows, pool.names), ("unlabeled", rest_rows, rest.names)]),
         origin=origin,
+        labels_tell=parts.labels_tell,
     )
 
 
@@ -146,7 +151,7 @@ def without_test(parts: Parts, source: str, given: GivenLabels | None) -> ImageD
         for part, piece in pieces.items():
             told = getattr(found, part)
             pieces[part] = replace(piece, labels=np.where(told >= 0, told, piece.labels))
-    elif parts.train.names is not None and all((piece.labels >= 0).all() for piece in pieces.values()):
+    elif parts.folders_tell and all((piece.labels >= 0).all() for piece in pieces.values()):
         shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         notes.append(
             f"every image lies in a folder ({shown}), and none in unlabeled/: the folders are taken as no classes"

@@ -19,8 +19,8 @@ from rich.progress import Progress
 from fewlabels.data import ImageDataset, SkippedImage
 from fewlabels.data.features import is_feature_folder
 from fewlabels.data.files import files_in, image_chunks
-from fewlabels.data.folder import is_source_folder
-from fewlabels.data.given import joined_labels
+from fewlabels.data.folder import has_class_folders, is_source_folder
+from fewlabels.data.given import joined_labels, why_not_by_hand
 from fewlabels.data.heading import TABLE_SUFFIXES, heading_of
 from fewlabels.data.labels_file import COLUMNS as LABELS_COLUMNS
 from fewlabels.data.labels_file import delimiter_of, read_labels
@@ -33,7 +33,7 @@ from fewlabels.methods.examples import (
     check_shape,
     is_source_of,
     labels_of,
-    load_source,
+    load_to_label,
     origin_of,
     probabilities_and_embeddings,
     size_to_read,
@@ -430,6 +430,11 @@ def _is_source(model: SemiSupervisedClassifier, pool: Any) -> bool:
         return True
     if place.is_file():
         return place.suffix.lower() in (".npz", ".parquet", ".pq") or ".tar" in place.name
+    # Moved, or a copy: its class folders are the model's classes, and what has no label lies in a part of its own, or
+    # among them, where the fit was given some labels alone.
+    known = getattr(model, "class_names_", ())
+    if has_class_folders(place, known, without_parts=bool(origin_of(model).get("labels_per_class"))):
+        return True
     return is_source_folder(place) or is_feature_folder(place) or holds_shards(place)
 
 
@@ -445,7 +450,9 @@ def _source(model: SemiSupervisedClassifier, pool: Any, **options: Any) -> Image
     place = origin_of(model).get("source") if pool is None else str(pool)
     size = None if place is None else size_to_read(model, place)
     if is_own:
-        data = load_source(model, **({} if pool is None else {"source": pool}), image_size=size, **given)
+        data = load_to_label(model, **({} if pool is None else {"source": pool}), image_size=size, **given)
+        if streamed := origin_of(model).get("pool"):
+            data = replace(data, notes=(*data.notes, why_not_by_hand(streamed)))
     else:
         from fewlabels.data import load_dataset
 

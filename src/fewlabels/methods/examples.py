@@ -246,6 +246,23 @@ def load_source(method: SemiSupervisedClassifier, **changes: Any) -> ImageDatase
         return load_dataset(given.pop("source"), **given)
 
 
+def load_to_label(method: SemiSupervisedClassifier, **changes: Any) -> ImageDataset:
+    """Read the data again that a model was fitted on, with all labels given by hand, as they are by now.
+
+    Where these alone tell the classes, so many of each as the fit was given would leave what was labeled since in the
+    pool.
+
+    Parameters
+    ----------
+    method, **changes
+        See `load_source`.
+    """
+    data = load_source(method, **changes)
+    if not data.labels_tell or data.labels_per_class is None or "labels_per_class" in changes:
+        return data
+    return load_source(method, **changes, labels_per_class=None)
+
+
 def check_shape(method: SemiSupervisedClassifier, data: ImageDataset) -> None:
     """Refuse images of another shape than a fitted method reads.
 

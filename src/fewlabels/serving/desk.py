@@ -15,15 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabels.data import ImageDataset, LabelsFile, read_labels
-from fewlabels.data.given import by_source_names, check_classes, like_a_folder, read_given
+from fewlabels.data.given import by_source_names, check_classes, like_a_folder, read_given, why_not_by_hand
 from fewlabels.data.labels_file import class_called
 from fewlabels.data.parts import PART_ALIASES, is_no_label
+from fewlabels.data.pool import DEFAULT_LIMIT
 from fewlabels.data.sources import load_unlabeled
 from fewlabels.labeling import rank_for_labeling
 from fewlabels.labeling.first import first_order
 from fewlabels.methods.embedding import own_size
 from fewlabels.methods.examples import (
-    load_source,
+    check_shape,
+    load_to_label,
     origin_of,
     probabilities_and_embeddings,
     size_to_read,
@@ -291,10 +293,13 @@ def open_desk(
     place = origin_of(model.method).get("source") if source is None else source
     if place is not None:
         changes["image_size"] = size_to_read(model.method, place)
+    streamed = origin_of(model.method).get("pool")
+    if streamed is not None:
+        changes |= {"pool": None, "pool_limit": DEFAULT_LIMIT}
     data, file_tells = None, False
     names = list(model.class_names)
     try:
-        data = load_source(model.method, labels=before, progress=progress, **changes)
+        data = load_to_label(model.method, labels=before, progress=progress, **changes)
     except MissingSource:
         raise
     except InputError:
@@ -302,7 +307,7 @@ def open_desk(
             raise
     # Where images lie in no class folders, or in folders that are something else, their classes are those of the file.
     if data is None or (before is None and labels.is_file() and set(data.class_names).isdisjoint(names)):
-        data = load_source(model.method, labels=str(labels), progress=progress, **changes)
+        data = load_to_label(model.method, labels=str(labels), progress=progress, **changes)
         known, file_tells = _united(names, data.class_names, classes), True
         given = (class_called(name, known) for name in read_labels(labels).classes.values())
         # In the order of before there was a model, which sorts them, so that each keeps its key. A class that is none
@@ -313,8 +318,13 @@ def open_desk(
     if data.is_features:
         raise InputError(f"{data.source} holds features, not images to look at; give the images with --source")
     if not len(data.pool):
-        raise NothingToLabel(f"{data.source} has no images without a label")
-    return Desk(data, names, labels, before, takes_new_classes=file_tells)
+        why = "" if streamed is None else f"; {why_not_by_hand(streamed)}"
+        raise NothingToLabel(f"{data.source} has no images without a label{why}")
+    check_shape(model.method, data)
+    desk = Desk(data, names, labels, before, takes_new_classes=file_tells)
+    if streamed is not None:
+        desk.notes = (*desk.notes, why_not_by_hand(streamed))
+    return desk
 
 
 def open_first_desk(

@@ -14,7 +14,7 @@ from fewlabels.data.features import is_feature_folder
 from fewlabels.evaluation.contenders import make_features
 from fewlabels.methods import SemiSupervisedClassifier, load, make_method
 from fewlabels.methods.embedding import own_size, warn_of_leak
-from fewlabels.methods.examples import load_source, on_features, origin_of, remember, size_to_read
+from fewlabels.methods.examples import load_to_label, on_features, origin_of, remember, size_to_read
 from fewlabels.methods.fitting import fit_dataset
 from fewlabels.methods.replaced import check_place_before, keep_before
 from fewlabels.methods.saved import check_target, holds_anything
@@ -176,9 +176,9 @@ def data_to_fit(before: SemiSupervisedClassifier, source: str | None, labels: An
         if place is not None:
             # What a folder's images are read at by default changes with its images.
             changes["image_size"] = size_to_read(before, place)
-        return load_source(before, labels=labels, **changes)
+        return load_to_label(before, labels=labels, **changes)
     size = size_to_read(before, place)
     strict = bool(origin_of(before).get("strict", False))
     features, _ = make_features(place, before._backbone(), size, strict=strict, device=before.device)
-    data = load_source(before, labels=labels, source=str(features), image_size=None)
+    data = load_to_label(before, labels=labels, source=str(features), image_size=None)
     return replace(data, origin={**(data.origin or {}), "source": place, "image_size": size})
