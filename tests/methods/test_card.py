@@ -47,6 +47,13 @@ def test_what_learned_from_the_pool_is_said_to_have(few_labels, tmp_path):
     assert "(classifier: 1 step)\n" in card
 
 
+def test_what_a_guard_held_back_is_not_said_to_have_been_learned_from(few_labels, tmp_path):
+    X, y, *_ = few_labels
+    method = make_method("uda", preset="short", budget="600 images", batch_size=8, guard=True, random_state=0).fit(X, y)
+    assert method.guard_["held_back"]
+    assert "labeled samples (90 unlabeled ones say how inputs are scaled)" in read(method.save(tmp_path / "model"))
+
+
 def test_without_held_out_samples_nothing_is_measured(few_labels, tmp_path):
     X, y, *_ = few_labels
     method = make_method("supervised", steps=2, validation_fraction=0).fit(X, y)

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from fewlabels import FixMatch, Supervised, TrainingWarning
+from fewlabels import FixMatch, InputError, LinearProbe, Supervised, TrainingWarning
 from fewlabels.nets.statistics import drawn_in
 
 
@@ -64,3 +66,70 @@ def test_values_are_drawn_in_only_where_nearly_all_others_are_within_a_range():
     found = drawn_in(usual)
     assert found[7].max() < 1e3
     assert torch.equal(found[:7], usual[:7])
+
+
+def test_samples_to_validate_on_that_went_around_a_pipeline_are_told(digits):
+    X, y = digits[0].reshape(len(digits[0]), -1) * 160 + 500, digits[1]
+    steps = make_pipeline(StandardScaler(), Supervised(steps=2, random_state=0))
+    with pytest.warns(TrainingWarning, match="validation lies far from X in most features.*leave it away"):
+        steps.fit(X[:200], y[:200], supervised__validation=(X[200:300], y[200:300]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TrainingWarning)
+        Supervised(steps=2, random_state=0).fit(X[:200], y[:200], validation=(X[200:300], y[200:300]))
+
+
+@pytest.mark.parametrize("factor", [5, 0.2])
+def test_a_pool_of_another_spread_about_the_same_mean_is_in_other_units(digits, factor):
+    X, y = digits[0].reshape(len(digits[0]), -1), digits[1]
+    X = X - X.mean(0)
+    with pytest.warns(TrainingWarning, match="unlabeled lies far from X"):
+        Supervised(steps=2, random_state=0).fit(X[:100], y[:100], unlabeled=X[400:] * factor)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TrainingWarning)
+        Supervised(steps=2, random_state=0).fit(X[:100], y[:100], unlabeled=X[400:][y[400:] == 3])
+
+
+@pytest.mark.parametrize(
+    "make", [lambda images: (images > 0.4).astype(int), lambda images: (images * 16).astype("uint8")]
+)
+def test_dark_images_are_told_of(few_labels, make):
+    X, y, _, _ = few_labels
+    with pytest.warns(TrainingWarning, match="no pixel of the images is brighter than (1|16) of 255"):
+        Supervised(steps=2, random_state=0).fit(make(X), y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TrainingWarning)
+        Supervised(steps=2, random_state=0).fit(X > 0.4, y)
+
+
+def test_images_a_hair_outside_of_their_range_are_in_it(few_labels):
+    X, y, others, _ = few_labels
+    off = X.copy()
+    off[0, 0, 0], off[0, 0, 1] = 1.0000001, -1e-6
+    same = X.copy()
+    same[0, 0, 0], same[0, 0, 1] = 1, 0
+    found, expected = (Supervised(steps=2, random_state=0).fit(images, y) for images in (off, same))
+    np.testing.assert_array_equal(found.predict_proba(others), expected.predict_proba(others))
+    with pytest.raises(InputError, match=r"values from 0 to 1\.5; float images are in \[0, 1\]$"):
+        Supervised(steps=2).fit(X * 1.5, y)
+    with pytest.raises(InputError, match="divide by 255"):
+        Supervised(steps=2).fit(X * 255, y)
+
+
+@pytest.mark.parametrize("change", [{"net": "mlp"}, {"assess_pool": True}])
+def test_a_fit_that_is_refused_leaves_the_one_before(few_labels, change):
+    X, y, others, _ = few_labels
+    method = Supervised(steps=2, random_state=0).fit(X, y)
+    before = method.predict_proba(others)
+    few = np.where(np.arange(len(y)) < 12, y, -1)
+    with pytest.raises(InputError):
+        method.set_params(**change).fit(X, few)
+    np.testing.assert_array_equal(method.predict_proba(others), before)
+
+
+def test_many_classes_of_few_samples_are_no_regression():
+    draws = np.random.default_rng(0)
+    X = np.repeat(3 * draws.normal(size=(60, 20)), 2, axis=0) + 0.1 * draws.normal(size=(120, 20))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LinearProbe(random_state=0, validation_fraction=0).fit(X[:100], np.repeat(np.arange(50), 2))
+        LinearProbe(random_state=0, validation_fraction=0).fit(X[:100:2], np.arange(50))

@@ -315,11 +315,10 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
                 if shared is not None:
                     shared.release()
 
-    def _forget(self) -> None:
-        """Undo an earlier fit: what it left says nothing about this one."""
-        for name in list(vars(self)):
-            if name.endswith("_") and name not in _OF_FEATURES:
-                delattr(self, name)
+    def _forget(self) -> dict[str, Any]:
+        """Undo an earlier fit, and return what it left: that says nothing about this one."""
+        names = [name for name in vars(self) if name.endswith("_") and name not in _OF_FEATURES]
+        return {name: self.__dict__.pop(name) for name in names}
 
     @property
     def moves(self) -> tuple[str, ...]:

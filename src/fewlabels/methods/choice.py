@@ -153,7 +153,8 @@ def candidates(situation: Situation) -> list[Candidate]:
         why = "a pretrained net that is trained further, which no decoder fits on, learns from a first one's labels"
         return [Candidate("self-training", {}, why)]
     if situation.least < _FEW_LABELS:
-        why = f"with few labels a class ({situation.least}) and little time, agreement between views of an image pays"
+        few = f"few labels a class ({situation.least} to learn from)"
+        why = f"with {few} and little time, agreement between views of an image pays"
         return [Candidate("two-step-autoencoder", {}, why), Candidate("joint-autoencoder", {}, why)]
     return [Candidate("self-training", {}, "with many labels and little time, a fresh net learns from a first one")]
 

@@ -81,6 +81,8 @@ class FlexMatch(FixMatch):
     True
     """
 
+    _threshold_moves: ClassVar[bool] = True
+
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = FixMatch.PRESETS
 
     def _new_state(self, session: Session) -> ClassCounts:

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 # Of the standard deviations that the mean of a feature is off in the pool, in the median feature. A pool of other
 # classes than those that are labeled comes to about 1; one that is not scaled as the labeled samples are, to more.
 _ELSEWHERE = 3.0
+# How many times as wide, or as narrow, the spread of the median feature may be; of fewer samples a spread is a guess.
+_WIDER, _LEAST_FOR_SPREAD = 3.0, 20
 _ENOUGH = 1000
+# The brightest level of images that gray squares of views lie far from: twenty standard deviations, say.
+_DARK = 32
 
 
 @dataclass(frozen=True)
@@ -76,18 +80,37 @@ class Given:
         return len(self.samples.shape) > 2
 
     @property
-    def pool_lies_elsewhere(self) -> bool:
-        """Whether vectors given as `unlabeled` look as if they were measured in other units than those of `X`."""
-        if self.more is None or self.are_images or self.are_features:
-            return False
-        samples, more = (
-            drawn_in(torch.from_numpy(np.asarray(values[:_ENOUGH], np.float64))).numpy()
-            for values in (self.samples, self.more)
-        )
-        spread = samples.std(0)
-        varies = spread > 0
-        off = np.abs(more.mean(0) - samples.mean(0))[varies] / spread[varies]
-        return bool(len(off) and np.median(off) > _ELSEWHERE)
+    def elsewhere(self) -> list[str]:
+        """Which of `unlabeled` and `validation` look as if their vectors were in other units than those of `X`."""
+        if self.are_images or self.are_features:
+            return []
+        others = {"unlabeled": self.more, "validation": self.validation}
+        return [name for name, values in others.items() if values is not None and _lies_elsewhere(self.samples, values)]
+
+    @property
+    def brightest(self) -> int:
+        """The highest level of some images' pixels, of 255; 255 of vectors."""
+        return int(np.max(self.samples[:_ENOUGH])) if self.are_images else 255
+
+    @property
+    def are_dark(self) -> bool:
+        """Whether images are so dark that views with gray in them are far from all."""
+        return 0 < self.brightest <= _DARK
+
+
+def _lies_elsewhere(samples: Any, others: Any) -> bool:
+    """Say whether vectors look as if they were measured in other units."""
+    here, there = (
+        drawn_in(torch.from_numpy(np.asarray(values[:_ENOUGH], np.float64))).numpy() for values in (samples, others)
+    )
+    spread, wide = here.std(0), there.std(0)
+    varies = spread > 0
+    off = np.abs(there.mean(0) - here.mean(0))[varies] / spread[varies]
+    if len(off) and np.median(off) > _ELSEWHERE:
+        return True
+    both = varies & (wide > 0)
+    enough = min(len(here), len(there)) >= _LEAST_FOR_SPREAD and both.any()
+    return bool(enough and np.abs(np.median(np.log(wide[both] / spread[both]))) > np.log(_WIDER))
 
 
 def read_given(

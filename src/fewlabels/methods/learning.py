@@ -77,10 +77,20 @@ def learn(
     if bar is not None:
         monitor.observer = both(bar, observer)
     session = _open_session(worker, given, seed, device, monitor, checkpoints, shared)
-    if given.pool_lies_elsewhere:
+    for name in given.elsewhere:
+        instead = (
+            "give the pool as rows of X with the label -1"
+            if name == "unlabeled"
+            else "leave it away, or give it as that step leaves it"
+        )
         monitor.note(
-            "unlabeled lies far from X in most features, as if it were in other units; what an earlier step of a "
-            "Pipeline does to X it does not do to unlabeled: give the pool as rows of X with the label -1"
+            f"{name} lies far from X in most features, as if it were in other units; what an earlier step of a "
+            f"Pipeline does to X it does not do to {name}: {instead}"
+        )
+    if given.are_dark:
+        monitor.note(
+            f"no pixel of the images is brighter than {given.brightest} of 255, where views that have gray in them "
+            "are far from all of them, and little is learned; bring the images to the whole range"
         )
     if given.blurred:
         which, more = given.blurred[0], len(given.blurred) - 1
@@ -94,12 +104,17 @@ def learn(
         processes.agreed(json.dumps(described, sort_keys=True))
     if checkpoints is not None and described is not None:
         checkpoints.describe(described, conditions(device, 1 if processes is None else processes.count))
-    # All that can be refused has been: until here an earlier fit stays as it was.
-    method._forget()
+    # Until here an earlier fit stays as it was, and where a net is refused, before it takes a step, it does too.
+    before = method._forget()
     # Layers draw their initial weights from the global generator; the caller's is left as it was.
     rng = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
     with reused_memory(), rng, deterministic_algorithms(worker.deterministic), bar or contextlib.nullcontext():
-        network = _train(worker, session)
+        try:
+            network = _train(worker, session)
+        except InputError:
+            if not monitor.events:
+                method.__dict__.update(before)
+            raise
     _finish(worker, session, network, given)
     method.__dict__.update({name: value for name, value in vars(worker).items() if name.endswith("_")})
     method.fit_seconds_ = monitor.seconds

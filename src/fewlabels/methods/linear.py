@@ -148,7 +148,7 @@ def regression(
     total = float(len(labels) if sample_weights is None else sample_weights.sum())
     model = LogisticRegression(C=_inverse(penalty, labels, total), max_iter=_ITERATIONS)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+        _ignore_what_it_says()
         model.fit(rows, labels, sample_weight=sample_weights)
     return _weights_of(model, classes)
 
@@ -165,9 +165,15 @@ def regressions(
     for penalty in penalties:
         model.set_params(C=_inverse(penalty, labels, len(labels)))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
+            _ignore_what_it_says()
             model.fit(rows, labels)
         yield _weights_of(model, classes)
+
+
+def _ignore_what_it_says() -> None:
+    """Have a regression end where it is, and many classes of few samples be classes."""
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
 
 
 def _inverse(penalty: float, labels: NDArray[np.integer], total: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
@@ -65,6 +65,8 @@ class OnlineClassifier(SemiSupervisedClassifier):
     view: str = "weak"
     label_smoothing: float = 0.0
 
+    # Whether what a guess must pass moves in training, from where all may pass it.
+    _threshold_moves: ClassVar[bool] = False
     # The average of the net, while one is being trained; without an annotation it is no hyper-parameter.
     _teacher = cast("WeightAverage | None", None)
     # What the guesses pass through, where they are aligned.
@@ -116,6 +118,7 @@ class OnlineClassifier(SemiSupervisedClassifier):
         nets = self._new_nets(session, network)
         self._state = self._new_state(session)
         session.watches_pool = True
+        session.monitor.threshold_moves = self._threshold_moves
         if self.align_guesses:
             self._alignment = AlignedGuesses(session.prior())
         length = self._length(session)

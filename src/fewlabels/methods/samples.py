@@ -12,6 +12,9 @@ from fewlabels.data.parts import as_array, as_list, refuse_masked, without_gradi
 from fewlabels.data.rows import FeatureRows
 from fewlabels.storage.errors import InputError
 
+# What images that were normalized, and that was undone, may lie outside of their range.
+_ROUNDING = 1e-3
+
 
 def is_images(X: Any) -> bool:
     """Say whether `X` holds images, by its number of axes: (n, H, W) or (n, H, W, C)."""
@@ -68,10 +71,10 @@ def read_images(X: Any, *, what: str = "X") -> Any:
         if low < 0 or high > 255:
             raise InputError(f"{what} has values from {low:g} to {high:g}; integer images are in 0 to 255")
         return images.astype(np.uint8)
-    if low < 0 or high > 1:
-        hint = "; divide by 255 or convert to uint8" if 1 < high <= 255 and low >= 0 else ""
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        hint = "; divide by 255 or convert to uint8" if 2 < high <= 255 and low >= 0 else ""
         raise InputError(f"{what} has values from {low:g} to {high:g}; float images are in [0, 1]{hint}")
-    return np.round(images * 255).astype(np.uint8)
+    return np.round(images.clip(0, 1) * 255).astype(np.uint8)
 
 
 def read_features(X: FeatureRows, views: int, features: int) -> FeatureRows:

@@ -90,6 +90,8 @@ class SoftMatch(OnlineClassifier):
     True
     """
 
+    _threshold_moves: ClassVar[bool] = True
+
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": SHORT | {"mean_decay": 0.99}}
 
     mean_decay: float = 0.999

@@ -61,6 +61,8 @@ class Monitor:
         Steps of each stage.
     stage_count, stages_before : int
         How many stages a method has, and how many go before them.
+    threshold_moves : bool
+        Whether the method moves the threshold of its guesses by itself.
     pool_steps : int
         Steps in which the gradients of labeled and pool samples were compared.
     pool_looks : list of dict
@@ -90,6 +92,7 @@ class Monitor:
         self.gradient_images = 0
         self.stage_steps: dict[str, int] = {}
         self.stage_count, self.stages_before = 1, 0
+        self.threshold_moves = False
         self.pool_steps = 0
         self.pool_looks: list[dict[str, Any]] = []
         self._agreed: Tensor | None = None
@@ -163,7 +166,8 @@ class Monitor:
         event |= {"gradient_images": self.gradient_images} | admitted | accuracies
         self._sums, self._summed = {}, 0
         self._tell(event)
-        for sentence in warnings_of([e for e in self.events if e["stage_number"] == event["stage_number"]]):
+        of_stage = [e for e in self.events if e["stage_number"] == event["stage_number"]]
+        for sentence in warnings_of(of_stage, threshold_moves=self.threshold_moves):
             if sentence not in self.notes:
                 self.note(sentence)
 

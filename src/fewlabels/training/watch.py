@@ -18,7 +18,7 @@ _SHARE = 0.3
 _NOTHING, _EVERYTHING = 0.001, 0.999
 
 
-def warnings_of(events: Sequence[dict[str, Any]]) -> list[str]:
+def warnings_of(events: Sequence[dict[str, Any]], *, threshold_moves: bool = False) -> list[str]:
     """Return what to warn of in a stage so far, and what to change; the same sentence as long as it holds.
 
     Three looks in a row that find one class alone are a collapse. A threshold should be passed by some guesses: by
@@ -28,6 +28,8 @@ def warnings_of(events: Sequence[dict[str, Any]]) -> list[str]:
     ----------
     events : sequence of dict
         Of one stage, in order, as `fewlabels.training.monitor.Monitor` collects them.
+    threshold_moves : bool
+        Whether the method moves it by itself, from one that all guesses may pass.
 
     Examples
     --------
@@ -53,8 +55,10 @@ def warnings_of(events: Sequence[dict[str, Any]]) -> list[str]:
     if now >= _SHARE * steps and max(late) < _NOTHING:
         found.append(
             f"{stage}: for a long time no guess on the pool has passed the threshold, so that the pool has taught "
-            "nothing; lower threshold, or train for longer"
+            f"nothing; {'' if threshold_moves else 'lower threshold, or '}train for longer"
         )
+    if threshold_moves:
+        return found
     early = [share for step, share in shares if step <= _SHARE * steps]
     if now >= _SHARE * steps and min(early) > _EVERYTHING:
         found.append(
