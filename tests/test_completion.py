@@ -142,3 +142,32 @@ def test_completion_needs_no_torch(place):
 
 def test_of_a_person_that_there_is_not_no_folder_is_offered():
     assert source("~nobody-is-called-so/") == []
+
+
+def test_bash_quotes_itself_what_must_be_quoted_and_other_shells_are_offered_the_rest(place, monkeypatch):
+    (place / "pho tos").mkdir()
+    (place / "x$(touch made)").mkdir()
+    assert source("pho") == ["photos"]
+    assert source("x") == []
+    monkeypatch.setenv("_FEWLABELS_COMPLETE", "complete_bash")
+    assert source("pho") == []
+    assert source("pl") == ["plain"]
+
+
+def test_a_folder_with_a_space_is_one_word_after_a_tab(place):
+    (place / "my photos").mkdir()
+    (place.parent / "bin" / "show").write_text("#!/bin/sh\nprintf '<%s>' \"$@\"; echo\n")
+    (place.parent / "bin" / "show").chmod(0o755)
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+    try:
+        typed = b'eval "$(_FEWLABELS_COMPLETE=source_bash fewlabels)"; echo rea""dy\n'
+        assert read_until(terminal, b"ready", typed)
+        # What is completed is what the shell then makes words of.
+        assert read_until(terminal, b"photos/", b"fewlabels fit my\t")
+        assert read_until(terminal, b"<fit><my photos/>", b"\x01show \x05\x01\x1bd\x1bdshow \x05\n")
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+        os.close(terminal)

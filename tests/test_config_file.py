@@ -95,6 +95,8 @@ def test_a_wrong_file_ends_a_command_with_its_message(tmp_path):
 def test_a_value_that_was_not_typed_is_said_to_be_of_the_file(tmp_path):
     (tmp_path / NAME).write_text('[compare]\nmethods = ["supervised", "nope"]')
     assert run(tmp_path, "compare").stderr.startswith("error: fewlabels.toml: unknown method 'nope'")
+    (tmp_path / NAME).write_text('[compare]\ntrack = ["tensorbord"]')
+    assert run(tmp_path, "compare").stderr.startswith("error: fewlabels.toml: unknown tracker 'tensorbord'")
     typed = run(tmp_path, "compare", "--methods", "supervsied").stderr
     assert typed.startswith("error: unknown method 'supervsied'; did you mean 'supervised'")
 

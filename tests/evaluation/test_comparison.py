@@ -15,7 +15,8 @@ import torch
 
 import fewlabels
 from fewlabels import InputError, load_dataset
-from fewlabels.evaluation import compare
+from fewlabels.checks.finding import DataCheck
+from fewlabels.evaluation import Comparison, compare
 from fewlabels.evaluation import comparison as comparison_module
 from fewlabels.evaluation import training as training_module
 from fewlabels.evaluation.conditions import repeat_command
@@ -464,6 +465,10 @@ def test_results_are_data_frames_on_request(found):
     assert {"brier_score", "calibration_error", "balanced_accuracy"} <= set(runs.columns)
     assert tests[["method", "other"]].values.tolist()[0] == ["self-training", "supervised"]
     assert len(history) == sum(len(run.history) for run in found.runs)
+    # A result without a row has the columns all the same.
+    alone = Comparison(found.class_names, {}, found.runs[:1]).to_frame("tests")
+    assert (list(alone.columns), len(alone)) == (list(tests.columns), 0)
+    assert len(DataCheck({}, ()).to_frame()["severity"]) == 0
     assert history.groupby("method")["seconds"].max().gt(0).all()
     with pytest.raises(InputError, match="did you mean 'runs'"):
         found.to_frame("run")
@@ -563,3 +568,11 @@ def test_records_of_another_version_are_read_and_damaged_ones_are_told(tmp_path)
     packed.write_bytes(bytes(content))
     with pytest.raises(InputError, match="is damaged; delete both"):
         read_comparison(tmp_path / "run")
+
+
+def test_a_budget_may_be_a_number_or_its_text_when_a_comparison_goes_on(tmp_path):
+    arguments = {"methods": ["prototypes", "linear-probe"], "labels_per_class": 5, "check": False}
+    with pytest.raises(Interrupted):
+        compare("digits", **arguments, budget=60, out=tmp_path / "run", observer=stop_in(2))
+    found = compare("digits", **arguments, budget="60", out=tmp_path / "run", resume=True)
+    assert [run.method for run in found.runs] == ["prototypes", "linear-probe"]

@@ -97,16 +97,16 @@ def test_a_stopped_comparison_goes_on_where_its_trainings_were(alone, tmp_path):
 
 
 def test_what_a_process_cannot_use_is_told_as_it_is_without_a_cluster(tmp_path):
-    # Too many classes for one labeled image of each to be held out; only the training finds that.
+    # Too few labels to look at the pool by; only the training finds that.
     words = ["compare", "digits", "--methods=supervised", "--labels-per-class=1", "--steps=3", "--no-check"]
-    words += ["--choose=dropout=[0.0,0.1]"]
+    words += ["--set=assess_pool=true"]
     said = []
     for engine in ("local", "ray"):
         command = start_fewlabels(*words, f"--engine={engine}", "--out", tmp_path / engine, cache=tmp_path)
         _, errors = command.communicate(timeout=300)
         assert command.returncode == 2, errors
         said.append(errors)
-    assert "no images are held out to choose hyper-parameters by" in said[0]
+    assert "assess_pool=True needs two labeled samples of each class to learn from" in said[0]
     assert said[1] == said[0]
     assert not (tmp_path / "ray").exists()
 

@@ -252,9 +252,28 @@ def test_hyper_parameters_are_chosen_by_held_out_labels_and_one_model_meets_the_
         ({"learning_rate": 0.1}, "two values or more"),
         ({"lerning_rate": [0.1, 0.2]}, "did you mean 'learning_rate'"),
         ({"dropout": [0.1, 2]}, "dropout=2"),
+        ({"final_weights": "[last,average]"}, 'or of text ."one", "other". with these quotation marks'),
     ],
 )
 def test_a_choice_that_is_none_is_refused(choose, message, tmp_path):
     with pytest.raises(InputError, match=message):
         compare("digits", methods=["supervised"], choose=choose, steps=1, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_too_few_labels_to_choose_by_are_told_before_anything_is_trained(tmp_path):
+    def trained(event):
+        raise AssertionError("a training began")
+
+    for sizes in (1, [50, 1]):
+        with pytest.raises(InputError, match="no images are held out to choose hyper-parameters by"):
+            compare(
+                "digits",
+                methods=["prototypes", "supervised"],
+                labels_per_class=sizes,
+                steps=2,
+                choose={"dropout": [0.0, 0.1]},
+                check=False,
+                observer=trained,
+                out=tmp_path / "run",
+            )

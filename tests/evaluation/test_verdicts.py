@@ -12,7 +12,7 @@ from fewlabels.evaluation.intervals import wilson_interval
 from fewlabels.evaluation.pool_sample import PoolSample
 from fewlabels.evaluation.standings import groups_of
 from fewlabels.evaluation.verdicts import caveat, duel_sentence, headline, pool_lines, pool_sentence, standing_sentences
-from fewlabels.report.overview import group_view
+from fewlabels.report.overview import group_view, varied_text
 
 N = 1000
 # One pool image, guessed right.
@@ -90,7 +90,7 @@ def test_of_a_pool_that_was_held_back_in_some_seeds_the_verdict_says_in_how_many
     runs = [run(method, right, seed=seed) for seed in range(3) for method, right in (("supervised", 700), ("uda", 760))]
     runs[1], runs[3] = (dataclasses.replace(one, held_back=True) for one in (runs[1], runs[3]))
     found = group(*runs)
-    assert found.held_back == []
+    assert found.without_pool == []
     line = pool_lines(found)["uda"]
     assert line.startswith("the pool helped by 6.0 points")
     assert line.endswith("; the guard held the pool back in 2 of 3 seeds")
@@ -298,3 +298,35 @@ def test_the_pool_is_not_said_to_have_helped_what_does_not_learn_from_it():
     probe = next(line for line in lines if line.startswith("linear-probe:"))
     assert "pool" not in probe
     assert "10.0 points" in probe
+
+
+def test_a_difference_is_not_said_to_be_the_pools_where_auto_took_the_labels_alone():
+    runs = [
+        run(name, right + seed, seed=seed) for seed in range(3) for name, right in (("supervised", 700), ("auto", 780))
+    ]
+    alone = [one if one.method == "supervised" else dataclasses.replace(one, labels_alone=True) for one in runs]
+    assert pool_lines(group(*alone)) == {"auto": "it took the labels alone: nothing was learned from the pool"}
+    assert group(*alone).pool_duel("auto") is None
+    alone[1] = runs[1]
+    assert pool_lines(group(*alone))["auto"].endswith("; it took the labels alone in 2 of 3 seeds")
+    assert "labels alone" not in pool_lines(group(*runs))["auto"]
+
+
+def test_what_rounds_to_nothing_has_no_sign():
+    found = group(run("supervised", 700), run("uda", 700))
+    duel = dataclasses.replace(
+        found.pool_duel("uda"),
+        result=dataclasses.replace(found.pool_duel("uda").result, difference=-0.0003, low=-0.01, high=-0.0002),
+    )
+    assert pool_sentence(duel).startswith("no difference shown (+0.0 points, -1.0 to 0.0;")
+    assert duel_sentence(duel).startswith("no difference to supervised shown (+0.0 points, 95% interval -1.0 to 0.0;")
+    [standing] = group(run("supervised", 700, train_accuracy=0.6996)).standings
+    assert any(one.startswith("overfitting gap of 0.0 points") for one in standing_sentences(standing))
+
+
+def test_what_differs_from_seed_to_seed_is_what_did():
+    def data(*fingerprints):
+        return {f"10 labels per class, seed {seed}": {"fingerprint": one} for seed, one in enumerate(fingerprints)}
+
+    assert varied_text({"data": data("a", "b")}).startswith("the labels drawn and the images held out, the initial")
+    assert varied_text({"data": data("a", "a")}).startswith("the images held out, the initial weights")

@@ -128,6 +128,7 @@ def test_names_that_would_do_something_on_a_screen_are_shown(run, fitted, monkey
         (("model", "photos/unlabeled", "--labels", "x.csv"), "give the source as pool"),
         (("model", "p", "--engine", "local", "--out", "o", "--labels", "x.csv"), "--labels does not go with --engine"),
         (("model", "p", "--engine", "local", "--out", "o", "--strict"), "--strict does not go with --engine"),
+        (("photos", "--engine", "local", "--out", "o"), "photos is none; give MODEL, then POOL, the shards"),
         (("model", "--labels", "none.csv"), "there is no labels file 'none.csv'"),
         (("model", "--show", "-1"), "'--show': Input should be greater than or equal to 0"),
     ],

@@ -383,3 +383,12 @@ def test_the_commands_push_pull_and_predict(model, hub, tmp_path, color_images):
     pulled = run("pull", "jane/colors", "--out", "here", "--quiet")
     assert pulled.returncode == 0, pulled.stderr
     assert (tmp_path / "here" / "config.json").exists()
+
+
+def test_without_a_network_a_model_of_the_hub_is_given_up_at_once(tmp_path, monkeypatch, caplog):
+    use("http://127.0.0.1:9", monkeypatch)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    for name in (NAME, f"{NAME}@v1"):
+        with pytest.raises(InputError, match="cannot be reached for hub:jane/digits"):
+            pull(name, tmp_path / "back")
+    assert not caplog.records

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from fewlabels.storage.cells import sentences, table, text
@@ -77,7 +77,7 @@ class DataCheck:
         InputError
             If pandas is not installed.
         """
-        return new_frame([asdict(finding) for finding in self.findings])
+        return new_frame([asdict(finding) for finding in self.findings], [one.name for one in fields(Finding)])
 
     def _repr_html_(self) -> str:
         counted = ", ".join(f"{count:,} {name}" for name, count in self.images.items())

@@ -201,7 +201,7 @@ def _show_comparison(comparison: Any) -> None:
     size = next(iter(sizes))
     labels = "" if len(sizes) > 1 else ", all labels" if size is None else f", {size} labels per class"
     table = Table(
-        title=f"{comparison.config['source']}{labels}: accuracy in %",
+        title=visible(f"{comparison.config['source']}{labels}: accuracy in %"),
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
@@ -218,4 +218,4 @@ def _show_comparison(comparison: Any) -> None:
     screen.print(table)
     for sentence in comparison.verdicts():
         screen.print(visible(sentence), highlight=False)
-    screen.print(f"report: {comparison.folder / 'report.html'}", style="bold", highlight=False)
+    screen.print(visible(f"report: {comparison.folder / 'report.html'}"), style="bold", highlight=False)

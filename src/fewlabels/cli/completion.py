@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fewlabels.cli.source_code import names_in
 
+# What no shell takes for more than a name.
+_PLAIN = re.compile(r"[\w./~+@%,:=^-]+")
+_ASKED_BY = "_FEWLABELS_COMPLETE"
 # What makes a folder a model.
 _MODEL = "model.safetensors"
 Completer = Callable[[str], list[str]]
@@ -76,7 +81,11 @@ def _paths(incomplete: str, fits: Callable[[Path], bool]) -> Iterator[str]:
         found = sorted(Path((folder + slash) or ".").expanduser().iterdir())
     except (OSError, RuntimeError):  # of ~NAME, where nobody is called so
         return
-    for path in found:
-        hidden = path.name.startswith(".") and not begun.startswith(".")
-        if path.name.startswith(begun) and not hidden and fits(path):
-            yield f"{folder}{slash}{path.name}"
+    offered = [
+        f"{folder}{slash}{path.name}"
+        for path in found
+        if path.name.startswith(begun) and (begun.startswith(".") or not path.name.startswith(".")) and fits(path)
+    ]
+    plain = [path for path in offered if _PLAIN.fullmatch(path)]
+    # Shells insert what is offered as it stands. Where nothing is, bash offers files itself, and quotes them.
+    yield from plain if len(plain) == len(offered) or os.environ.get(_ASKED_BY) != "complete_bash" else []

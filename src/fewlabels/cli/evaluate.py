@@ -134,7 +134,7 @@ def _naming_lost_labels(lost: Any) -> Iterator[None]:
 
 
 def _show(found: dict[str, Any], model: Path, source: str) -> None:
-    table = Table(title=f"{model} on the test images of {source}")
+    table = Table(title=visible(f"{model} on the test images of {source}"))
     table.add_column("measure")
     table.add_column("value", justify="right")
     table.add_row(

@@ -127,6 +127,8 @@ def label(
         ):
             if value is not None:
                 raise InputError(f"{option} does not go with --engine, which labels every image and ranks none")
+        if not has_model:
+            raise InputError(f"--engine labels with a model, and {model} is none; give MODEL, then POOL, the shards")
         return _label_shards(model_there(Path(model)), pool, out, engine, quiet)
     given: dict[str, Any] = {
         name: value for name, value in (("strategy", strategy), ("count", count)) if value is not None

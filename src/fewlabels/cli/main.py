@@ -131,7 +131,8 @@ def _asked_by(error: _UsageError, defaults: Mapping[str, Mapping[str, Any]], typ
 def _where_it_stands(message: str, defaults: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the beginning of a message about a value that was not typed, but is in the file with defaults."""
     values = defaults.get("".join(sys.argv[1:2]), {}).values()
-    words = {word for value in values if isinstance(value, str) for word in value.split(",")}
+    lists = [value if isinstance(value, list | tuple) else [value] for value in values]
+    words = {word for some in lists for one in some if isinstance(one, str) for word in one.split(",")}
     typed = {part for word in sys.argv[1:] for part in re.split("[,=]", word)}
     # What comes after it may be a suggestion.
     asked = re.search("'(.*?)'", message)

@@ -8,8 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
+
+from fewlabels.data import ImageDataset
 from fewlabels.methods import METHODS, SemiSupervisedClassifier
+from fewlabels.methods.targets import held_out_rows
 from fewlabels.storage.errors import InputError
+
+_NOTHING_HELD_OUT = (
+    "no images are held out to choose hyper-parameters by; give more labels, a validation part, or a larger "
+    "validation_fraction"
+)
 
 
 def combinations(method: str, choose: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -29,7 +38,15 @@ def check_choices(choose: Mapping[str, Sequence[Any]]) -> None:
     """Refuse hyper-parameters without values to choose among."""
     for name, values in choose.items():
         if isinstance(values, str) or not isinstance(values, Sequence) or len(set(map(repr, values))) < 2:
-            raise InputError(f"choose {name}={values!r}: give two values or more, such as [0.1, 0.2]")
+            quoted = ', or of text ["one", "other"] with these quotation marks' if isinstance(values, str) else ""
+            raise InputError(f"choose {name}={values!r}: give two values or more, such as [0.1, 0.2]{quoted}")
+
+
+def check_held_out(method: SemiSupervisedClassifier, data: ImageDataset) -> None:
+    """Refuse to choose hyper-parameters where no labeled image would be held out to choose by."""
+    fraction = method._resolved().validation_fraction
+    if data.validation is None and not len(held_out_rows(data.labels, fraction, np.random.default_rng(0))):
+        raise InputError(_NOTHING_HELD_OUT)
 
 
 def best_of(
@@ -65,10 +82,7 @@ def best_of(
         method = fit(number)
         accuracy = method.validation_accuracy_
         if math.isnan(accuracy):
-            raise InputError(
-                "no images are held out to choose hyper-parameters by; give more labels, a validation part, or a "
-                "larger validation_fraction"
-            )
+            raise InputError(_NOTHING_HELD_OUT)
         cost = {"fit_seconds": method.fit_seconds_, "gradient_images": int(method.gradient_images_)}
         tried.append({"settings": settings, "validation_accuracy": accuracy, "used": False, **cost})
         if best is None or accuracy > best.validation_accuracy_:

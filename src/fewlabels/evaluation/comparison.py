@@ -14,7 +14,7 @@ import numpy as np
 
 from fewlabels.checks import check_dataset
 from fewlabels.data import ImageDataset
-from fewlabels.evaluation.choosing import check_choices, combinations
+from fewlabels.evaluation.choosing import check_choices, check_held_out, combinations
 from fewlabels.evaluation.conditions import VARIED, environment, repeat_command
 from fewlabels.evaluation.contenders import enter
 from fewlabels.evaluation.engines import Work, do
@@ -78,7 +78,7 @@ def compare(
     Parameters
     ----------
     source : str, Path, tuple, mapping or ImageDataset
-        Whatever `load_dataset` takes, or a data set that it gave.
+        Whatever `load_dataset` takes, or a data set that it gave: then every seed has its labels.
     methods : sequence of str, optional
         Names from `METHODS`, or "all"; the four of `BASIC_METHODS` when not given.
     rungs : sequence of str, optional
@@ -215,8 +215,13 @@ def compare(
     )
     last = entered.contenders[-1]
     first = draws(last, sizes[0], seed_list[0], progress=progress)
-    for size in sizes[1:]:
-        draws(last, size, seed_list[0])  # too large a number is told now, not after hours of training
+    for size in sizes:
+        # Too large a number is told now, not after hours of training, and one too small to choose by.
+        data = first if size == sizes[0] else draws(last, size, seed_list[0])
+        for who in entered.contenders:
+            tried = combinations(who.method, options)
+            if len(tried) > 1:
+                check_held_out(who.make(**{**given, **_own(who.method, extra), **tried[0]}), data)
     arguments = {
         "source": source if isinstance(source, str | Path) else None,
         "methods": names if rungs is None else None,

@@ -22,7 +22,7 @@ from fewlabels.evaluation.run import Mistake, Reconstructions, Run
 from fewlabels.evaluation.trust import measure_trust
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.choices import choices
-from fewlabels.methods.findings import findings
+from fewlabels.methods.findings import findings, learner_of
 from fewlabels.methods.guard import has_fallen_back, was_held_back
 from fewlabels.training.watch import POOL_ACCURACY
 
@@ -80,6 +80,7 @@ def measure(
         tried=tried or [],
         findings=findings(method, [data.class_names[column] for column in columns]),
         held_back=was_held_back(method),
+        labels_alone=not learner_of(method)._learns_from_pool,
         fell_back=has_fallen_back(method),
         mistakes=_mistakes(probabilities, data),
         reconstructions=_reconstructions(method, data),

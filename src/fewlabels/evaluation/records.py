@@ -16,6 +16,21 @@ from fewlabels.storage.frames import new_frame
 from fewlabels.storage.plain import plain
 from fewlabels.storage.wording import percentage
 
+_TEST_COLUMNS = (
+    "labels_per_class",
+    "method",
+    "other",
+    "difference",
+    "low",
+    "high",
+    "p_value",
+    "p_value_holm",
+    "image_p_value",
+    "seed_differences",
+    "error_reduction",
+    "cohens_g",
+    "cohens_d",
+)
 _FRAMES = ("runs", "tests", "history")
 
 
@@ -129,7 +144,7 @@ class Comparison:
         if what == "runs":
             return new_frame([{**run.row(), **run.trust_row()} for run in self.runs])
         if what == "tests":
-            return new_frame(self.paired_tests())
+            return new_frame(self.paired_tests(), _TEST_COLUMNS)
         if what == "history":
             keys = ("method", "labels_per_class", "seed")
             return new_frame(

@@ -103,6 +103,8 @@ class Run:
         What the fit found out about its pool, see `fewlabels.methods.findings`.
     held_back : bool
         Whether the guard let it learn from the labels alone, see `fewlabels.methods.guard`.
+    labels_alone : bool
+        Whether what `Auto` chose, or the method itself, learns from the labels alone.
     fell_back : bool
         Whether the guard took a net of the labels alone in place of the method's own.
     mistakes : list of Mistake
@@ -142,6 +144,7 @@ class Run:
     tried: list[dict[str, Any]] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
     held_back: bool = False
+    labels_alone: bool = False
     fell_back: bool = False
     mistakes: list[Mistake] = field(default_factory=list)
     reconstructions: Reconstructions | None = None
@@ -215,6 +218,7 @@ class Run:
             "tried": self.tried,
             "findings": self.findings,
             "held_back": self.held_back,
+            "labels_alone": self.labels_alone,
             "fell_back": self.fell_back,
             "mistakes": [
                 {"index": m.index, "truth": m.truth, "guess": m.guess, "confidence": m.confidence}

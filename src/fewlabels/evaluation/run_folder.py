@@ -142,7 +142,9 @@ class RunFolder:
         was, now = before["arguments"], plain(config["arguments"])
         # Some are written down only where they are given.
         for name in {**was, **now}:
-            if name not in _MAY_DIFFER and was.get(name) != now.get(name):
+            # What is a number in Python may be text on the command line.
+            is_same = was.get(name) == now.get(name) or str(was.get(name)) == str(now.get(name))
+            if name not in _MAY_DIFFER and not is_same:
                 raise InputError(
                     f"{self.path} was begun with {name}={was.get(name)!r}, not {now.get(name)!r}; give the same "
                     "command to go on, or --overwrite to begin anew"

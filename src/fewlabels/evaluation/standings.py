@@ -117,7 +117,7 @@ class Group:
     def pool_duel(self, method: str) -> Duel | None:
         """Return the duel of a method that learns from the pool with the labels alone; None if there is none."""
         known = METHODS.get(method)
-        if (known is not None and not known._learns_from_pool) or method in self.held_back:
+        if (known is not None and not known._learns_from_pool) or method in self.without_pool:
             return None
         return self.duel(method, LABELS_ALONE)
 
@@ -127,9 +127,9 @@ class Group:
         return sizes[method] == sizes.get(LABELS_ALONE, sizes[method])
 
     @property
-    def held_back(self) -> list[str]:
-        """Methods that a guard let learn from the labels alone in every seed."""
-        return [one.method for one in self.standings if all(run.held_back for run in one.runs)]
+    def without_pool(self) -> list[str]:
+        """Methods that have learned from the labels alone in every seed, by a guard or by what `auto` chose."""
+        return [one.method for one in self.standings if all(run.held_back or run.labels_alone for run in one.runs)]
 
     def duel(self, method: str, other: str) -> Duel | None:
         """Return the duel of two methods, turned so that `method` comes first; None if they share no seed."""

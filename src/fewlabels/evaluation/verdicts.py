@@ -52,7 +52,7 @@ def duel_sentence(duel: Duel) -> str:
     size = f"{abs(result.difference) * 100:.1f} points"
     p_value = p_text(duel.p_corrected)
     if not duel.is_shown:
-        signed = f"{result.difference * 100:+.1f} points, 95% interval {_points(result.low, result.high)}"
+        signed = f"{_signed(result.difference)} points, 95% interval {_points(result.low, result.high)}"
         sentence = f"no difference to {duel.other} shown ({signed}; {_chance(duel)})"
     elif result.difference > 0:
         sentence = f"beats {duel.other} by {size} ({_points(result.low, result.high)}), {p_value}"
@@ -82,7 +82,7 @@ def pool_sentence(duel: Duel, *, same_net: bool = True) -> str:
     result = duel.result
     size, p_value = f"{abs(result.difference) * 100:.1f} points", p_text(duel.p_corrected)
     if not duel.is_shown:
-        points = f"{result.difference * 100:+.1f} points, {_points(result.low, result.high)}"
+        points = f"{_signed(result.difference)} points, {_points(result.low, result.high)}"
         return f"no difference shown ({points}; {_chance(duel)})"
     errors = "" if math.isnan(result.error_reduction) else f", {abs(result.error_reduction):.0%} {{}} errors"
     better = result.difference > 0
@@ -105,10 +105,14 @@ def pool_lines(group: Group) -> dict[str, str]:
     lines = {}
     for standing in group.standings:
         held_back, seeds = sum(run.held_back for run in standing.runs), len(standing.runs)
+        alone = sum(run.labels_alone for run in standing.runs)
         if held_back == seeds:
             lines[standing.method] = "the guard held the pool back: the labels alone were learned"
+        elif standing.method == "auto" and standing.method in group.without_pool:
+            lines[standing.method] = "it took the labels alone: nothing was learned from the pool"
         elif (duel := group.pool_duel(standing.method)) is not None:
             partly = f"; the guard held the pool back in {held_back} of {seeds} seeds" if held_back else ""
+            partly += f"; it took the labels alone in {alone} of {seeds} seeds" if alone else ""
             if fell_back := sum(run.fell_back for run in standing.runs):
                 partly += "; the guard fell back on the labels alone"
                 if seeds > 1:
@@ -152,7 +156,7 @@ def overfitting_sentence(standing: Standing) -> str:
     if math.isnan(gap):
         return "train accuracy was not measured"
     return (
-        f"overfitting gap of {gap * 100:.1f} points: {percent(standing.train_accuracy)} on the images it "
+        f"overfitting gap of {_hundredths(gap):.1f} points: {percent(standing.train_accuracy)} on the images it "
         f"learned from, {percent(standing.test_accuracy)} on test images"
     )
 
@@ -215,7 +219,22 @@ def caveat(group: Group) -> str | None:
 
 
 def _points(low: float, high: float) -> str:
-    return f"{low * 100:.1f} to {high * 100:.1f}"
+    return f"{_hundredths(low):.1f} to {_hundredths(high):.1f}"
+
+
+def _signed(difference: float) -> str:
+    return f"{_hundredths(difference):+.1f}"
+
+
+def _hundredths(share: float) -> float:
+    """Return a share in points as it is shown: what rounds to nothing has no sign.
+
+    Examples
+    --------
+    >>> f"{_hundredths(-0.0003):+.1f}", f"{_hundredths(-0.0123):+.1f}"
+    ('+0.0', '-1.2')
+    """
+    return round(100 * share, 1) + 0.0
 
 
 def _chance(duel: Duel) -> str:
@@ -229,7 +248,7 @@ def _seeds_say(duel: Duel) -> str:
     differences = duel.result.seed_differences
     if len(differences) < 2:
         return ""
-    each = ", ".join(f"{difference * 100:+.1f}" for difference in differences)
+    each = ", ".join(map(_signed, differences))
     return f"; seed by seed {each} (these trained models on these images: {p_text(duel.result.image_p_value)})"
 
 

@@ -46,7 +46,7 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
             found.append(f"warning: {method.backbone_warning_}")
     if hasattr(method, "pool_belongs_"):
         learned = f"{learned_from(method.pool_belongs_) / len(method.pool_belongs_):.0%}"
-        learner = _learner(method)
+        learner = learner_of(method)
         if was_held_back(method) or not learner._learns_from_pool:
             learned = "none was learned from"
         elif learner._pretrains:
@@ -83,7 +83,7 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
     return found
 
 
-def _learner(method: SemiSupervisedClassifier) -> type[SemiSupervisedClassifier]:
+def learner_of(method: SemiSupervisedClassifier) -> type[SemiSupervisedClassifier]:
     """Return the method that has learned: of Auto, the one that was chosen."""
     from fewlabels.methods.registry import METHODS
 

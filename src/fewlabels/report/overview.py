@@ -54,6 +54,12 @@ def varied_text(config: dict[str, Any]) -> str:
         "weights": "the initial weights",
         "order": "the order of the images, their views and dropout",
     }
+    draws: dict[str, set[str]] = {}
+    for name, facts in (config.get("data") or {}).items():
+        draws.setdefault(name.partition(",")[0], set()).add(facts.get("fingerprint", name))
+    if draws and all(len(found) == 1 for found in draws.values()):
+        # Of a data set that was read before, or a source whose labels are all given.
+        words["labels"] = "the images held out"
     varied = (config.get("arguments") or {}).get("vary") or list(words)
     text = enumeration([words[name] for name in words if name in varied]) + " differed"
     kept = [words[name] for name in words if name not in varied]

@@ -8,8 +8,14 @@ from typing import Any
 from fewlabels.storage.errors import InputError
 
 
-def new_frame(rows: Sequence[dict[str, Any]]) -> Any:
+def new_frame(rows: Sequence[dict[str, Any]], columns: Sequence[str] = ()) -> Any:
     """Return rows as a pandas DataFrame.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+    columns : sequence of str
+        What it has where there is no row.
 
     Raises
     ------
@@ -20,9 +26,11 @@ def new_frame(rows: Sequence[dict[str, Any]]) -> Any:
     --------
     >>> new_frame([{"class": "cat"}, {"class": "dog"}])["class"].tolist()
     ['cat', 'dog']
+    >>> len(new_frame([], ["class"])["class"])
+    0
     """
     try:
         import pandas
     except ImportError as error:
         raise InputError("a DataFrame needs pandas; install it with: pip install pandas") from error
-    return pandas.DataFrame(rows)
+    return pandas.DataFrame(rows, columns=None if rows else columns)

@@ -117,12 +117,16 @@ def download_file(address: HubAddress, file: str) -> Path:
     """
     api = hub_api()
     from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
-    from huggingface_hub.errors import RemoteEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
 
     missing: Exception | None = None
     with reached(address):
         fixed = _COMMIT.fullmatch(address.revision or "")
         known = try_to_load_from_cache(address.name, file, revision=address.revision) if fixed else None
+        if known is None:
+            # What a Hub that answers says of it is told by the download, which asks again where it stumbles.
+            with contextlib.suppress(HfHubHTTPError):
+                _ask_once(address.name, file, address.revision)
         try:
             if known is not _CACHED_NO_EXIST:
                 return Path(api.hf_hub_download(address.name, file, revision=address.revision))
@@ -146,11 +150,17 @@ def check_reachable(name: str, file: str) -> None:
     InputError
         If there is no network or no such repository, or it may not be read.
     """
-    from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub import errors
 
     with reached(HubAddress(name)), contextlib.suppress(errors.HFValidationError, errors.EntryNotFoundError):
-        if not constants.HF_HUB_OFFLINE and not isinstance(try_to_load_from_cache(name, file), str):
-            get_hf_file_metadata(hf_hub_url(name, file), timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        _ask_once(name, file)
+
+
+def _ask_once(name: str, file: str, revision: str | None = None) -> None:
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    if not constants.HF_HUB_OFFLINE and not isinstance(try_to_load_from_cache(name, file, revision=revision), str):
+        get_hf_file_metadata(hf_hub_url(name, file, revision=revision), timeout=constants.HF_HUB_ETAG_TIMEOUT)
 
 
 def forget_file(path: Path) -> None:
