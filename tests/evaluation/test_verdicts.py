@@ -330,3 +330,5 @@ def test_what_differs_from_seed_to_seed_is_what_did():
 
     assert varied_text({"data": data("a", "b")}).startswith("the labels drawn and the images held out, the initial")
     assert varied_text({"data": data("a", "a")}).startswith("the images held out, the initial weights")
+    kept = varied_text({"data": data("a"), "arguments": {"vary": ["weights"]}})
+    assert kept.startswith("the initial weights differed; the labels drawn and the images held out and")

@@ -316,7 +316,7 @@ class LabelsFile:
         if content.startswith(_PARQUET):
             raise InputError(f"{self.path} is a Parquet file, which labels cannot be added to; give a .csv file")
         if _has_old_ends(content):
-            raise InputError(f"the lines of {self.path} end in a way of old; save it as CSV UTF-8, to add labels to it")
+            raise InputError(f"{self.path} has line ends of old Macintosh programs; save it as CSV UTF-8 first")
         mark = delimiter_of(content)
         end = _end_of_last_line(content, self.path, mark)
         text = content[: end or None].decode("utf-8-sig", "surrogateescape")

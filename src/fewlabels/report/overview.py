@@ -54,10 +54,10 @@ def varied_text(config: dict[str, Any]) -> str:
         "weights": "the initial weights",
         "order": "the order of the images, their views and dropout",
     }
-    draws: dict[str, set[str]] = {}
+    draws: dict[str, list[str]] = {}
     for name, facts in (config.get("data") or {}).items():
-        draws.setdefault(name.partition(",")[0], set()).add(facts.get("fingerprint", name))
-    if draws and all(len(found) == 1 for found in draws.values()):
+        draws.setdefault(name.partition(",")[0], []).append(facts.get("fingerprint", name))
+    if draws and all(len(found) > 1 and len(set(found)) == 1 for found in draws.values()):
         # Of a data set that was read before, or a source whose labels are all given.
         words["labels"] = "the images held out"
     varied = (config.get("arguments") or {}).get("vary") or list(words)
