@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import fewlabels
-from fewlabels.cli.completion import several_of, source
+from fewlabels.cli.completion import model, model_or_source, several_of, source
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not here")
 
@@ -152,6 +152,14 @@ def test_bash_quotes_itself_what_must_be_quoted_and_other_shells_are_offered_the
     monkeypatch.setenv("_FEWLABELS_COMPLETE", "complete_bash")
     assert source("pho") == []
     assert source("pl") == ["plain"]
+    # Where names are known too: with these alone, no folder could be had by Tab.
+    (place / "d photos").mkdir()
+    (place / "my model").mkdir()
+    (place / "my model" / "model.safetensors").touch()
+    assert source("d") == source("") == model("") == model_or_source("my") == []
+    monkeypatch.delenv("_FEWLABELS_COMPLETE")
+    assert source("d") == ["digits"]
+    assert model("my") == []
 
 
 def test_a_folder_with_a_space_is_one_word_after_a_tab(place):

@@ -615,10 +615,14 @@ def test_a_label_taken_back_in_a_parquet_file_is_none(tmp_path):
     assert read_labels(tmp_path / "l.parquet").lines is None
 
 
-@pytest.mark.parametrize("content", [b"file,class\ra,cat\rb,dog\r", b"\n\nfile,class\na,cat\nb,dog\n"])
+@pytest.mark.parametrize(
+    "content",
+    [b"file,class\ra,cat\rb,dog\r", b"\n\nfile,class\na,cat\nb,dog\n", b"\r\nfile;class\r\na;cat\r\nb;dog\r\n"],
+)
 def test_old_line_ends_and_empty_lines_above_the_heading_are_read(content, tmp_path):
     (tmp_path / "l.csv").write_bytes(content)
     assert read_labels(tmp_path / "l.csv").classes == {"a": "cat", "b": "dog"}
+    assert b"\r" in content or heading_of(tmp_path / "l.csv") == ["file", "class"]
 
 
 def test_a_row_is_counted_from_the_first_line(tmp_path):

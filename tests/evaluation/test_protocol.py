@@ -265,6 +265,8 @@ def test_too_few_labels_to_choose_by_are_told_before_anything_is_trained(tmp_pat
     def trained(event):
         raise AssertionError("a training began")
 
+    with pytest.raises(InputError, match="no images are held out to choose hyper-parameters by"):
+        compare("digits", methods="supervised", steps=2, choose={"validation_fraction": [0.2, 0.0]}, observer=trained)
     for sizes in (1, [50, 1]):
         with pytest.raises(InputError, match="no images are held out to choose hyper-parameters by"):
             compare(

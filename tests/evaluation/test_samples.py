@@ -59,7 +59,7 @@ def test_without_a_pool_there_is_no_sample(data, tmp_path):
 
 
 def test_of_images_that_are_all_alike_there_is_no_map(tmp_path):
-    source = {part: (np.full((12, 8, 8), 7, np.uint8), np.arange(12) % 2) for part in ("train", "test")}
+    source = {part: (np.full((12, 8, 8), 70, np.uint8), np.arange(12) % 2) for part in ("train", "test")}
     (run,) = fewlabels.compare(source, methods="linear-probe", out=tmp_path / "run", check=False).runs
     assert run.feature_sample is None
 

@@ -372,6 +372,9 @@ def test_a_source_that_was_moved_is_a_source_by_its_class_folders_too(photos, tm
     remember(method, data)
     method.save(tmp_path / "model", class_names=list(data.class_names))
     flat.rename(tmp_path / "moved")
+    # Without a part beside the class folders, it is a folder of files.
+    shutil.copytree(photos / "train", tmp_path / "files")
+    assert len(describe_pool(fewlabels.load(tmp_path / "model"), tmp_path / "files")) == 20
     found = describe_pool(fewlabels.load(tmp_path / "model"), tmp_path / "moved")
     assert sorted(found.names) == [f"unlabeled/{number}.png" for number in range(6)]
 
@@ -390,6 +393,10 @@ def test_all_that_a_labels_file_tells_is_labeled_though_few_were_to_be_learned_f
     remember(method, data)
     found = describe_pool(method)
     assert sorted(found.names) == ["blue8.png", "blue9.png", "red8.png", "red9.png"]
+    # Of a class that is new there may be fewer than the fit asked for.
+    (tmp_path / "l.csv").write_text((tmp_path / "l.csv").read_text() + "red8.png,green\nblue8.png,green\n")
+    assert sorted(describe_pool(method).names) == ["blue9.png", "red9.png"]
     again = data_to_fit(method, None, str(tmp_path / "l.csv"))
-    assert len(again.labeled) + len(again.test) == 16
+    assert again.class_names == ("blue", "green", "red")
+    assert len(again.labeled) + len(again.test) == 18
     assert again.origin["labels_per_class"] is None

@@ -90,6 +90,9 @@ def test_class_folders_tell_what_is_labeled_and_a_folder_of_years_tells_nothing(
     assert found.notes == (
         "every image lies in a folder (blue, red), and none in unlabeled/: the folders are taken as no classes",
     )
+    # So they are where a pretrained net has made features of them.
+    embed(photos, small_backbones.colors(), tmp_path / "features", cache_dir=tmp_path / "cache")
+    assert len(first_to_label(tmp_path / "features", cache_dir=tmp_path / "cache")) == 20
 
 
 def test_of_a_large_pool_some_are_looked_at_and_every_image_has_a_place(monkeypatch, flat, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from fewlabels.cli.source_code import names_in
@@ -55,37 +55,48 @@ def several_of(module: str, variable: str, *more: str) -> Completer:
 
 def source(incomplete: str) -> list[str]:
     """Return names of data sets, and folders and files that can be one."""
-    kinds = (".npz", ".parquet", ".pq")
-    paths = _paths(incomplete, lambda path: path.is_dir() or path.suffix.lower() in kinds)
-    return _beginning(names_in("data.sources", "_KNOWN"), incomplete) + list(paths)
+    return _safe(_sources(incomplete))
 
 
 def model(incomplete: str) -> list[str]:
     """Return folders: those of models where there are some."""
-    models = list(_paths(incomplete, lambda path: (path / _MODEL).is_file()))
-    return models or list(_paths(incomplete, Path.is_dir))
+    return _safe(_models(incomplete))
 
 
 def model_or_source(incomplete: str) -> list[str]:
     """Return folders of models, and what can be a source."""
-    return list(dict.fromkeys([*model(incomplete), *source(incomplete)]))
+    return _safe(list(dict.fromkeys([*_models(incomplete), *_sources(incomplete)])))
+
+
+def _sources(incomplete: str) -> list[str]:
+    kinds = (".npz", ".parquet", ".pq")
+    paths = _paths(incomplete, lambda path: path.is_dir() or path.suffix.lower() in kinds)
+    return _beginning(names_in("data.sources", "_KNOWN"), incomplete) + paths
+
+
+def _models(incomplete: str) -> list[str]:
+    models = _paths(incomplete, lambda path: (path / _MODEL).is_file())
+    return models or _paths(incomplete, Path.is_dir)
+
+
+def _safe(offered: list[str]) -> list[str]:
+    """Return what a shell may insert as it stands; bash, offered nothing, offers files itself, and quotes them."""
+    plain = [one for one in offered if _PLAIN.fullmatch(one)]
+    return plain if len(plain) == len(offered) or os.environ.get(_ASKED_BY) != "complete_bash" else []
 
 
 def _beginning(names: list[str], incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
-def _paths(incomplete: str, fits: Callable[[Path], bool]) -> Iterator[str]:
+def _paths(incomplete: str, fits: Callable[[Path], bool]) -> list[str]:
     folder, slash, begun = incomplete.rpartition("/")
     try:
         found = sorted(Path((folder + slash) or ".").expanduser().iterdir())
     except (OSError, RuntimeError):  # of ~NAME, where nobody is called so
-        return
-    offered = [
+        return []
+    return [
         f"{folder}{slash}{path.name}"
         for path in found
         if path.name.startswith(begun) and (begun.startswith(".") or not path.name.startswith(".")) and fits(path)
     ]
-    plain = [path for path in offered if _PLAIN.fullmatch(path)]
-    # Shells insert what is offered as it stands. Where nothing is, bash offers files itself, and quotes them.
-    yield from plain if len(plain) == len(offered) or os.environ.get(_ASKED_BY) != "complete_bash" else []

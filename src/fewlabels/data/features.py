@@ -134,6 +134,7 @@ def _description(
         "notes": list(parts.notes),
         "content_key": parts.content_key,
         "images_in": parts.images_in,
+        "folders_tell": parts.folders_tell,
         "default_labels_per_class": parts.default_labels_per_class,
         "labeled_rows": None if parts.labeled_rows is None else parts.labeled_rows.tolist(),
     }
@@ -300,6 +301,8 @@ def read_feature_folder(folder: Path) -> Parts:
             labeled_rows=None if chosen is None else np.array(chosen, np.int64),
             backbone=backbone,
             images_in=facts.get("images_in"),
+            # Those of before do not tell.
+            folders_tell=bool(facts.get("folders_tell", facts.get("images_in") is not None)),
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         if isinstance(error, InputError):

@@ -63,12 +63,12 @@ def is_source_folder(folder: Path) -> bool:
         return any(is_folder(entry) and entry.name.lower() in PART_ALIASES["train"] for entry in entries)
 
 
-def has_class_folders(folder: Path, classes: Collection[str], *, without_parts: bool = False) -> bool:
-    """Say whether a folder has folders of two of some classes, and beside them a part, unless it may be without."""
+def has_class_folders(folder: Path, classes: Collection[str]) -> bool:
+    """Say whether a folder has a folder for each of some classes, and beside these a part that is none."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if is_folder(entry)]
     parts = {alias for part in PART_NAMES for alias in PART_ALIASES[part]}
-    return (without_parts or any(name.lower() in parts for name in names)) and len({*names} & {*classes}) > 1
+    return len(classes) > 1 and {*classes} <= {*names} and any(name.lower() in parts for name in names)
 
 
 def read_known_folder(

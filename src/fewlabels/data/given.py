@@ -46,10 +46,7 @@ class FoundLabels:
 
 def why_not_by_hand(pool: str) -> str:
     """Return a note of a pool in shards, whose images cannot be labeled where they lie."""
-    return (
-        f"images of {pool} cannot be labeled where they lie, as it is read as a stream: copy one into the folder of "
-        "its class to learn from its label"
-    )
+    return f"images of {pool} cannot be labeled where they lie, as each {_STREAMED}"
 
 
 def read_given(labels: str | Path | Mapping[str, str]) -> GivenLabels:

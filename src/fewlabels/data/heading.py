@@ -44,7 +44,7 @@ def heading_of(path: Path) -> list[str] | None:
         return None
     if path.suffix.lower() == ".csv":
         with path.open("rb") as file:
-            line = file.readline()
+            line = next((line for line in file if line.strip()), b"")
         text = line.decode("utf-8-sig", "surrogateescape")
         try:
             return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(line)), [])

@@ -399,7 +399,7 @@ def delimiter_of(content: bytes) -> str:
     >>> delimiter_of(b"file;class\na, b.png;cat\n")
     ';'
     """
-    heading = content.partition(b"\n")[0]
+    heading = content.lstrip(b"\r\n").partition(b"\n")[0]
     return next((mark for mark in _DELIMITERS if mark.encode() in heading), ",")
 
 

@@ -231,7 +231,7 @@ def notes_of_classes(names: Iterable[str]) -> list[str]:
     """
     alike: dict[str, list[str]] = {}
     for name in names:
-        alike.setdefault(name.strip().casefold(), []).append(name)
+        alike.setdefault(name.casefold(), []).append(name)
     notes = [
         f"there is a class {visible(name)!r}; where that is to mean that an image has no class, leave its label empty"
         for word in _MISSING_WORDS

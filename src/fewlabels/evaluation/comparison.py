@@ -220,8 +220,8 @@ def compare(
         data = first if size == sizes[0] else draws(last, size, seed_list[0])
         for who in entered.contenders:
             tried = combinations(who.method, options)
-            if len(tried) > 1:
-                check_held_out(who.make(**{**given, **_own(who.method, extra), **tried[0]}), data)
+            for values in tried if len(tried) > 1 else ():
+                check_held_out(who.make(**{**given, **_own(who.method, extra), **values}), data)
     arguments = {
         "source": source if isinstance(source, str | Path) else None,
         "methods": names if rungs is None else None,

@@ -430,10 +430,8 @@ def _is_source(model: SemiSupervisedClassifier, pool: Any) -> bool:
         return True
     if place.is_file():
         return place.suffix.lower() in (".npz", ".parquet", ".pq") or ".tar" in place.name
-    # Moved, or a copy: its class folders are the model's classes, and what has no label lies in a part of its own, or
-    # among them, where the fit was given some labels alone.
-    known = getattr(model, "class_names_", ())
-    if has_class_folders(place, known, without_parts=bool(origin_of(model).get("labels_per_class"))):
+    # Moved, or a copy: its class folders are the model's classes, and what has no label lies in a part of its own.
+    if has_class_folders(place, getattr(model, "class_names_", ())):
         return True
     return is_source_folder(place) or is_feature_folder(place) or holds_shards(place)
 

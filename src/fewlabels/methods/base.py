@@ -219,6 +219,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     _calibrated_left_out_: ClassVar[bool] = False
     # Whether color images are learned from mirrored as well, so that predictions may be the mean over both.
     _learns_mirrored: ClassVar[bool] = True
+    # Whether it learns from random views of images.
+    _draws_views: ClassVar[bool] = True
     # Whether more images without labels can make it better: else nothing of its accuracy is the pool's.
     _learns_from_pool: ClassVar[bool] = True
     # Whether it pretrains on the whole pool, whatever belongs to a class: images of anything teach an encoder.

@@ -257,10 +257,12 @@ def load_to_label(method: SemiSupervisedClassifier, **changes: Any) -> ImageData
     method, **changes
         See `load_source`.
     """
-    data = load_source(method, **changes)
-    if not data.labels_tell or data.labels_per_class is None or "labels_per_class" in changes:
-        return data
-    return load_source(method, **changes, labels_per_class=None)
+    known = {**origin_of(method), **changes}
+    if known.get("labels") is None or known.get("labels_per_class") is None or "labels_per_class" in changes:
+        return load_source(method, **changes)
+    # First without: of a class that is new there may be fewer.
+    data = load_source(method, **changes, labels_per_class=None)
+    return data if data.labels_tell else load_source(method, **changes)
 
 
 def check_shape(method: SemiSupervisedClassifier, data: ImageDataset) -> None:

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 # Of the standard deviations that the mean of a feature is off in the pool, in the median feature. A pool of other
 # classes than those that are labeled comes to about 1; one that is not scaled as the labeled samples are, to more.
 _ELSEWHERE = 3.0
-# How many times as wide, or as narrow, the spread of the median feature may be; of fewer samples a spread is a guess.
-_WIDER, _LEAST_FOR_SPREAD = 3.0, 20
+# Units differ where nearly all features are so many times as wide, or as narrow: a pool of one class is narrower in
+# some. Of fewer samples, features, or different values a spread is a guess.
+_WIDER, _NEARLY_ALL = 5.0, 0.9
+_LEAST_SAMPLES, _LEAST_FEATURES, _LEAST_VALUES = 20, 3, 5
 _ENOUGH = 1000
 # The brightest level of images that gray squares of views lie far from: twenty standard deviations, say.
 _DARK = 32
@@ -101,16 +103,26 @@ class Given:
 def _lies_elsewhere(samples: Any, others: Any) -> bool:
     """Say whether vectors look as if they were measured in other units."""
     here, there = (
-        drawn_in(torch.from_numpy(np.asarray(values[:_ENOUGH], np.float64))).numpy() for values in (samples, others)
+        # Evenly spaced, since they may be sorted by class.
+        drawn_in(torch.from_numpy(np.asarray(values[:: max(1, len(values) // _ENOUGH)], np.float64))).numpy()
+        for values in (samples, others)
     )
     spread, wide = here.std(0), there.std(0)
     varies = spread > 0
     off = np.abs(there.mean(0) - here.mean(0))[varies] / spread[varies]
     if len(off) and np.median(off) > _ELSEWHERE:
         return True
-    both = varies & (wide > 0)
-    enough = min(len(here), len(there)) >= _LEAST_FOR_SPREAD and both.any()
-    return bool(enough and np.abs(np.median(np.log(wide[both] / spread[both]))) > np.log(_WIDER))
+    if min(len(here), len(there)) < _LEAST_SAMPLES:
+        return False
+    measured = [
+        column
+        for column in np.flatnonzero(varies & (wide > 0))[:_ENOUGH]
+        if min(len(np.unique(here[:, column])), len(np.unique(there[:, column]))) >= _LEAST_VALUES
+    ]
+    if len(measured) < _LEAST_FEATURES:
+        return False
+    times = np.log(wide[measured] / spread[measured])
+    return bool(max(np.quantile(times, 1 - _NEARLY_ALL), -np.quantile(times, _NEARLY_ALL)) > np.log(_WIDER))
 
 
 def read_given(

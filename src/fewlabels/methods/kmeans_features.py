@@ -95,6 +95,7 @@ class KMeansFeatures(SemiSupervisedClassifier):
     penalty: float | None = None
     shrink_to: int | None = SHRINK_TO
 
+    _draws_views: ClassVar[bool] = False
     _SETTINGS_BEFORE: ClassVar[dict[str, Any]] = {"shrink_to": None}
 
     def _learn(self, session: Session) -> Any:

@@ -84,10 +84,10 @@ def learn(
             else "leave it away, or give it as that step leaves it"
         )
         monitor.note(
-            f"{name} lies far from X in most features, as if it were in other units; what an earlier step of a "
+            f"{name} lies far from X, or is spread otherwise, as if it were in other units; what an earlier step of a "
             f"Pipeline does to X it does not do to {name}: {instead}"
         )
-    if given.are_dark:
+    if given.are_dark and worker._draws_views:
         monitor.note(
             f"no pixel of the images is brighter than {given.brightest} of 255, where views that have gray in them "
             "are far from all of them, and little is learned; bring the images to the whole range"

@@ -63,6 +63,7 @@ class LinearProbe(SemiSupervisedClassifier):
     """
 
     _learns_mirrored: ClassVar[bool] = False
+    _draws_views: ClassVar[bool] = False
     _learns_from_pool: ClassVar[bool] = False
     _pool_can_harm: ClassVar[bool] = False
 

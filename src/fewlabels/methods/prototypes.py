@@ -61,6 +61,7 @@ class Prototypes(SemiSupervisedClassifier):
     """
 
     _learns_mirrored: ClassVar[bool] = False
+    _draws_views: ClassVar[bool] = False
     _holds_shares: ClassVar[bool] = False
     # `pool_weight` bounds what the pool does.
     _pool_can_harm: ClassVar[bool] = False

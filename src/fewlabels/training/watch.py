@@ -55,7 +55,7 @@ def warnings_of(events: Sequence[dict[str, Any]], *, threshold_moves: bool = Fal
     if now >= _SHARE * steps and max(late) < _NOTHING:
         found.append(
             f"{stage}: for a long time no guess on the pool has passed the threshold, so that the pool has taught "
-            f"nothing; {'' if threshold_moves else 'lower threshold, or '}train for longer"
+            f"nothing; lower threshold{' where there is one' if threshold_moves else ''}, or train for longer"
         )
     if threshold_moves:
         return found
