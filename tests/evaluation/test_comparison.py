@@ -576,3 +576,10 @@ def test_a_budget_may_be_a_number_or_its_text_when_a_comparison_goes_on(tmp_path
         compare("digits", **arguments, budget=60, out=tmp_path / "run", observer=stop_in(2))
     found = compare("digits", **arguments, budget="60", out=tmp_path / "run", resume=True)
     assert [run.method for run in found.runs] == ["prototypes", "linear-probe"]
+
+
+def test_a_run_tells_that_auto_took_the_labels_alone(tmp_path):
+    arguments = {"methods": ["supervised", "auto"], "labels_per_class": 5, "budget": "600 images", "check": False}
+    found = compare("digits", **arguments, out=tmp_path / "run")
+    assert [run.labels_alone for run in found.runs] == [False, True]
+    assert any("auto: it took the labels alone" in sentence for sentence in found.verdicts())

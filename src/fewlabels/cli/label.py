@@ -15,7 +15,7 @@ from rich.table import Table
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, errors, screen, starting
-from fewlabels.cli.options import Json, Labels, Quiet, Strict, model_there, new_seed
+from fewlabels.cli.options import Json, Labels, Quiet, Strict, new_seed
 from fewlabels.cli.shown import show_notes
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
@@ -129,7 +129,7 @@ def label(
                 raise InputError(f"{option} does not go with --engine, which labels every image and ranks none")
         if not has_model:
             raise InputError(f"--engine labels with a model, and {model} is none; give MODEL, then POOL, the shards")
-        return _label_shards(model_there(Path(model)), pool, out, engine, quiet)
+        return _label_shards(Path(model), pool, out, engine, quiet)
     given: dict[str, Any] = {
         name: value for name, value in (("strategy", strategy), ("count", count)) if value is not None
     }

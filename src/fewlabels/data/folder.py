@@ -67,7 +67,7 @@ def has_class_folders(folder: Path, classes: Collection[str]) -> bool:
     """Say whether a folder has a folder for each of some classes, and beside these a part that is none."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if is_folder(entry)]
-    parts = {alias for part in PART_NAMES for alias in PART_ALIASES[part]}
+    parts = {alias for aliases in PART_ALIASES.values() for alias in aliases}
     return len(classes) > 1 and {*classes} <= {*names} and any(name.lower() in parts for name in names)
 
 

@@ -70,10 +70,10 @@ class Block:
 
 
 class _Index(TypedDict):
-    """What an archive holds: images to read, more images of the same samples, and images that are not read."""
+    """What an archive holds: images to read, how many more there are of their samples, and images that are not read."""
 
     members: list[tuple[str, int, int]]
-    passed: list[str]
+    passed: int
     others: list[str]
 
 
@@ -134,7 +134,7 @@ class Shards:
         versions = [_version(path, info) for path, info in zip(self.files, facts, strict=True)]
         self.key = key_of([_FORMAT_VERSION, BLOCK_ROWS, versions])
         self.blocks: list[Block] = []
-        passed: list[str] = []
+        passed = 0
         others: list[str] = []
         for number, path in enumerate(self.files):
             with self._reached(path):
@@ -230,10 +230,10 @@ class Shards:
             kept = json.loads(memo.read_text(encoding="utf-8"))
             return {
                 "members": [(str(name), int(offset), int(size)) for name, offset, size in kept["members"]],
-                "passed": [str(name) for name in kept["passed"]],
+                "passed": int(kept["passed"]),
                 "others": [str(name) for name in kept["others"]],
             }
-        found: _Index = {"members": [], "passed": [], "others": []}
+        found: _Index = {"members": [], "passed": 0, "others": []}
         seen: set[str] = set()
         # Without ":", tarfile would unpack what is compressed, of which no part can be read by itself.
         with self._system.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:", tarinfo=Header) as archive:
@@ -246,7 +246,7 @@ class Shards:
                 if not (member.isfile() and base.lower().endswith(_IMAGES)):
                     found["others"].append(member.name)
                 elif sample in seen:
-                    found["passed"].append(member.name)
+                    found["passed"] += 1
                 else:
                     seen.add(sample)
                     found["members"].append((member.name, member.offset_data, member.size))
@@ -287,13 +287,13 @@ def _find(system: AbstractFileSystem, place: str) -> tuple[list[str], list[str]]
     ]
 
 
-def _notes(left: list[str], passed: list[str], others: list[str]) -> tuple[str, ...]:
+def _notes(left: list[str], passed: int, others: list[str]) -> tuple[str, ...]:
     notes = []
     if left:
         names = enumeration([visible(posixpath.basename(path)) for path in left], most=1)
         notes.append(f"not read: {names} (compressed; unpack to .tar)")
     if passed:
-        images = "1 image" if len(passed) == 1 else f"{len(passed):,} images"
+        images = "1 image" if passed == 1 else f"{passed:,} images"
         notes.append(
             f"not read: {images} of archives, named as another up to the first dot (an archive has one image a sample)"
         )

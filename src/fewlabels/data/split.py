@@ -82,8 +82,9 @@ def split_parts(
     if given is not None:
         found = find_labels(parts, given, source)
         notes += found.notes
-        for row in held_out[found.train[held_out] >= 0][:1]:
-            called = ImageNames([("train", np.array([row]), None if train.names is None else [train.names[row]])])[0]
+        tested = held_out[found.train[held_out] >= 0]
+        if len(tested):
+            called = ImageNames([("train", np.arange(len(labels)), train.names)])[int(tested[0])]
             raise InputError(
                 f"{given.called} gives a class to {called!r}, which was held out of {source} to test with; take the "
                 "line away"

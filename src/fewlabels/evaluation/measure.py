@@ -80,7 +80,7 @@ def measure(
         tried=tried or [],
         findings=findings(method, [data.class_names[column] for column in columns]),
         held_back=was_held_back(method),
-        labels_alone=not learner_of(method)._learns_from_pool,
+        labels_alone=method._learns_from_pool and not learner_of(method)._learns_from_pool,
         fell_back=has_fallen_back(method),
         mistakes=_mistakes(probabilities, data),
         reconstructions=_reconstructions(method, data),

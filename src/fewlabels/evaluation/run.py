@@ -104,7 +104,7 @@ class Run:
     held_back : bool
         Whether the guard let it learn from the labels alone, see `fewlabels.methods.guard`.
     labels_alone : bool
-        Whether what `Auto` chose, or the method itself, learns from the labels alone.
+        Whether a method that may learn from the pool chose one that does not, as `Auto` does.
     fell_back : bool
         Whether the guard took a net of the labels alone in place of the method's own.
     mistakes : list of Mistake

@@ -108,7 +108,7 @@ def pool_lines(group: Group) -> dict[str, str]:
         alone = sum(run.labels_alone for run in standing.runs)
         if held_back == seeds:
             lines[standing.method] = "the guard held the pool back: the labels alone were learned"
-        elif standing.method == "auto" and standing.method in group.without_pool:
+        elif standing.method in group.without_pool:
             lines[standing.method] = "it took the labels alone: nothing was learned from the pool"
         elif (duel := group.pool_duel(standing.method)) is not None:
             partly = f"; the guard held the pool back in {held_back} of {seeds} seeds" if held_back else ""

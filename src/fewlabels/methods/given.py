@@ -90,14 +90,10 @@ class Given:
         return [name for name, values in others.items() if values is not None and _lies_elsewhere(self.samples, values)]
 
     @property
-    def brightest(self) -> int:
-        """The highest level of some images' pixels, of 255; 255 of vectors."""
-        return int(np.max(self.samples[:_ENOUGH])) if self.are_images else 255
-
-    @property
-    def are_dark(self) -> bool:
-        """Whether images are so dark that views with gray in them are far from all."""
-        return 0 < self.brightest <= _DARK
+    def dark_up_to(self) -> int | None:
+        """The highest level of images that are so dark that views with gray in them are far from all, else None."""
+        brightest = int(np.max(self.samples[:_ENOUGH])) if self.are_images else 0
+        return brightest if 0 < brightest <= _DARK else None
 
 
 def _lies_elsewhere(samples: Any, others: Any) -> bool:
@@ -114,15 +110,18 @@ def _lies_elsewhere(samples: Any, others: Any) -> bool:
         return True
     if min(len(here), len(there)) < _LEAST_SAMPLES:
         return False
-    measured = [
-        column
-        for column in np.flatnonzero(varies & (wide > 0))[:_ENOUGH]
-        if min(len(np.unique(here[:, column])), len(np.unique(there[:, column]))) >= _LEAST_VALUES
-    ]
+    measured = np.flatnonzero(varies & (wide > 0))[:_ENOUGH]
+    measured = measured[np.minimum(_values(here[:, measured]), _values(there[:, measured])) >= _LEAST_VALUES]
     if len(measured) < _LEAST_FEATURES:
         return False
     times = np.log(wide[measured] / spread[measured])
     return bool(max(np.quantile(times, 1 - _NEARLY_ALL), -np.quantile(times, _NEARLY_ALL)) > np.log(_WIDER))
+
+
+def _values(vectors: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return how many different values each column has."""
+    found: NDArray[np.int64] = (np.diff(np.sort(vectors, axis=0), axis=0) > 0).sum(0) + 1
+    return found
 
 
 def read_given(

@@ -87,9 +87,9 @@ def learn(
             f"{name} lies far from X, or is spread otherwise, as if it were in other units; what an earlier step of a "
             f"Pipeline does to X it does not do to {name}: {instead}"
         )
-    if given.are_dark and worker._draws_views:
+    if worker._draws_views and (brightest := given.dark_up_to) is not None:
         monitor.note(
-            f"no pixel of the images is brighter than {given.brightest} of 255, where views that have gray in them "
+            f"no pixel of the images is brighter than {brightest} of 255, where views that have gray in them "
             "are far from all of them, and little is learned; bring the images to the whole range"
         )
     if given.blurred:

@@ -147,10 +147,7 @@ def regression(
     """Return weights and bias that minimize the weighted mean cross-entropy + penalty / 2 |W|^2; see `fit_linear`."""
     total = float(len(labels) if sample_weights is None else sample_weights.sum())
     model = LogisticRegression(C=_inverse(penalty, labels, total), max_iter=_ITERATIONS)
-    with warnings.catch_warnings():
-        _ignore_what_it_says()
-        model.fit(rows, labels, sample_weight=sample_weights)
-    return _weights_of(model, classes)
+    return _weights_of(_fitted(model, rows, labels, sample_weights), classes)
 
 
 def regressions(
@@ -164,16 +161,20 @@ def regressions(
     model = LogisticRegression(max_iter=_ITERATIONS, tol=_TOLERANCE, warm_start=True)
     for penalty in penalties:
         model.set_params(C=_inverse(penalty, labels, len(labels)))
-        with warnings.catch_warnings():
-            _ignore_what_it_says()
-            model.fit(rows, labels)
-        yield _weights_of(model, classes)
+        yield _weights_of(_fitted(model, rows, labels), classes)
 
 
-def _ignore_what_it_says() -> None:
-    """Have a regression end where it is, and many classes of few samples be classes."""
-    warnings.simplefilter("ignore", ConvergenceWarning)
-    warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
+def _fitted(
+    model: LogisticRegression,
+    rows: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    sample_weights: NDArray[np.floating] | None = None,
+) -> LogisticRegression:
+    """Fit a model, which may end before it has converged, and to many classes of few samples."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
+        return model.fit(rows, labels, sample_weight=sample_weights)
 
 
 def _inverse(penalty: float, labels: NDArray[np.integer], total: float) -> float:

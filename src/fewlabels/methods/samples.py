@@ -74,7 +74,8 @@ def read_images(X: Any, *, what: str = "X") -> Any:
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         hint = "; divide by 255 or convert to uint8" if 2 < high <= 255 and low >= 0 else ""
         raise InputError(f"{what} has values from {low:g} to {high:g}; float images are in [0, 1]{hint}")
-    return np.round(images.clip(0, 1) * 255).astype(np.uint8)
+    levels = np.round(images * 255)
+    return np.clip(levels, 0, 255, out=levels).astype(np.uint8)
 
 
 def read_features(X: FeatureRows, views: int, features: int) -> FeatureRows:
