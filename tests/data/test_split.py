@@ -136,6 +136,41 @@ def test_pictures_that_are_open_are_read_as_files_of_them_are(made, tmp_path):
         assert np.array_equal(*(np.sort(one, 0) for one in pixels)), mode
 
 
+def test_pictures_that_are_open_are_turned_as_their_camera_says(tmp_path):
+    draws = np.random.default_rng(0)
+    turned = []
+    for number in range(12):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        place = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draws.integers(0, 255, (8, 8, 3), np.uint8)).save(place, exif=exif)
+        turned.append(Image.open(place))
+    files = load_dataset(tmp_path / "photos", cache_dir=tmp_path / "cache", test_per_class=1)
+    given = load_dataset((turned, ["a", "b"] * 6), test_per_class=1)
+    pixels = [np.concatenate([one.labeled[:], one.test[:]]).reshape(12, -1) for one in (files, given)]
+    assert np.array_equal(*(np.sort(one, 0) for one in pixels))
+
+
+def test_arrays_are_read_as_a_fit_reads_them(digits):
+    X, y = digits
+    off = X[:40].copy()
+    off[:, 0, 0], off[:, 0, 1] = 1.0000001, -1e-6
+    data = load_dataset((off, y[:40]), test_per_class=1)
+    assert (data.labeled[:][:, 0, 0] == 255).all()
+    assert not data.labeled[:][:, 0, 1].any()
+    with pytest.raises(InputError, match="divide by 255"):
+        load_dataset((X[:40] * 255, y[:40]))
+
+
+def test_an_array_that_changes_later_changes_no_data(digits):
+    X = np.round(digits[0][:40] * 255).astype(np.uint8)
+    data = load_dataset((X, digits[1][:40]), test_per_class=1)
+    before = data.labeled[:].copy()
+    X[:] = 0
+    assert np.array_equal(data.labeled[:], before)
+
+
 def test_a_column_of_images_is_learned_from(color_images):
     X, y = color_images
     pictures = [Image.fromarray(image) for image in X]
@@ -183,7 +218,7 @@ def test_the_fingerprint_tells_splits_and_contents_apart(arrays):
     ("images", "labels", "message"),
     [
         (np.zeros((4, 4, 4, 2), np.uint8), [0, 0, 1, 1], "1 or 3 channels"),
-        (np.zeros((0, 4, 4), np.uint8), [], "n at least 1"),
+        (np.zeros((0, 4, 4), np.uint8), [], "holds no images"),
         (np.full((4, 4, 4), np.nan), [0, 0, 1, 1], "NaN or infinity"),
         (np.full((4, 4, 4), 7.0), [0, 0, 1, 1], "values from 7 to 7"),
         (np.zeros((4, 4, 4), np.uint8), [0, 0, 1], "4 images but 3 labels"),

@@ -423,7 +423,7 @@ def test_the_command_that_repeats_a_run_is_read_back_by_the_command_line(monkeyp
         "image_size": 24,
         "test_per_class": 7,
         "preset": "notebook",
-        "settings": {"restart": False, "top_share": 0.5, "optimizer": "adam"},
+        "settings": {"restart": False, "top_share": 0.5, "optimizer": "adam", "net": "1", "view": "No", "flip": "a b"},
         "choose": {"dropout": [0.1, 0.2], "net": ["fast", "notebook"]},
         "vary": ["labels", "order"],
         "check": False,
@@ -447,6 +447,11 @@ def test_the_command_that_repeats_a_run_is_read_back_by_the_command_line(monkeyp
 def test_seeds_that_the_command_line_cannot_say_become_a_python_call():
     command = repeat_command({"source": "digits", "methods": ["supervised"], "labels_per_class": None, "seeds": [3, 7]})
     assert command == "fewlabels.compare('digits', methods=['supervised'], seeds=[3, 7])"
+
+
+def test_a_source_that_begins_like_an_option_is_none_in_the_command_that_repeats():
+    command = repeat_command({"source": "-photos", "methods": ["supervised"], "seeds": [0]})
+    assert command == "fewlabels compare ./-photos --methods supervised --seeds 1"
 
 
 def test_all_stands_for_every_method_and_nothing_for_the_basic_four():

@@ -18,13 +18,13 @@ from fewlabels.data.parts import (
     PART_NAMES,
     Part,
     Parts,
-    as_array,
     as_labels,
     as_list,
     class_indices,
     class_name,
     is_no_label,
 )
+from fewlabels.data.pixels import read_images
 from fewlabels.data.rows import ImageRows
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
@@ -145,22 +145,8 @@ def _images(X: Any, what: str, image_size: int | None) -> NDArray[np.uint8]:
         # Where some are in color, gray ones are too.
         channels = max(image.shape[3] for image in each)
         return np.concatenate([np.broadcast_to(image, (*image.shape[:3], channels)) for image in each])
-    images = as_array(X, what)
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.ndim != 4 or images.shape[3] not in (1, 3) or not len(images):
-        raise InputError(
-            f"{what} has shape {np.shape(X)}; images are (n, height, width) or (n, height, width, channels) "
-            "with 1 or 3 channels, n at least 1"
-        )
-    if images.dtype.kind not in "fiu":
-        raise InputError(f"{what} has dtype {images.dtype}; images are uint8, or floats in [0, 1]")
-    low, high = float(images.min()), float(images.max())
-    top = 1 if images.dtype.kind == "f" else 255
-    if not (low >= 0 and high <= top):  # false for NaN as well
-        found = "NaN or infinity" if not np.isfinite([low, high]).all() else f"values from {low:g} to {high:g}"
-        raise InputError(f"{what} has {found}; {images.dtype} images are in [0, {top}]")
-    pixels = np.round(images * 255).astype(np.uint8) if top == 1 else images.astype(np.uint8)
+    # A copy, which stays as it is when the caller's array changes.
+    pixels = np.array(read_images(X, what=what))
     if image_size is None or pixels.shape[1:3] == (image_size, image_size):
         return pixels
     resized = []

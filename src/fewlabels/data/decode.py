@@ -210,6 +210,8 @@ def _turned(image: Image.Image) -> Image.Image:
 def pixels_of(images: Sequence[Image.Image]) -> list[NDArray[np.uint8]]:
     """Return the pixels of images that are open: (height, width), with colors in one of them (height, width, 3).
 
+    They are turned as a camera says that they are to be shown, as those of files are.
+
     Raises
     ------
     UnreadableImage
@@ -220,7 +222,7 @@ def pixels_of(images: Sequence[Image.Image]) -> list[NDArray[np.uint8]]:
             image.load()
         except Exception as error:  # as in decoding
             raise UnreadableImage(f"pixels that cannot be read: {_reason(error)}") from error
-    pictures = [_flattened(image, _tells_white(image)) for image in images]
+    pictures = [_flattened(_turned(image), _tells_white(image)) for image in images]
     mode = "L" if all(image.mode in _GRAY_MODES for image in images) else "RGB"
     return [np.asarray(picture.convert(mode), np.uint8) for picture in pictures]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from fewlabels import __version__
 VARIED = ("labels", "weights", "order")
 # Arguments of `compare` that the command line has as an option of the same name.
 _OPTIONS = ("labels", "steps", "epochs", "budget", "image_size", "test_per_class", "fold", "engine")
+# What options, or JSON, read as something else than text.
+_WORDS = ("true", "yes", "on", "false", "no", "off", "none", "null", "nan", "infinity")
 
 
 _CONDITIONS = ("versions", "threads", "device", "machine")
@@ -76,7 +79,8 @@ def repeat_command(arguments: dict[str, Any]) -> str:
     source, seeds = arguments["source"], arguments["seeds"]
     if not isinstance(source, str | Path) or seeds != list(range(len(seeds))) or arguments.get("net") == "module":
         return _python_call(arguments)
-    words = ["fewlabels", "compare", str(source)]
+    # What begins like an option is none.
+    words = ["fewlabels", "compare", f"./{source}" if str(source).startswith("-") else str(source)]
     for name in ("methods", "rungs"):
         if arguments.get(name):
             words += [f"--{name}", ",".join(arguments[name])]
@@ -93,7 +97,7 @@ def repeat_command(arguments: dict[str, Any]) -> str:
     if arguments.get("preset", "auto") != "auto":
         words += ["--preset", arguments["preset"]]
     for name, value in (arguments.get("settings") or {}).items():
-        words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+        words += ["--set", f"{name}={_typed(value)}"]
     for name, values in (arguments.get("choose") or {}).items():
         words += ["--choose", f"{name}={json.dumps(list(values))}"]
     if arguments.get("strict"):
@@ -101,6 +105,12 @@ def repeat_command(arguments: dict[str, Any]) -> str:
     if not arguments.get("check", True):
         words.append("--no-check")
     return shlex.join(words)
+
+
+def _typed(value: Any) -> str:
+    """Return a value as an option takes it: a text that would be read as something else in quotes."""
+    is_plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./:-]*", value) is not None
+    return str(value) if is_plain and value.lower() not in _WORDS else json.dumps(value)
 
 
 def _python_call(arguments: dict[str, Any]) -> str:

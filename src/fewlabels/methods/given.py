@@ -12,9 +12,10 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from fewlabels.data.parts import as_labels, refuse_iterator, refuse_masked, without_gradient
+from fewlabels.data.pixels import read_images
 from fewlabels.data.rows import FeatureRows
 from fewlabels.methods.embedding import features_of
-from fewlabels.methods.samples import is_images, read_features, read_images, read_vectors
+from fewlabels.methods.samples import is_images, read_features, read_vectors
 from fewlabels.methods.targets import Targets, read_targets
 from fewlabels.nets.backbone import PretrainedClassifier
 from fewlabels.nets.statistics import drawn_in
