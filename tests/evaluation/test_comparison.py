@@ -449,6 +449,11 @@ def test_seeds_that_the_command_line_cannot_say_become_a_python_call():
     assert command == "fewlabels.compare('digits', methods=['supervised'], seeds=[3, 7])"
 
 
+def test_a_module_is_no_text_in_the_call_that_repeats():
+    command = repeat_command({"source": "digits", "methods": ["supervised"], "seeds": [0], "net": "module"})
+    assert command == "fewlabels.compare('digits', methods=['supervised'], seeds=[0], net=net)"
+
+
 def test_a_source_that_begins_like_an_option_is_none_in_the_command_that_repeats():
     command = repeat_command({"source": "-photos", "methods": ["supervised"], "seeds": [0]})
     assert command == "fewlabels compare ./-photos --methods supervised --seeds 1"

@@ -181,6 +181,23 @@ def test_one_seed_carries_a_caveat_and_three_do_not():
     assert caveat(group(*[run(m, 600, seed=s) for s in range(3) for m in "ab"])) is None
 
 
+def test_the_caveat_goes_by_the_seeds_that_methods_have_in_common():
+    several = [run("supervised", 700, seed=seed) for seed in range(3)]
+    assert caveat(group(*several, run("uda", 760))).startswith("One seed, of some methods: this is about")
+    two = [run("uda", 760, seed=seed) for seed in range(2)]
+    assert caveat(group(*several, *two)).startswith("Two seeds, of some methods: enough")
+
+
+def test_seeds_of_the_same_labels_carry_a_caveat():
+    runs = [run(method, right, seed=seed) for seed in range(3) for method, right in (("supervised", 700), ("uda", 760))]
+    kept = Comparison(("x", "y"), {"arguments": {"vary": ["weights"]}}, runs)
+    told = "All seeds have the same labels: another draw of labels may turn small differences around."
+    assert told in kept.verdicts()
+    assert group_view(kept.groups[0], same_labels=True)["caveat"] == told
+    for vary in (["labels", "weights"], None):
+        assert told not in Comparison(("x", "y"), {"arguments": {"vary": vary}}, runs).verdicts()
+
+
 def test_facts_of_a_run_become_sentences():
     rounds = [
         {"pool_share": 0.4, "precision": 0.95, "accepted": True},

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits, load_iris
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fewlabels import FixMatch, InputError, LinearProbe, Supervised, TrainingWarning
+from fewlabels import FixMatch, InputError, LinearProbe, Supervised, TrainingWarning, load
 from fewlabels.nets.statistics import drawn_in
 
 
@@ -116,6 +116,25 @@ def test_dark_images_are_told_of(few_labels, make):
         warnings.simplefilter("error", TrainingWarning)
         Supervised(steps=2, random_state=0).fit(X > 0.4, y)
         LinearProbe(random_state=0).fit(make(X), y)
+
+
+def test_classes_of_which_nothing_is_held_out_are_told_of(digits, tmp_path):
+    X, y = digits
+    few = np.concatenate([np.flatnonzero(y == label)[: 20 if label < 3 else 4] for label in range(10)])
+    with pytest.warns(TrainingWarning, match="no labeled sample of 7 of the 10 classes is held out"):
+        method = Supervised(steps=2, random_state=0).fit(X[few], y[few])
+    assert method.unmeasured_classes_ == list(range(3, 10))
+    folder = method.save(tmp_path / "model", class_names=[f"class {label}" for label in range(10)])
+    assert "| 6 held-out labeled samples, none of 7 of the 10 classes |" in (folder / "README.md").read_text()
+    assert load(folder).unmeasured_classes_ == list(range(3, 10))
+    # What is given to validate with may lack some too.
+    given = few[y[few] > 0]
+    with pytest.warns(TrainingWarning, match="of 1 of the 10 classes"):
+        method.fit(X[few], y[few], validation=(X[given], y[given]))
+    # So few of the samples are worth no warning.
+    few = np.concatenate([np.flatnonzero(y == label)[: 20 if label else 4] for label in range(10)])
+    assert Supervised(steps=2, random_state=0).fit(X[few], y[few]).unmeasured_classes_ == [0]
+    assert Supervised(steps=2, validation_fraction=0.0).fit(X[few], y[few]).unmeasured_classes_ == []
 
 
 def test_images_a_hair_outside_of_their_range_are_in_it(few_labels):

@@ -38,7 +38,8 @@ def test_recall_precision_and_f1_of_each_class():
 
 
 def test_a_class_without_test_images_has_no_recall():
-    assert class_rows(run_of([0, 1], [0, 0]), ("a", "b", "c"))[2]["recall"] is None
+    untested = class_rows(run_of([0, 1], [0, 2]), ("a", "b", "c"))[2]
+    assert (untested["recall"], untested["f1"]) == (None, None)
 
 
 def test_the_confusions_are_those_off_the_diagonal_the_most_frequent_first():

@@ -239,7 +239,7 @@ def _shift(parts: list[_Part], one: str, other: str, measured: list[str]) -> Ite
         return
     said = f"a classifier tells {one} from {other} images in {found.told_apart:.0%} of pairs (a coin: 50%)"
     meaning = {
-        "pool": "it may hold other classes, or come from elsewhere",
+        "pool": "it may hold other classes, or the same in other proportions, or come from elsewhere",
         "test": "expect another accuracy than on images like the labeled ones",
         "validation": "it may mislead what is chosen on it",
     }[other]

@@ -47,6 +47,22 @@ def conditions_of(config: dict[str, Any]) -> dict[str, Any]:
     return {name: config.get(name) for name in _CONDITIONS}
 
 
+def varied_in(config: dict[str, Any]) -> list[str]:
+    """Return what a comparison's description says that may differ from seed to seed."""
+    return (config.get("arguments") or {}).get("vary") or list(VARIED)
+
+
+def labels_are_kept(config: dict[str, Any]) -> bool:
+    """Say whether a comparison was told to draw the same labels for all seeds.
+
+    Examples
+    --------
+    >>> labels_are_kept({"arguments": {"vary": ["weights"]}}), labels_are_kept({})
+    (True, False)
+    """
+    return "labels" not in varied_in(config)
+
+
 def differences(was: dict[str, Any], now: dict[str, Any]) -> str:
     """Say in what two conditions differ.
 
@@ -118,7 +134,8 @@ def _python_call(arguments: dict[str, Any]) -> str:
     first = repr(str(source)) if isinstance(source, str | Path) else "data"
     defaults = {"preset": "auto", "strict": False, "check": True, "vary": list(VARIED)}
     named = [
-        f"{name}={value!r}"
+        # A module has no text that makes it.
+        "net=net" if (name, value) == ("net", "module") else f"{name}={value!r}"
         for name, value in arguments.items()
         if name != "source" and value is not None and value != defaults.get(name) and value != {}
     ]

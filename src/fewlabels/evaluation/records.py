@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fewlabels.evaluation.conditions import labels_are_kept
 from fewlabels.evaluation.ladder import advice
 from fewlabels.evaluation.run import Run
 from fewlabels.evaluation.standings import LABELS_ALONE, Group, groups_of
@@ -92,7 +93,7 @@ class Comparison:
                     sentences += [
                         f"  {standing.method}: {duel_sentence(d)}" for d in standing.duels if d.other == reference
                     ]
-            if (note := caveat(group)) and note not in sentences:
+            if (note := caveat(group, same_labels=labels_are_kept(self.config))) and note not in sentences:
                 sentences.append(note)
         return sentences + self.advice()
 

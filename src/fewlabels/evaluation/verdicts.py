@@ -205,17 +205,32 @@ def _level(group: Group) -> str:
     return sentence + (f"; better than {enumeration(behind)}." if behind else ".")
 
 
-def caveat(group: Group) -> str | None:
-    """Return what one or two draws of labels leave open, or None where there are more or a single method."""
-    seeds = max(len(standing.runs) for standing in group.standings)
-    if len(group.standings) < 2 or seeds > 2:
+def caveat(group: Group, *, same_labels: bool = False) -> str | None:
+    """Return what one or two draws of labels leave open, or None where there are more or a single method.
+
+    Parameters
+    ----------
+    group : Group
+        Of methods of which some may have finished fewer seeds than others.
+    same_labels : bool
+        Whether all seeds were told to learn from the same labels.
+    """
+    if len(group.standings) < 2:
         return None
+    most = max(len(standing.runs) for standing in group.standings)
+    common = [len(duel.result.seed_differences) for standing in group.standings for duel in standing.duels]
+    seeds = min(common, default=most)
+    some = ", of some methods" if seeds < most else ""
     if seeds == 2:
-        return "Two seeds: enough to see that results vary, too few to say how much; three or more tell."
-    return (
-        "One seed: this is about these trained models. Other draws of labels and other initial weights may turn small "
-        "differences around; three seeds or more tell."
-    )
+        return f"Two seeds{some}: enough to see that results vary, too few to say how much; three or more tell."
+    if seeds == 1:
+        return (
+            f"One seed{some}: this is about these trained models. Other draws of labels and other initial weights may "
+            "turn small differences around; three seeds or more tell."
+        )
+    if same_labels:
+        return "All seeds have the same labels: another draw of labels may turn small differences around."
+    return None
 
 
 def _points(low: float, high: float) -> str:

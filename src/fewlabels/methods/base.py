@@ -167,6 +167,9 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         Accuracy on them, NaN if there are none.
     n_validation_ : int
         Number of samples held out, or given as `validation`.
+    unmeasured_classes_ : list of int
+        Places in `classes_` of those of which none of these is, where there are any: neither accuracy on held-out
+        samples nor calibration nor `predict_set` tells of them.
     n_labeled_ : int
         Number of labeled samples that it learned from.
     n_pool_ : int
@@ -348,8 +351,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         """Return for each sample a set of classes that holds the true one with the probability asked for.
 
         The promise holds on average over draws of the held-out samples, for samples from where those came from
-        (split conformal prediction). The fewer were held out, the larger the sets; with fewer than
-        `fewlabels.training.conformal.needed_for(coverage)` each set holds all classes.
+        (split conformal prediction), and says nothing of `unmeasured_classes_`. The fewer were held out, the larger
+        the sets; with fewer than `fewlabels.training.conformal.needed_for(coverage)` each set holds all classes.
 
         Parameters
         ----------

@@ -205,7 +205,11 @@ def _measured(config: dict[str, Any]) -> str:
         rows.append("| accuracy | held-out labeled samples | not measured: none were held out | |")
     else:
         low, high = wilson_interval(round(accuracy * held_out), held_out)
-        rows.append(f"| accuracy | {held_out:,} held-out labeled samples | {accuracy:.1%} | {low:.1%} to {high:.1%} |")
+        # Models of before do not tell.
+        lacking = len(records.get("unmeasured_classes_") or [])
+        of = f", none of {lacking} of the {len(config['class_names'])} classes" if lacking else ""
+        place = f"{held_out:,} held-out labeled samples{of}"
+        rows.append(f"| accuracy | {place} | {accuracy:.1%} | {low:.1%} to {high:.1%} |")
     for one in config.get("measured", []):
         place = f"{one['test_images']:,} test images of {_in_markdown(one['data'])}"
         if one.get("seen_images"):
@@ -221,8 +225,9 @@ def _measured(config: dict[str, Any]) -> str:
         rows.append("| accuracy | test images | not measured | |")
     note = (
         "The held-out samples come from where the training samples came from, and the probabilities were calibrated "
-        "on them. Test images are classified after all training. Of several models that were compared on the same "
-        "test images, the figure of the best is a little too good."
+        "on them; where they chose settings or weights too, their figure is a little too good. Test images are "
+        "classified after all training. Of several models that were compared on the same test images, the figure of "
+        "the best is a little too good."
     )
     return "\n".join([*rows, "", note])
 

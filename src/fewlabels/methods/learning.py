@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 # Of a budget, for each of the two trainings that assess a pool.
 _POOL_SHARE = 0.1
+# Of the labeled samples: classes that hold fewer and of which nothing is held out move held-out figures by less than
+# these are sure to.
+_MANY_UNMEASURED = 0.1
 
 
 def learn(
@@ -77,6 +80,12 @@ def learn(
     if bar is not None:
         monitor.observer = both(bar, observer)
     session = _open_session(worker, given, seed, device, monitor, checkpoints, shared)
+    unmeasured = _unmeasured_classes(session)
+    if np.isin(given.targets.indices[given.targets.labeled], unmeasured).mean() >= _MANY_UNMEASURED:
+        monitor.note(
+            f"no labeled sample of {len(unmeasured)} of the {session.classes} classes is held out, as they have too "
+            "few: what is measured on held-out samples, and what prediction sets promise, is of the others"
+        )
     for name in given.elsewhere:
         instead = (
             "give the pool as rows of X with the label -1"
@@ -207,6 +216,13 @@ def _open_session(
     )
 
 
+def _unmeasured_classes(session: Session) -> list[int]:
+    """Return the classes of which no sample is held out, where others have some."""
+    held_out = session.validation.targets.cpu().numpy()
+    found: list[int] = np.setdiff1d(np.arange(session.classes), held_out).tolist()
+    return found if len(held_out) else []
+
+
 def _training_set(
     samples: Any, indices: NDArray[np.int64], rows: NDArray[np.int64], device: torch.device
 ) -> TrainingSet:
@@ -265,6 +281,7 @@ def _finish(worker: SemiSupervisedClassifier, session: Session, network: Any, gi
         worker.settings_["net"] = worker.backbone_facts_.net
     worker.validation_rows_ = session.validation.rows if given.validation is None else np.empty(0, np.int64)
     worker.n_validation_ = len(session.validation)
+    worker.unmeasured_classes_ = _unmeasured_classes(session)
     worker.n_labeled_ = len(session.labeled)
     worker.n_pool_ = session.given_pool
     finish_weights(worker, session, network)

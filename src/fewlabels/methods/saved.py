@@ -51,6 +51,7 @@ _RECORDS = (
     "validation_accuracy_",
     "temperature_",
     "n_validation_",
+    "unmeasured_classes_",
     "n_labeled_",
     "n_pool_",
     "used_weights_",

@@ -18,7 +18,7 @@ _MOST_CONFUSIONS = 8
 def class_rows(run: Run, class_names: tuple[str, ...]) -> list[dict[str, Any]]:
     """Return one row a class: test images, recall with its 95 % interval, precision, F1, what it is taken for.
 
-    Where a class has no test image, or is never guessed, the share is None.
+    Where a class has no test image, or is never guessed, the share is None, and without a test image F1 is too.
     """
     counts = confusion_matrix(run.test_labels, run.guesses, len(class_names))
     neighbors = _same_class_neighbors(run, len(class_names))
@@ -39,7 +39,7 @@ def class_rows(run: Run, class_names: tuple[str, ...]) -> list[dict[str, Any]]:
                 "low": low,
                 "high": high,
                 "precision": precision,
-                "f1": 2 * right / (images + guessed) if images + guessed else None,
+                "f1": 2 * right / (images + guessed) if images else None,
                 "taken_for": f"{class_names[most]} ({int(wrong[most])})" if wrong[most] else "",
                 "neighbors": neighbors[index],
             }

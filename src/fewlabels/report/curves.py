@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,9 @@ from fewlabels.training.watch import ADMITTED
 # Colors first, then the same with dashes: more lines than these nobody tells apart.
 _LINES = [(color, style) for style in ("-", "--", ":") for color in (FIRST, SECOND, GOOD, BAD, INK, MUTED)]
 _MARKERS = "osD^vPX"
+# How far apart points of one number of labels are drawn, as a ratio, and how much of the way to the next all of them
+# may take.
+_ASIDE, _SPREAD = 1.03, 0.4
 # Beside the chart, names would leave it no room on a phone.
 _BELOW: dict[str, Any] = {
     "frameon": False,
@@ -58,7 +62,8 @@ def learning_curves(groups: Sequence[Group]) -> Markup | None:
     figure.set_size_inches(5.0, 3.2)
     methods = list(dict.fromkeys(standing.method for group in known for standing in group.standings))
     ends = []
-    for number, method in enumerate(methods):
+    sizes = [group.labels_per_class or 0 for group in known]
+    for number, (method, aside) in enumerate(zip(methods, _asides(len(methods), sizes), strict=True)):
         points = [
             (group.labels_per_class or 0, standing)
             for group in known
@@ -66,8 +71,6 @@ def learning_curves(groups: Sequence[Group]) -> Markup | None:
             if standing.method == method
         ]
         color, style = _LINES[number % len(_LINES)]
-        # Side by side, so that intervals of one number of labels do not cover each other.
-        aside = 1.03 ** (number - (len(methods) - 1) / 2)
         axes.errorbar(
             [labels * aside for labels, _ in points],
             [standing.test_accuracy for _, standing in points],
@@ -84,7 +87,6 @@ def learning_curves(groups: Sequence[Group]) -> Markup | None:
             label=method,
         )
         ends.append(f"{method} {points[0][1].test_accuracy:.1%} to {points[-1][1].test_accuracy:.1%}")
-    sizes = [group.labels_per_class or 0 for group in known]
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(sizes))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -94,6 +96,20 @@ def learning_curves(groups: Sequence[Group]) -> Markup | None:
         axes.legend(**_BELOW)
     text = f"Test accuracy over {sizes[0]:,} to {sizes[-1]:,} labels per class: {', '.join(ends)}"
     return as_svg(figure, text)
+
+
+def _asides(count: int, sizes: Sequence[int]) -> list[float]:
+    """Return by what each method's numbers of labels are multiplied, so that intervals do not cover each other.
+
+    Examples
+    --------
+    >>> few, many = _asides(2, [10, 50]), _asides(27, [10, 20])
+    >>> round(few[1] / few[0], 2), 10 * many[-1] < 20 * many[0]
+    (1.03, True)
+    """
+    nearest = min(more / fewer for fewer, more in itertools.pairwise(sizes))
+    step = min(_ASIDE, nearest ** (_SPREAD / max(1, count - 1)))
+    return [step ** (number - (count - 1) / 2) for number in range(count)]
 
 
 def reliability_chart(trust: Trust) -> Markup:

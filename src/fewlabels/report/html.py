@@ -11,6 +11,7 @@ from pathlib import Path
 from jinja2 import Environment
 from markupsafe import Markup
 
+from fewlabels.evaluation.conditions import labels_are_kept
 from fewlabels.evaluation.records import Comparison
 from fewlabels.report import formats
 from fewlabels.report.cost import cost_view
@@ -67,7 +68,7 @@ def render_report(comparison: Comparison) -> str:
         data=data,
         notes=list(dict.fromkeys(note for part in data.values() for note in part["notes"])),
         check=comparison.config.get("check"),
-        groups=[group_view(group) for group in groups],
+        groups=[group_view(group, same_labels=labels_are_kept(comparison.config)) for group in groups],
         curves=learning_curves(groups),
         varied=varied_text(comparison.config),
         advice=[formats.sentence(line) for line in comparison.advice()],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from fewlabels.evaluation.conditions import varied_in
 from fewlabels.evaluation.standings import Duel, Group
 from fewlabels.evaluation.verdicts import caveat, headline, labels_text, pool_lines
 from fewlabels.storage.wording import enumeration
@@ -28,13 +29,13 @@ class Scale:
         return f"{100 * (high - low) / (self.high - self.low):.2f}%"
 
 
-def group_view(group: Group) -> dict[str, Any]:
-    """Return what the page says of all methods at one number of labels."""
+def group_view(group: Group, *, same_labels: bool = False) -> dict[str, Any]:
+    """Return what the page says of all methods at one number of labels; see `caveat` for `same_labels`."""
     return {
         "pool": [(name, direction(group.pool_duel(name)), sentence) for name, sentence in pool_lines(group).items()],
         "labels": labels_text(group.labels_per_class),
         "headline": headline(group),
-        "caveat": caveat(group),
+        "caveat": caveat(group, same_labels=same_labels),
         "standings": group.standings,
         "best": [standing.method for standing in group.leaders],
     }
@@ -60,7 +61,7 @@ def varied_text(config: dict[str, Any]) -> str:
     if draws and all(len(found) > 1 and len(set(found)) == 1 for found in draws.values()):
         # Of a data set that was read before, or a source whose labels are all given.
         words["labels"] = "the images held out"
-    varied = (config.get("arguments") or {}).get("vary") or list(words)
+    varied = varied_in(config)
     text = enumeration([words[name] for name in words if name in varied]) + " differed"
     kept = [words[name] for name in words if name not in varied]
     return text + (f"; {enumeration(kept)} stayed as in the first seed" if kept else "")

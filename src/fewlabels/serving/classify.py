@@ -45,6 +45,8 @@ class Answer:
         model keeps none, or too few were held out to measure by.
     seen : ndarray of shape (height, width, channels)
         uint8; the image as the model sees it.
+    unmeasured : tuple of str
+        Classes that none of the held-out images is of.
     """
 
     classes: tuple[tuple[str, float], ...]
@@ -54,6 +56,7 @@ class Answer:
     neighbors: tuple[Neighbor, ...]
     in_distribution: float | None
     seen: NDArray[np.uint8]
+    unmeasured: tuple[str, ...] = ()
 
 
 class ServedModel:
@@ -137,4 +140,6 @@ class ServedModel:
             neighbors=neighbors,
             in_distribution=likeness,
             seen=seen,
+            # Models of before do not tell.
+            unmeasured=tuple(self.class_names[index] for index in getattr(self.method, "unmeasured_classes_", ())),
         )

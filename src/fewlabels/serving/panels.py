@@ -15,10 +15,12 @@ from fewlabels.serving.pictures import data_address
 from fewlabels.serving.retraining import Progress
 from fewlabels.storage.page_templates import page_templates
 from fewlabels.storage.visible import visible
+from fewlabels.storage.wording import enumeration
 
 _SHOWN_CLASSES = 8
 # Of images from where the labeled ones come from, so large a share is less like them.
 _STRANGE = 0.05
+_NAMED_CLASSES = 3
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,10 @@ def set_sentence(answer: Answer) -> str:
             f"It may be any of the classes: none can be ruled out and the right one be named for {tenths} of 10 images."
         )
     listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+    lacking = enumeration(list(answer.unmeasured), last="or", most=_NAMED_CLASSES) if answer.unmeasured else ""
     return (
         f"Likely {listed}. The classes named here hold the right one for {tenths} of 10 images, going by "
-        f"{answer.held_out:,} held-out ones."
+        f"{answer.held_out:,} held-out ones{f', none of which is {lacking}' if lacking else ''}."
     )
 
 
