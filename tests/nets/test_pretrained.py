@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +153,39 @@ def test_a_model_that_lacks_weights_is_refused_but_for_a_pooler(tmp_path):
     save_file({name: value for name, value in weights.items() if name != lost}, tmp_path / "vit" / "model.safetensors")
     with pytest.raises(InputError, match="lacks weights"):
         load_backbone(f"hf:{tmp_path / 'vit'}")
+
+
+def test_a_net_whose_pooler_has_no_weights_is_the_same_whenever_it_is_loaded(tmp_path):
+    from transformers import ViTConfig, ViTForImageClassification
+
+    small = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    ViTForImageClassification(ViTConfig(**small, image_size=28, patch_size=14)).save_pretrained(tmp_path / "net")
+    first, second = (load_backbone(f"hf:{tmp_path / 'net'}") for _ in range(2))
+    assert first.facts == second.facts
+    assert open_backbone(first.facts).facts == first.facts
+    again = empty_backbone(first.facts)
+    again.load_state_dict(first.state_dict())
+    images = torch.rand(2, 3, 28, 28)
+    assert torch.equal(again.eval()(images), second.eval()(images))
+
+
+def test_of_tokens_without_one_for_the_class_the_mean_is_taken(tmp_path):
+    from transformers import AutoModel, IJepaConfig, IJepaModel
+
+    small = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    IJepaModel(IJepaConfig(**small, image_size=32, patch_size=8), add_pooling_layer=False).save_pretrained(
+        tmp_path / "ijepa"
+    )
+    net = f"hf:{tmp_path / 'ijepa'}"
+    backbone, images = load_backbone(net).eval(), torch.rand(3, 3, 32, 32)
+    own = AutoModel.from_pretrained(tmp_path / "ijepa").eval()
+    with torch.inference_mode():
+        tokens = own(pixel_values=images).last_hidden_state
+        assert tokens.shape[1] == 16
+        assert torch.allclose(backbone(images), tokens.mean(1), atol=1e-6)
+        # Models that were saved with the first of them go on with it.
+        before = open_backbone(replace(backbone.facts, pooling="first")).eval()
+        assert torch.allclose(before(images), tokens[:, 0], atol=1e-6)
 
 
 @pytest.mark.parametrize("harm", ["cut off", "empty", "another net's"])

@@ -33,7 +33,7 @@ class BackboneFacts:
         Length of its features.
     pooling : {"none", "pooler", "first", "mean"}
         What of its output are the features: all of it, the output named `pooler_output`, the first token, or the
-        mean over the map.
+        mean over the map or over the tokens.
     trained_on : str
         The images that it was trained on, as far as is known.
     architecture : dict
@@ -158,11 +158,11 @@ def pooled(output: Any, pooling: str) -> Tensor:
     if pooling == "first":
         return output[:, 0]
     if pooling == "mean":
-        return output.mean((2, 3))
+        return output.mean((2, 3)) if output.ndim == 4 else output.mean(1)
     return output.flatten(1)
 
 
-def pooling_of(output: Any, net: str, *, trained_pooler: bool = True) -> str:
+def pooling_of(output: Any, net: str, *, trained_pooler: bool = True, patches: int | None = None) -> str:
     """Return how features are made of what a net gave for one image.
 
     Parameters
@@ -172,6 +172,9 @@ def pooling_of(output: Any, net: str, *, trained_pooler: bool = True) -> str:
         Name for messages.
     trained_pooler : bool
         Whether weights of a pooler, if there is one, came with the net.
+    patches : int, optional
+        Into how many the net cuts the image, where that is known: as many tokens have none for the whole image among
+        them.
 
     Raises
     ------
@@ -189,7 +192,8 @@ def pooling_of(output: Any, net: str, *, trained_pooler: bool = True) -> str:
             return "pooler"
         found = getattr(output, "last_hidden_state", None)
     if isinstance(found, Tensor) and found.ndim in (2, 3, 4) and len(found) == 1:
-        return {2: "none", 3: "first", 4: "mean"}[found.ndim]
+        tokens = "mean" if found.shape[1] == patches else "first"
+        return {2: "none", 3: tokens, 4: "mean"}[found.ndim]
     shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
     raise InputError(f"{net} gives {shape} for one image; expected features (1, n) or a map (1, n, height, width)")
 

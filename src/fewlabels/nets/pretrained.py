@@ -101,7 +101,9 @@ def as_recorded(backbone: Backbone, facts: BackboneFacts) -> Backbone:
         If its weights or the kind of its output are others than those recorded.
     """
     found = backbone.facts
-    same_output = (found.pooling, found.feature_size) == (facts.pooling, facts.feature_size)
+    # Of tokens that are all of patches, too, the first was taken once.
+    of_tokens = found.pooling == "mean" and found.architecture.get("kind") == "hf" and facts.pooling == "first"
+    same_output = found.feature_size == facts.feature_size and (found.pooling == facts.pooling or of_tokens)
     if found.weights != facts.weights or not same_output:
         what = "outputs" if found.weights == facts.weights else "weights"
         raise InputError(
@@ -168,6 +170,10 @@ def _from_transformers(net: str, name: str) -> Backbone:
     pooler = {key for key in missing if "pooler" in key}
     if missing - pooler:
         raise InputError(f"{net} lacks weights, {sorted(missing - pooler)[0]} and {len(missing) - 1} others")
+    # Not used, and drawn at random: the net is to be the same whenever it is loaded.
+    weights = whole.state_dict()
+    for key in pooler:
+        weights[key].zero_()
     if settings.get("do_flip_channel_order"):
         raise InputError(f"{net} reads images as blue, green, red, and images here are red, green, blue; take another")
     size = _side(settings, body.config)
@@ -181,7 +187,13 @@ def _from_transformers(net: str, name: str) -> Backbone:
         trained_on=_recorded_training(body.config) or trained_on(name),
         architecture={"kind": "hf", "config": _plain_config(whole.config)},
     )
-    return _measured(body, facts, trained_pooler=not pooler)
+    return _measured(body, facts, trained_pooler=not pooler, patches=_patches(size, body.config))
+
+
+def _patches(size: int | None, config: Any) -> int | None:
+    """Return into how many patches a model cuts an image, if it says so."""
+    patch = getattr(config, "patch_size", None)
+    return (size // patch) ** 2 if size and isinstance(patch, int) else None
 
 
 def _hiding_nothing(config: Any) -> Any:
@@ -309,7 +321,9 @@ def _square_side(value: Any) -> int | None:
     return sides.pop()
 
 
-def _measured(body: nn.Module, facts: BackboneFacts, *, trained_pooler: bool = True) -> Backbone:
+def _measured(
+    body: nn.Module, facts: BackboneFacts, *, trained_pooler: bool = True, patches: int | None = None
+) -> Backbone:
     """Return a backbone with what one image tells of its features."""
     body.eval()
     side = facts.size or _PROBE
@@ -319,7 +333,7 @@ def _measured(body: nn.Module, facts: BackboneFacts, *, trained_pooler: bool = T
             output = body(torch.zeros(1, len(facts.mean), side, side, device=device))
     except (RuntimeError, ValueError, TypeError) as error:
         raise InputError(f"{facts.net} does not read images of {side}x{side} pixels: {first_line(error)}") from error
-    pooling = pooling_of(output, facts.net, trained_pooler=trained_pooler)
+    pooling = pooling_of(output, facts.net, trained_pooler=trained_pooler, patches=patches)
     size = int(pooled(output, pooling).shape[1])
     return Backbone(body, replace(facts, pooling=pooling, feature_size=size, weights=fingerprint(body)))
 
