@@ -374,6 +374,47 @@ def test_another_net_than_that_which_made_the_features_is_refused(arrays, tmp_pa
         make_method("linear-probe", net=other).fit(data.labeled, data.labels)
 
 
+def test_the_net_that_made_the_features_may_be_named_with_them(arrays, tmp_path):
+    net = tiny_dinov2(tmp_path / "dino")
+    data = load_dataset(embed(arrays, net, tmp_path / "features", cache_dir=tmp_path).folder)
+    named, left = (
+        make_method("supervised", **named, steps=3, random_state=0).fit(data.labeled, data.labels)
+        for named in ({"net": net}, {})
+    )
+    assert np.array_equal(named.predict_proba(data.test), left.predict_proba(data.test))
+    assert named.settings_["net"] == net
+    loaded = fewlabels.load(named.save(tmp_path / "model"))
+    assert np.array_equal(loaded.predict_proba(data.test), named.predict_proba(data.test))
+    images = load_dataset(arrays, image_size=28).test
+    assert np.allclose(loaded.predict_proba(images), named.predict_proba(data.test), atol=1e-4)
+
+
+def test_features_of_another_net_of_the_same_length_are_refused(arrays, tmp_path):
+    net, other = tiny_dinov2(tmp_path / "dino"), tiny_dinov2(tmp_path / "other", seed=1)
+    data, another = (
+        load_dataset(embed(arrays, of, tmp_path / f"features-{number}", cache_dir=tmp_path).folder)
+        for number, of in enumerate((net, other))
+    )
+    method = make_method("linear-probe")
+    for what, more in (
+        ("unlabeled", {"unlabeled": another.pool}),
+        ("validation", {"validation": (another.test, another.test_labels)}),
+    ):
+        with pytest.raises(InputError, match=f"{what} has features of hf:.*other; expected those of hf:.*dino, as in"):
+            method.fit(data.labeled, data.labels, **more)
+    method.fit(data.labeled, data.labels, unlabeled=data.pool, validation=(data.test, data.test_labels))
+    for fitted in (method, fewlabels.load(method.save(tmp_path / "model"))):
+        with pytest.raises(InputError, match=r"X has features of hf:.*other; expected those of hf:.*dino, as in"):
+            fitted.predict(another.test)
+        for known in (None, another.test.backbone | {"weights": ""}):
+            unknown = FeatureRows(another.test[:], backbone=known)
+            assert len(fitted.predict(unknown)) == len(unknown), "of what weights they are is not known"
+    tiny_dinov2(tmp_path / "dino", seed=2)
+    changed = load_dataset(embed(arrays, net, tmp_path / "changed", cache_dir=tmp_path).folder)
+    with pytest.raises(InputError, match=r"expected those of hf:.*dino as it was, as in training"):
+        method.predict(changed.test)
+
+
 def test_images_are_read_at_the_size_that_features_were_made_at(photos, tmp_path):
     net = tiny_dinov2(tmp_path / "dino")
     data = load_dataset(embed(photos, net, tmp_path / "features", image_size=20, cache_dir=tmp_path).folder)

@@ -17,7 +17,9 @@ from PIL import Image
 
 import fewlabels
 from fewlabels import InputError, make_method, pull, push
+from fewlabels.methods.card import measurement
 from fewlabels.methods.examples import remember
+from fewlabels.methods.saved import add_measurement
 from fewlabels.storage.hub import HubAddress
 from hub_server import READ_ONLY, TOKEN, Fault, Hub, hash_of
 
@@ -79,6 +81,23 @@ def test_the_card_on_the_hub_says_where_the_model_is(model, hub):
     assert f'fewlabels.load("hub:{NAME}")' in card.text
     assert "path/to" not in card.text
     assert card.data.pipeline_tag == "image-classification"
+
+
+def test_the_card_of_a_pulled_model_is_ours_unless_a_person_has_changed_it(model, hub, tmp_path):
+    push(model, NAME)
+    back = pull(NAME, tmp_path / "back")
+    figures = {"test_images": 30, "test_accuracy": 0.8, "test_low": 0.7, "test_high": 0.9, "balanced_accuracy": 0.8}
+    found = measurement("digits", figures | {"trust": {"calibration_error": 0.1}})
+    assert add_measurement(back, found)
+    assert "30 test images of digits" in (back / "README.md").read_text()
+    again = pull(NAME, tmp_path / "again")
+    fewlabels.load(model).save(again)
+    assert (again / "README.md").read_text() == (model / "README.md").read_text()
+    mine = shutil.copytree(model, tmp_path / "mine")
+    with (mine / "README.md").open("a") as card:
+        card.write("\nMine.\n")
+    push(mine, "jane/mine")
+    assert not add_measurement(pull("jane/mine", tmp_path / "changed"), found)
 
 
 def test_only_the_models_own_files_travel(model, hub, tmp_path):

@@ -137,12 +137,12 @@ def read_given(
     """
     # Where X has names, they are read with it.
     method.__dict__.pop("feature_names_in_", None)
-    stored_views = 1
+    stored_views, backbone = 1, None
     if images := is_images(X):
         samples: Any = read_images(X)
         method.n_features_in_ = int(np.prod(samples.shape[1:]))
     elif isinstance(X, FeatureRows):
-        samples, stored_views = X[:], X.views
+        samples, stored_views, backbone = X[:], X.views, X.backbone
         method.n_features_in_ = X.feature_size
     else:
         samples = _validated(method, X, ensure_min_samples=2)
@@ -164,9 +164,9 @@ def read_given(
     if unlabeled is not None and not hasattr(unlabeled, "__len__"):
         raise InputError(f"unlabeled={unlabeled!r} holds no samples; give an array of them")
     if unlabeled is not None and len(unlabeled):
-        more = read_more(method, unlabeled, shape, "unlabeled", stored_views)
+        more = read_more(method, unlabeled, shape, "unlabeled", stored_views, backbone)
     if validation is not None:
-        values = read_more(method, validation[0], shape, "validation", stored_views)
+        values = read_more(method, validation[0], shape, "validation", stored_views, backbone)
         if len(validation[0]) != len(validation[1]):
             raise InputError(
                 f"validation has {len(validation[0])} samples and {len(validation[1])} labels; give one label each"
@@ -180,7 +180,7 @@ def read_given(
         shape,
         stored_views,
         isinstance(X, FeatureRows),
-        X.backbone if isinstance(X, FeatureRows) else None,
+        backbone,
         () if images or isinstance(X, FeatureRows) else _blurred(X, samples),
     )
 
@@ -197,7 +197,8 @@ def rows_to_predict(method: SemiSupervisedClassifier, X: Any) -> Rows:
     check_is_fitted(method)
     if len(method.sample_shape_) == 1:
         if isinstance(X, FeatureRows):
-            return Rows([read_features(X, X.views, method.sample_shape_[0])])
+            made_by = method.backbone_facts_.to_dict() if hasattr(method, "backbone_facts_") else None
+            return Rows([read_features(X, X.views, method.sample_shape_[0], made_by, "X")])
         if hasattr(method, "backbone_facts_") and is_images(X):
             return Rows([features_of(method._backbone(), read_images(X), method._device())])
         return Rows([_validated(method, X, reset=False)])
@@ -229,12 +230,17 @@ def _blurred(X: Any, vectors: NDArray[np.float32]) -> tuple[str, ...]:
 
 
 def read_more(
-    method: SemiSupervisedClassifier, X: Any, sample_shape: tuple[int, ...], what: str, stored_views: int = 1
+    method: SemiSupervisedClassifier,
+    X: Any,
+    sample_shape: tuple[int, ...],
+    what: str,
+    stored_views: int = 1,
+    backbone: dict[str, Any] | None = None,
 ) -> Any:
     """Return more samples, `what` they are called in an error, checked against those of the training."""
     if len(sample_shape) == 1:
         if isinstance(X, FeatureRows):
-            return read_features(X, stored_views, sample_shape[0])
+            return read_features(X, stored_views, sample_shape[0], backbone, what)
         vectors = read_vectors(X, sample_shape[0], what)
         if hasattr(method, "feature_names_in_") and hasattr(X, "columns"):
             validate_data(method, X, reset=False, skip_check_array=True)

@@ -73,7 +73,7 @@ def learn(
     if given.are_images and worker.freeze and is_backbone(worker.net):
         given = _embedded(worker, given, device, seed, shared)
     elif not given.are_images and is_backbone(worker.net):
-        _refuse_net(worker, given)
+        _leave_net(worker, given)
     if given.are_features and worker.net == "auto":
         worker.net = "linear"
     bar = ProgressBar(type(method).__name__) if method.verbose and speaks else None
@@ -131,12 +131,15 @@ def learn(
         checkpoints.complete()
 
 
-def _refuse_net(worker: SemiSupervisedClassifier, given: Given) -> None:
-    """Refuse a pretrained net for what is no image, but for features that it has made itself."""
+def _leave_net(worker: SemiSupervisedClassifier, given: Given) -> None:
+    """Refuse a pretrained net for what is no image, but for features that it has made itself, which need it no more."""
     if not given.are_features:
         resolve_net(worker.net, given.shape)
-    elif given.backbone is not None and isinstance(worker.net, str) and given.backbone["net"] != worker.net:
-        raise InputError(f"these are features of {given.backbone['net']}; leave net={worker.net!r} away")
+    elif given.backbone is not None:
+        if isinstance(worker.net, str) and given.backbone["net"] != worker.net:
+            raise InputError(f"these are features of {given.backbone['net']}; leave net={worker.net!r} away")
+        worker.net = "auto"
+        worker.backbone_facts_ = BackboneFacts.from_dict(given.backbone)
 
 
 def _seed(method: SemiSupervisedClassifier, checkpoints: Checkpoints | None) -> int:

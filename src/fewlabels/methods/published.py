@@ -9,11 +9,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from fewlabels.methods.card import PLACE
+from fewlabels.methods.card import PLACE, checksum
 from fewlabels.methods.saved import (
     CARD,
     CONFIG,
     EXAMPLES,
+    is_ours,
     load,
     model_files,
     parse_description,
@@ -85,11 +86,14 @@ def push(
     if not with_examples:
         files.pop(EXAMPLES, None)
     config = _public_description(folder, EXAMPLES in files)
+    if CARD in files:
+        files[CARD] = card = _card_for(folder, address)
+        if is_ours((folder / CARD).read_bytes(), config):
+            # With the address in it, it is no less ours where it is pulled.
+            config["card"]["sha256"] = checksum(card)
     files[CONFIG] = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False).encode(
         "utf-8", "backslashreplace"
     )
-    if CARD in files:
-        files[CARD] = _card_for(folder, address)
     method = config["method"]
     with progress_bars(progress):
         return upload_files(

@@ -22,20 +22,43 @@ def is_images(X: Any) -> bool:
     return len(shape) in (3, 4)
 
 
-def read_features(X: FeatureRows, views: int, features: int) -> FeatureRows:
+def read_features(X: FeatureRows, views: int, features: int, backbone: dict[str, Any] | None, what: str) -> FeatureRows:
     """Return features that a pretrained net has made, without reading them, checked against the labeled ones.
+
+    Parameters
+    ----------
+    X : FeatureRows
+        What is to be checked.
+    views, features : int
+        Of the labeled ones.
+    backbone : dict or None
+        Facts of the net that made the labeled ones, where they are known.
+    what : str
+        What they are called in an error.
 
     Raises
     ------
     InputError
-        If their length, or the number of views, is another.
+        If their length, the number of views, or the net that made them is another.
     """
     if X.feature_size != features or X.views not in (1, views):
         raise InputError(
             f"features of length {X.feature_size} of {X.views} views of each image; expected {features} of {views}, as "
             "in training"
         )
+    if backbone is not None and X.backbone is not None and _other_features(X.backbone, backbone):
+        as_it_was = " as it was" if X.backbone["net"] == backbone["net"] else ""
+        raise InputError(
+            f"{what} has features of {X.backbone['net']}; expected those of {backbone['net']}{as_it_was}, as in "
+            "training: embed the images with that net"
+        )
     return X
+
+
+def _other_features(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Say whether a net gives other features than another, as far as is known."""
+    known = one.get("weights") and other.get("weights")
+    return bool(known) and any(one.get(key) != other.get(key) for key in ("weights", "pooling"))
 
 
 def read_vectors(X: Any, features: int, what: str) -> NDArray[np.float32]:

@@ -179,10 +179,10 @@ def _changed_card(folder: Path) -> bytes | None:
     if not (folder / CARD).is_file():
         return None
     content = (folder / CARD).read_bytes()
-    return None if _is_ours(content, parse_description(folder / CONFIG)) else content
+    return None if is_ours(content, parse_description(folder / CONFIG)) else content
 
 
-def _is_ours(card: bytes, config: dict[str, Any]) -> bool:
+def is_ours(card: bytes, config: dict[str, Any]) -> bool:
     """Say whether a card is one that was written with a model's description, or with the one before it."""
     facts = config.get("card", {})
     return checksum(card) in (facts.get("sha256"), facts.get("sha256_before"))
@@ -409,7 +409,7 @@ def add_measurement(folder: Path, found: dict[str, Any]) -> bool:
     config = read_description(folder)
     known = config.get("card", {}).get("sha256")
     written = (folder / CARD).read_bytes() if (folder / CARD).is_file() else b""
-    ours = not written or _is_ours(written, config)
+    ours = not written or is_ours(written, config)
     if "card" not in config:
         config["card"] = card_facts(load(folder), config["class_names"])
     config["measured"] = [one for one in config.get("measured", []) if one["data"] != found["data"]] + [found]
