@@ -2,13 +2,17 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from huggingface_hub import ModelCard
 
 import fewlabels
 from fewlabels import InputError, load_dataset, make_method
+from fewlabels.data import FeatureRows
 from fewlabels.evaluation import evaluate_model, wilson_interval
 from fewlabels.methods.card import measurement, model_card
+from fewlabels.methods.embedding import features_of
 from fewlabels.methods.saved import add_measurement, model_files
+from fewlabels.nets import load_backbone
 from small_backbones import tiny_dinov2
 
 
@@ -58,7 +62,36 @@ def test_what_a_guard_held_back_is_not_said_to_have_been_learned_from(few_labels
 def test_without_held_out_samples_nothing_is_measured(few_labels, tmp_path):
     X, y, *_ = few_labels
     method = make_method("supervised", steps=2, validation_fraction=0).fit(X, y)
-    assert "| held-out labeled samples | not measured: none were held out | |" in read(method.save(tmp_path / "model"))
+    card = read(method.save(tmp_path / "model"))
+    assert "| held-out labeled samples | not measured: none were held out | |" in card
+    assert "calibrated" not in card
+
+
+def test_the_card_tells_how_to_use_what_the_model_reads(color_images, tmp_path):
+    def card_of(method, name):
+        card = ModelCard(read(method.save(tmp_path / name)))
+        return card.data.pipeline_tag, card.text
+
+    X, y = color_images
+    tag, of_images = card_of(make_method("supervised", steps=2, random_state=0).fit(X, y), "images")
+    assert tag == "image-classification"
+    assert "model.predict(images)  # uint8, (n, 16, 16, 3)\n" in of_images
+    assert "- It reads images of 16 x 16 pixels. The command line" in of_images
+    assert "the probabilities were calibrated on them" in of_images
+    backbone = load_backbone(tiny_dinov2(tmp_path / "dino"))
+    features = FeatureRows(features_of(backbone, X, torch.device("cpu")), backbone=backbone.facts.to_dict())
+    tag, of_features = card_of(make_method("linear-probe").fit(features, y), "features")
+    assert tag == "image-classification"
+    assert "model.predict(features)  # of its pretrained net, (n, 24)\n" in of_features
+    assert "- Images are resized to the size that its pretrained net reads" in of_features
+    vectors = np.random.default_rng(0).random((len(y), 7))
+    tag, of_vectors = card_of(make_method("linear-probe").fit(vectors, y), "vectors")
+    assert tag == "tabular-classification"
+    assert "model.predict(vectors)  # (n, 7)\n" in of_vectors
+    assert "Put vectors like those it learned from" in of_vectors
+    assert "predict(images)" not in of_vectors
+    assert "pixels" not in of_vectors
+    assert "resized" not in of_vectors
 
 
 @pytest.mark.parametrize("name", ["digits", 'my: "photos" #1 {x} [y] \\ é 猫', "- a\nb: c", "<b>*", "null", "1e3"])

@@ -77,26 +77,25 @@ def model_card(config: dict[str, Any]) -> str:
 
 ## Intended use
 
-Put images (or feature vectors) like those it learned from into one of its {len(config["class_names"])} classes, \
-with a probability and, by `predict_set`, a set of classes that holds the true one as often as asked for: to sort, \
-to search, to propose labels that a person looks at.
+Put {"images" if _reads_images(config) else "vectors"} like those it learned from into one of its \
+{len(config["class_names"])} classes, with a probability and, by `predict_set`, a set of classes that \
+holds the true one as often as asked for: to sort, to search, to propose labels that a person looks at.
 
 ## Limits
 
 - Every sample gets one of these classes, also one that belongs to none of them.
-- The figures above hold for samples from where those they were measured on came from. On images from elsewhere, \
+- The figures above hold for samples from where those they were measured on came from. On samples from elsewhere, \
 from another camera or another time, expect less, and measure before you rely on it.
 - It learned from few labels: what is rare among them, it knows little of. No part of a population was looked at \
 apart unless a figure above says so; do not decide about people by it.
-- Images are resized to the size that it reads; what cannot be seen at that size, it cannot tell apart.
-
+{_size_line(config)}
 ## Use
 
 ```python
 import fewlabels
 
 model = fewlabels.load("{PLACE}")
-model.predict(images)  # uint8, (n, height, width, channels)
+{_use_lines(config)}
 ```
 
 Loading runs no code of the folder: weights are safetensors, all else is JSON.
@@ -139,9 +138,10 @@ def measurement(data: str, found: dict[str, Any]) -> dict[str, Any]:
 
 def _metadata(config: dict[str, Any]) -> str:
     """Return the card's head: YAML, its values written as JSON, which YAML reads too."""
+    task = "image-classification" if _reads_images(config) else "tabular-classification"
     lines = [
         "library_name: fewlabels",
-        "pipeline_tag: image-classification",
+        f"pipeline_tag: {task}",
         f"tags: {json.dumps(['fewlabels', 'semi-supervised-learning', 'pytorch', config['method']])}",
     ]
     measured = config.get("measured", [])
@@ -153,7 +153,7 @@ def _metadata(config: dict[str, Any]) -> str:
         data = json.dumps(visible(one["data"]), ensure_ascii=False)
         interval = f"{one['test_low']:.4f} to {one['test_high']:.4f}"
         lines += [
-            "  - task: {type: image-classification, name: Image Classification}",
+            f"  - task: {{type: {task}, name: {task.replace('-', ' ').title()}}}",
             f"    dataset: {{type: {data}, name: {data}, split: test}}",
             "    metrics:",
             f"    - {{type: accuracy, value: {one['test_accuracy']!r}, "
@@ -178,6 +178,38 @@ def _shape(config: dict[str, Any]) -> str:
     height, width, channels = shape
     return (
         f"images of {height} x {width} pixels (height x width), {'color' if channels == 3 else f'{channels} channel'}"
+    )
+
+
+def _reads_images(config: dict[str, Any]) -> bool:
+    """Say whether a model classifies images: as they are, or by the features of its pretrained net."""
+    return len(config["sample_shape"]) == 3 or "backbone" in config
+
+
+def _size_line(config: dict[str, Any]) -> str:
+    """Return what the card says of the size of images, where the model reads them."""
+    if not _reads_images(config):
+        return ""
+    unseen = "what cannot be seen at that size, it cannot tell apart"
+    if len(config["sample_shape"]) == 1:
+        return f"- Images are resized to the size that its pretrained net reads; {unseen}.\n"
+    height, width = config["sample_shape"][:2]
+    return (
+        f"- It reads images of {height} x {width} pixels. The command line and the page of `fewlabels serve` resize "
+        f"others to these, `model.predict` refuses them; {unseen}.\n"
+    )
+
+
+def _use_lines(config: dict[str, Any]) -> str:
+    """Return the calls that classify what the model reads."""
+    shape = config["sample_shape"]
+    if len(shape) == 3:
+        return f"model.predict(images)  # uint8, (n, {shape[0]}, {shape[1]}, {shape[2]})"
+    if not _reads_images(config):
+        return f"model.predict(vectors)  # (n, {shape[0]})"
+    return (
+        "model.predict(images)  # uint8, (n, height, width, channels)\n"
+        f"model.predict(features)  # of its pretrained net, (n, {shape[0]})"
     )
 
 
@@ -223,13 +255,15 @@ def _measured(config: dict[str, Any]) -> str:
         ]
     if not config.get("measured"):
         rows.append("| accuracy | test images | not measured | |")
-    note = (
+    of_held_out = (
         "The held-out samples come from where the training samples came from, and the probabilities were calibrated "
-        "on them; where they chose settings or weights too, their figure is a little too good. Test images are "
-        "classified after all training. Of several models that were compared on the same test images, the figure of "
-        "the best is a little too good."
+        "on them; where they chose settings or weights too, their figure is a little too good. "
     )
-    return "\n".join([*rows, "", note])
+    note = (
+        "Test images are classified after all training. Of several models that were compared on the same test images, "
+        "the figure of the best is a little too good."
+    )
+    return "\n".join([*rows, "", (of_held_out if held_out else "") + note])
 
 
 def _in_markdown(name: str) -> str:
