@@ -447,3 +447,11 @@ def test_a_leak_is_noted_in_the_card(color_images, tmp_path):
     assert "**Warning**: the backbone was trained on ImageNet" in (tmp_path / "model" / "README.md").read_text()
     loaded = fewlabels.load(tmp_path / "model", net=Colors())
     assert any("has seen them" in sentence for sentence in findings(loaded))
+
+
+def test_a_net_that_is_named_after_the_images_is_told_of(photos, tmp_path):
+    written = embed(photos, tiny_dinov2(tmp_path / "dinov2-photos"), tmp_path / "features", cache_dir=tmp_path)
+    data = load_dataset(written.folder)
+    method = make_method("linear-probe").fit(data.labeled, data.labels)
+    for warning in (written.warning, warn_of_leak(method, data)):
+        assert warning.startswith("the name of the backbone, dinov2-photos, tells of photos")

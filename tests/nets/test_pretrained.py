@@ -483,6 +483,19 @@ def test_a_leak_is_warned_of_where_images_come_from_imagenet():
     assert leak_warning("ImageNet", "my-photos") is None
 
 
+def test_a_net_whose_name_tells_of_the_data_set_is_warned_of():
+    net = "hf:aaraki/vit-base-patch16-224-in21k-finetuned-cifar10"
+    images = trained_on(net.removeprefix("hf:"))
+    assert images == "ImageNet-21k"
+    for name in ("cifar10", "CIFAR-10", "cifar_10"):
+        assert f"-finetuned-cifar10, tells of {name}: if it was trained further" in leak_warning(images, name, net)
+    for name in ("cifar100", "cifar", "fine", "aaraki10", "猫"):
+        assert leak_warning(images, name, net) is None
+    assert "tells of my photos" in leak_warning("ImageNet", "my photos", "timm:resnet18.my_photos")
+    assert leak_warning("ImageNet", "photos", "hf:/home/me/photos/resnet-50") is None, "where it lies says nothing"
+    assert "has seen them" in leak_warning("ImageNet", "stl10", "hf:microsoft/resnet-50")
+
+
 def test_resizing_is_that_of_the_net(dino):
     backbone = load_backbone(dino).eval()
     large = torch.from_numpy(np.random.default_rng(0).random((1, 3, 56, 56), np.float32))

@@ -181,7 +181,7 @@ def embed(
             plan=plan,
             overwrite=overwrite,
         )
-    warning = leak_warning(backbone.facts.trained_on, parts.name)
+    warning = leak_warning(backbone.facts.trained_on, parts.name, backbone.facts.net)
     return Embedded(Path(out), images, backbone.facts, not written, warning)
 
 
@@ -190,7 +190,7 @@ def warn_of_leak(method: Any, data: ImageDataset) -> str | None:
     facts = getattr(method, "backbone_facts_", None)
     if facts is None:
         return None
-    method.backbone_warning_ = leak_warning(facts.trained_on, data.name)
+    method.backbone_warning_ = leak_warning(facts.trained_on, data.name, facts.net)
     return str(method.backbone_warning_) if method.backbone_warning_ else None
 
 

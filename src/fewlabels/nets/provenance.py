@@ -36,18 +36,23 @@ def trained_on(name: str) -> str:
     >>> trained_on("timm:resnet18.a1_in1k"), trained_on("hf:my-own-folder")
     ('ImageNet', 'unknown images')
     """
-    folder = Path(name)
-    is_local = folder.is_absolute() or folder.exists()
-    if folder.parent.name == "snapshots":  # of the Hub's cache, named by a commit
-        folder = folder.parent.parent
-    known_as = folder.name if is_local else name
+    known_as, is_local = _known_as(name)
     for pattern, images in _TRAINED_ON:
         if re.search(pattern, known_as.lower()):
             return f"{images or _IMAGENET}, by the name of its folder" if is_local else images or _IMAGENET
     return UNKNOWN_TRAINING
 
 
-def leak_warning(images: str, data_set: str) -> str | None:
+def _known_as(name: str) -> tuple[str, bool]:
+    """Return by what name a backbone is known, and whether it is a folder on this machine."""
+    folder = Path(name)
+    is_local = folder.is_absolute() or folder.exists()
+    if folder.parent.name == "snapshots":  # of the Hub's cache, named by a commit
+        folder = folder.parent.parent
+    return (folder.name if is_local else name), is_local
+
+
+def leak_warning(images: str, data_set: str, net: str = "") -> str | None:
     """Return a warning where a data set's test images may be among those that a backbone was trained on.
 
     Parameters
@@ -56,6 +61,8 @@ def leak_warning(images: str, data_set: str) -> str | None:
         What the backbone was trained on.
     data_set : str
         Name of the data set.
+    net : str
+        What the backbone was given as, whose name may tell that it was trained further.
 
     Examples
     --------
@@ -71,7 +78,13 @@ just like them, so accuracies are higher than on images that are new to it'
             "accuracies are higher than on images that are new to it"
         )
     if not _FROM_IMAGENET.search(data_set):
-        return None
+        name, _ = _known_as(net.removeprefix("hf:"))
+        if not _is_named_in(data_set, name):
+            return None
+        return (
+            f"the name of the backbone, {name}, tells of {data_set}: if it was trained further on its images, "
+            "accuracies are higher than on images that are new to it"
+        )
     if _IMAGENET in images:
         return (
             f"the backbone was trained on {images}, and the images of {data_set} come from ImageNet: it has seen "
@@ -81,3 +94,9 @@ just like them, so accuracies are higher than on images that are new to it'
         f"the backbone was trained on {images}, and the images of {data_set} come from the web by way of ImageNet: it "
         "may have seen them"
     )
+
+
+def _is_named_in(data_set: str, name: str) -> bool:
+    """Say whether a data set's name stands in a backbone's as words of its own, however these are joined."""
+    words = r"[\W_]*".join(re.findall(r"[a-z]+|[0-9]+", data_set.lower()))
+    return bool(words) and re.search(rf"(?<![a-z0-9]){words}(?![a-z0-9])", name.lower()) is not None

@@ -154,6 +154,7 @@ def selective_chart(trust: Trust) -> Markup:
     axes.plot(shares, accuracies, color=FIRST, marker="o", ms=3, lw=1.4)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(max(0.0, min(accuracies) - 0.05), 1.01)
+    axes.set_yticks([tick for tick in axes.get_yticks() if tick <= 1], minor=False)
     axes.xaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(in_percent())
