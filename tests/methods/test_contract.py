@@ -605,6 +605,28 @@ def test_adam_has_a_rate_that_it_can_use():
     assert given.resolved_settings()["learning_rate"] == 0.01
 
 
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if hasattr(method, "pretraining_rate")])
+def test_what_pretrains_does_so_at_a_rate_that_adam_can_use_too(name):
+    for settings in ({"optimizer": "adam"}, {"net": colors(), "freeze": False}):
+        assert make_method(name, **settings).resolved_settings()["pretraining_rate"] == 1e-3
+        given = make_method(name, pretraining_rate=0.01, **settings)
+        assert given.resolved_settings()["pretraining_rate"] == 0.01
+    usual = METHODS[name]().pretraining_rate
+    assert make_method(name).resolved_settings()["pretraining_rate"] == usual
+    assert make_method(name, optimizer="sgd").resolved_settings()["pretraining_rate"] == usual
+
+
+def test_training_a_net_further_leaves_what_a_method_has_chosen_for_itself():
+    def resolved(name, **settings):
+        return make_method(name, net=colors(), freeze=False, **settings).resolved_settings()
+
+    assert [resolved(name)["view"] for name in ("noisy-student", "re-mix-match")] == ["strong", "strong"]
+    gentle = resolved("supervised")
+    assert [gentle[name] for name in ("optimizer", "batch_size", "view")] == ["adam", 32, "weak"]
+    given = resolved("supervised", optimizer="sgd", batch_size=64, view="strong")
+    assert [given[name] for name in ("optimizer", "batch_size", "view")] == ["sgd", 64, "strong"]
+
+
 def test_lazy_gray_images_without_an_axis_for_channels_are_read(few_labels):
     class Lazy:
         def __init__(self, array):

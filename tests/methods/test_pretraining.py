@@ -8,6 +8,7 @@ from fewlabels import InputError
 from fewlabels.methods import MaskedAutoencoder, SimCLR, TwoStepAutoencoder, VICReg
 from fewlabels.methods.simclr import contrast
 from fewlabels.methods.vicreg import covariance, missing_variance
+from small_backbones import colors
 
 
 def test_simclrs_loss_is_the_papers():
@@ -78,6 +79,22 @@ def test_a_frozen_encoder_stays_as_pretraining_left_it(method, color_images):
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     moved = method(steps=5, **settings).fit(X, y, unlabeled=X).network_.encoder.state_dict()
     assert any(not torch.equal(states[0][key], moved[key]) for key in moved)
+
+
+def test_adam_teaches_an_encoder_something(digits):
+    images, labels = digits
+    method = TwoStepAutoencoder(optimizer="adam", steps=60, random_state=0)
+    method.fit(images[:100], labels[:100], unlabeled=images[100:800])
+    assert method.score(images[800:], labels[800:]) > 0.5
+
+
+@pytest.mark.parametrize("method", [SimCLR, VICReg])
+def test_a_pretrained_net_is_trained_further_and_not_replaced(method, color_images):
+    X, y = color_images
+    settings = {"pretraining_steps": 20, "pretraining_batch": 32, "steps": 1, "random_state": 0}
+    before = colors().blocks[0][0].weight
+    after = method(net=colors(), freeze=False, **settings).fit(X, y, unlabeled=X).network_.encoder.body
+    assert 0 < (after.blocks[0][0].weight - before).norm() < 0.02 * before.norm()
 
 
 def test_contrast_falls_while_the_encoder_learns(digits):

@@ -59,7 +59,10 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         `fewlabels.nets.pretrained.load_backbone`).
     freeze : bool
         Leave a pretrained net as it is: images go through it once, before anything is learned, and the method learns
-        from their features as from any vectors. False: it is trained too, gently.
+        from their features as from any vectors. False: it is trained too, gently: `optimizer` becomes "adam",
+        `learning_rate` 0.001, `weight_decay` 0.05, `batch_size` 32 and `view` "weak", each where it is at the
+        default that methods share. The default itself, given, cannot be told from none; a method's own default,
+        such as `view` of `NoisyStudent`, stays.
     feature_views : int
         Views of each image that go through a pretrained net that is frozen, at least 1.
     backbone_rate : float

@@ -93,7 +93,7 @@ class PretrainedClassifier(SemiSupervisedClassifier):
     pretraining_batch : int
         Samples in a batch of step 1, at least 2; no more than there are, whose copies would count as other samples.
     pretraining_rate : float
-        Peak learning rate of step 1, > 0.
+        Peak learning rate of step 1, > 0. With Adam and the default, 0.001.
     projection_width, projection_size : int
         Units of the projection's hidden layer and of its output, at least 1.
     freeze_encoder : bool

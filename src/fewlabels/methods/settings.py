@@ -27,7 +27,8 @@ _DEFAULT_SMALL_STEPS = 200
 _SMALL_SIDE = 16
 # How long to train, and how long a first step: a preset's own hold only where no length is asked for.
 _LENGTHS = ("steps", "epochs", "budget", "pretraining_steps", "pretraining_epochs")
-# What replaces defaults where a pretrained net is trained further: small steps, small batches.
+# What replaces defaults where a pretrained net is trained further: small steps, small batches. Where a method's own
+# default is another than that of most, it has been chosen for that method, and stays.
 FINE_TUNING: dict[str, Any] = {
     "optimizer": "adam",
     "learning_rate": 1e-3,
@@ -35,8 +36,9 @@ FINE_TUNING: dict[str, Any] = {
     "batch_size": 32,
     "view": "weak",
 }
-# The default is Muon's, two hundred times what Adam can use.
+# The defaults are Muon's, up to two hundred times what Adam can use.
 _ADAM_RATE = 1e-3
+_RATES = ("learning_rate", "pretraining_rate")
 # From here on the papers' own settings are in their element.
 _LONG_STEPS = 100_000
 
@@ -121,8 +123,7 @@ class Settings(BaseEstimator):
 
     def _shared_settings(self) -> dict[str, Any]:
         """Return those of the settings that all methods share which are not at their default, to pass them on."""
-        usual = {field.name: field.default for field in fields(Settings)}
-        return {name: getattr(self, name) for name, default in usual.items() if getattr(self, name) != default}
+        return {name: getattr(self, name) for name, default in _usual().items() if getattr(self, name) != default}
 
     def _length(self, session: Session) -> dict[str, Any]:
         """Return the length of the classifier's training as arguments of `Session.train`."""
@@ -151,11 +152,13 @@ class Settings(BaseEstimator):
             chosen = {name: value for name, value in chosen.items() if name not in _LENGTHS}
         if any(getattr(self, name, None) is not None for name in _LENGTHS[3:]):
             chosen = {name: value for name, value in chosen.items() if name not in _LENGTHS[3:]}
-        if self.optimizer == "adam" and self.learning_rate == defaults["learning_rate"]:
-            chosen.setdefault("learning_rate", _ADAM_RATE)
         if is_backbone(self.net) and not self.freeze:
-            gentle = {name: value for name, value in FINE_TUNING.items() if getattr(self, name) == defaults[name]}
-            chosen = {**gentle, **chosen}
+            usual = _usual()
+            at_usual = [name for name in FINE_TUNING if getattr(self, name) == defaults[name] == usual[name]]
+            chosen = {name: FINE_TUNING[name] for name in at_usual} | chosen
+        if chosen.get("optimizer", self.optimizer) == "adam":
+            at_default = [name for name in _RATES if name in defaults and getattr(self, name) == defaults[name]]
+            chosen = dict.fromkeys(at_default, _ADAM_RATE) | chosen
         worker.set_params(**chosen)
         worker._check_settings()
         return worker
@@ -204,3 +207,8 @@ class Settings(BaseEstimator):
             ema_decay=self.ema_decay,
             precision=torch.float32 if vectors else precision,
         )
+
+
+def _usual() -> dict[str, Any]:
+    """Return the defaults of the settings that all methods share, where a method has no other of its own."""
+    return {field.name: field.default for field in fields(Settings)}

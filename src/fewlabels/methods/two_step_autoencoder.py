@@ -47,7 +47,7 @@ class TwoStepAutoencoder(AutoencoderClassifier):
     pretraining_epochs : float, optional
         The same as passes over labeled and pool samples. With neither, as many steps as the classifier has.
     pretraining_rate : float
-        Peak rate of the autoencoder's training, > 0.
+        Peak rate of the autoencoder's training, > 0. With Adam and the default, 0.001.
     freeze_encoder : bool
         Train the head alone on the code.
     encoder_rate : float
