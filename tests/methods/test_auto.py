@@ -123,6 +123,27 @@ def test_trials_keep_within_a_budget(digits, monkeypatch):
     assert hasattr(method, "guard_")
 
 
+@pytest.mark.parametrize(
+    ("chosen", "settings", "prefix"), [("uda", {}, ""), ("net-and-patches", {"net_method": "uda"}, "net.")]
+)
+def test_the_settings_are_those_that_the_chosen_method_learned_by(few_labels, monkeypatch, chosen, settings, prefix):
+    X, y, *_ = few_labels
+    found = [Candidate(chosen, {"preset": "short", **settings}, "asked for")]
+    monkeypatch.setattr(auto, "candidates", lambda situation: found)
+    told = Auto(steps=6, batch_size=16, guard=False, random_state=0).fit(X, y).settings_
+    own = make_method("uda", preset="short", steps=6).resolved_settings()
+    assert told["label_smoothing"] == own["label_smoothing"] != 0.1
+    assert (told[f"{prefix}warm_start"], told["batch_size"], told["trial_share"]) == (own["warm_start"], 16, 0.2)
+
+
+def test_labels_that_count_among_the_pool_make_it_no_larger(digits):
+    images, labels = digits
+    for settings in ({}, {"labeled_in_pool": True}):
+        method = Auto(steps=5, guard=False, random_state=0, **settings)
+        method.fit(images[:200], labels[:200], unlabeled=images[200:240])
+        assert "the pool is less than half as large as the labels" in str(method.choice_["because"])
+
+
 def test_the_choice_is_told_and_saved(few_labels, tmp_path):
     X, y, test, _ = few_labels
     method = Auto(steps=20, net="fast-wide", random_state=0).fit(X, y)

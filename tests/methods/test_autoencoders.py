@@ -134,6 +134,19 @@ def test_what_reconstructs_is_of_one_step_whatever_weights_predict(color_images)
     assert best.reconstruction_error(X) == last.reconstruction_error(X)
 
 
+def test_beside_a_teacher_there_is_no_second_average(color_images):
+    X, y = color_images
+    settings = {"steps": 6, "batch_size": 16, "teacher_decay": 0.9, "random_state": 0}
+    alone = JointAutoencoder(**settings).fit(X, y)
+    both = JointAutoencoder(ema_decay=0.1, **settings).fit(X, y)
+    for name in ("last", "average"):
+        states = [method.kept_weights_[name].state for method in (alone, both)]
+        assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    # Who asks for an average predicts with it, and what reconstructs is of one step all the same.
+    assert (alone.used_weights_, both.used_weights_) == ("last", "average")
+    assert both.reconstruction_error(X) == alone.reconstruction_error(X)
+
+
 @pytest.mark.parametrize(
     "settings", [{"mask": 1}, {"patch": 0}, {"sigma": -1}, {"masked_weight": 2}, {"operations": 1.5}]
 )

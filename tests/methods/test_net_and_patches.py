@@ -8,6 +8,7 @@ from scipy.special import softmax
 from fewlabels import METHODS, InputError, TrainingWarning, load, make_method
 from fewlabels.methods import UDA, KMeansFeatures, NetAndPatches, Supervised
 from fewlabels.methods.choices import choices
+from fewlabels.methods.findings import findings
 from fewlabels.methods.net_and_patches import chosen_share
 from fewlabels.methods.prediction import logits_and_features
 from fewlabels.nets import Classifier
@@ -184,6 +185,26 @@ def test_a_pool_that_is_held_back_from_the_net_still_gives_patches(few_labels):
     assert list(method.stage_steps_) == ["typical patches", "classifier of patches", "labeled samples alone", "both"]
 
 
+def test_a_net_that_falls_back_on_the_labels_still_has_patches_of_the_pool(few_labels, monkeypatch, tmp_path):
+    class Ruined(UDA):
+        def _learn(self, session):
+            network = super()._learn(session)
+            with torch.no_grad():
+                for parameter in network.parameters():
+                    parameter.zero_()
+            return network
+
+    monkeypatch.setitem(METHODS, "uda", Ruined)
+    X, y, *_ = few_labels
+    told = "the pool did harm to the net by uda.*% on held-out images against .* the patches learned from the pool"
+    with pytest.warns(TrainingWarning, match=told):
+        method = NetAndPatches(net_method="uda", preset="short", guard=True, validation_fraction=0.4, **BRIEF).fit(X, y)
+    assert not hasattr(method, "guard_")
+    assert not any("the result is what the labels alone gave" in finding for finding in findings(method))
+    card = (method.save(tmp_path / "model") / "README.md").read_text()
+    assert f"{method.n_labeled_} labeled and {method.n_pool_} unlabeled samples" in card
+
+
 @pytest.mark.parametrize(("name", "hint"), [("ufa", "did you mean 'uda'"), ("linear-probe", "known: supervised")])
 def test_what_trains_no_net_is_refused(name, hint, color_images):
     with pytest.raises(InputError, match=f"net_method='{name}' is no method that trains a net.*{hint}"):
@@ -196,6 +217,30 @@ def test_settings_that_all_methods_share_are_the_nets_too():
     method = NetAndPatches(net_method="uda", preset="short", steps=3, batch_size=4, dropout=0.5)
     own = method._of_net()
     assert (own.threshold, own.batch_size, own.dropout) == (UDA.PRESETS["short"]["threshold"], 4, 0.5)
+
+
+def test_the_settings_are_those_that_the_net_learned_by(few_labels, tmp_path):
+    X, y, *_ = few_labels
+    settings = BRIEF | {"steps": 6, "preset": "short"}
+    method = NetAndPatches(net_method="uda", **settings).fit(X, y)
+    own = UDA(preset="short", steps=6, batch_size=32).resolved_settings()
+    told = method.settings_
+    assert (told["label_smoothing"], told["view"]) == (own["label_smoothing"], own["view"]) != (0.1, "medium")
+    assert (told["net.warm_start"], told["net.threshold"]) == (own["warm_start"], own["threshold"])
+    # What both have under one name is of the patches.
+    masked = NetAndPatches(net_method="masked-autoencoder", **BRIEF | {"steps": 2}).fit(X, y).settings_
+    assert (masked["patch"], masked["net.patch"]) == (method.patch, 4)
+    card = (method.save(tmp_path / "model") / "README.md").read_text()
+    assert f"| net.warm_start | {own['warm_start']} |" in card
+    assert load(tmp_path / "model").settings_ == told
+
+
+def test_where_the_labels_alone_are_learned_the_settings_are_theirs(few_labels):
+    X, y, *_ = few_labels
+    settings = BRIEF | {"steps": None, "budget": "1k images"}
+    with pytest.warns(TrainingWarning, match="the net learned from the labels alone"):
+        method = NetAndPatches(net_method="uda", guard=True, **settings).fit(X, y)
+    assert (method.settings_["view"], method.settings_["label_smoothing"]) == ("medium", 0.1)
 
 
 def test_a_budget_of_time_is_for_both(color_images):

@@ -53,6 +53,8 @@ class Auto(SemiSupervisedClassifier):
     choice_ : dict
         `method` and `settings` that were chosen; `because`, sentences that tell why; `trials`, for each method that
         was tried the share of right answers on labeled samples that it had not learned from.
+    settings_ : dict
+        With those of the method that was chosen, as it learned by them.
 
     Examples
     --------
@@ -76,6 +78,7 @@ class Auto(SemiSupervisedClassifier):
         method = self._choose(session)
         network = method._learn(session.of(method))
         self.__dict__.update({name: value for name, value in vars(method).items() if name.endswith("_")})
+        self.settings_ = self._plain_settings() | getattr(method, "settings_", method._plain_settings())
         self._left_out = method._left_out  # type: ignore[misc]
         return network
 
@@ -124,7 +127,8 @@ class Auto(SemiSupervisedClassifier):
             labels=int(labels.sum()),
             classes=session.classes,
             least=int(labels.min()),
-            pool=len(session.members),
+            # Labeled samples that count among the pool make it no larger.
+            pool=int((session.members < session.given_pool).sum()),
             side=0 if session.is_vectors else min(session.sample_shape[:2]),
             images=images,
             pretrained=self.net == "linear",

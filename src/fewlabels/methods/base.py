@@ -206,7 +206,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     notes_ : list of str
         What went wrong in training, or may have, and what to change.
     settings_ : dict
-        Hyper-parameters with the preset applied.
+        Hyper-parameters as they were learned by, the preset applied.
     backbone_facts_ : BackboneFacts
         With a pretrained net, or features of one: what it is and what it was trained on.
     features_net_ : str

@@ -48,7 +48,8 @@ def choices(method: SemiSupervisedClassifier) -> list[dict[str, str]]:
     held_back = was_held_back(method)
     if hasattr(method, "rounds_") and not held_back:
         kept = sum(bool(record["accepted"]) for record in method.rounds_)
-        found.append(_row("rounds of self-training", f"{kept} kept of {len(method.rounds_)} made", held_out))
+        looked = held_out if method._rounds_judged_ else _NO_IMAGES
+        found.append(_row("rounds of self-training", f"{kept} kept of {len(method.rounds_)} made", looked))
     if hasattr(method, "pool_prior_") and not held_back:
         looked = "the labeled images learned from, and the pool's images without labels"
         found.append(_row("what of the pool to learn from", f"{method.pool_inside_share_:.0%} at most", looked))

@@ -114,6 +114,7 @@ class EnsembleLabels(SelfTraining):
         set_head(network, *head)
         session.learned_alone(network)
         session.monitor.conclude(accuracies(session, network))
+        self._rounds_judged_ = False
         self.rounds_: list[dict[str, Any]] = []
         self.round_pseudo_labels_: list[NDArray[np.int64]] = []
         self.termination_condition_ = "max_iter" if len(session.members) else "no_change"

@@ -279,7 +279,8 @@ def _finish(worker: SemiSupervisedClassifier, session: Session, network: Any, gi
     worker.gradient_images_ = session.monitor.gradient_images
     worker.stage_steps_ = session.monitor.stage_steps
     worker.n_iter_ = getattr(worker, "n_iter_", sum(worker.stage_steps_.values()))
-    worker.settings_ = worker._plain_settings()
+    if "settings_" not in vars(worker):
+        worker.settings_ = worker._plain_settings()
     if hasattr(worker, "backbone_facts_"):
         worker.settings_["net"] = worker.backbone_facts_.net
     worker.validation_rows_ = session.validation.rows if given.validation is None else np.empty(0, np.int64)

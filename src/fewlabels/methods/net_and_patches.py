@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, ClassVar
 
@@ -13,11 +13,12 @@ from scipy.special import log_softmax
 from torch import Tensor, nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
-from fewlabels.methods.guard import learn_guarded, was_held_back
+from fewlabels.methods.guard import has_fallen_back, learn_guarded, was_held_back
 from fewlabels.methods.kmeans_features import KMeansFeatures
 from fewlabels.methods.looks import accuracies
 from fewlabels.methods.ranges import check_within
 from fewlabels.methods.session import Session
+from fewlabels.methods.settings import Settings
 from fewlabels.methods.training_set import looked_at
 from fewlabels.nets import Classifier, is_backbone
 from fewlabels.nets.joined import joined, scale_logits
@@ -55,8 +56,9 @@ class NetAndPatches(KMeansFeatures):
     A budget of time is for both: the patches come first, and the net has what they leave.
 
     See `SemiSupervisedClassifier` for the parameters and attributes that all methods share, and `KMeansFeatures` for
-    `centroids`, `patch`, `patches`, `penalty`, `shrink_to` and `penalty_`. With `guard`, what is guarded is the net;
-    `transform` gives the net's features.
+    `centroids`, `patch`, `patches`, `penalty`, `shrink_to` and `penalty_`. With `guard`, what is guarded is the net:
+    where that has the labels alone in the end, `notes_` says so, and there is no `guard_`, as the patches have learned
+    from the pool. `transform` gives the net's features.
 
     Parameters
     ----------
@@ -72,6 +74,9 @@ class NetAndPatches(KMeansFeatures):
     ----------
     patch_share_ : float
         The share that was taken.
+    settings_ : dict
+        Of the settings that all methods share, the values that the net learned by; those that only its method has are
+        named `net.NAME`.
 
     References
     ----------
@@ -112,12 +117,20 @@ class NetAndPatches(KMeansFeatures):
         network = learn_guarded(method, own)
         found = {name: value for name, value in vars(method).items() if name.endswith("_")}
         self.__dict__.update({name: value for name, value in found.items() if name not in _OF_NET_ALONE})
+        self.settings_ = self._settings_with_those_of(method)
+        why = None
         if was_held_back(self):
-            # From the net alone: the patches have learned from the pool.
-            del self.guard_
-            session.monitor.note(
-                f"in so short a budget the net learned from the labels alone: {self.net_method} needs a longer one"
+            why = f"in so short a budget the net learned from the labels alone: {self.net_method} needs a longer one"
+        elif has_fallen_back(self):
+            why = (
+                f"the pool did harm to the net by {self.net_method}, and the guard fired: the net is what the labels "
+                f"alone gave, {self.guard_['supervised_accuracy']:.1%} on held-out images against "
+                f"{self.guard_['accuracy']:.1%} with the pool; the patches learned from the pool"
             )
+        if why is not None:
+            # What the guard says is of the net alone: the patches have learned from the pool.
+            del self.guard_
+            session.monitor.note(why)
         session.monitor.begin("both", 1)
         both = self._together(session, network, patches)
         session.monitor.conclude(accuracies(session, both))
@@ -132,6 +145,12 @@ class NetAndPatches(KMeansFeatures):
         if given.get("preset") not in ("auto", *method.PRESETS):
             given.pop("preset", None)
         return method(**given)._resolved()
+
+    def _settings_with_those_of(self, method: SemiSupervisedClassifier) -> dict[str, Any]:
+        """Return the hyper-parameters as they were learned by, given the method that the net learned by."""
+        shared = {field.name for field in fields(Settings)}
+        of_net = method._plain_settings().items()
+        return self._plain_settings() | {name if name in shared else f"net.{name}": value for name, value in of_net}
 
     @torch.no_grad()
     def _seconds_to_answer(self, session: Session, patches: Classifier) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -170,6 +170,8 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
             classifier=classifier,
             rate_factors=rate_factors,
             after_step=None if teacher is None else teacher.update,
+            # A second average would take the place of the net's own weights, which are kept beside the teacher's.
+            recipe=None if teacher is None else replace(session.recipe, ema_decay=0.0),
             **self._length(session),
         )
         if teacher is not None:

@@ -173,6 +173,8 @@ class SelfTraining(SemiSupervisedClassifier):
         session.learned_alone(network)
         asked = self._asked(session, length["steps"])
         correct = right_answers(session, network)
+        # For a list of what a fit chose, see `choices`: one net that goes on learning is kept whatever it does.
+        self._rounds_judged_ = self.restart
         self.rounds_: list[dict[str, Any]] = []
         self.round_pseudo_labels_: list[NDArray[np.int64]] = []
         self.termination_condition_ = "max_iter"

@@ -85,10 +85,15 @@ def finish_weights(method: SemiSupervisedClassifier, session: Session, network: 
         twins = [other for other in sets if states[other][1] == at and same_state(states[other][0], state)]
         sets[name] = sets[twins[0]] if twins else _measured(method, session, network, state, at)
     method.kept_weights_ = {name: sets[name] for name in (LAST, BEST, AVERAGE) if name in sets}
-    if method.final_weights not in ("auto", *sets):
+    # An average that was asked for is what training ends with, also where it is a teacher's that the method does not
+    # end with by itself.
+    used = AVERAGE if method.ema_decay > 0 and AVERAGE in sets else returned
+    if method.final_weights in sets:
+        used = method.final_weights
+    elif method.final_weights != "auto":
         why = "" if len(session.validation) else ", as no sample was held out"
-        session.monitor.note(f"there are no weights {method.final_weights!r}{why}: the model has {returned!r} ones")
-    _take(method, network, returned if method.final_weights not in sets else method.final_weights)
+        session.monitor.note(f"there are no weights {method.final_weights!r}{why}: the model has {used!r} ones")
+    _take(method, network, used)
 
 
 def use_weights(method: _Method, name: str) -> _Method:
