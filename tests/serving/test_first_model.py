@@ -374,6 +374,22 @@ def test_what_cannot_be_begun_with_is_told(begin, flat, tmp_path):
         Service(tmp_path / "other", source=str(flat[0]), classes=CLASSES)
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("-1", "-1 means in a labels file that an image has no class; find another name"),
+        ("x" * 101, "one line of at most 100"),
+        ("a\u202eb", "one line of at most 100"),
+    ],
+)
+def test_what_can_be_no_class_on_the_page_is_refused_at_the_start_too(begin, place, name, why):
+    with pytest.raises(InputError, match=why):
+        begin(classes=(name, "1"))
+    assert not (place / "model-labels.csv").exists()
+    with pytest.raises(InputError, match=why):
+        Service(place / "model", classes=(name, "red"))
+
+
 def test_of_a_model_whose_source_tells_the_classes_there_are_no_others(place):
     with pytest.raises(InputError, match=r"has the classes .*, and no 'cat'; leave --classes away"):
         Service(place / "model", classes=("cat", "dog"))

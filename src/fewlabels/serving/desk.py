@@ -145,10 +145,7 @@ class Desk:
             raise InputError(f"the folders of {self.data.source} tell the classes; a new one needs a folder there")
         if not name:
             raise InputError("type the name of the class first")
-        if is_no_label(name):
-            raise InputError(f"{name} means in a labels file that an image has no class; find another name")
-        if len(name) > _LONGEST_NAME or visible(name) != name:
-            raise InputError(f"a class's name is one line of at most {_LONGEST_NAME} letters and signs")
+        _check_name(name)
         for known in classes:
             # Two that differ in case alone are one that was typed twice.
             if _folded(known) == _folded(name):
@@ -284,8 +281,10 @@ def open_desk(
     ------
     InputError
         If the pool cannot be had, or has no images, or the labels file would go with the folder; or of classes that
-        the source does not have.
+        the source does not have, or that have no name for one.
     """
+    for name in classes:
+        _check_name(name)
     if folder is not None:
         _check_apart(labels, folder)
     before = labels_before(model, labels)
@@ -351,8 +350,11 @@ def open_first_desk(
     ------
     InputError
         If the source has no images without a label; or there are other classes than those that class folders tell,
-        or none where folders may be meant as some; or the labels file would go with the folder.
+        or none where folders may be meant as some; or one has no name for a class; or the labels file would go with
+        the folder.
     """
+    for name in classes:
+        _check_name(name)
     _check_apart(labels, folder)
     for place in (folder, place_before(folder)):
         if Path(source).is_dir() and place.resolve().is_relative_to(Path(source).resolve()):
@@ -401,6 +403,14 @@ def _united(*groups: Iterable[str]) -> list[str]:
     for name in filter(None, itertools.chain(*groups)):
         found.setdefault(class_called(name, found))
     return list(found)
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name that a labels file or the page cannot hold as that of a class."""
+    if is_no_label(name):
+        raise InputError(f"{name} means in a labels file that an image has no class; find another name")
+    if len(name) > _LONGEST_NAME or visible(name) != name:
+        raise InputError(f"a class's name is one line of at most {_LONGEST_NAME} letters and signs")
 
 
 def _folded(name: str) -> str:
