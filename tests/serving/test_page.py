@@ -103,6 +103,27 @@ def test_labels_by_click_and_key_are_on_the_disk_when_the_page_says_so(tab, serv
     assert skipped not in found
 
 
+def test_a_double_click_labels_one_image(tab, server):
+    open_labels(tab)
+    number = len(server.labels)
+    tab.page.hover("#fl-class-0")
+    for count in (1, 2):
+        # By the second click the next image is there.
+        before = shown(tab)
+        tab.page.mouse.down(click_count=count)
+        tab.page.mouse.up(click_count=count)
+        tab.page.wait_for_timeout(1000)
+        assert (shown(tab) != before) == (count == 1)
+    assert len(server.labels) == number + 1
+    after(tab, lambda: tab.page.dblclick("#fl-undo"))
+    tab.page.wait_for_timeout(1000)
+    assert len(server.labels) == number + 2
+    # Keys are no clicks, however fast they follow each other.
+    for key in "12":
+        after(tab, lambda key=key: tab.page.keyboard.press(key))
+    assert len(server.labels) == number + 4
+
+
 def test_keys_do_not_label_from_the_other_tab(tab, server):
     open_labels(tab)
     number = len(server.labels)

@@ -14,4 +14,11 @@
     if (event.key === "u") selector = "#fl-undo";
     if (selector !== null && press(selector)) event.preventDefault();
   });
+  // By the second click of a double click the next image is there, which nobody has looked at. Keys count no clicks.
+  document.addEventListener("click", (event) => {
+    if (event.detail > 1 && event.target.closest("#fl-buttons button, #fl-save, #fl-skip, #fl-undo")) {
+      event.preventDefault();
+      event.stopPropagation();
+    }
+  }, true);
 }
