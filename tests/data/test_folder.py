@@ -679,6 +679,18 @@ def test_links_that_lead_nowhere_and_photos_of_telephones_are_left_out_by_name(p
     assert len(load_dataset(photos, cache_dir=tmp_path / "cache").pool) == before + 1
 
 
+@pytest.mark.parametrize("name", ["phone.heic", "PHONE.HEIF"])
+def test_photos_of_telephones_that_lie_in_no_class_folder_are_left_out_by_name(name, tmp_path):
+    for number in range(4):
+        save(tmp_path / "flat" / f"{number}.png")
+    (tmp_path / "flat" / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
+    data = load_unlabeled(tmp_path / "flat", cache_dir=tmp_path / "cache")
+    assert [(Path(one.path).name, one.reason) for one in data.skipped] == [
+        (name, "HEIC, which is not read: convert it to JPEG")
+    ]
+    assert len(data.pool) == 4
+
+
 def test_an_empty_class_folder_is_told_whatever_was_read_before(photos, tmp_path):
     (photos / "train" / "green").mkdir()
     aside = tmp_path / "cache"

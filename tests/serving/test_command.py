@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -78,6 +79,19 @@ def test_it_says_where_the_page_is_and_ends_cleanly_by_ctrl_c(place):
         assert "Traceback" not in said
         assert "terminate" not in said
         assert "warning" not in said
+
+
+def test_images_that_cannot_be_read_are_told_whether_there_is_a_model_or_not(place, trained, tmp_path):
+    shutil.copytree(trained / "photos", tmp_path / "photos")
+    (tmp_path / "photos" / "unlabeled" / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
+    told = "phone.heic (HEIC, which is not read: convert it to JPEG)"
+    with serving(place, "--source", str(tmp_path / "photos")):
+        said = (place / "log").read_text()
+        assert f"left out 1 unreadable file: {tmp_path / 'photos' / 'unlabeled' / told}" in said
+        assert "were resized to 16x16" in said.replace("\n", " ")
+    (tmp_path / "first").mkdir()
+    with serving(tmp_path / "first", "--source", str(tmp_path / "photos")):
+        assert told in (tmp_path / "first" / "log").read_text()
 
 
 def test_whoever_lets_others_in_is_warned(place):

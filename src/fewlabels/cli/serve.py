@@ -9,6 +9,7 @@ import typer
 
 from fewlabels.cli import completion
 from fewlabels.cli.app import app, errors, screen, starting
+from fewlabels.cli.shown import show_dataset, show_notes
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
 from fewlabels.storage.visible import visible
@@ -120,8 +121,8 @@ def serve(
     if service.desk is None:
         errors.print(visible(f"note: no labeling tab: {service.reason}"), style="dim", highlight=False)
     else:
-        for note in service.desk.notes:
-            errors.print(visible(f"note: {note}"), style="dim", highlight=False)
+        show_notes(service.desk.notes)
+        show_dataset(service.desk.data, quiet=True)
         screen.print(f"labels go to {service.desk.path}", highlight=False)
     serve_page(service, host=host, port=port, ready=ready)
     screen.print("stopped", style="dim", highlight=False)

@@ -20,7 +20,7 @@ from fewlabels.data.listing import Listing
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.keys import key_of
 
-_VERSION = 3
+_VERSION = 4
 _ASKED = 10_000
 
 

@@ -79,7 +79,7 @@ class Desk:
     trouble : str
         Why it could not be looked through, in one line; empty where it could, or is being.
     notes : tuple of str
-        What of the labels file was left out.
+        What is to be noted of the labels file and of the data.
     opening : str
         Another word for each desk: a page that was open before the server was started again has the old one.
 
@@ -107,16 +107,17 @@ class Desk:
         self._names = dict.fromkeys([*self.pictures.names, *labeled])
         self.before = {} if before is None else by_source_names(read_given(before), self._names, data.source)
         self._file = LabelsFile(labels)
-        self.notes: tuple[str, ...] = ()
+        unfinished = []
         if self._file.unfinished is not None:
-            self.notes = (
-                f"the last line of {labels} was not finished and is left out; it is kept in {self._file.unfinished}",
-            )
+            unfinished = [
+                f"the last line of {labels} was not finished and is left out; it is kept in {self._file.unfinished}"
+            ]
         try:
             given = self._known(class_names)
         except InputError as error:
             self._file.close()
-            raise InputError("; ".join([str(error), *self.notes])) from error
+            raise InputError("; ".join([str(error), *unfinished])) from error
+        self.notes: tuple[str, ...] = (*unfinished, *data.notes)
         self.ranked, self.trouble = False, ""
         self._turn, self._closing = threading.Lock(), threading.Event()
         self.queue = LabelQueue(
@@ -384,9 +385,7 @@ def open_first_desk(
             f"give the classes that the images are of: --classes shirt,shoe; the folders "
             f"({', '.join(list(folders)[:3])}) are taken as no classes"
         )
-    desk = Desk(data, names, labels, takes_new_classes=not folders_tell)
-    desk.notes = (*data.notes, *desk.notes)
-    return desk
+    return Desk(data, names, labels, takes_new_classes=not folders_tell)
 
 
 def _folders(data: ImageDataset) -> dict[str, None]:
