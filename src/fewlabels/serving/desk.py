@@ -114,6 +114,7 @@ class Desk:
             ]
         try:
             given = self._known(class_names)
+            class_names = tuple(dict.fromkeys([*class_names, *given.values()]))
         except InputError as error:
             self._file.close()
             raise InputError("; ".join([str(error), *unfinished])) from error
@@ -230,11 +231,11 @@ class Desk:
         return {name: class_called(given, class_names) for name, given in self._lines().items() if given}
 
     def _known(self, class_names: Sequence[str]) -> dict[str, str]:
-        """Return the classes that images have by the labels file, all of them the model's; refuse others."""
+        """Return the classes that images have by the labels file; refuse new ones, unless it tells the classes."""
         # Of an image that is gone, a line may say what it likes.
         given = {name: label for name, label in self._given(class_names).items() if name in self._names}
         unknown = sorted(set(given.values()) - set(class_names))
-        if unknown:
+        if unknown and not self.takes_new_classes:
             raise InputError(
                 f"{self.path} has the class {unknown[0]!r}; the model's are {', '.join(class_names)}; give another "
                 "file with --labels"
@@ -296,7 +297,7 @@ def open_desk(
     streamed = origin_of(model.method).get("pool")
     if streamed is not None:
         changes |= {"pool": None, "pool_limit": DEFAULT_LIMIT}
-    data, file_tells = None, False
+    data = None
     names = list(model.class_names)
     try:
         data = load_to_label(model.method, labels=before, progress=progress, **changes)
@@ -308,8 +309,10 @@ def open_desk(
     # Where images lie in no class folders, or in folders that are something else, their classes are those of the file.
     if data is None or (before is None and labels.is_file() and set(data.class_names).isdisjoint(names)):
         data = load_to_label(model.method, labels=str(labels), progress=progress, **changes)
-        known, file_tells = _united(names, data.class_names, classes), True
-        given = (class_called(name, known) for name in read_labels(labels).classes.values())
+    if data.labels_tell:
+        known = _united(names, data.class_names, classes)
+        told = read_given(labels if before is None else before)
+        given = (class_called(name, known) for name in told.classes.values())
         # In the order of before there was a model, which sorts them, so that each keeps its key. A class that is none
         # of these is one of images that are gone.
         names = _united(classes, [name for name in given if name in known], known)
@@ -321,7 +324,7 @@ def open_desk(
         why = "" if streamed is None else f"; {why_not_by_hand(streamed)}"
         raise NothingToLabel(f"{data.source} has no images without a label{why}")
     check_shape(model.method, data)
-    desk = Desk(data, names, labels, before, takes_new_classes=file_tells)
+    desk = Desk(data, names, labels, before, takes_new_classes=data.labels_tell)
     if streamed is not None:
         desk.notes = (*desk.notes, why_not_by_hand(streamed))
     return desk
