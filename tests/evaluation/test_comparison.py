@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import pickle
 import re
 import shutil
 import sys
@@ -20,8 +21,10 @@ from fewlabels.evaluation import Comparison, compare
 from fewlabels.evaluation import comparison as comparison_module
 from fewlabels.evaluation import training as training_module
 from fewlabels.evaluation.conditions import repeat_command
+from fewlabels.evaluation.contenders import Contender
 from fewlabels.evaluation.reading import read_comparison
 from fewlabels.evaluation.run_folder import COLUMNS, RunFolder, check_out
+from fewlabels.evaluation.training import Draws, Training
 from fewlabels.methods.training_set import looked_at
 from fewlabels.report import render_report
 from fewlabels.storage.errors import Interrupted, TrainingWarning
@@ -378,6 +381,37 @@ def test_a_comparison_does_not_go_on_with_data_that_have_changed(tmp_path):
         compare("digits", **arguments, labels=labels)
     labels.write_text("file,class\ntrain[3],7\n")
     assert len(compare("digits", **arguments, labels=labels).runs) == 2
+
+
+def test_what_changes_while_a_comparison_runs_is_not_mixed_into_it(tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,class\ntrain[3],7\n")
+
+    def change(event):
+        labels.write_text("file,class\ntrain[3],8\n")
+
+    given = {"methods": ["supervised"], "labels_per_class": 3, "seeds": 2, "steps": 2, "labels": labels, "check": False}
+    found = compare("digits", **given, out=tmp_path / "run", observer=change)
+    labels.write_text("file,class\ntrain[3],7\n")
+    alone = compare("digits", **given, out=tmp_path / "alone")
+    assert found.config["data"] == alone.config["data"]
+    for one, other in zip(found.runs, alone.runs, strict=True):
+        np.testing.assert_array_equal(one.test_probabilities, other.test_probabilities)
+
+
+def test_a_machine_that_reads_other_labels_than_a_comparison_began_with_is_refused(tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,class\ntrain[3],7\n")
+    who = Contender("supervised", "supervised", "digits", None)
+    draws = Draws("digits", {"labels": labels})
+    data = draws(who, 3, 0)
+    training = Training(1, who, 3, 3, 0, {"random_state": 0}, {}, [{}], data.fingerprint)
+    sent = pickle.dumps(draws)
+    assert training.draw(pickle.loads(sent)).fingerprint == data.fingerprint
+    labels.write_text("file,class\ntrain[3],8\n")
+    assert training.draw(draws).fingerprint == data.fingerprint
+    with pytest.raises(InputError, match="begun with other images or labels: digits has changed since"):
+        training.draw(pickle.loads(sent))
 
 
 def test_a_finished_training_takes_away_its_own_checkpoints_and_no_others(tmp_path):

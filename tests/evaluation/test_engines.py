@@ -134,7 +134,7 @@ def test_a_source_that_all_trainings_share_is_not_sent_with_each():
     source = {"train": (np.zeros((4, 8, 8, 3), np.uint8), [0, 1, 0, 1])}
     draws = Draws(source, {})
     own, other = (
-        Training(1, Contender("supervised", "supervised", place, None), None, None, 0, {}, {}, [{}])
+        Training(1, Contender("supervised", "supervised", place, None), None, None, 0, {}, {}, [{}], "")
         for place in (source, "features")
     )
     assert draws.without_source(own).who.source is None

@@ -17,6 +17,7 @@ from fewlabels.data.download import download, verify
 from fewlabels.data.features import is_feature_folder, read_feature_folder
 from fewlabels.data.folder import OR_A_FILE, read_folder, read_known_folder
 from fewlabels.data.given import has_no_classes, read_given, with_classes_of
+from fewlabels.data.labels_file import GivenLabels
 from fewlabels.data.parquet import holds_shards, read_parquet
 from fewlabels.data.parts import Parts
 from fewlabels.data.pool import DEFAULT_LIMIT, with_pool
@@ -124,9 +125,77 @@ def load_dataset(
     >>> len(data.labeled), len(data.pool), len(data.test)
     (200, 1000, 597)
     """
-    _check_size(image_size)
     if pool is None and pool_limit != DEFAULT_LIMIT:
         raise InputError(f"pool_limit={pool_limit} is for the images of pool=; give that too, or leave it away")
+    read = read_source(
+        source,
+        image_size=image_size,
+        labels=labels,
+        fold=fold,
+        strict=strict,
+        cache_dir=cache_dir,
+        url=url,
+        progress=progress,
+    )
+    if pool is not None and read.origin is not None:
+        read.origin.update(pool=_from_anywhere(str(pool)), pool_limit=pool_limit)
+    data = read.draw(labels_per_class, test_per_class=test_per_class, random_state=random_state)
+    return data if pool is None else with_pool(data, str(pool), pool_limit, cache_folder(cache_dir), strict=strict)
+
+
+@dataclass(frozen=True)
+class ReadSource:
+    """A source as it was read, with the labels given by hand: all that is drawn from it is of the same images.
+
+    Attributes
+    ----------
+    parts : Parts
+        What its reader returned.
+    given : GivenLabels or None
+        Labels given by hand.
+    called : str
+        What messages call it.
+    origin : dict or None
+        Arguments of `load_dataset` that read the same again; None for arrays.
+    """
+
+    parts: Parts
+    given: GivenLabels | None
+    called: str
+    origin: dict[str, Any] | None
+
+    def draw(
+        self, labels_per_class: int | None, *, test_per_class: int | None = None, random_state: int = 0
+    ) -> ImageDataset:
+        """Return the source split into labeled, pool and test; see `load_dataset` for the parameters."""
+        draw: dict[str, Any] = {
+            "labels_per_class": labels_per_class,
+            "test_per_class": test_per_class,
+            "random_state": random_state,
+        }
+        origin = None if self.origin is None else {**self.origin, **draw}
+        return split_parts(self.parts, self.called, **draw, given=self.given, origin=origin)
+
+
+def read_source(
+    source: Any,
+    *,
+    image_size: int | None = None,
+    labels: str | Path | Mapping[str, str] | None = None,
+    fold: int | None = None,
+    strict: bool = False,
+    cache_dir: str | Path | None = None,
+    url: str | None = None,
+    progress: bool = False,
+) -> ReadSource:
+    """Read images from anywhere; see `load_dataset` for the parameters.
+
+    Raises
+    ------
+    InputError
+        If the source cannot be used.
+    """
+    _check_size(image_size)
     cache = cache_folder(cache_dir)
     # What is wrong with them is told now, not after an hour of decoding.
     given = None if labels is None else read_given(labels)
@@ -154,24 +223,11 @@ def load_dataset(
     origin = {
         "source": _from_anywhere(str(source)),
         "image_size": image_size,
-        "labels_per_class": labels_per_class,
-        "test_per_class": test_per_class,
-        "random_state": random_state,
         "labels": str(Path(labels).absolute()) if isinstance(labels, str | Path) else labels and dict(labels),
         "fold": fold,
         "strict": strict,
-        **({} if pool is None else {"pool": _from_anywhere(str(pool)), "pool_limit": pool_limit}),
     }
-    data = split_parts(
-        parts,
-        called,
-        labels_per_class=labels_per_class,
-        test_per_class=test_per_class,
-        random_state=random_state,
-        given=given,
-        origin=origin if is_place else None,
-    )
-    return data if pool is None else with_pool(data, str(pool), pool_limit, cache, strict=strict)
+    return ReadSource(parts, given, called, origin if is_place else None)
 
 
 def load_unlabeled(

@@ -185,13 +185,8 @@ def compare(
 
     draws = Draws(
         source,
-        {
-            "test_per_class": test_per_class,
-            "labels": labels,
-            "fold": fold,
-            "strict": strict,
-            "cache_dir": cache_dir,
-        },
+        {"labels": labels, "fold": fold, "strict": strict, "cache_dir": cache_dir},
+        test_per_class,
     )
     if isinstance(source, ImageDataset):
         _refuse_draws(
@@ -222,6 +217,9 @@ def compare(
             tried = combinations(who.method, options)
             for values in tried if len(tried) > 1 else ():
                 check_held_out(who.make(**{**given, **_own(who.method, extra), **values}), data)
+    for who in entered.contenders:
+        # All of them now: an hour later, there may be other images or labels.
+        draws(who, sizes[0], seed_list[0])
     arguments = {
         "source": source if isinstance(source, str | Path) else None,
         "methods": names if rungs is None else None,
@@ -293,10 +291,11 @@ def compare(
             order.append(name_of(who.name, data.labels_per_class, seed))
             if order[-1] in finished:
                 continue
-            config["data"][_draw_name(data.labels_per_class, states["random_state"])] = data.summary()
+            summary = config["data"][_draw_name(data.labels_per_class, states["random_state"])] = data.summary()
             candidates = combinations(who.method, options)
             own = {**given, **_own(who.method, extra)}
-            yield Training(number, who, size, data.labels_per_class, seed, states, own, candidates), data
+            drawn_from = summary["fingerprint"]
+            yield Training(number, who, size, data.labels_per_class, seed, states, own, candidates, drawn_from), data
 
     listen = functools.partial(
         Listener,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fewlabels.data import ImageDataset, load_dataset
+from fewlabels.data import ImageDataset
+from fewlabels.data.sources import ReadSource, read_source
 from fewlabels.evaluation.choosing import best_of
 from fewlabels.evaluation.contenders import Contender
 from fewlabels.evaluation.measure import measure
@@ -17,6 +18,7 @@ from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.embedding import warn_of_leak
 from fewlabels.methods.examples import remember
 from fewlabels.methods.fitting import fit_dataset
+from fewlabels.storage.errors import InputError
 from fewlabels.training.energy import EnergyMeter
 from fewlabels.training.monitor import Event
 
@@ -26,18 +28,34 @@ Tell = Callable[[int, Event], None]
 
 @dataclass(frozen=True)
 class Draws:
-    """How the data sets of a comparison are drawn.
+    """How the data sets of a comparison are drawn: all from one reading of the source, which may change meanwhile.
 
     Attributes
     ----------
     source : object
         What the comparison was asked for, which what a contender learns from may be made of.
     options : dict
-        More arguments of `load_dataset`.
+        Of `load_dataset`, those that say how the source is read.
+    test_per_class : int or None
+        See `load_dataset`.
     """
 
     source: Any
     options: dict[str, Any]
+    test_per_class: int | None = None
+    _read: dict[tuple[Any, int | None], ReadSource] = field(default_factory=dict, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another machine reads for itself, rather than being sent all images.
+        return Draws, (self.source, self.options, self.test_per_class)
+
+    def read(self, who: Contender, *, progress: bool = False) -> ReadSource:
+        """Return what a contender's data are drawn from, which is read once."""
+        source = self.source if who.source is None else who.source
+        name = source if isinstance(source, str | Path) else id(source), who.image_size
+        if name not in self._read:
+            self._read[name] = read_source(source, image_size=who.image_size, progress=progress, **self.options)
+        return self._read[name]
 
     def __call__(
         self, who: Contender, labels_per_class: int | None, random_state: int, *, progress: bool = False
@@ -46,13 +64,8 @@ class Draws:
         source = self.source if who.source is None else who.source
         if isinstance(source, ImageDataset):
             return source
-        data = load_dataset(
-            source,
-            image_size=who.image_size,
-            labels_per_class=labels_per_class,
-            random_state=random_state,
-            progress=progress,
-            **self.options,
+        data = self.read(who, progress=progress).draw(
+            labels_per_class, test_per_class=self.test_per_class, random_state=random_state
         )
         if data.origin is None:
             return data
@@ -88,6 +101,8 @@ class Training:
         Hyper-parameters, length.
     candidates : list of dict
         Combinations of more hyper-parameters, to choose among.
+    fingerprint : str
+        Of its draw.
     """
 
     number: int
@@ -98,6 +113,7 @@ class Training:
     states: dict[str, Any]
     settings: dict[str, Any]
     candidates: list[dict[str, Any]]
+    fingerprint: str
 
     def make(self, which: int) -> SemiSupervisedClassifier:
         """Return the method with one of the combinations, untrained."""
@@ -108,8 +124,20 @@ class Training:
         return checkpoint.with_name(f"{checkpoint.name}-{which}") if len(self.candidates) > 1 else checkpoint
 
     def draw(self, draws: Draws) -> ImageDataset:
-        """Return the images."""
-        return draws(self.who, self.asked_per_class, self.states["random_state"])
+        """Return the images, as another machine reads them.
+
+        Raises
+        ------
+        InputError
+            If they, or the labels, are others than those that the comparison began with.
+        """
+        data = draws(self.who, self.asked_per_class, self.states["random_state"])
+        if data.fingerprint != self.fingerprint:
+            raise InputError(
+                f"the comparison was begun with other images or labels: {data.source} has changed since, or is another "
+                "on the machine that trains; put them back and go on with --resume, or begin anew with --overwrite"
+            )
+        return data
 
 
 @dataclass(frozen=True)
