@@ -455,9 +455,9 @@ def photos(tmp_path, color_images):
     return archive, tmp_path / "pool", pool
 
 
-def load(photos, tmp_path, **settings):
+def load(photos, tmp_path, blocks=4, **settings):
     archive, pool, _ = photos
-    limit = 4 * (BLOCK * 16 * 16 * 3 + 128)
+    limit = blocks * (BLOCK * 16 * 16 * 3 + 128)
     return load_dataset(archive, cache_dir=tmp_path / "cache", pool=pool, pool_limit=limit, **settings)
 
 
@@ -506,6 +506,49 @@ def test_training_on_a_pool_in_shards_is_the_same_each_time_and_after_a_stop(nam
     again = brief(name).fit(data.labeled, data.labels, unlabeled=data.pool, checkpoint=folder)
     assert np.array_equal(whole.predict_proba(data.test), again.predict_proba(data.test))
     assert used(tmp_path / "cache" / "shards") <= 4 * (BLOCK * 16 * 16 * 3 + 128) * 2
+
+
+def test_a_training_does_not_go_on_with_another_pool_or_another_order_of_it(photos, tmp_path):
+    def fit(blocks=4):
+        told = []
+
+        def stop(event):
+            told.append(event)
+            if len(told) == 3:
+                signal.raise_signal(signal.SIGTERM)
+
+        data = load(photos, tmp_path, blocks, labels_per_class=8)
+        method = brief("mean-teacher")
+        return method.fit(
+            data.labeled, data.labels, unlabeled=data.pool, checkpoint=tmp_path / "checkpoint", observer=stop
+        )
+
+    with pytest.raises(Interrupted):
+        fit()
+    # More blocks are shuffled with each other.
+    with pytest.raises(InputError, match="checkpoint of another training: pool is"):
+        fit(blocks=8)
+    # A look at some blocks of the pool would not find the one image that is another.
+    _, place, pool = photos
+    write_tar(str(place / "0.tar"), [as_png(image) for image in [*pool[:39], 255 - pool[39]]])
+    with pytest.raises(InputError, match="checkpoint of another training: pool is"):
+        fit()
+
+
+@pytest.mark.parametrize("write", [write_tar, write_parquet])
+def test_a_file_that_changes_while_it_is_read_is_an_error(write, tmp_path):
+    images = random_images(2 * BLOCK)
+    path = tmp_path / ("a.tar" if write is write_tar else "a.parquet")
+    write(str(path), [as_png(image) for image in images])
+    pool = streamed(str(tmp_path), tmp_path / "cache")
+    sent = pool.shards.part([1])
+    assert np.array_equal(pool[:BLOCK], images[:BLOCK])
+    # As many images, of the same size.
+    write(str(path), [as_png(image) for image in images[::-1]])
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
+    for read in (lambda: pool[BLOCK:], lambda: list(sent.read(0))):
+        with pytest.raises(InputError, match=f"{path.name} has changed since the pool was opened"):
+            read()
 
 
 def test_a_pool_in_shards_teaches_what_the_same_pool_in_memory_teaches(photos, tmp_path):

@@ -1,5 +1,6 @@
 """A training that is stopped and continued ends as if it had never been stopped."""
 
+import json
 import os
 import shutil
 import signal
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewlabels import METHODS, InputError, make_method
+from fewlabels import METHODS, InputError, __version__, make_method
 from fewlabels.storage.errors import Interrupted, TrainingWarning
 from fewlabels.storage.lock import FolderLock
 from fewlabels.training.checkpoint import FORMAT_VERSION
@@ -251,6 +252,16 @@ def test_a_checkpoint_of_another_format_says_so(few, tmp_path):
         brief("supervised").fit(*few, checkpoint=tmp_path / "c")
 
 
+def test_a_checkpoint_of_another_version_is_refused_and_kept(few, tmp_path):
+    with pytest.raises(Interrupted):
+        brief("supervised").fit(*few, checkpoint=tmp_path / "c", observer=stop_at(4))
+    path = tmp_path / "c" / "training.json"
+    path.write_text(path.read_text().replace(f'"fewlabels": "{__version__}"', '"fewlabels": "0.0.9"'))
+    with pytest.raises(InputError, match=r"another version of fewlabels \(0.0.9, .*; finish it with that version"):
+        brief("supervised").fit(*few, checkpoint=tmp_path / "c")
+    assert path.exists()
+
+
 def test_nothing_is_written_before_a_checkpoint_is_due_or_the_end(few, tmp_path):
     seen = []
     brief("supervised").fit(*few, checkpoint=tmp_path / "c", observer=lambda e: seen.append(os.listdir(tmp_path / "c")))
@@ -273,6 +284,19 @@ def test_a_full_disk_does_not_end_a_training(few, tmp_path):
     assert "MB are needed" in str(caught[0].message)
     assert_same(brief("supervised").fit(*few), method, few[0])
     assert not list((tmp_path / "c").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["precision", "numpy", "scikit-learn"])
+def test_another_precision_and_other_versions_of_packages_are_warned_of(name, few, tmp_path):
+    with pytest.raises(Interrupted):
+        brief("supervised").fit(*few, checkpoint=tmp_path / "c", observer=stop_at(4))
+    path = tmp_path / "c" / "training.json"
+    training = json.loads(path.read_text())
+    # As on a machine where this is another by itself.
+    here, training["conditions"][name] = training["conditions"][name], "other"
+    path.write_text(json.dumps(training))
+    with pytest.warns(TrainingWarning, match=f"{name} is 'other' there and '{here}' here"):
+        brief("supervised").fit(*few, checkpoint=tmp_path / "c")
 
 
 def test_other_threads_are_warned_of(few, tmp_path, monkeypatch):

@@ -131,8 +131,8 @@ class Shards:
             facts = [self._system.info(path) for path in self.files]
         if not self.files:
             raise InputError(f"{url} holds no {' or '.join('*' + ending for ending in _ENDINGS)} files")
-        versions = [_version(path, info) for path, info in zip(self.files, facts, strict=True)]
-        self.key = key_of([_FORMAT_VERSION, BLOCK_ROWS, versions])
+        self._versions = [_version(path, info) for path, info in zip(self.files, facts, strict=True)]
+        self.key = key_of([_FORMAT_VERSION, BLOCK_ROWS, self._versions])
         self.blocks: list[Block] = []
         passed = 0
         others: list[str] = []
@@ -141,7 +141,9 @@ class Shards:
                 if path.lower().endswith(".parquet"):
                     self.blocks += _parquet_blocks(self._open_parquet(path), number)
                 else:
-                    memo = cache / "shards" / "indexes" / f"{key_of([_FORMAT_VERSION, path, versions[number]])}.json"
+                    memo = (
+                        cache / "shards" / "indexes" / f"{key_of([_FORMAT_VERSION, path, self._versions[number]])}.json"
+                    )
                     found = self._index(path, memo)
                     self.blocks += _archive_blocks(found["members"], number)
                     passed += found["passed"]
@@ -156,6 +158,7 @@ class Shards:
         some.blocks = [self.blocks[number] for number in numbers]
         used = sorted({block.file for block in some.blocks})
         some.files = [self.files[file] for file in used]
+        some._versions = [self._versions[file] for file in used]
         some.blocks = [replace(block, file=used.index(block.file)) for block in some.blocks]
         return some
 
@@ -172,10 +175,20 @@ class Shards:
         return f"{_real(system, place)}/".startswith(f"{_real(system, self._place).rstrip('/')}/")
 
     def read(self, number: int) -> Iterator[bytes]:
-        """Yield the encoded images of a block, a few of them in memory at a time."""
+        """Yield the encoded images of a block, a few of them in memory at a time.
+
+        Raises
+        ------
+        InputError
+            If its file cannot be read, or is another than when the pool was opened.
+        """
         block = self.blocks[number]
         path = self.files[block.file]
         with self._reached(path):
+            # What the file system remembers of it would be as before.
+            self._system.invalidate_cache(path)
+            if _version(path, self._system.info(path)) != self._versions[block.file]:
+                raise InputError(f"{path} has changed since the pool was opened; put it back, or begin anew")
             if block.members:
                 first, last = block.members[0], block.members[-1]
                 content = self._system.cat_file(path, start=first[1], end=last[1] + last[2])

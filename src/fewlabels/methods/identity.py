@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import sklearn
 import torch
 from torch import nn
 
+from fewlabels.data.streamed import StreamedRows
 from fewlabels.training.batches import Rows
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ def description(method: SemiSupervisedClassifier, session: Session) -> dict[str,
     Returns
     -------
     dict
-        `method`, `seed`, `settings`, `labeled`, `held_out` and `pool` (hashes; of a large pool, of some samples).
+        `method`, `seed`, `settings`, `labeled`, `held_out` and `pool` (hashes; of a large pool, of some samples; of one
+        that is read as a stream, of its files' names, sizes and versions).
     """
     settings = {name: value for name, value in method.get_params(deep=False).items() if name not in _ASIDE}
     return {
@@ -52,17 +55,24 @@ def description(method: SemiSupervisedClassifier, session: Session) -> dict[str,
     }
 
 
-def conditions(device: torch.device, processes: int = 1) -> dict[str, Any]:
+def conditions(device: torch.device, precision: torch.dtype, processes: int = 1) -> dict[str, Any]:
     """Return what a training's last bits depend on beside its description.
 
     Examples
     --------
-    >>> conditions(torch.device("cpu"))["device"]
-    'cpu'
+    >>> found = conditions(torch.device("cpu"), torch.bfloat16)
+    >>> found["device"], found["precision"]
+    ('cpu', 'bfloat16')
     """
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    found = {"torch": str(torch.__version__), "threads": torch.get_num_threads(), "device": name}
-    return found | {"processes": processes}
+    return {
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "scikit-learn": sklearn.__version__,
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "precision": str(precision).removeprefix("torch."),
+        "processes": processes,
+    }
 
 
 def _told(value: object) -> str:
@@ -82,8 +92,14 @@ def _hash(tensors: Iterable[torch.Tensor]) -> str:
 
 
 def _hash_of_pool(rows: Rows) -> str:
-    if not len(rows):
-        return "none"
-    if rows.windows is None and rows.nbytes() <= _WHOLE:
-        return f"{len(rows)} {_hash(rows.chunks(_COMPARED, torch.device('cpu')))}"
-    return f"{len(rows)} {_hash([rows.sample(_COMPARED, torch.device('cpu'))])}"
+    return " ".join([str(len(rows)), *map(_hash_of_source, rows.sources)]) if len(rows) else "none"
+
+
+def _hash_of_source(source: Any) -> str:
+    if isinstance(source, StreamedRows):
+        # As many blocks as fit into the limit are shuffled with each other.
+        return f"{source.content_key} {source.window}"
+    rows = Rows([source])
+    if rows.nbytes() <= _WHOLE:
+        return _hash(rows.chunks(_COMPARED, torch.device("cpu")))
+    return _hash([rows.sample(_COMPARED, torch.device("cpu"))])

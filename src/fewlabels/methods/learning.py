@@ -112,7 +112,8 @@ def learn(
     if processes is not None:
         processes.agreed(json.dumps(described, sort_keys=True))
     if checkpoints is not None and described is not None:
-        checkpoints.describe(described, conditions(device, 1 if processes is None else processes.count))
+        count = 1 if processes is None else processes.count
+        checkpoints.describe(described, conditions(device, session.recipe.precision, count))
     # Until here an earlier fit stays as it was, and where a net is refused, before it takes a step, it does too.
     before = method._forget()
     # Layers draw their initial weights from the global generator; the caller's is left as it was.

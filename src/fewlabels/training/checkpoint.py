@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from fewlabels import __version__
 from fewlabels.storage.atomic import remove_leftovers, write_bytes, write_json
 from fewlabels.storage.errors import InputError, Interrupted, TrainingWarning
 from fewlabels.storage.lock import FolderLock
@@ -136,7 +137,7 @@ class Checkpoints:
         conditions : dict
             What the last bits depend on; where it differs, a warning says so.
         """
-        described = {"format_version": FORMAT_VERSION, **training}
+        described = {"format_version": FORMAT_VERSION, "fewlabels": __version__, **training}
         if self.training is not None:
             for name, value in described.items():
                 before = self.training.get(name)
@@ -313,11 +314,13 @@ class Checkpoints:
             return None
         except ValueError as error:
             raise InputError(f"{path} is damaged; delete {self.folder} to begin anew") from error
-        version = training.get("format_version") if isinstance(training, dict) else None
-        if version != FORMAT_VERSION:
+        told = training if isinstance(training, dict) else {}
+        version, wrote = told.get("format_version"), told.get("fewlabels")
+        if (version, wrote) != (FORMAT_VERSION, __version__):
             raise InputError(
-                f"{self.folder} was written by another version of fewlabels (checkpoint format {version}, this one has "
-                f"{FORMAT_VERSION}); finish it with that version, or delete it to begin anew"
+                f"{self.folder} was written by another version of fewlabels ({wrote or 'unknown'}, checkpoint format "
+                f"{version}; this one is {__version__}, with {FORMAT_VERSION}); finish it with that version, or delete "
+                "it to begin anew"
             )
         return training  # type: ignore[no-any-return]
 
