@@ -3,6 +3,7 @@
 import csv
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import torch
 
 import fewlabels
 import small_backbones
-from fewlabels import InputError, Supervised, embed, load_dataset
+from fewlabels import InputError, Supervised, TrainingWarning, embed, load_dataset
 from fewlabels.data import LabelsFile, read_labels
 from fewlabels.labeling import PoolDescription, describe_pool, rank_for_labeling
 from fewlabels.methods.examples import remember
@@ -272,6 +273,12 @@ def test_of_few_held_out_images_no_share_of_strangers_is_told(of_photos):
     found = describe_pool(of_photos)
     assert found.summary()["unlike_the_labeled"] is None
     assert any("too few to say how many of the pool are unlike them" in note for note in found.notes)
+    data = load_dataset("digits", labels_per_class=5)
+    few = np.sort(np.concatenate([np.flatnonzero(data.labels == c)[: 5 if c == 0 else 4] for c in range(10)]))
+    with pytest.warns(TrainingWarning, match="of 9 of the 10 classes is held out"):
+        method = Supervised(steps=2, random_state=0).fit(data.labeled.take(few), data.labels[few])
+    remember(method, replace(data, labeled=data.labeled.take(few), labels=data.labels[few]))
+    assert any(note.startswith("1 labeled image was held out, too few") for note in describe_pool(method, data).notes)
     data = load_dataset("digits", labels_per_class=40)
     method = Supervised(steps=20, random_state=0, validation_fraction=0.2).fit(data.labeled, data.labels)
     remember(method, data)

@@ -18,7 +18,7 @@ from fewlabels.cli.shown import show_dataset
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
 from fewlabels.storage.visible import visible
-from fewlabels.storage.wording import enumeration
+from fewlabels.storage.wording import enumeration, were
 
 _MOST_NAMED = 10
 
@@ -148,7 +148,7 @@ def _show(found: dict[str, Any], model: Path, source: str) -> None:
     for sets in trust["sets"]:
         kept = f"{sets['kept']:.1%} kept, {sets['mean_size']:.2f} classes a set"
         if sets["held_out"] < sets["needed"]:
-            kept = f"all classes: {sets['held_out']} images were held out, {sets['needed']} needed"
+            kept = f"all classes: {were(sets['held_out'], 'image')} held out, {sets['needed']} needed"
         table.add_row(f"sets that promise {sets['promised']:.0%}", kept)
     table.add_row("test images", f"{found['test_images']:,}")
     if found["unknown_images"]:

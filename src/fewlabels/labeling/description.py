@@ -44,6 +44,7 @@ from fewlabels.storage.csv_quoting import quoting_for
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.screen import new_bar
 from fewlabels.storage.visible import encodable
+from fewlabels.storage.wording import were
 
 COLUMNS = ("file", "class", "guess", "probability", "in_distribution", "rank")
 _MEASURED = ("probability", "in_distribution")
@@ -331,7 +332,7 @@ def describe_pool(
         inside = measure.scores(embeddings)
         if not is_measured:
             notes.append(
-                f"{int(examples.held_out.sum()):,} labeled images were held out, too few to say how many of the pool "
+                f"{were(int(examples.held_out.sum()), 'labeled image')} held out, too few to say how many of the pool "
                 "are unlike them; the scores tell the order alone"
             )
         known = examples.embeddings

@@ -258,7 +258,9 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         y : array-like of shape (n,)
             Labels; -1, None or NaN where missing.
         unlabeled : array-like, optional
-            More samples without labels, of the same form; read a batch at a time, so it may lie on disk.
+            More samples without labels, of the same form; read a batch at a time, so it may lie on disk. scikit-learn's
+            `cross_validate` and `GridSearchCV` cut it with the folds where it has as many rows as `X`: give them the
+            pool as rows of `X` with -1 in `y`.
         validation : tuple of (X, y), optional
             Labeled samples to measure and calibrate on, in place of a share of those in `X`.
         observer : callable, optional

@@ -15,7 +15,7 @@ from fewlabels.serving.pictures import data_address
 from fewlabels.serving.retraining import Progress
 from fewlabels.storage.page_templates import page_templates
 from fewlabels.storage.visible import visible
-from fewlabels.storage.wording import enumeration
+from fewlabels.storage.wording import enumeration, were
 
 _SHOWN_CLASSES = 8
 # Of images from where the labeled ones come from, so large a share is less like them.
@@ -80,8 +80,8 @@ def set_sentence(answer: Answer) -> str:
     names, tenths = answer.prediction_set, f"{10 * answer.coverage:.3g}"
     if not names:
         return (
-            f"What to rely on cannot be said: {answer.held_out} labeled images were held out to measure by, which are "
-            "too few."
+            f"What to rely on cannot be said: {were(answer.held_out, 'labeled image')} held out to measure by, too few "
+            "for that."
         )
     if len(names) == len(answer.classes):
         return (

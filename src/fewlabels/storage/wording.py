@@ -20,6 +20,17 @@ def enumeration(parts: list[str], *, last: str = "and", most: int | None = None)
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {last} {parts[-1]}"
 
 
+def were(count: int, what: str) -> str:
+    """Return how many there were of what a word names, to go on with a participle.
+
+    Examples
+    --------
+    >>> were(1, "image"), were(1200, "image")
+    ('1 image was', '1,200 images were')
+    """
+    return f"1 {what} was" if count == 1 else f"{count:,} {what}s were"
+
+
 def first_line(error: BaseException) -> str:
     r"""Return the first line that an error says, without its full stop, to go on from; its type where it says nothing.
 
