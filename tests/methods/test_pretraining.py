@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewlabels import InputError
+from fewlabels import InputError, TrainingWarning
 from fewlabels.methods import MaskedAutoencoder, SimCLR, TwoStepAutoencoder, VICReg
 from fewlabels.methods.simclr import contrast
 from fewlabels.methods.vicreg import covariance, missing_variance
@@ -95,6 +95,23 @@ def test_a_pretrained_net_is_trained_further_and_not_replaced(method, color_imag
     before = colors().blocks[0][0].weight
     after = method(net=colors(), freeze=False, **settings).fit(X, y, unlabeled=X).network_.encoder.body
     assert 0 < (after.blocks[0][0].weight - before).norm() < 0.02 * before.norm()
+
+
+@pytest.mark.parametrize("method", [SimCLR, VICReg])
+def test_what_has_no_encoder_to_pretrain_spends_nothing_on_it(method, color_images):
+    X, y = color_images
+    vectors = X.reshape(len(X), -1)[:, :50].astype(np.float32)
+    settings = {"net": "linear", "budget": "2k images", "batch_size": 16, "random_state": 0}
+    with pytest.warns(TrainingWarning, match="net='linear' has no encoder to pretrain: all of the training went"):
+        fitted = method(**settings).fit(vectors, y, unlabeled=vectors)
+    assert fitted.stage_steps_ == {"classifier": 2000 // 16}
+
+
+def test_a_decoder_that_learns_alone_is_told_of(color_images):
+    X, y = color_images
+    vectors = X.reshape(len(X), -1)[:, :50].astype(np.float32)
+    with pytest.warns(TrainingWarning, match="no encoder to pretrain.* teaches the decoder alone"):
+        MaskedAutoencoder(net="linear", steps=2, random_state=0).fit(vectors, y, unlabeled=vectors)
 
 
 def test_contrast_falls_while_the_encoder_learns(digits):

@@ -59,6 +59,18 @@ def pretraining_length(method: Any, session: Session) -> dict[str, Any]:
     return {"steps": steps, "epochs": epochs}
 
 
+def can_pretrain(network: Classifier) -> bool:
+    """Say whether a classifier's encoder has weights to learn: `linear` reads features as they are.
+
+    Examples
+    --------
+    >>> from fewlabels.nets import build_classifier
+    >>> [can_pretrain(build_classifier(net, (64,), 10)) for net in ("mlp", "linear")]
+    [True, False]
+    """
+    return any(parameter.requires_grad for parameter in network.encoder.parameters())
+
+
 def check_pretraining(method: Any) -> None:
     """Refuse lengths and rates of a method's first step that cannot be used.
 
@@ -81,7 +93,8 @@ class PretrainedClassifier(SemiSupervisedClassifier):
     """Base of methods in two steps: an encoder learns from all samples, then a classifier starts from it.
 
     Step 1 draws batches from labeled and pool samples together, their labels not used, and minimizes `view_loss` of
-    the projections of two views. Step 2 minimizes the cross-entropy on the labeled samples.
+    the projections of two views. Step 2 minimizes the cross-entropy on the labeled samples. A net whose encoder has
+    nothing to learn, `linear` on features as they are, has no step 1, and `notes_` says so.
 
     See `SemiSupervisedClassifier` for the other parameters and attributes.
 
@@ -130,8 +143,28 @@ class PretrainedClassifier(SemiSupervisedClassifier):
         return {"supervised": labeled_loss(nets, batch, view=self.view, label_smoothing=self.label_smoothing)}
 
     def _learn(self, session: Session) -> Any:
-        session.monitor.stage_count = 2
         network = session.new_classifier()
+        if can_pretrain(network):
+            session.monitor.stage_count = 2
+            self._pretrain(session, network)
+        else:
+            session.monitor.note(
+                f"net={self.net!r} has no encoder to pretrain: all of the training went into the classifier, and "
+                "nothing was learned from the pool"
+            )
+        if self.freeze_encoder:
+            network.encoder.requires_grad_(False)
+        session.train(
+            network,
+            partial(self.loss, network),
+            stage="classifier",
+            classifier=network,
+            rate_factors={"encoder.": self.encoder_rate},
+            **self._length(session),
+        )
+        return network
+
+    def _pretrain(self, session: Session, network: Classifier) -> None:
         torch.manual_seed(session.next_seed(weights=True))
         nets = Projected(network, self.projection_width, self.projection_size).to(session.device)
         everything = session.everything
@@ -152,17 +185,6 @@ class PretrainedClassifier(SemiSupervisedClassifier):
             recipe=replace(session.recipe, learning_rate=self.pretraining_rate),
             **pretraining_length(self, session),
         )
-        if self.freeze_encoder:
-            network.encoder.requires_grad_(False)
-        session.train(
-            network,
-            partial(self.loss, network),
-            stage="classifier",
-            classifier=network,
-            rate_factors={"encoder.": self.encoder_rate},
-            **self._length(session),
-        )
-        return network
 
     def _check_settings(self) -> None:
         super()._check_settings()

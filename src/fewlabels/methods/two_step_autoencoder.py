@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from fewlabels.methods.pretraining import check_pretraining, pretraining_length
+from fewlabels.methods.pretraining import can_pretrain, check_pretraining, pretraining_length
 from fewlabels.methods.ranges import check_within
 from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
 from fewlabels.methods.session import Session
@@ -109,6 +109,11 @@ class TwoStepAutoencoder(AutoencoderClassifier):
     def _learn(self, session: Session) -> Any:
         session.monitor.stage_count = 2
         nets = self._new_autoencoder(session)
+        if not can_pretrain(nets.classifier):
+            session.monitor.note(
+                f"net={self.net!r} has no encoder to pretrain: the first step, with its part of a budget, teaches the "
+                "decoder alone"
+            )
         self._pretrain(session, nets)
         self.autoencoder_ = copy.deepcopy(nets)
         classifier = nets.classifier
