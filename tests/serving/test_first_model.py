@@ -332,6 +332,38 @@ def test_classes_may_come_with_the_images(begin, flat, tmp_path):
     assert set(again.desk.queue.classes) == set(CLASSES)  # of gray there was no label
 
 
+def test_classes_may_be_added_beside_the_labels_file_that_a_model_was_fitted_with(flat, tmp_path):
+    folder, kinds = flat
+    lines = "".join(f"{name},{kinds[name]}\n" for name in list(kinds)[:30])
+    (tmp_path / "labels.csv").write_text(f"file,class\n{lines}")
+    data = load_dataset(folder, labels=tmp_path / "labels.csv")
+    method = Supervised(steps=2, random_state=0).fit(data.labeled, data.labels, unlabeled=data.pool)
+    remember(method, data)
+    method.save(tmp_path / "model", class_names=list(data.class_names))
+    service = Service(tmp_path / "model", labels=tmp_path / "more.csv")
+    before = service.desk.queue.classes
+    assert set(before) == set(CLASSES)
+    service.desk.add_class("gray")
+    images = list(service.desk.pictures.names)
+    service.desk.queue.label("me", images[0], "gray")
+    service.close()
+    # The next day the second file tells of it, beside what is said to be one more.
+    service = Service(tmp_path / "model", labels=tmp_path / "more.csv", classes=("white",))
+    assert set(service.desk.queue.classes) == {*CLASSES, "gray", "white"}
+    assert service.desk.queue.labels() == {images[0]: "gray"}
+    for name in images[1:4]:
+        service.desk.queue.label("me", name, "gray")
+    service.train()
+    service.retraining._watcher.join()
+    assert service.retraining.progress().state == "done", service.retraining.progress()
+    assert set(service.model.class_names) == {*CLASSES, "gray"}
+    service.close()
+    service = Service(tmp_path / "model", labels=tmp_path / "more.csv")
+    assert set(service.desk.queue.classes) == {*CLASSES, "gray"}
+    service.desk.add_class("white")
+    service.close()
+
+
 def test_as_many_classes_may_be_added_as_there_is_room_for(begin):
     gradio = pytest.importorskip("gradio")
     service = begin(classes=("a",))
@@ -419,12 +451,13 @@ def test_in_a_browser_labels_come_first_and_then_the_model(flat, new_tab, tmp_pa
         tab.page.wait_for_function("document.querySelector('.fl-note').innerText.includes('at most 100')")
         assert tab.page.evaluate(width) == wide  # on a page that moves about, the next click is a mistake
         new_class.fill("red")
-        tab.page.keyboard.press("Enter")
+        tab.page.click("#fl-add-class")
         tab.page.wait_for_selector(".fl-key-2")
         new_class.fill("<b>green")
-        tab.page.click("#fl-add-class")
+        tab.page.keyboard.press("Enter")
         tab.page.wait_for_selector(".fl-key-3")
-        tab.page.click("#fl-about")
+        # Keys are those of classes again, though the field was typed in last.
+        tab.page.wait_for_function("document.activeElement === document.body")
         keys = {name: str(number) for number, name in enumerate(CLASSES, 1)}
         for _ in range(30):
             name = tab.page.get_attribute(".fl-current", "data-name")

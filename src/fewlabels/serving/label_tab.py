@@ -22,6 +22,8 @@ _NO_CLASSES = "What are the images of? Add the classes below, two at least; then
 _KEYS = "1234567890"
 # Names of files may be no text, which a request cannot hold; in addresses such bytes are written out.
 _BYTES = "surrogateescape"
+# Once a class is added, and its field empty, keys give labels again.
+_LEAVE_EMPTY = "(typed) => { if (!typed) document.activeElement.closest('#fl-new-class *')?.blur(); }"
 # Does something for a person with the image that is shown; returns the image and class that were saved (None: taken
 # back), if any were.
 Action = Callable[[str, str], tuple[str, str | None] | None]
@@ -231,7 +233,7 @@ def _adding(
         concurrency_id="label",
         concurrency_limit=8,
         show_progress="hidden",
-    )
+    ).then(None, name, None, js=_LEAVE_EMPTY)
 
 
 def _choices(names: Sequence[str]) -> list[tuple[str, int]]:
