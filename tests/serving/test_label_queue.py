@@ -111,6 +111,43 @@ def test_undo_goes_back_through_all_that_one_gave_and_no_further(disk):
     assert queue.labels() == {NAMES[2]: "dog"}
 
 
+def test_undo_brings_a_skipped_image_back_before_labels_that_are_older(disk):
+    queue = queue_of(disk)
+    queue.batch("a")
+    queue.label("a", NAMES[0], "cat")
+    for name in NAMES[1:3]:
+        queue.skip("a", name)
+    assert queue.undo("a") == NAMES[2]
+    assert queue.batch("a")[0] == NAMES[2]
+    assert disk == [(NAMES[0], "cat")]
+    # It is no skipped one any more: whoever comes next is asked for it before those.
+    queue.leave("a")
+    assert queue.batch("b") == NAMES[2:5]
+    assert [queue.undo("a") for _ in range(3)] == [NAMES[1], NAMES[0], None]
+    assert disk == [(NAMES[0], "cat"), (NAMES[0], None)]
+
+
+def test_a_skip_of_an_image_that_has_a_label_by_now_is_not_taken_back(disk):
+    queue = queue_of(disk)
+    queue.skip("a", NAMES[0])
+    queue.skip("a", NAMES[1])
+    queue.label("b", NAMES[1], "dog")
+    queue.label("a", NAMES[0], "cat")
+    assert [queue.undo("a"), queue.undo("a")] == [NAMES[0], None]
+    assert queue.labels() == {NAMES[1]: "dog"}
+
+
+def test_undo_works_still_for_whoever_could_not_be_reached_for_a_moment(disk):
+    queue = queue_of(disk)
+    queue.batch("a")
+    queue.label("a", NAMES[0], "cat")
+    queue.leave("a")
+    assert queue.batch("b") == NAMES[1:4]
+    assert queue.undo("a") == NAMES[0]
+    assert queue.batch("a") == [NAMES[0], *NAMES[4:6]]
+    assert queue.labels() == {}
+
+
 def test_undo_leaves_the_label_that_another_person_gave_later(disk):
     queue = queue_of(disk)
     for name in NAMES[:2]:

@@ -134,6 +134,19 @@ def test_an_image_whose_name_is_no_text_can_be_labeled(many_classes, tmp_path):
     service.close()
 
 
+def test_an_undo_with_nothing_to_take_back_says_so(many_classes):
+    page, opening = functions(built(many_classes)), many_classes.desk.opening
+    request = gradio.Request(session_hash="me")
+    image = many_classes.desk.batch("me")[0].name
+    panel, shown = page["undo"](image, opening, request)
+    assert "Not taken back: there is no label of yours to take back" in panel
+    assert unquote(shown) == image
+    page["skip"](image, opening, request)
+    panel, shown = page["undo"]("", opening, request)
+    assert "Taken back" in panel
+    assert unquote(shown) == image
+
+
 def test_a_label_that_cannot_be_written_is_told_and_the_image_stays(many_classes, monkeypatch):
     def full(file, name):
         raise OSError(28, "No space left on device", "labels.csv")

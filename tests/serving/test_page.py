@@ -94,6 +94,9 @@ def test_labels_by_click_and_key_are_on_the_disk_when_the_page_says_so(tab, serv
     skipped = after(tab, lambda: tab.page.keyboard.press("s"))
     assert skipped not in given
     after(tab, lambda: tab.page.keyboard.press("u"))
+    assert shown(tab) == skipped
+    assert len(server.labels) == number + 3
+    after(tab, lambda: tab.page.keyboard.press("u"))
     last = list(given)[-1]
     assert shown(tab) == last
     assert "Taken back" in tab.page.inner_text(".fl-count")

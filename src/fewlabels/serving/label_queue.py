@@ -16,12 +16,20 @@ _PEOPLE = 1000
 _UNDONE_AT_MOST = 100
 
 
+@dataclass(frozen=True)
+class _Action:
+    name: str
+    # The label that was there before.
+    before: str | None = None
+    is_skip: bool = False
+
+
 @dataclass
 class _Person:
     shown: list[str] = field(default_factory=list)
     seen_at: float = 0.0
-    # What they labeled, with the label that was there before.
-    given: list[tuple[str, str | None]] = field(default_factory=list)
+    # What they labeled and skipped.
+    done: list[_Action] = field(default_factory=list)
 
 
 class LabelQueue:
@@ -131,7 +139,7 @@ class LabelQueue:
             self._skipped = {name: None for name in self._skipped if name not in self._labels}
             for who in self._people.values():
                 # What was edited is not theirs any more to take back.
-                who.given = [one for one in who.given if self._labels.get(one[0]) == before.get(one[0])]
+                who.done = [one for one in who.done if self._labels.get(one.name) == before.get(one.name)]
 
     def batch(self, person: str) -> list[str]:
         """Return the images that a person is to label, the next one first; empty where all are labeled or held.
@@ -161,14 +169,14 @@ class LabelQueue:
             self._write(name, label)
             who = self._person(person)
             # Of two that one gave oneself, both are taken back.
-            before = dict(who.given).get(name, self._labels.get(name))
+            before = next((one.before for one in who.done if one.name == name), self._labels.get(name))
             self._labels[name] = label
             self._skipped.pop(name, None)
             for other in self._people.values():
                 if name in other.shown:
                     other.shown.remove(name)
-                other.given = [one for one in other.given if one[0] != name]  # no more theirs to take back
-            who.given = [*who.given, (name, before)][-_UNDONE_AT_MOST:]
+                other.done = [one for one in other.done if one.name != name]  # no more theirs to take back
+            who.done = [*who.done, _Action(name, before)][-_UNDONE_AT_MOST:]
 
     def skip(self, person: str, name: str) -> None:
         """Put an image behind all others."""
@@ -179,31 +187,38 @@ class LabelQueue:
             if name in self._known and name not in self._labels:
                 self._skipped.pop(name, None)
                 self._skipped[name] = None
+                done = [one for one in who.done if one.name != name]
+                who.done = [*done, _Action(name, is_skip=True)][-_UNDONE_AT_MOST:]
 
     def undo(self, person: str) -> str | None:
-        """Take back a person's last label; return the image's name, None where there is none.
+        """Take back a person's last label or skip; return the image's name, None where there is none.
 
         The image is shown again, unless it had a label before, of somebody else or another day: that counts again.
         """
         with self._lock:
             who = self._person(person)
-            if not who.given:
+            if not who.done:
                 return None
-            name, before = who.given[-1]
-            self._write(name, before)
-            who.given.pop()
+            last = who.done[-1]
+            name = last.name
+            if not last.is_skip:
+                self._write(name, last.before)
+            who.done.pop()
+            self._skipped.pop(name, None)
             self._next = 0
-            if before is not None:
-                self._labels[name] = before
+            if last.before is not None:
+                self._labels[name] = last.before
                 return name
             self._labels.pop(name, None)
             who.shown = [name, *(other for other in who.shown if other != name)][: self._batch]
         return name
 
     def leave(self, person: str) -> None:
-        """Give back what a person was shown: its page was closed."""
+        """Give back what a person was shown: its page was closed, or cannot be reached for a moment."""
         with self._lock:
-            self._people.pop(person, None)
+            # What it labeled is its own to take back still.
+            if person in self._people:
+                self._people[person].shown = []
 
     def rank(self, ranking: Sequence[str]) -> None:
         """Go on in another order, such as that of a model that was trained again; what people see stays."""

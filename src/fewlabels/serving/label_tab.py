@@ -152,10 +152,12 @@ def _buttons(
     def skip(person: str, shown: str) -> None:
         desk.queue.skip(person, shown)
 
-    def undo(person: str, shown: str) -> tuple[str, str | None] | None:
+    def undo(person: str, shown: str) -> tuple[str, str | None]:
         del shown
         name = desk.queue.undo(person)
-        return None if name is None else (name, desk.queue.labels().get(name))
+        if name is None:
+            raise InputError("there is no label of yours to take back")
+        return name, desk.queue.labels().get(name)
 
     first = desk.queue.classes
     laid: list[gr.Button | gr.Dropdown] = []
@@ -180,9 +182,9 @@ def _buttons(
 
         button.click(chosen, [current, choice, opening], api_name="label", **options)
     with gr.Row():
-        for name, action in (("skip", skip), ("undo", undo)):
+        for name, answer in (("skip", _answering(desk, skip)), ("undo", _answering(desk, undo, "Not taken back"))):
             button = gr.Button(f"{name.capitalize()} ({name[0]})", elem_id=f"fl-{name}")
-            button.click(_answering(desk, action), [current, opening], api_name=name, **options)
+            button.click(answer, [current, opening], api_name=name, **options)
 
     def anew() -> list[Any]:
         now = desk.queue.classes
@@ -256,16 +258,16 @@ def _face(number: int, names: Sequence[str], first: Sequence[str]) -> dict[str, 
     }
 
 
-def _answering(desk: Desk, action: Action) -> Callable[..., tuple[Any, Any]]:
+def _answering(desk: Desk, action: Action, failed: str = "Not saved") -> Callable[..., tuple[Any, Any]]:
     def answered(shown: str, opened: str, request: gr.Request) -> tuple[Any, Any]:
         person = str(request.session_hash)
         if opened != desk.opening:
-            return _shown(desk, person, note="Not saved: the server was started again; reload the page")
+            return _shown(desk, person, note=f"{failed}: the server was started again; reload the page")
         try:
             # Whatever a request may bring in place of a name: it is no image.
             return _shown(desk, person, last=action(person, unquote(str(shown), errors=_BYTES)))
         except (InputError, OSError) as error:
-            return _shown(desk, person, note=f"Not saved: {error}")
+            return _shown(desk, person, note=f"{failed}: {error}")
 
     return answered
 
