@@ -18,6 +18,7 @@ from PIL import Image
 import fewlabels
 from fewlabels import METHODS
 from fewlabels.methods import BASIC_METHODS
+from fewlabels.storage.lock import FolderLock
 from small_backbones import tiny_dinov2
 
 
@@ -441,6 +442,47 @@ def test_a_fit_that_is_stopped_says_how_to_go_on_and_ends_the_same(kind, expecte
     words[6] = "whole"
     assert run(*words[:-2])[0] == 0
     assert weights(tmp_path / "model") == weights(tmp_path / "whole")
+
+
+def test_a_fit_that_is_stopped_while_the_model_is_saved_says_that_the_training_is_kept(run, tmp_path, monkeypatch):
+    words = ["fit", "--steps", "3", "--method", "supervised", "--labels-per-class", "10", "--out", "model", "-q"]
+
+    def stopped(*given):
+        signal.raise_signal(signal.SIGTERM)
+
+    # An earlier command in this process may have left its own.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with monkeypatch.context() as patch:
+        patch.setattr("fewlabels.methods.examples.remember", stopped)
+        code, _, errors = run(*words)
+    kept = "the training is finished and kept in model.checkpoint; the model is not saved yet"
+    assert (code, errors) == (143, f"error: stopped; {kept}; to go on: fewlabels {' '.join(words)} --resume\n")
+    assert run(*words, "--resume")[0] == 0
+    assert (tmp_path / "model").is_dir()
+
+
+def test_features_that_are_stopped_say_that_the_same_command_goes_on(run, photos, monkeypatch):
+    net = f"python:{Path(__file__).parent / 'small_backbones.py'}:colors"
+
+    def stopped(*given, **options):
+        signal.raise_signal(signal.SIGINT)
+
+    words = ["embed", photos, "--net", net, "--out", "features", "-q"]
+    with monkeypatch.context() as patch:
+        patch.setattr("fewlabels.methods.embedding.feature_chunks", stopped)
+        code, _, errors = run(*words)
+    kept = "the features that were made are kept in features, and the same command goes on with the others"
+    assert (code, errors) == (130, f"error: stopped; {kept}\n")
+    assert run(*words)[0] == 0
+
+
+def test_a_training_that_runs_is_in_use_and_not_stopped(run, tmp_path):
+    checkpoint = tmp_path / "model.checkpoint"
+    with FolderLock(checkpoint):
+        (checkpoint / "training.json").write_text("{}")
+        code, _, errors = run("fit", "--steps", "3", "--method", "supervised", "--out", "model", "-q")
+    assert code == 2
+    assert errors.startswith(f"error: model.checkpoint is in use by process {os.getpid()}; wait until it ends")
 
 
 def test_a_comparison_that_is_killed_goes_on_and_ends_the_same(run, tmp_path):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import tarfile
 import threading
@@ -106,6 +107,54 @@ def test_what_is_missing_is_made_and_what_is_there_is_left(model, tmp_path, monk
     assert found["found"] == 4
     assert (tmp_path / "out" / "part-000000.parquet").stat().st_mtime_ns == kept
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == whole
+
+
+def test_figures_in_the_card_do_not_make_another_model_of_it(model, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(partitions, "_BLOCKS", 1)
+    (tmp_path / "pool").mkdir()
+    pool(tmp_path / "pool", files=2)
+    mine, out = shutil.copytree(model, tmp_path / "mine"), tmp_path / "out"
+    label_shards(mine, str(tmp_path / "pool"), out, cache_dir=tmp_path)
+    (out / "part-000001.parquet").unlink()
+    few = np.load(model.parent / "few.npz")
+    named = {name: np.array(["cat", "dog"])[few[name]] for name in ("y_train", "y_test")}
+    np.savez(tmp_path / "few.npz", X_train=few["X_train"], X_test=few["X_test"], **named)
+    code, _, errors = run("evaluate", mine, tmp_path / "few.npz", "--card", "-q")
+    assert code == 0, errors
+    assert json.loads((mine / "config.json").read_text())["measured"]
+    assert label_shards(mine, str(tmp_path / "pool"), out, cache_dir=tmp_path)["found"] == 1
+
+
+def test_a_folder_that_an_earlier_version_has_begun_is_gone_on_with(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(partitions, "_BLOCKS", 1)
+    (tmp_path / "pool").mkdir()
+    pool(tmp_path / "pool", files=2)
+    out, plans = tmp_path / "out", partitions._plans
+    with monkeypatch.context() as patch:
+        patch.setattr(partitions, "_plans", lambda *given: plans(*given)[::-1])
+        label_shards(model, str(tmp_path / "pool"), out, cache_dir=tmp_path)
+    (out / "part-000001.parquet").unlink()
+    assert label_shards(model, str(tmp_path / "pool"), out, cache_dir=tmp_path)["found"] == 1
+
+
+def test_labels_that_are_stopped_say_that_the_same_command_goes_on(model, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(partitions, "_BLOCKS", 1)
+    (tmp_path / "pool").mkdir()
+    pool(tmp_path / "pool", files=3)
+    label_partition = partitions.label_partition
+
+    def stopped(partition, *more):
+        if partition.number == 1:
+            signal.raise_signal(signal.SIGINT)
+        return label_partition(partition, *more)
+
+    words = ["label", model, tmp_path / "pool", "--engine", "local", "--out", "labels", "-q"]
+    with monkeypatch.context() as patch:
+        patch.setattr(partitions, "label_partition", stopped)
+        code, _, errors = run(*words)
+    kept = "the partitions that were labeled are kept in labels, and the same command goes on with the others"
+    assert (code, errors) == (130, f"error: stopped; {kept}\n")
+    assert "1 of them from before" in run(*words)[1]
 
 
 def test_labels_of_another_pool_or_model_are_not_mixed_with_these(model, few_labels, tmp_path):

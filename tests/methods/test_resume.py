@@ -13,7 +13,7 @@ import torch
 from fewlabels import METHODS, InputError, __version__, make_method
 from fewlabels.storage.errors import Interrupted, TrainingWarning
 from fewlabels.storage.lock import FolderLock
-from fewlabels.training.checkpoint import FORMAT_VERSION
+from fewlabels.training.checkpoint import FORMAT_VERSION, Checkpoints
 
 every_method = pytest.mark.parametrize("name", METHODS)
 pytestmark = pytest.mark.usefixtures("narrow_net")
@@ -241,6 +241,14 @@ def test_a_second_stop_says_that_there_is_a_checkpoint(few, tmp_path):
 
     with pytest.raises(Interrupted, match="the last checkpoint is kept"):
         brief("supervised").fit(*few, checkpoint=tmp_path / "c", checkpoint_every=0, observer=insist)
+
+
+def test_a_stop_before_the_first_stage_says_that_nothing_is_saved(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "c")
+    with pytest.raises(Interrupted) as stop, checkpoints.stoppable():
+        raise KeyboardInterrupt
+    assert (str(stop.value), stop.value.folder) == ("stopped between two stages; nothing was saved yet", None)
+    assert not (tmp_path / "c").exists()
 
 
 def test_a_checkpoint_of_another_format_says_so(few, tmp_path):

@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 
 import numpy as np
@@ -16,6 +17,18 @@ def saved(few_labels, tmp_path):
     X, y, *_ = few_labels
     method = make_method("supervised", steps=2, random_state=0).fit(X, y)
     return method.save(tmp_path / "model")
+
+
+def test_what_a_process_left_that_was_killed_while_saving_goes_with_time(few_labels, tmp_path):
+    X, y, *_ = few_labels
+    method = make_method("supervised", steps=1, random_state=0).fit(X, y)
+    old, new, other = (tmp_path / f".{name}.abc.part" for name in ("m", "m.before", "mine"))
+    for folder in (old, new, other):
+        folder.mkdir()
+    for folder in (old, other):
+        os.utime(folder, (0, 0))
+    method.save(tmp_path / "m")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".m.before.abc.part", ".mine.abc.part", "m"]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -17,6 +17,7 @@ from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
 import fewlabels
 from fewlabels import InputError, TrainingWarning
+from fewlabels.storage.lock import FolderLock
 from fewlabels.tracking import TrackedRun, check_trackers
 from fewlabels.tracking.confusion import confusion_figure
 from fewlabels.tracking.mlflow import Mlflow
@@ -211,6 +212,25 @@ def test_a_fit_that_was_killed_goes_on_in_the_same_runs_without_a_step_twice(sto
         assert [step for step, _ in told] == [step for step, _ in curve(expected, name)]
         assert [value for _, value in told] == pytest.approx([value for _, value in curve(expected, name)])
     assert len(curve(expected, "loss/sum")) == 40
+
+
+def test_a_fit_that_is_refused_leaves_the_runs_of_others_alone(store, run, tmp_path):
+    words = ["fit", "--method", "supervised", "--steps", "3", "--labels-per-class", "1", "--out", "model", "-q"]
+    words += ["--track", "tensorboard", "--track", "mlflow"]
+    assert run(*words)[0] == 0
+    curves, before = list((tmp_path / "tensorboard" / "model").iterdir()), runs_of(store)["model"].info
+    # Too few labels to look at the pool by; only the training finds that.
+    code, _, errors = run(*words, "--set", "assess_pool=true")
+    assert code == 2
+    assert "assess_pool=True needs" in errors
+    # As by a process that trains.
+    with FolderLock(tmp_path / "model.checkpoint"):
+        for more in ([], ["--resume"]):
+            code, _, errors = run(*words, *more)
+            assert code == 2
+            assert "is in use by process" in errors
+    assert list((tmp_path / "tensorboard" / "model").iterdir()) == curves
+    assert len(store.search_runs([before.experiment_id])) == 1
 
 
 def test_a_fit_that_begins_anew_replaces_what_tensorboard_had(tmp_path):

@@ -19,9 +19,9 @@ def torchrun(processes: int, *words: object, options: tuple[str, ...] = ("--stan
     return launcher + [str(word) for word in words]
 
 
-def ended(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Return a command that has ended."""
-    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, cwd=folder, timeout=PATIENCE)
+def ended(command: list[str], folder: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
+    """Return a command that has ended, with more variables in its environment."""
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT | more, cwd=folder, timeout=PATIENCE)
 
 
 def succeeded(command: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:

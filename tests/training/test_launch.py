@@ -84,6 +84,16 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(undisturbed, tmp_
     assert weights(out) == weights(undisturbed[0])
 
 
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="MLflow is not installed")
+def test_one_process_alone_makes_the_tables_of_a_tracker(tmp_path):
+    words = ["-m", "fewlabels", "fit", "digits", "--labels-per-class=2", "--method=supervised", "--steps=2", "--quiet"]
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    # Some processes that look at an empty store at once would do.
+    found = ended(torchrun(3, *words, "--track=mlflow", "--out=model"), tmp_path, MLFLOW_TRACKING_URI=store)
+    assert found.returncode == 0, found.stderr[-3000:]
+    assert (tmp_path / "mlflow.db").exists()
+
+
 def test_a_bad_setting_is_told_once(tmp_path):
     found = ended(torchrun(2, *FIT, "--out", tmp_path / "model", "--set", "threshold=2"))
     assert found.returncode != 0

@@ -12,6 +12,7 @@ from fewlabels.training.calibration import best_temperature
 from fewlabels.training.loop import train
 from fewlabels.training.monitor import Monitor
 from fewlabels.training.recipe import Recipe
+from fewlabels.training.snapshot import capture, restore
 
 
 def endless(batch):
@@ -146,6 +147,20 @@ def test_ten_right_answers_are_no_proof_of_certainty():
     temperature = best_temperature(logits, np.arange(10))
     confidence = np.exp(4 / temperature) / (np.exp(4 / temperature) + 9)
     assert confidence == pytest.approx(11 / 12, abs=0.02)
+
+
+def test_a_training_that_goes_on_in_a_part_of_a_budget_has_spent_of_the_whole():
+    def budgets(now):
+        whole = TimeBudget(100.0, lambda: now[0])
+        return whole, whole.part(40.0)
+
+    before, after = [0.0], [1000.0]
+    whole, part = budgets(before)
+    before[0] = 30.0
+    kept = capture({"budget": part})
+    whole, part = budgets(after)
+    restore({"budget": part}, kept)
+    assert (whole.left(), part.left()) == (70.0, 10.0)
 
 
 @pytest.mark.parametrize("budget", ["", "5 minutes", "-3", "0", "nan", "1h-3m", "m", "images", "0 images", "3g images"])

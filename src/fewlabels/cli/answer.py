@@ -8,11 +8,14 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ParamSpec
 
 import typer
+
+from fewlabels.storage.errors import Interrupted
 
 _P = ParamSpec("_P")
 
@@ -63,6 +66,25 @@ def answers(command: Callable[_P, Answer | None]) -> Callable[_P, None]:
             raise typer.Exit(answer.code)
 
     return run
+
+
+@contextlib.contextmanager
+def keeping(kept: Callable[[], str | None], folder: Path | None = None) -> Iterator[None]:
+    """Have what stops a command by Ctrl-C or SIGTERM say what is kept of its work.
+
+    Parameters
+    ----------
+    kept : callable
+        Returns it in words, None where there is nothing yet.
+    folder : Path, optional
+        From which a training goes on with `--resume`.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if (what := kept()) is None:
+            raise
+        raise Interrupted(f"stopped; {what}", folder=folder) from stop
 
 
 def _as_json(facts: dict[str, Any]) -> str:

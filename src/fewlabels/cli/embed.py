@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fewlabels.cli import completion
-from fewlabels.cli.answer import Answer, answers
+from fewlabels.cli.answer import Answer, answers, keeping
 from fewlabels.cli.app import app, errors, screen, starting
 from fewlabels.cli.options import ImageSize, Json, Quiet, Source, Strict
 from fewlabels.storage.visible import visible
@@ -51,19 +51,22 @@ def embed(
     `fewlabels fit features --method label-spreading --out model`
     """
     with starting(quiet):
+        from fewlabels.data.features import are_unfinished
         from fewlabels.methods import embed as embed_images
 
-    written = embed_images(
-        source,
-        net,
-        out,
-        views=views,
-        image_size=image_size,
-        device=device,
-        overwrite=overwrite,
-        strict=strict,
-        progress=not quiet,
-    )
+    kept = f"the features that were made are kept in {out}, and the same command goes on with the others"
+    with keeping(lambda: kept if are_unfinished(out) else None):
+        written = embed_images(
+            source,
+            net,
+            out,
+            views=views,
+            image_size=image_size,
+            device=device,
+            overwrite=overwrite,
+            strict=strict,
+            progress=not quiet,
+        )
     if written.warning:
         errors.print(visible(f"warning: {written.warning}"), style="yellow", highlight=False)
     facts = {

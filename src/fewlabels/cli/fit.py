@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shlex
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fewlabels.cli import completion
-from fewlabels.cli.answer import Answer, answers
+from fewlabels.cli.answer import Answer, answers, keeping
 from fewlabels.cli.app import app, screen, starting
 from fewlabels.cli.options import (
     Budget,
@@ -40,6 +41,9 @@ from fewlabels.cli.source_code import check_methods
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.launch import Launch
 from fewlabels.storage.visible import visible
+
+if TYPE_CHECKING:
+    from fewlabels.tracking import TrackedRun
 
 # Settings whose options have other names.
 _OPTIONS = {"name": "method", "random_state": "seed", "verbose": "quiet"}
@@ -130,11 +134,12 @@ def fit(
             raise InputError(f"--set {name} has an option of its own; give --{_OPTIONS.get(name, name)} itself")
     learner = make_method(method, **given, **more)
     learner.check_settings()
-    trackers = check_trackers(track)
     room: dict[str, Any] = {} if pool_limit is None else {"pool_limit": pool_limit}
     with contextlib.ExitStack() as ended:
         processes = ended.enter_context(joined())
         speaks = processes is None or processes.is_first
+        # All at once, they would each make the tables of the same store.
+        trackers = first(processes, lambda: check_trackers(track))
         checkpoint = Path(
             first(processes, lambda: str(checkpoint_beside(out, resume=resume or Launch.read().restarts > 0)))
         )
@@ -155,21 +160,35 @@ def fit(
         )
         if speaks:
             show_dataset(data, quiet=quiet)
-        run = None
-        if trackers and speaks:
-            begun = begin_run(trackers, out.parent, name=out.name, method=learner, resumed=holds_training(checkpoint))
-            run = ended.enter_context(begun)
-        fit_dataset(learner, data, observer=run, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+        resumed = holds_training(checkpoint)
+
+        # With the first event, when the data are known to do and no other process trains here: beginning a run takes
+        # the place of the one before.
+        @functools.cache
+        def run() -> TrackedRun:
+            begun = begin_run(trackers, out.parent, name=out.name, method=learner, resumed=resumed)
+            return ended.enter_context(begun)
+
+        fit_dataset(
+            learner,
+            data,
+            observer=(lambda event: run()(event)) if trackers and speaks else None,
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
+        )
         if not speaks:
             return None
-        if run is not None:
-            run.conclude_fit(learner)
-        warn_of_leak(learner, data)
-        remember(learner, data)
-        class_names = [data.class_names[index] for index in learner.classes_]
-        kept = keep_before(out) if replaces else None
-        learner.save(out, class_names=class_names)
-        shutil.rmtree(checkpoint, ignore_errors=True)
+        finished = f"the training is finished and kept in {checkpoint}; the model is not saved yet"
+        with keeping(lambda: finished if holds_training(checkpoint) else None, checkpoint):
+            if trackers:
+                run().conclude_fit(learner)
+            warn_of_leak(learner, data)
+            remember(learner, data)
+            class_names = [data.class_names[index] for index in learner.classes_]
+            kept = keep_before(out) if replaces else None
+            learner.save(out, class_names=class_names)
+        with keeping(lambda: f"the model is saved in {out}"):
+            shutil.rmtree(checkpoint, ignore_errors=True)
     facts = {
         "model": out,
         "model_before": kept,

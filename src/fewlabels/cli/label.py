@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Table
 
 from fewlabels.cli import completion
-from fewlabels.cli.answer import Answer, answers
+from fewlabels.cli.answer import Answer, answers, keeping
 from fewlabels.cli.app import app, errors, screen, starting
 from fewlabels.cli.options import Json, Labels, Quiet, Strict, new_seed
 from fewlabels.cli.shown import show_notes
@@ -197,10 +197,13 @@ def _next_step(source: str, out: str | None) -> str:
 
 def _label_shards(model: Path, pool: str | None, out: str | None, engine: str, quiet: bool) -> Answer:
     from fewlabels.labeling import label_shards
+    from fewlabels.labeling.partitions import is_begun
 
     if pool is None or out is None:
         raise InputError("--engine needs POOL, the shards, and --out, the folder for the labels")
-    found = label_shards(model, pool, out, engine=engine, progress=not quiet)
+    stays = f"the partitions that were labeled are kept in {out}, and the same command goes on with the others"
+    with keeping(lambda: stays if is_begun(out) else None):
+        found = label_shards(model, pool, out, engine=engine, progress=not quiet)
     kept = f", {found['found']:,} of them from before" if found["found"] else ""
     unreadable = f", {found['unreadable']:,} unreadable" if found["unreadable"] else ""
     show_notes(() if quiet else found["notes"])

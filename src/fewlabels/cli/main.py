@@ -78,7 +78,7 @@ def main() -> None:
     except Interrupted as stop:
         if Launch.read().rank > 0:
             sys.exit(stop.code)
-        _fail(f"{stop}{_to_go_on(stop)}", stop.code)
+        _fail(f"{stop}{_to_go_on(stop)}", _ENDED if ended else stop.code)
     except (KeyboardInterrupt, typer.Abort):
         _fail(_STOPPED, _ENDED if ended else _INTERRUPTED)
     except BrokenPipeError:

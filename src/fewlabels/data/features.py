@@ -117,6 +117,11 @@ def write_features(
     return True
 
 
+def are_unfinished(folder: Path) -> bool:
+    """Say whether a folder holds features that `write_features` has begun to write, and goes on with."""
+    return (folder / _PROGRESS).exists()
+
+
 def _description(
     parts: Parts, present: list[str], pieces: list[Part], plan: dict[str, Any], views: int, backbone: dict[str, Any]
 ) -> dict[str, Any]:

@@ -13,14 +13,14 @@ from uuid import uuid4
 
 from numpy.typing import NDArray
 
-from fewlabels.storage.atomic import remove_leftovers
+from fewlabels.storage.atomic import ABANDONED, remove_leftovers
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.lock import FileLock
 
 # Bytes that decoded images and read archives may take.
 LIMIT = 50_000_000_000
-# Seconds in which what was used may be used again, and after which nobody goes on with what he has begun to write.
-_JUST_USED, _ABANDONED = 3600.0, 86_400.0
+# Seconds in which what was used may be used again.
+_JUST_USED = 3600.0
 
 
 def hold(entry: Path, images: NDArray[Any]) -> None:
@@ -58,7 +58,7 @@ def make_room(cache: Path, size: int = 0) -> None:
     """
     used: dict[Path, float] = {}
     for kind in (cache / "images", cache / "archives"):
-        remove_leftovers(kind, unused_s=_ABANDONED)
+        remove_leftovers(kind, unused_s=ABANDONED)
         for entry in kind.glob("[!.]*"):
             # Another process may remove it just now.
             with contextlib.suppress(OSError):

@@ -25,7 +25,7 @@ from fewlabels.data.shards import Shards
 from fewlabels.labeling.inside import InDistribution
 from fewlabels.methods import SemiSupervisedClassifier, load
 from fewlabels.methods.examples import probabilities_and_embeddings
-from fewlabels.methods.saved import model_files
+from fewlabels.methods.saved import CARD, CONFIG, OF_CARD, model_files, read_description
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.cache_folder import cache_folder
 from fewlabels.storage.engine import check_engine
@@ -74,7 +74,7 @@ class Partition:
     @property
     def file(self) -> str:
         """Name of its file."""
-        return f"part-{self.number:06d}.parquet"
+        return _file(self.number)
 
     @property
     def count(self) -> int:
@@ -134,15 +134,14 @@ def label_shards(
     if method.image_shape_ is None:
         raise InputError(f"{model} classifies vectors, not images")
     shards = Shards(str(pool), cache_folder(cache_dir))
-    plan = _plan(folder, shards)
     place = str(out)
+    if shards.would_take(f"{place}/{_file(0)}"):
+        raise InputError(f"{place} lies in the pool, of which the labels would be a part; give a folder elsewhere")
+    plan = _begin(place, *_plans(folder, shards))
     partitions = [
         Partition(number, shards.part(range(first, min(first + _BLOCKS, len(shards.blocks)))), place, plan)
         for number, first in enumerate(range(0, len(shards.blocks), _BLOCKS))
     ]
-    if shards.would_take(f"{place}/{partitions[0].file}"):
-        raise InputError(f"{place} lies in the pool, of which the labels would be a part; give a folder elsewhere")
-    _begin(place, plan)
     missing = [one for one in partitions if unreadable_in(one) is None]
     if engine == "ray" and missing:
         from fewlabels.labeling.cluster import with_ray
@@ -205,6 +204,12 @@ def write_whole(out: str, name: str, content: bytes) -> None:
         system.pipe_file(f"{place}/{name}", content)
 
 
+def is_begun(out: str) -> bool:
+    """Say whether a folder was begun to hold the labels of a pool."""
+    system, place = url_to_fs(out)
+    return bool(system.exists(f"{place}/{_PLAN}"))
+
+
 def scores_of(method: SemiSupervisedClassifier) -> InDistribution | None:
     """Return what tells how like a model's labeled images others are, where it keeps those."""
     examples = getattr(method, "examples_", None)
@@ -236,6 +241,10 @@ def _label_block(
     return rows
 
 
+def _file(number: int) -> str:
+    return f"part-{number:06d}.parquet"
+
+
 def _here(partitions: list[Partition], method: SemiSupervisedClassifier) -> Iterator[int]:
     inside = scores_of(method)
     for one in partitions:
@@ -250,18 +259,22 @@ def _folder_of(model: str | Path) -> Path:
     return fetch_model(HubAddress.parse(str(model)))
 
 
-def _plan(folder: Path, shards: Shards) -> str:
-    """Return what labels depend on: the pool, the model's files and how the work is divided."""
+def _plans(folder: Path, shards: Shards) -> tuple[str, str]:
+    """Return what labels depend on: the pool, the model's files and how the work is divided; and as it was before.
+
+    Earlier versions took all that a model says of itself.
+    """
     facts: list[Any] = [_FORMAT_VERSION, _BLOCKS, shards.key]
-    for file in sorted(model_files(folder)):
-        # What a person writes into the card changes no label.
-        if file != "README.md":
-            facts.append([file, hashlib.sha256((folder / file).read_bytes()).hexdigest()])
-    return key_of(facts)
+    # What a person, or `evaluate --card`, writes into the card changes no label.
+    files = [file for file in sorted(model_files(folder)) if file != CARD]
+    before = {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in files}
+    config = {name: value for name, value in read_description(folder).items() if name not in OF_CARD}
+    now = before | {CONFIG: key_of(config)}
+    return key_of([*facts, *map(list, now.items())]), key_of([*facts, *map(list, before.items())])
 
 
-def _begin(out: str, plan: str) -> None:
-    """Make the folder of the labels, or see that it is this plan's."""
+def _begin(out: str, plan: str, before: str) -> str:
+    """Make the folder of the labels, or see that it is this plan's, as it is or was named; return its name there."""
     try:
         system, place = url_to_fs(out)
         kept = None
@@ -273,6 +286,7 @@ def _begin(out: str, plan: str) -> None:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{out} cannot be written to: {str(error).splitlines()[0]}") from error
-    if kept not in (None, plan):
+    if kept not in (None, plan, before):
         raise InputError(f"{out} holds labels of another pool or model, or of a pool that has changed; give another")
-    write_whole(out, _PLAN, json.dumps({"plan": plan}).encode())
+    write_whole(out, _PLAN, json.dumps({"plan": kept or plan}).encode())
+    return kept or plan

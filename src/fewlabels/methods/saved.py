@@ -27,7 +27,7 @@ from fewlabels.methods.weight_sets import WeightSet
 from fewlabels.nets import Backbone, BackboneFacts, build_decoder, load_backbone
 from fewlabels.nets.backbone import PretrainedClassifier
 from fewlabels.nets.pretrained import MODULE, as_recorded, empty_backbone, is_backbone
-from fewlabels.storage.atomic import atomic_folder, write_bytes, write_json, write_text
+from fewlabels.storage.atomic import ABANDONED, atomic_folder, remove_leftovers, write_bytes, write_json, write_text
 from fewlabels.storage.errors import InputError, NewerFormat
 from fewlabels.storage.hub import HubAddress, is_hub_address
 from fewlabels.storage.plain import plain
@@ -39,6 +39,8 @@ from fewlabels.training.kept import copied_state
 FORMAT_VERSION = 2
 _LARGEST_CONFIG = 64 << 20
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+# Of what a model says of itself, that by which it predicts nothing: figures, its card, and where it lay.
+OF_CARD = ("measured", "card", "saved_in")
 # Labeled images that a model may keep; they stay on this machine unless they are asked for.
 EXAMPLES = "examples.safetensors"
 _OTHER_WEIGHTS = re.compile(r"weights-[a-z0-9-]{1,40}\.safetensors")
@@ -143,6 +145,8 @@ def save_model(
             write_text(temporary / CARD, card)
         else:
             write_bytes(temporary / CARD, changed)
+    # Only now, as what is there may be all that is left of the model before.
+    remove_leftovers(folder.absolute().parent, ABANDONED, of=folder.name)
     return folder
 
 

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import errno
 import functools
+import glob
 import json
 import os
 import shutil
@@ -17,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+# Seconds after which nobody goes on with what he has begun to write.
+ABANDONED = 86_400.0
 # Of Linux's renameat2: relative to the working folder, and swap.
 _HERE, _EXCHANGE = -100, 2
 # Of a rename onto a folder with something in it, or onto a file.
@@ -103,12 +106,14 @@ def _umask() -> int:
     return umask
 
 
-def remove_leftovers(folder: Path, unused_s: float = 0.0) -> None:
+def remove_leftovers(folder: Path, unused_s: float = 0.0, *, of: str | None = None) -> None:
     """Remove the temporary files and folders that a process left in a folder when it was killed while writing.
 
     Where other processes work in the folder, `unused_s` are the seconds after which what is not written to is nobody's.
+    Where the folder is not ours, `of` is the name of what they were to become.
     """
-    for path in [*folder.glob(".*.part"), *folder.glob(".*.old")]:
+    name = "*" if of is None else f"{glob.escape(of)}.*"
+    for path in [*folder.glob(f".{name}.part"), *folder.glob(f".{name}.old")]:
         if unused_s and time.time() - _last_written(path) < unused_s:
             continue
         if path.is_dir() and not path.is_symlink():

@@ -57,12 +57,17 @@ class TimeBudget(Budget):
         Above 0.
     clock : callable
         Returns the time in seconds.
+    whole : TimeBudget, optional
+        Of which this is a part.
     """
 
-    moves = ("remaining", "_reserved")
+    # The whole too: what a training that is continued has spent of a part, it has spent of that.
+    moves = ("remaining", "_reserved", "_whole")
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._clock = clock
+    def __init__(
+        self, seconds: float, clock: Callable[[], float] = time.perf_counter, whole: TimeBudget | None = None
+    ) -> None:
+        self._clock, self._whole = clock, whole
         self.remaining = seconds
         self._reserved = 0.0
 
@@ -81,7 +86,7 @@ class TimeBudget(Budget):
 
     def part(self, cost: float) -> TimeBudget:
         """Return a budget of so many seconds."""
-        return TimeBudget(cost, self._clock)
+        return TimeBudget(cost, self._clock, self)
 
     def cost_of_step(self, run_steps: RunSteps) -> float:
         """Return a step's seconds, measured on a few: a small part of the time that is left."""

@@ -197,10 +197,11 @@ class Checkpoints:
 
     def interrupted(self, what: str, *, saved: bool) -> Interrupted:
         """Return the error that says what was reached and how to go on."""
+        code = self.signals.exit_code
+        if self.is_new:
+            return Interrupted(f"{what}; nothing was saved yet", code=code)
         kept = "what was reached is saved" if saved else "the last checkpoint is kept"
-        if not saved and self.is_new:
-            kept = "nothing was saved yet"
-        return Interrupted(f"{what}; {kept} in {self.folder}", code=self.signals.exit_code, folder=self.folder)
+        return Interrupted(f"{what}; {kept} in {self.folder}", code=code, folder=self.folder)
 
     def is_due(self) -> bool:
         """Say whether it is time for the next checkpoint."""
@@ -419,9 +420,13 @@ def checkpoint_beside(model: Path, *, resume: bool) -> Path:
     Raises
     ------
     InputError
-        If it holds a training that was not finished, and that is not to be continued: it would be lost.
+        If it holds a training that was not finished, and that is not to be continued: it would be lost; or one that
+        runs.
     """
     folder = model.with_name(model.name + ".checkpoint")
+    if folder.is_dir():
+        # Of a training that runs nothing is to be deleted.
+        FolderLock(folder).release()
     if not resume and holds_training(folder):
         raise InputError(
             f"{folder} holds a training of this model that was stopped; go on with --resume, or delete it to begin anew"
