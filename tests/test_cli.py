@@ -342,6 +342,17 @@ def test_evaluating_on_other_classes_is_refused(run, photos):
     assert "class" in errors
 
 
+def test_a_fit_names_the_classes_of_which_nothing_was_held_out(run, photos):
+    for number in range(4, 10):
+        (photos / "train" / "blue" / f"{number}.png").unlink()
+    fit = ("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m")
+    code, output, errors = run(*fit)
+    assert code == 0
+    assert "on 1 held-out image, none of blue" in " ".join(output.split())
+    assert "of 1 of the 2 classes is held out" in " ".join(errors.split())
+    assert json.loads(run(*fit, "--json")[1])["unmeasured_classes"] == ["blue"]
+
+
 @pytest.mark.parametrize("command", ["evaluate", "label"])
 def test_images_of_another_kind_than_the_model_reads_are_told(run, photos, tmp_path, command):
     gray = tmp_path / "gray"

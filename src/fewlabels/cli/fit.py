@@ -41,12 +41,14 @@ from fewlabels.cli.source_code import check_methods
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.launch import Launch
 from fewlabels.storage.visible import visible
+from fewlabels.storage.wording import enumeration
 
 if TYPE_CHECKING:
     from fewlabels.tracking import TrackedRun
 
 # Settings whose options have other names.
 _OPTIONS = {"name": "method", "random_state": "seed", "verbose": "quiet"}
+_NAMED_CLASSES = 3
 
 
 @app.command()
@@ -198,6 +200,7 @@ def fit(
         "pool": len(data.pool),
         "validation_accuracy": learner.validation_accuracy_,
         "validation_images": learner.n_validation_,
+        "unmeasured_classes": [class_names[index] for index in learner.unmeasured_classes_],
         "fit_seconds": learner.fit_seconds_,
         "stage_steps": learner.stage_steps_,
         "gradient_images": learner.gradient_images_,
@@ -216,6 +219,8 @@ def _show(facts: dict[str, Any], source: str, quiet: bool) -> None:
     accuracy, out = facts["validation_accuracy"], facts["model"]
     count = facts["validation_images"]
     held_out = "1 held-out image" if count == 1 else f"{count:,} held-out images"
+    if lacking := facts["unmeasured_classes"]:
+        held_out += f", none of {enumeration([visible(name) for name in lacking], last='or', most=_NAMED_CLASSES)}"
     measured = "" if accuracy != accuracy else f", {accuracy:.1%} on {held_out}"
     screen.print(f"model saved in {out}: {facts['fit_seconds']:.0f} s of training{measured}", highlight=False)
     if facts["model_before"] is not None:
