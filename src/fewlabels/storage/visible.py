@@ -73,7 +73,11 @@ def visible(text: str, *, keep: str = "") -> str:
 
 
 def _joins(text: str, place: int) -> bool:
-    """Say whether a character keeps two letters apart or together, as Persian and the languages of India write them."""
+    """Say whether a character keeps two letters apart or together, as Persian and the languages of India write them.
+
+    U+200D makes one picture of several too, which may be of one color of skin or another.
+    """
     if text[place] not in _JOINERS or not 0 < place < len(text) - 1:
         return False
-    return all(ord(near) > 127 and unicodedata.category(near)[0] in "LM" for near in (text[place - 1], text[place + 1]))
+    kinds, beside = "LMS" if text[place] == "\u200d" else "LM", (text[place - 1], text[place + 1])
+    return all(ord(near) > 127 and unicodedata.category(near)[0] in kinds for near in beside)
