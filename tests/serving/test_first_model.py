@@ -172,6 +172,12 @@ def test_a_page_that_was_closed_before_the_first_training_goes_on(begin, flat):
     assert first not in [one.name for one in again.desk.batch("me")]
 
 
+def test_classes_keep_their_keys_when_the_first_label_of_one_is_another_by_now(begin, tmp_path):
+    lines = ["00.png,red", "01.png,blue", "02.png,red", "03.png,<b>green", "00.png,blue", "01.png,red", ""]
+    (tmp_path / "model-labels.csv").write_text("\n".join(["file,class", *lines]))
+    assert begin(classes=()).desk.queue.classes == ("red", "blue", "<b>green")
+
+
 def test_class_folders_tell_the_classes(begin, photos):
     service = begin(source=str(photos), classes=())
     assert service.desk.queue.classes == ("blue", "red")

@@ -53,7 +53,8 @@ def read_given(labels: str | Path | Mapping[str, str]) -> GivenLabels:
     """Return the labels of a file, or of a mapping from names of images to classes."""
     if isinstance(labels, Mapping):
         told = {str(file): "" if is_no_label(name) else class_name(name) for file, name in labels.items()}
-        return GivenLabels(None, {file: name for file, name in told.items() if name}, lines=told)
+        classes = {file: name for file, name in told.items() if name}
+        return GivenLabels(None, classes, lines=told, class_names=tuple(dict.fromkeys(classes.values())))
     if not isinstance(labels, str | os.PathLike):
         raise InputError(f"labels is {type(labels).__name__}; give a file, or {{name of an image: its class}}")
     return read_labels(labels)

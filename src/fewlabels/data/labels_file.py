@@ -12,7 +12,7 @@ import sys
 import threading
 import unicodedata
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -53,12 +53,15 @@ class GivenLabels:
     lines : dict of str to str, optional
         The last line of each image in the file's order, those with an empty class included. None for a table with more
         columns: an empty class there is not filled in yet, and takes back no label of an image called otherwise.
+    class_names : tuple of str
+        The classes that images have, in the order in which the file first names them: further lines do not change it.
     """
 
     path: Path | None
     classes: dict[str, str]
     notes: tuple[str, ...] = ()
     lines: dict[str, str] | None = None
+    class_names: tuple[str, ...] = ()
 
     @property
     def called(self) -> str:
@@ -124,6 +127,7 @@ def read_labels(path: str | Path) -> GivenLabels:
         raise InputError(f"{path} has {has}; expected file and class")
     file, label = (heading.index(str(column)) for column in columns)
     classes: dict[str, str] = {}
+    first: dict[str, int] = {}
     for number, row in rows:
         if not row:
             continue
@@ -137,13 +141,16 @@ def read_labels(path: str | Path) -> GivenLabels:
             )
         classes.pop(row[file], None)
         classes[row[file]] = row[label]
-    return _given(place, classes, notes, has_more=len(heading) > len(COLUMNS))
+        first.setdefault(row[label], number)
+    given = _given(place, classes, notes, has_more=len(heading) > len(COLUMNS))
+    in_order = sorted(given.classes, key=lambda name: first[classes[name]])
+    return replace(given, class_names=tuple(dict.fromkeys(given.classes[name] for name in in_order)))
 
 
 def _given(path: Path, cells: dict[str, str], notes: tuple[str, ...] = (), *, has_more: bool) -> GivenLabels:
-    classes = _classes_meant(cells)
-    lines = None if has_more else classes
-    return GivenLabels(path, {name: given for name, given in classes.items() if given}, notes, lines)
+    meant = _classes_meant(cells)
+    classes = {name: given for name, given in meant.items() if given}
+    return GivenLabels(path, classes, notes, None if has_more else meant, tuple(dict.fromkeys(classes.values())))
 
 
 def _has_old_ends(content: bytes) -> bool:

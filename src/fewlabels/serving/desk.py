@@ -312,7 +312,7 @@ def open_desk(
     if data.labels_tell:
         known = _united(names, data.class_names, classes)
         told = read_given(labels if before is None else before)
-        given = (class_called(name, known) for name in told.classes.values())
+        given = (class_called(name, known) for name in told.class_names)
         # In the order of before there was a model, which sorts them, so that each keeps its key. A class that is none
         # of these is one of images that are gone.
         names = _united(classes, [name for name in given if name in known], known)
@@ -370,7 +370,7 @@ def open_first_desk(
     if labels.is_file():
         given = read_labels(labels)
         check_classes(given, names)
-        names = _united(names, given.classes.values())
+        names = _united(names, given.class_names)
     folders_tell = len(np.unique(data.labels)) > 1
     if folders_tell and len(names) > len(data.class_names):
         raise InputError(
