@@ -82,9 +82,13 @@ def learn(
     session = _open_session(worker, given, seed, device, monitor, checkpoints, shared)
     unmeasured = _unmeasured_classes(session)
     if np.isin(given.targets.indices[given.targets.labeled], unmeasured).mean() >= _MANY_UNMEASURED:
+        lacking = f"{len(unmeasured)} of the {session.classes} classes"
         monitor.note(
-            f"no labeled sample of {len(unmeasured)} of the {session.classes} classes is held out, as they have too "
-            "few: what is measured on held-out samples, and what prediction sets promise, is of the others"
+            f"no labeled sample of {lacking} is held out, as they have too few: what is measured on held-out samples, "
+            "and what prediction sets promise, is of the others; more labels of these would do"
+            if given.validation is None
+            else f"validation has no sample of {lacking}: what is measured on it, and what prediction sets promise, is "
+            "of the others"
         )
     for name in given.elsewhere:
         instead = (
