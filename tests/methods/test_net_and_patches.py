@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from ruined import ruined
 from scipy.special import softmax
 
 from fewlabels import METHODS, InputError, TrainingWarning, load, make_method
@@ -187,15 +188,7 @@ def test_a_pool_that_is_held_back_from_the_net_still_gives_patches(few_labels):
 
 
 def test_a_net_that_falls_back_on_the_labels_still_has_patches_of_the_pool(few_labels, monkeypatch, tmp_path):
-    class Ruined(UDA):
-        def _learn(self, session):
-            network = super()._learn(session)
-            with torch.no_grad():
-                for parameter in network.parameters():
-                    parameter.zero_()
-            return network
-
-    monkeypatch.setitem(METHODS, "uda", Ruined)
+    monkeypatch.setitem(METHODS, "uda", ruined(UDA))
     X, y, *_ = few_labels
     told = "the pool did harm to the net by uda.*% on held-out images against .* the patches learned from the pool"
     with pytest.warns(TrainingWarning, match=told):
