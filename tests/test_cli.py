@@ -346,10 +346,9 @@ def test_a_fit_names_the_classes_of_which_nothing_was_held_out(run, photos):
     for number in range(4, 10):
         (photos / "train" / "blue" / f"{number}.png").unlink()
     fit = ("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m")
-    code, output, errors = run(*fit)
+    code, output, _ = run(*fit)
     assert code == 0
     assert "on 1 held-out image, none of blue" in " ".join(output.split())
-    assert "of 1 of the 2 classes is held out" in " ".join(errors.split())
     assert json.loads(run(*fit, "--json")[1])["unmeasured_classes"] == ["blue"]
 
 
@@ -476,7 +475,8 @@ def test_features_that_are_stopped_say_that_the_same_command_goes_on(run, photos
     net = f"python:{Path(__file__).parent / 'small_backbones.py'}:colors"
 
     def stopped(*given, **options):
-        signal.raise_signal(signal.SIGINT)
+        # As by Ctrl-C, which a shell may have let this process ignore.
+        raise KeyboardInterrupt
 
     words = ["embed", photos, "--net", net, "--out", "features", "-q"]
     with monkeypatch.context() as patch:

@@ -184,7 +184,6 @@ def test_settings_out_of_range_are_refused(method, settings, color_images):
         method(**settings).fit(*color_images)
 
 
-@pytest.mark.filterwarnings("ignore:no labeled sample of:fewlabels.storage.errors.TrainingWarning")
 @pytest.mark.parametrize("name", [name for name in METHODS if "unlabeled_ratio" in make_method(name).get_params()])
 def test_a_small_share_of_a_small_batch_is_still_enough_for_statistics_of_the_batch(name, digits):
     images, labels = digits

@@ -70,7 +70,6 @@ def test_a_budget_is_not_left_over_when_no_pool_image_is_sure_enough(few_labels)
     assert 7500 < method.gradient_images_ <= 8000
 
 
-@pytest.mark.filterwarnings("ignore:no labeled sample of:fewlabels.storage.errors.TrainingWarning")
 def test_without_a_pool_it_is_its_teacher(digits):
     images, labels = digits
     method = SelfTraining(steps=3, random_state=0).fit(images[:50], labels[:50])

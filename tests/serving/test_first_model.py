@@ -200,7 +200,6 @@ def test_folders_of_what_has_no_label_are_no_classes_whatever_they_are_called(be
     assert len(service.desk.data.pool) == 6
 
 
-@pytest.mark.filterwarnings("ignore:no labeled sample of:fewlabels.storage.errors.TrainingWarning")
 def test_folders_that_are_years_tell_nothing_before_the_first_training_and_after_it(begin, flat, tmp_path):
     folder, kinds = flat
     for name in kinds:

@@ -25,6 +25,7 @@ from fewlabels.nets.registry import resolve_net
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Rows
 from fewlabels.training.checkpoint import Checkpoints
+from fewlabels.training.conformal import needed_for
 from fewlabels.training.device import choose_device, deterministic_algorithms
 from fewlabels.training.memory import reused_memory
 from fewlabels.training.monitor import Monitor, Observer, both
@@ -39,6 +40,8 @@ _POOL_SHARE = 0.1
 # Of the labeled samples: classes that hold fewer and of which nothing is held out move held-out figures by less than
 # these are sure to.
 _MANY_UNMEASURED = 0.1
+# What `predict_set` promises unless it is asked for more.
+_PROMISED = 0.9
 
 
 def learn(
@@ -81,7 +84,9 @@ def learn(
         monitor.observer = both(bar, observer)
     session = _open_session(worker, given, seed, device, monitor, checkpoints, shared)
     unmeasured = _unmeasured_classes(session)
-    if np.isin(given.targets.indices[given.targets.labeled], unmeasured).mean() >= _MANY_UNMEASURED:
+    many = np.isin(given.targets.indices[given.targets.labeled], unmeasured).mean() >= _MANY_UNMEASURED
+    # Of fewer held-out samples nobody expects much: sets promise nothing, and intervals are wide.
+    if many and len(session.validation) >= needed_for(_PROMISED):
         lacking = f"{len(unmeasured)} of the {session.classes} classes"
         monitor.note(
             f"no labeled sample of {lacking} is held out, as they have too few: what is measured on held-out samples, "
