@@ -102,6 +102,7 @@ def test_the_patches_are_those_of_kmeans_features(digits):
     assert np.array_equal(both.predict(images[800:]), patches.predict(images[800:]))
 
 
+@pytest.mark.filterwarnings("ignore:no labeled sample of:fewlabels.storage.errors.TrainingWarning")
 def test_with_few_labels_both_together_are_better_than_either(digits):
     images, labels = digits
     settings = {"random_state": 0, "validation_fraction": 0.2}
