@@ -12,6 +12,7 @@ import typer
 from fewlabels.cli import completion
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
+from fewlabels.storage.wording import VALUES
 
 
 def model_there(model: Path) -> Path:
@@ -133,9 +134,6 @@ Revision = Annotated[
 ]
 
 
-_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "none": None}
-
-
 def new_seed(help_text: str) -> Any:
     """Return the option for a seed."""
     return typer.Option(help=help_text, min=0, max=_LARGEST_SEED)
@@ -161,7 +159,7 @@ def parse_settings(pairs: list[str] | None, option: str = "--set") -> dict[str, 
         if not equals:
             raise InputError(f"{option} {pair!r} is not NAME=VALUE")
         try:
-            value = _WORDS[text.lower()] if text.lower() in _WORDS else json.loads(text)
+            value = VALUES[text.lower()] if text.lower() in VALUES else json.loads(text)
         except ValueError:
             # JSON has no numbers like .1
             value = float(text) if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text.lower()) else text

@@ -14,13 +14,14 @@ import sklearn
 import torch
 
 from fewlabels import __version__
+from fewlabels.storage.wording import VALUES
 
 # What may differ from seed to seed.
 VARIED = ("labels", "weights", "order")
 # Arguments of `compare` that the command line has as an option of the same name.
 _OPTIONS = ("labels", "steps", "epochs", "budget", "image_size", "test_per_class", "fold", "engine")
-# What options, or JSON, read as something else than text.
-_WORDS = ("true", "yes", "on", "false", "no", "off", "none", "null", "nan", "infinity")
+# What options, and JSON, read as something else than text.
+_NO_TEXT = {*VALUES, "null", "nan", "infinity"}
 
 
 _CONDITIONS = ("versions", "threads", "device", "machine")
@@ -126,7 +127,7 @@ def repeat_command(arguments: dict[str, Any]) -> str:
 def _typed(value: Any) -> str:
     """Return a value as an option takes it: a text that would be read as something else in quotes."""
     is_plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./:-]*", value) is not None
-    return str(value) if is_plain and value.lower() not in _WORDS else json.dumps(value)
+    return str(value) if is_plain and value.lower() not in _NO_TEXT else json.dumps(value)
 
 
 def _python_call(arguments: dict[str, Any]) -> str:

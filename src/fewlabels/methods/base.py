@@ -28,7 +28,7 @@ from fewlabels.nets import Backbone, Classifier, build_classifier, open_backbone
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch, Rows
 from fewlabels.training.checkpoint import EVERY, Checkpoints
-from fewlabels.training.conformal import conformal_sets, conformal_threshold
+from fewlabels.training.conformal import COVERAGE, conformal_sets, conformal_threshold
 from fewlabels.training.memory import ran_out_of_memory
 from fewlabels.training.monitor import Observer
 from fewlabels.training.processes import Processes, current
@@ -352,7 +352,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         logits = predict_logits(self.network_, rows, self._device(), flip=self.mirrors_)
         return softmax(logits.astype(np.float64) / self.temperature_, axis=1)  # type: ignore[no-any-return]
 
-    def predict_set(self, X: Any, *, coverage: float = 0.9) -> NDArray[np.bool_]:
+    def predict_set(self, X: Any, *, coverage: float = COVERAGE) -> NDArray[np.bool_]:
         """Return for each sample a set of classes that holds the true one with the probability asked for.
 
         The promise holds on average over draws of the held-out samples, for samples from where those came from

@@ -25,7 +25,7 @@ from fewlabels.nets.registry import resolve_net
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Rows
 from fewlabels.training.checkpoint import Checkpoints
-from fewlabels.training.conformal import needed_for
+from fewlabels.training.conformal import COVERAGE, needed_for
 from fewlabels.training.device import choose_device, deterministic_algorithms
 from fewlabels.training.memory import reused_memory
 from fewlabels.training.monitor import Monitor, Observer, both
@@ -40,8 +40,6 @@ _POOL_SHARE = 0.1
 # Of the labeled samples: classes that hold fewer and of which nothing is held out move held-out figures by less than
 # these are sure to.
 _MANY_UNMEASURED = 0.1
-# What `predict_set` promises unless it is asked for more.
-_PROMISED = 0.9
 
 
 def learn(
@@ -83,10 +81,38 @@ def learn(
     if bar is not None:
         monitor.observer = both(bar, observer)
     session = _open_session(worker, given, seed, device, monitor, checkpoints, shared)
+    _note_what_is_odd(worker, given, session)
+    described = None if checkpoints is None and processes is None else description(method, session)
+    if processes is not None:
+        processes.agreed(json.dumps(described, sort_keys=True))
+    if checkpoints is not None and described is not None:
+        count = 1 if processes is None else processes.count
+        checkpoints.describe(described, conditions(device, session.recipe.precision, count))
+    # Until here an earlier fit stays as it was, and where a net is refused, before it takes a step, it does too.
+    before = method._forget()
+    # Layers draw their initial weights from the global generator; the caller's is left as it was.
+    rng = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    with reused_memory(), rng, deterministic_algorithms(worker.deterministic), bar or contextlib.nullcontext():
+        try:
+            network = _train(worker, session)
+        except InputError:
+            if not monitor.events:
+                method.__dict__.update(before)
+            raise
+    _finish(worker, session, network, given)
+    method.__dict__.update({name: value for name, value in vars(worker).items() if name.endswith("_")})
+    method.fit_seconds_ = monitor.seconds
+    if checkpoints is not None:
+        checkpoints.complete()
+
+
+def _note_what_is_odd(worker: SemiSupervisedClassifier, given: Given, session: Session) -> None:
+    """Tell what of the samples will not be learned from, or measured on, as it is meant."""
+    monitor = session.monitor
     unmeasured = _unmeasured_classes(session)
     many = np.isin(given.targets.indices[given.targets.labeled], unmeasured).mean() >= _MANY_UNMEASURED
     # Of fewer held-out samples nobody expects much: sets promise nothing, and intervals are wide.
-    if many and len(session.validation) >= needed_for(_PROMISED):
+    if many and len(session.validation) >= needed_for(COVERAGE):
         lacking = f"{len(unmeasured)} of the {session.classes} classes"
         monitor.note(
             f"no labeled sample of {lacking} is held out, as they have too few: what is measured on held-out samples, "
@@ -117,28 +143,6 @@ def learn(
             f"column {which} of X {hold} values that differ by too little for their size to be told apart as "
             "float32; subtract their mean first, as scikit-learn's StandardScaler does"
         )
-    described = None if checkpoints is None and processes is None else description(method, session)
-    if processes is not None:
-        processes.agreed(json.dumps(described, sort_keys=True))
-    if checkpoints is not None and described is not None:
-        count = 1 if processes is None else processes.count
-        checkpoints.describe(described, conditions(device, session.recipe.precision, count))
-    # Until here an earlier fit stays as it was, and where a net is refused, before it takes a step, it does too.
-    before = method._forget()
-    # Layers draw their initial weights from the global generator; the caller's is left as it was.
-    rng = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-    with reused_memory(), rng, deterministic_algorithms(worker.deterministic), bar or contextlib.nullcontext():
-        try:
-            network = _train(worker, session)
-        except InputError:
-            if not monitor.events:
-                method.__dict__.update(before)
-            raise
-    _finish(worker, session, network, given)
-    method.__dict__.update({name: value for name, value in vars(worker).items() if name.endswith("_")})
-    method.fit_seconds_ = monitor.seconds
-    if checkpoints is not None:
-        checkpoints.complete()
 
 
 def _leave_net(worker: SemiSupervisedClassifier, given: Given) -> None:

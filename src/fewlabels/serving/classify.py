@@ -17,9 +17,8 @@ from fewlabels.serving.limits import Limits
 from fewlabels.serving.neighbors import Neighbor, Neighborhood
 from fewlabels.serving.pictures import checked
 from fewlabels.storage.errors import InputError
-from fewlabels.training.conformal import conformal_sets, conformal_threshold, needed_for
+from fewlabels.training.conformal import COVERAGE, conformal_sets, conformal_threshold, needed_for
 
-COVERAGE = 0.9
 _NEIGHBORS = 6
 
 

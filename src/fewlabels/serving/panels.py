@@ -87,7 +87,7 @@ def set_sentence(answer: Answer) -> str:
         return (
             f"It may be any of the classes: none can be ruled out and the right one be named for {tenths} of 10 images."
         )
-    listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+    listed = enumeration(list(names), last="or")
     lacking = enumeration(list(answer.unmeasured), last="or", most=_NAMED_CLASSES) if answer.unmeasured else ""
     return (
         f"Likely {listed}. The classes named here hold the right one for {tenths} of 10 images, going by "

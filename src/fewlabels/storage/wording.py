@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 _LONGEST = 300
+# What options read as something else than text.
+VALUES: dict[str, bool | None] = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "none": None,
+}
 
 
 def enumeration(parts: list[str], *, last: str = "and", most: int | None = None) -> str:

@@ -11,6 +11,9 @@ from scipy import stats
 
 from fewlabels.storage.errors import InputError
 
+# What prediction sets promise unless another share is asked for.
+COVERAGE = 0.9
+
 
 def conformal_scores(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.float64]:
     """Return how badly each held-out sample's true class was predicted: 1 minus its probability, sorted.
