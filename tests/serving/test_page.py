@@ -106,6 +106,27 @@ def test_labels_by_click_and_key_are_on_the_disk_when_the_page_says_so(tab, serv
     assert skipped not in found
 
 
+def test_what_changes_is_told_to_a_screen_reader_in_a_place_that_stays(tab, tmp_path):
+    # As a screen reader hears it: what is set within an element that was there, once.
+    tab.page.evaluate(
+        "window.heard = []; new MutationObserver(() => heard.push(document.querySelector('[role=status].fl-hidden')"
+        ".textContent)).observe(document.querySelector('[role=status].fl-hidden'), {childList: true})"
+    )
+    photo("red", 3).save(tmp_path / "red.png")
+    tab.page.set_input_files("#fl-upload input[type=file]", tmp_path / "red.png")
+    tab.page.wait_for_selector(".fl-first")
+    first = tab.page.inner_text(".fl-first")
+    open_labels(tab)
+    labeled = after(tab, lambda: tab.page.keyboard.press("1")).rsplit("/")[-1]
+    tab.page.wait_for_function("heard.length >= 3")
+    tab.page.wait_for_timeout(2500)
+    answer, opened, saved = tab.page.evaluate("heard")
+    assert answer.startswith(first + ". ")
+    assert opened == f"Image to label: {labeled}"
+    assert saved == f"{labeled} is <b>green. Image to label: {shown(tab).rsplit('/')[-1]}"
+    after(tab, lambda: tab.page.keyboard.press("u"))
+
+
 def test_a_double_click_labels_one_image(tab, server):
     open_labels(tab)
     number = len(server.labels)

@@ -1,4 +1,4 @@
-// Keys of the labeling tab: a digit for each of the first ten classes, s to skip, u to undo.
+// Keys of the labeling tab: a digit for each of the first ten classes, s to skip, u to undo; and what is read aloud.
 () => {
   const press = (selector) => {
     const button = document.querySelector(selector);
@@ -21,4 +21,19 @@
       event.stopPropagation();
     }
   }, true);
+  // Panels are put in anew each second, of which a screen reader says all or nothing: it is told in a place that stays.
+  const told = document.body.appendChild(document.createElement("div"));
+  told.className = "fl-hidden";
+  told.setAttribute("role", "status");
+  const said = {};
+  const tell = () => {
+    for (const id of ["fl-answer", "fl-label", "fl-training"]) {
+      const panel = document.getElementById(id);
+      if (panel === null || panel.offsetParent === null) continue;
+      const say = panel.querySelector("[data-say]")?.dataset.say ?? "";
+      if (say !== (said[id] ?? "") && say) told.textContent = say;
+      said[id] = say;
+    }
+  };
+  new MutationObserver(tell).observe(document.body, { childList: true, subtree: true });
 }
