@@ -353,17 +353,36 @@ def test_a_fit_names_the_classes_of_which_nothing_was_held_out(run, photos):
 
 
 @pytest.mark.parametrize("command", ["evaluate", "label"])
-def test_images_of_another_kind_than_the_model_reads_are_told(run, photos, tmp_path, command):
-    gray = tmp_path / "gray"
-    for path in photos.rglob("*.png"):
-        (gray / path.relative_to(photos)).parent.mkdir(parents=True, exist_ok=True)
-        Image.open(path).convert("L").save(gray / path.relative_to(photos))
-    run("fit", gray, "--method", "supervised", "--steps", 1, "--out", "m", "-q")
+def test_images_of_another_size_than_the_model_reads_are_told(run, photos, command):
+    # Images that are no squares stay as they are, and so do those of what the model is asked for.
+    oblong = np.random.default_rng(0).integers(0, 256, (20, 16, 24), np.uint8)
+    fewlabels.Supervised(steps=1, random_state=0).fit(oblong, ["blue", "red"] * 10).save("m")
     code, _, errors = run(command, "m", photos)
     assert code == 2
-    told = "photos gives color images of 16x16 pixels, and the model reads gray images of 16x16 pixels"
+    told = "photos gives color images of 16x16 pixels, and the model reads gray images of 16x24 pixels"
     assert told in " ".join(errors.split())
     assert run("predict", "m", photos / "test")[0] == 0
+
+
+@pytest.mark.parametrize("command", ["evaluate", "label"])
+@pytest.mark.parametrize("kind", ["gray", "in color"])
+def test_one_image_that_makes_the_others_color_or_gray_by_its_coming_or_going_stops_nothing(
+    run, photos, tmp_path, command, kind
+):
+    for path in photos.rglob("*.png"):
+        Image.open(path).convert("L").save(path)
+    odd = photos / "unlabeled" / "odd.png"
+    odd.parent.mkdir(exist_ok=True)
+    colorful = Image.new("RGB", (16, 16), "green")
+    if kind == "in color":
+        colorful.save(odd)
+    run("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m", "-q")
+    odd.unlink(missing_ok=True)
+    Image.new("L", (16, 16)).save(photos / "unlabeled" / "even.png")
+    if kind == "gray":
+        colorful.save(odd)
+    code, _, errors = run(command, "m")
+    assert (code, f"images are taken as {kind}, as the model reads them" in errors) == (0, True)
 
 
 # Ctrl-C is sent to a program that has begun to work, not to Python while it imports.

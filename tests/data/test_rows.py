@@ -4,8 +4,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from fewlabels.data.rows import ImageRows, StackedRows, chosen_rows
+from fewlabels.data.rows import ImageRows, RecoloredRows, StackedRows, chosen_rows
 
 
 def numbered(first, count):
@@ -47,3 +48,16 @@ def test_rows_of_several_arrays_are_joined_with_rows_of_the_first():
     assert values(some.joined(ImageRows(first, np.array([0])))) == [11, 20, 10]
     assert values(ImageRows(first, np.array([2])).joined(some)) == [12, 11, 20]
     assert values(ImageRows(first, np.array([2])).joined(ImageRows(first, np.array([5])))) == [12, 15]
+
+
+def test_recolored_rows_are_what_a_file_of_the_same_pixels_is_read_as():
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 3), np.uint8)
+    gray = RecoloredRows(ImageRows(pixels, np.array([6, 0, 3])))
+    assert (len(gray), gray.shape, gray.dtype) == (3, (3, 16, 16, 1), np.uint8)
+    read = np.stack([np.asarray(Image.fromarray(pixels[row]).convert("L"))[..., None] for row in (6, 0, 3)])
+    assert np.array_equal(gray[:], read)
+    assert np.array_equal(gray[1], read[1])
+    assert np.array_equal(gray.take(np.array([2, 1]))[:], read[[2, 1]])
+    assert np.array_equal(gray.joined(gray)[:], np.concatenate([read, read]))
+    color = RecoloredRows(gray)
+    assert np.array_equal(color[:], np.repeat(read, 3, -1))

@@ -63,7 +63,7 @@ def evaluate(
         from fewlabels.evaluation import evaluate_model
         from fewlabels.methods import load
         from fewlabels.methods.card import measurement
-        from fewlabels.methods.examples import is_source_of, labels_of, origin_of, remembered, size_to_read
+        from fewlabels.methods.examples import as_read_by, is_source_of, labels_of, origin_of, remembered, size_to_read
         from fewlabels.methods.saved import add_measurement
 
     if card and is_hub_address(model):
@@ -90,6 +90,7 @@ def evaluate(
             strict=strict,
             progress=not quiet,
         )
+    data = as_read_by(loaded, data)
     show_dataset(data, quiet=quiet)
     found = evaluate_model(loaded, data)
     if untested := found["untested_classes"]:

@@ -191,6 +191,46 @@ class StackedRows(ImageRows):
         return StackedRows(self.parts, rows if self.rows is None else self.rows[rows])
 
 
+class RecoloredRows(ImageRows):
+    """A selection of gray images as color ones, or of color images as gray ones, as files are read as either.
+
+    Parameters
+    ----------
+    images : ImageRows
+        With 1 or 3 channels; these rows have 3 or 1.
+
+    Examples
+    --------
+    >>> pixels = np.array([[[[255, 0, 0]]], [[[0, 0, 255]]]], np.uint8)
+    >>> RecoloredRows(ImageRows(pixels))[:].ravel().tolist()
+    [76, 29]
+    """
+
+    def __init__(self, images: ImageRows) -> None:
+        _, height, width, channels = images.shape
+        super().__init__(np.empty((0, height, width, 4 - channels), np.uint8))
+        self.images = images
+        if images.content_key is not None:
+            self.content_key = f"{images.content_key} {4 - channels}"
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: Any) -> NDArray[np.uint8]:
+        """Return a copy of one image or several."""
+        pixels = self.images[index]
+        if pixels.shape[-1] == 1:
+            return np.repeat(pixels, 3, axis=-1)
+        # ITU-R 601-2 in 16 bits after the point, rounded, which is what Pillow makes of a file.
+        red, green, blue = np.moveaxis(pixels.astype(np.uint32), -1, 0)
+        gray: NDArray[np.uint32] = (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
+        return gray.astype(np.uint8)[..., None]
+
+    def take(self, rows: NDArray[np.int64]) -> RecoloredRows:
+        """Return a selection of this selection, without reading images."""
+        return RecoloredRows(self.images.take(rows))
+
+
 def content_hashes(samples: NDArray[Any]) -> list[bytes]:
     """Return a 128-bit hash of what each sample holds.
 

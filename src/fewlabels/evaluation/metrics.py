@@ -13,7 +13,7 @@ from fewlabels.data import ImageDataset
 from fewlabels.evaluation.intervals import wilson_interval
 from fewlabels.evaluation.trust import measure_trust
 from fewlabels.methods import SemiSupervisedClassifier
-from fewlabels.methods.examples import check_shape, seen_images
+from fewlabels.methods.examples import as_read_by, seen_images
 from fewlabels.storage.errors import InputError
 
 _UNKNOWN = -1
@@ -117,10 +117,10 @@ def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict
     ------
     InputError
         If the model's classes are not among the data set's, or could be names and indices and these differ, or its
-        images have another shape.
+        images have another size.
     """
     columns = _columns(method, data.class_names)
-    check_shape(method, data)
+    data = as_read_by(method, data)
     probabilities = class_probabilities(method, data.test, columns, len(data.class_names))
     guesses = probabilities.argmax(1)
     right = int((guesses == data.test_labels).sum())

@@ -30,7 +30,7 @@ from fewlabels.labeling.ranking import DEFAULT_COUNT, check_strategy, rank_for_l
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.examples import (
     Examples,
-    check_shape,
+    as_read_by,
     is_source_of,
     labels_of,
     load_to_label,
@@ -456,8 +456,7 @@ def _source(model: SemiSupervisedClassifier, pool: Any, **options: Any) -> Image
         from fewlabels.data import load_dataset
 
         data = load_dataset(pool, image_size=size, **given)
-    check_shape(model, data)
-    return data
+    return as_read_by(model, data)
 
 
 def _rows_of(data: ImageDataset, progress: bool) -> Iterator[Any]:

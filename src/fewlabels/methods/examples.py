@@ -18,7 +18,7 @@ from scipy.special import softmax
 
 from fewlabels.data import FeatureRows, ImageDataset, ImageRows, load_dataset
 from fewlabels.data.features import is_feature_folder
-from fewlabels.data.rows import content_hashes
+from fewlabels.data.rows import RecoloredRows, content_hashes
 from fewlabels.methods.given import rows_to_predict
 from fewlabels.methods.prediction import logits_and_features
 from fewlabels.storage.errors import InputError, MissingSource
@@ -265,17 +265,30 @@ def load_to_label(method: SemiSupervisedClassifier, **changes: Any) -> ImageData
     return data if data.labels_tell else load_source(method, **changes)
 
 
-def check_shape(method: SemiSupervisedClassifier, data: ImageDataset) -> None:
-    """Refuse images of another shape than a fitted method reads.
+def as_read_by(method: SemiSupervisedClassifier, data: ImageDataset) -> ImageDataset:
+    """Return a data set with images of the shape that a fitted method reads.
+
+    One image in color makes those of a folder color images: it may have come, or gone, since the method was fitted on
+    that folder, and is no reason to refuse the others.
 
     Raises
     ------
     InputError
-        With what both are.
+        If the images have another size; the message tells both.
     """
     wanted, given = method.image_shape_, tuple(data.labeled.shape[1:])
     if wanted is None or data.is_features or on_features(method) or given == tuple(wanted):
-        return
+        return data
+    if given[:2] == tuple(wanted[:2]):
+        kind = "gray, as the model reads them" if wanted[2] == 1 else "in color, as the model reads them"
+        return replace(
+            data,
+            labeled=RecoloredRows(data.labeled),
+            pool=RecoloredRows(data.pool),
+            test=RecoloredRows(data.test),
+            validation=None if data.validation is None else RecoloredRows(data.validation),
+            notes=(*data.notes, f"images are taken as {kind}"),
+        )
 
     def called(shape: tuple[int, ...]) -> str:
         return f"{'gray' if shape[2] == 1 else 'color'} images of {shape[0]}x{shape[1]} pixels"

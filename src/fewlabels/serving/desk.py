@@ -24,7 +24,7 @@ from fewlabels.labeling import rank_for_labeling
 from fewlabels.labeling.first import first_order
 from fewlabels.methods.embedding import own_size
 from fewlabels.methods.examples import (
-    check_shape,
+    as_read_by,
     load_to_label,
     origin_of,
     probabilities_and_embeddings,
@@ -323,8 +323,7 @@ def open_desk(
     if not len(data.pool):
         why = "" if streamed is None else f"; {why_not_by_hand(streamed)}"
         raise NothingToLabel(f"{data.source} has no images without a label{why}")
-    check_shape(model.method, data)
-    desk = Desk(data, names, labels, before, takes_new_classes=data.labels_tell)
+    desk = Desk(as_read_by(model.method, data), names, labels, before, takes_new_classes=data.labels_tell)
     if streamed is not None:
         desk.notes = (*desk.notes, why_not_by_hand(streamed))
     return desk
