@@ -365,7 +365,7 @@ def test_images_of_another_size_than_the_model_reads_are_told(run, photos, comma
 
 
 @pytest.mark.parametrize("command", ["evaluate", "label"])
-@pytest.mark.parametrize("kind", ["gray", "in color"])
+@pytest.mark.parametrize("kind", ["gray", "color"])
 def test_one_image_that_makes_the_others_color_or_gray_by_its_coming_or_going_stops_nothing(
     run, photos, tmp_path, command, kind
 ):
@@ -374,7 +374,7 @@ def test_one_image_that_makes_the_others_color_or_gray_by_its_coming_or_going_st
     odd = photos / "unlabeled" / "odd.png"
     odd.parent.mkdir(exist_ok=True)
     colorful = Image.new("RGB", (16, 16), "green")
-    if kind == "in color":
+    if kind == "color":
         colorful.save(odd)
     run("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m", "-q")
     odd.unlink(missing_ok=True)
@@ -382,7 +382,7 @@ def test_one_image_that_makes_the_others_color_or_gray_by_its_coming_or_going_st
     if kind == "gray":
         colorful.save(odd)
     code, _, errors = run(command, "m")
-    assert (code, f"images are taken as {kind}, as the model reads them" in errors) == (0, True)
+    assert (code, f"images are taken as {kind} ones, which the model reads" in errors) == (0, True)
 
 
 # Ctrl-C is sent to a program that has begun to work, not to Python while it imports.

@@ -422,8 +422,20 @@ def test_where_a_labels_file_alone_tells_the_classes_its_images_are_not_asked_fo
 
 
 def test_images_that_the_model_does_not_read_are_told_at_the_start(place, trained):
+    # Images that are no squares stay as they are, and so do those that the page would label.
+    oblong = np.random.default_rng(0).integers(0, 256, (30, 16, 24), np.uint8)
+    Supervised(steps=1, random_state=0).fit(oblong, [*CLASSES] * 10).save(place / "oblong")
+    with pytest.raises(
+        InputError, match="gives color images of 16x16 pixels, and the model reads gray images of 16x24"
+    ):
+        Service(place / "oblong", source=str(trained / "photos"))
+
+
+def test_gray_images_are_labeled_with_a_model_that_reads_color_ones(place, trained):
     shutil.copytree(trained / "photos", place / "gray")
     for path in (place / "gray").rglob("*.png"):
         Image.open(path).convert("L").save(path)
-    with pytest.raises(InputError, match="gives gray images of 16x16 pixels, and the model reads color images"):
-        Service(place / "model", source=str(place / "gray"))
+    service = Service(place / "model", source=str(place / "gray"))
+    assert "images are taken as color ones, which the model reads" in service.desk.notes
+    assert service.desk.data.pool.shape[1:] == (16, 16, 3)
+    service.close()

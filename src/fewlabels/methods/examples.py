@@ -280,14 +280,14 @@ def as_read_by(method: SemiSupervisedClassifier, data: ImageDataset) -> ImageDat
     if wanted is None or data.is_features or on_features(method) or given == tuple(wanted):
         return data
     if given[:2] == tuple(wanted[:2]):
-        kind = "gray, as the model reads them" if wanted[2] == 1 else "in color, as the model reads them"
+        kind = "gray" if wanted[2] == 1 else "color"
         return replace(
             data,
             labeled=RecoloredRows(data.labeled),
             pool=RecoloredRows(data.pool),
             test=RecoloredRows(data.test),
             validation=None if data.validation is None else RecoloredRows(data.validation),
-            notes=(*data.notes, f"images are taken as {kind}"),
+            notes=(*data.notes, f"images are taken as {kind} ones, which the model reads"),
         )
 
     def called(shape: tuple[int, ...]) -> str:
