@@ -425,9 +425,7 @@ def test_images_that_the_model_does_not_read_are_told_at_the_start(place, traine
     # Images that are no squares stay as they are, and so do those that the page would label.
     oblong = np.random.default_rng(0).integers(0, 256, (30, 16, 24), np.uint8)
     Supervised(steps=1, random_state=0).fit(oblong, [*CLASSES] * 10).save(place / "oblong")
-    with pytest.raises(
-        InputError, match="gives color images of 16x16 pixels, and the model reads gray images of 16x24"
-    ):
+    with pytest.raises(InputError, match="of 32x32 pixels, and the model reads gray images of 16x24"):
         Service(place / "oblong", source=str(trained / "photos"))
 
 
