@@ -342,6 +342,15 @@ def test_evaluating_on_other_classes_is_refused(run, photos):
     assert "class" in errors
 
 
+def test_a_place_that_cannot_be_written_is_told_before_the_fit(run, photos):
+    # Nothing can be written beside a folder of such a name, whoever writes.
+    code, output, errors = run("fit", photos, "--method", "linear-probe", "--steps", 1, "--out", "m" * 250)
+    assert (code, output) == (2, "")
+    assert "cannot be written" in errors
+    assert "File name too long" in errors
+    assert "labeled" not in errors
+
+
 def test_a_fit_names_the_classes_of_which_nothing_was_held_out(run, photos):
     for number in range(4, 10):
         (photos / "train" / "blue" / f"{number}.png").unlink()

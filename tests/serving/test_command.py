@@ -81,6 +81,17 @@ def test_it_says_where_the_page_is_and_ends_cleanly_by_ctrl_c(place):
         assert "warning" not in said
 
 
+def test_a_training_that_is_lost_by_the_end_of_the_server_is_told(place):
+    labels = place / "model-labels.csv"
+    labels.write_text("file,class\nunlabeled/0-0.png,red\n")
+    with serving(place) as server:
+        assert asked(server.address, "train", "")[0]
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(30) == 0
+    last = " ".join((place / "log").read_text().split()).rpartition("stopped")[2]
+    assert last == f"; the training that ran is lost, its labels are in {labels}"
+
+
 def test_images_that_cannot_be_read_are_told_whether_there_is_a_model_or_not(place, trained, tmp_path):
     shutil.copytree(trained / "photos", tmp_path / "photos")
     (tmp_path / "photos" / "unlabeled" / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
@@ -118,11 +129,11 @@ def post(address, content, name, **headers):
         return error.code, error.read().decode()
 
 
-def classify(address, file):
-    """Ask for the class of a file that is given as it comes, and return what the page would show."""
+def asked(address, name, *given):
+    """Call one of the page's functions with what is given, and return whether it went well and what it gave."""
     config = json.load(urllib.request.urlopen(f"{address}/config", timeout=30))
-    function = next(one["id"] for one in config["dependencies"] if one["api_name"] == "classify")
-    call = {"fn_index": function, "session_hash": "test", "data": [file]}
+    function = next(one["id"] for one in config["dependencies"] if one["api_name"] == name)
+    call = {"fn_index": function, "session_hash": "test", "data": given}
     request = urllib.request.Request(
         f"{address}/gradio_api/queue/join", data=json.dumps(call).encode(), headers={"Content-Type": "application/json"}
     )
@@ -151,7 +162,7 @@ def test_with_an_old_pillow_photos_alone_are_taken_and_the_way_to_a_new_one_is_t
             photo("red", 0).save(content, kind)
             _, text = post(server.address, content.getvalue(), f"photo.{kind.lower()}")
             file = {"path": json.loads(text)[0], "meta": {"_type": "gradio.FileData"}}
-            _, shown = classify(server.address, file)
+            _, shown = asked(server.address, "classify", file)
             assert ("fl-first" in shown) == taken
             assert ("not an image" in shown) != taken
 
@@ -167,11 +178,11 @@ def test_uploads_are_limited_and_files_of_the_machine_stay_its_own(place, tmp_pa
         status, text = post(server.address, b"MZ no image", "no.png")
         path = json.loads(text)[0]
         meta = {"meta": {"_type": "gradio.FileData"}}
-        success, shown = classify(server.address, {"path": path, **meta})
+        success, shown = asked(server.address, "classify", {"path": path, **meta})
         assert success
         assert "not an image" in shown
         status, text = post(server.address, secret.read_bytes(), "../../red.png")
-        success, shown = classify(server.address, {"path": json.loads(text)[0], **meta})
+        success, shown = asked(server.address, "classify", {"path": json.loads(text)[0], **meta})
         assert success
         assert "fl-first" in shown
         pipe = tmp_path / "pipe"
@@ -187,7 +198,7 @@ def test_uploads_are_limited_and_files_of_the_machine_stay_its_own(place, tmp_pa
             "file:///etc/passwd",
         ):
             for said in (meta, {}, {"meta": {"_type": "other"}}):
-                success, shown = classify(server.address, {"path": stolen, **said})
+                success, shown = asked(server.address, "classify", {"path": stolen, **said})
                 assert not success
                 assert "fl-first" not in shown
                 assert "not here" not in shown, "which files there are"

@@ -120,6 +120,9 @@ def test_a_page_from_before_a_new_start_labels_nothing(begin, tmp_path):
     panel, _ = page["label_0"](image, opening, request)
     assert "Not saved: the server was started again; reload the page" in panel
     assert read_labels(tmp_path / "model-labels.csv").classes == {}
+    _, panel, *_ = page["add_class"]("boot", opening, request)
+    assert "Not added: the server was started again; reload the page" in panel
+    assert again.desk.queue.classes == ("dress", "shoe")
     panel, _ = page["label_0"](image, again.desk.opening, request)
     assert read_labels(tmp_path / "model-labels.csv").classes == {image: "dress"}
 
@@ -290,7 +293,7 @@ def test_classes_may_come_with_the_images(begin, flat, tmp_path):
     assert "there is no class" in label(image, service.desk.opening, request)[0]
     with pytest.raises(InputError, match="label images of two classes at least"):
         service.train()
-    typed, panel, shown, *buttons = add(" red ", request)
+    typed, panel, shown, *buttons = add(" red ", service.desk.opening, request)
     assert typed == ""
     assert shown == image
     assert "What are" not in panel
@@ -304,7 +307,7 @@ def test_classes_may_come_with_the_images(begin, flat, tmp_path):
         ("a\nb", "one line of at most 100"),
         ("x" * 101, "one line of at most 100"),
     ):
-        typed, panel, shown, *_ = add(given, request)
+        typed, panel, shown, *_ = add(given, service.desk.opening, request)
         assert why in panel, given
         assert typed == gradio.skip()  # what was typed stays, to be put right
     # However it is written, and whatever joins its letters.
@@ -319,7 +322,7 @@ def test_classes_may_come_with_the_images(begin, flat, tmp_path):
     add = functions(page)["add_class"]
     for name in CLASSES:
         if name != "red":
-            add(name, request)
+            add(name, service.desk.opening, request)
     assert service.desk.queue.classes == ("red", *(name for name in CLASSES if name != "red"))
     _, kinds = flat
     for name in list(kinds)[:30]:
@@ -330,7 +333,7 @@ def test_classes_may_come_with_the_images(begin, flat, tmp_path):
     service.retraining._watcher.join()
     assert set(service.model.class_names) == set(CLASSES)
     # So they may once there is a model.
-    add("gray", request)
+    add("gray", service.desk.opening, request)
     assert service.desk.queue.classes[-1] == "gray"
     service.close()
     again = begin(classes=())
@@ -374,17 +377,18 @@ def test_as_many_classes_may_be_added_as_there_is_room_for(begin):
     gradio = pytest.importorskip("gradio")
     service = begin(classes=("a",))
     add, request = functions(built(service))["add_class"], gradio.Request(session_hash="me")
+    opening = service.desk.opening
     for number in range(39):
-        assert "Not added" not in add(f"class {number}", request)[1]
-    assert "no room for more buttons; start the server again" in add("one more", request)[1]
+        assert "Not added" not in add(f"class {number}", opening, request)[1]
+    assert "no room for more buttons; start the server again" in add("one more", opening, request)[1]
     assert len(service.desk.queue.classes) == 40
     service.close()
     # As many as there are buttons: the next start has room again.
     again = begin(classes=[f"class {number}" for number in range(40)])
-    assert "Not added" not in functions(built(again))["add_class"]("one more", request)[1]
+    assert "Not added" not in functions(built(again))["add_class"]("one more", again.desk.opening, request)[1]
     again.close()
     many = begin(classes=[f"class {number}" for number in range(41)])
-    _, panel, _, choice = functions(built(many))["add_class"]("one more", request)
+    _, panel, _, choice = functions(built(many))["add_class"]("one more", many.desk.opening, request)
     assert "Not added" not in panel
     assert choice.choices[-1] == ("one more", 41)
 
@@ -406,6 +410,12 @@ def test_what_cannot_be_begun_with_is_told(begin, flat, tmp_path):
         begin(source=None)
     with pytest.raises(InputError, match="lies in model, which each training replaces"):
         begin(labels=tmp_path / "model" / "labels.csv")
+    # A name with which nothing can be written beside it, whoever writes: known before there are labels.
+    with pytest.raises(InputError, match=r"m{250} cannot be written: .*File name too long"):
+        Service(tmp_path / ("m" * 250), source=str(flat[0]), classes=CLASSES)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r": .*file.*; give another labels file with --labels"):
+        begin(labels=tmp_path / "file" / "labels.csv")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("mine")
     with pytest.raises(InputError, match=r"no complete model folder: config\.json is missing"):

@@ -11,6 +11,7 @@ from served import built, functions
 from fewlabels import Supervised, load_dataset
 from fewlabels.data import read_labels
 from fewlabels.methods.examples import remember
+from fewlabels.serving.retraining import Progress
 from fewlabels.serving.service import Service
 
 gradio = pytest.importorskip("gradio")
@@ -42,6 +43,8 @@ def test_more_classes_than_buttons_can_show_are_chosen_from_a_list(many_classes,
     page = built(many_classes)
     (choice,) = [block for block in page.blocks.values() if block.get_block_name() == "dropdown"]
     assert len(choice.choices) == 41
+    # What nobody has chosen would be saved by a click.
+    assert choice.value is None
     assert not [name for name in functions(page) if name and name.startswith("label_")]
     label = functions(page)["label"]
     request = gradio.Request(session_hash="me")
@@ -61,7 +64,7 @@ def test_a_class_that_came_with_a_new_model_has_a_button(place, trained, tmp_pat
     service = Service(place / "model", source=str(tmp_path / "photos"))
     service.desk.rank(service.model)
     page, request = built(service), gradio.Request(session_hash="me")
-    start, *spare = functions(page)["look"]("", request)[5:]
+    start, *spare = functions(page)["look"]("", ("", ""), request)[5:]
     assert start.value == "Train again with these labels"
     assert spare == [gradio.skip() for _ in spare]
     image = service.desk.batch("me")[0].name
@@ -76,7 +79,7 @@ def test_a_class_that_came_with_a_new_model_has_a_button(place, trained, tmp_pat
     assert service.retraining.progress().state == "done"
     # Others keep their places and keys, though it comes before them in the model.
     assert service.model.class_names == ("<b>green", "a gray", "blue", "red")
-    shown, *rest = functions(page)["look"]("", request)[6:]
+    shown, *rest = functions(page)["look"]("", ("", ""), request)[6:]
     assert (shown.value, shown.visible, shown.elem_classes) == ("4 · a gray", True, ["fl-key-4"])
     assert rest == [gradio.skip() for _ in rest]
     image, other = (one.name for one in service.desk.batch("me")[:2])
@@ -167,5 +170,10 @@ def test_a_labels_file_that_cannot_be_read_is_told_where_a_training_was_asked_fo
         raise PermissionError(13, "Permission denied", "labels.csv")
 
     monkeypatch.setattr(many_classes, "train", forbidden)
-    told, *_ = functions(built(many_classes))["train"]("", gradio.Request(session_hash="me"))
+    page, request = functions(built(many_classes)), gradio.Request(session_hash="me")
+    refused, told, *_ = page["train"]("", request)
     assert "Permission denied" in told
+    # As long as nothing has changed, it stands there.
+    assert "Permission denied" in page["look"]("", refused, request)[0]
+    many_classes.retraining._set(Progress("running", "starting"))
+    assert "Permission denied" not in page["look"]("", refused, request)[0]

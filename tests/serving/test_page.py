@@ -1,5 +1,6 @@
 """The page as a person uses it: a real server, a real browser."""
 
+import io
 import re
 
 import pytest
@@ -72,6 +73,25 @@ def test_an_image_is_uploaded_and_classified(tab, tmp_path):
     assert tab.page.inner_text(".fl-first").startswith(names[0])
     assert len(tab.page.query_selector_all(".fl-near img")) == 6
     assert "16×16 pixels" in tab.page.inner_text(".fl-seen")
+
+
+def test_pasted_images_are_classified_one_after_the_other(tab):
+    before = ""
+    for name in ("red", "blue"):
+        content = io.BytesIO()
+        photo(name, 3).save(content, "PNG")
+        tab.page.evaluate(
+            """bytes => {
+                const pasted = new DataTransfer();
+                pasted.items.add(new File([new Uint8Array(bytes)], "image.png", {type: "image/png"}));
+                const event = new ClipboardEvent("paste", {clipboardData: pasted, bubbles: true, cancelable: true});
+                document.body.dispatchEvent(event);
+            }""",
+            list(content.getvalue()),
+        )
+        seen = "document.querySelector('.fl-seen img')?.src"
+        tab.page.wait_for_function(f"before => ({seen} ?? before) !== before", arg=before, timeout=60_000)
+        before = tab.page.evaluate(seen)
 
 
 def test_what_is_no_image_is_said_to_be_none(tab, tmp_path):
@@ -148,6 +168,38 @@ def test_a_double_click_labels_one_image(tab, server):
     assert len(server.labels) == number + 4
 
 
+def test_a_key_that_is_held_down_labels_one_image(tab, server):
+    open_labels(tab)
+    number = len(server.labels)
+    tab.page.focus("#fl-class-1")
+    for _ in range(8):
+        # As a keyboard does: the first goes down, those that follow are repeats.
+        tab.page.keyboard.down("Enter")
+        tab.page.wait_for_timeout(150)
+    tab.page.keyboard.up("Enter")
+    tab.page.wait_for_timeout(1000)
+    assert len(server.labels) == number + 1
+    assert tab.page.evaluate("document.activeElement.id") == "fl-class-1"
+
+
+def test_keys_that_are_typed_ahead_are_labels_of_the_images_that_come_next(tab, server):
+    open_labels(tab)
+    number = len(server.labels)
+    ahead = [shown(tab).rsplit("/")[-1], *tab.page.eval_on_selector_all(".fl-ahead img", "all => all.map(i => i.alt)")]
+    for key in "12312":
+        tab.page.keyboard.press(key)
+    tab.page.wait_for_function(
+        "name => document.querySelector('.fl-current').dataset.name.endsWith(name)", arg=f"/{ahead[5]}"
+    )
+    names = ("<b>green", "blue", "red", "<b>green", "blue")
+    written = [line.rsplit(",", 1) for line in server.labels[number:]]
+    assert [(name.rsplit("/")[-1], label) for name, label in written] == list(zip(ahead[:5], names, strict=True))
+    # A click is meant for what it is seen on.
+    tab.page.evaluate("for (const one of [0, 1, 2]) document.querySelector(`#fl-class-${one}`).click()")
+    tab.page.wait_for_timeout(1500)
+    assert len(server.labels) == number + 6
+
+
 def test_keys_do_not_label_from_the_other_tab(tab, server):
     open_labels(tab)
     number = len(server.labels)
@@ -166,10 +218,13 @@ def test_two_people_label_different_images(tab, server, new_tab):
     assert shown(tab) != shown(other)
 
 
-def test_training_again_shows_its_progress_and_ends_with_the_new_model(tab, server):
+def test_training_again_shows_its_progress_and_ends_with_the_new_model(tab, server, new_tab):
     open_labels(tab)
     after(tab, lambda: tab.page.keyboard.press("1"))
     before = tab.page.inner_text("#fl-about")
+    other = new_tab()
+    other.page.goto(server.address)
+    open_labels(other)
     tab.page.click("#fl-train")
     tab.page.wait_for_selector("#fl-training progress")
     tab.page.click("#fl-train")
@@ -184,7 +239,11 @@ def test_training_again_shows_its_progress_and_ends_with_the_new_model(tab, serv
     text = tab.page.inner_text("#fl-training")
     assert re.search(r"\d+ labels, .* on \d+ held-out images", text)
     assert (server.folder / "model.before" / "config.json").is_file()
+    assert "running already" not in text
     assert tab.page.inner_text("#fl-about").split("\n")[0] == before.split("\n")[0]
+    # Who has begun no training hears of it too.
+    other.page.wait_for_function("document.querySelector('#fl-training').innerText.includes('The new model answers')")
+    assert other.page.inner_text("#fl-about") == tab.page.inner_text("#fl-about")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -254,7 +254,7 @@ def test_where_no_labels_file_can_be_made_the_model_classifies_all_the_same(plac
     assert service.desk is None
     assert service.reason.endswith("model-labels.csv; give another labels file with --labels")
     service.close()
-    with pytest.raises(OSError, match="labels"):
+    with pytest.raises(InputError, match=r"model-labels\.csv; give another labels file with --labels"):
         Service(place / "model", labels=place / "model-labels.csv")
 
 
@@ -351,6 +351,14 @@ def test_what_others_keep_where_the_model_before_would_go_is_left_alone(place):
     with pytest.raises(InputError, match="holds other files; move them away"):
         train_again(lambda event: None, place / "model", None, None, None)
     assert (place / "model.before" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_training(place):
+    # Nothing can be written beside a folder of such a name, whoever writes.
+    long = place / ("m" * 240)
+    shutil.copytree(place / "model", long)
+    with pytest.raises(InputError, match=r"m{240}\.before cannot be written: .*File name too long"):
+        train_again(pytest.fail, long, None, None, None)
 
 
 def test_a_labels_file_of_other_classes_is_refused(place):

@@ -41,7 +41,7 @@ from fewlabels.cli.source_code import check_methods
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.launch import Launch
 from fewlabels.storage.visible import visible
-from fewlabels.storage.wording import enumeration
+from fewlabels.storage.wording import counted, enumeration
 
 if TYPE_CHECKING:
     from fewlabels.tracking import TrackedRun
@@ -111,6 +111,7 @@ def fit(
         from fewlabels.methods.fitting import fit_dataset
         from fewlabels.methods.replaced import check_place_before, keep_before
         from fewlabels.methods.saved import check_target, holds_anything
+        from fewlabels.storage.atomic import check_place
         from fewlabels.tracking import check_trackers
         from fewlabels.tracking import track as begin_run
         from fewlabels.training.checkpoint import checkpoint_beside, holds_training
@@ -119,6 +120,7 @@ def fit(
     if out.name in ("", ".."):
         raise InputError(f"--out {out} is no name of a new folder, which takes the model when it is whole; give one")
     check_target(out)
+    check_place(out)
     if replaces := holds_anything(out):
         check_place_before(out)
     given: dict[str, Any] = {
@@ -218,7 +220,7 @@ def _show(facts: dict[str, Any], source: str, quiet: bool) -> None:
             screen.print(finding, highlight=False)
     accuracy, out = facts["validation_accuracy"], facts["model"]
     count = facts["validation_images"]
-    held_out = "1 held-out image" if count == 1 else f"{count:,} held-out images"
+    held_out = counted(count, "held-out image")
     if lacking := facts["unmeasured_classes"]:
         held_out += f", none of {enumeration([visible(name) for name in lacking], last='or', most=_NAMED_CLASSES)}"
     measured = "" if accuracy != accuracy else f", {accuracy:.1%} on {held_out}"

@@ -125,4 +125,7 @@ def serve(
         show_dataset(service.desk.data, quiet=True)
         screen.print(f"labels go to {service.desk.path}", highlight=False)
     serve_page(service, host=host, port=port, ready=ready)
-    screen.print("stopped", style="dim", highlight=False)
+    more = ""
+    if service.desk is not None and service.broke_off:
+        more = f"; the training that ran is lost, its labels are in {service.desk.path}"
+    screen.print(visible(f"stopped{more}"), style="dim", highlight=False)

@@ -24,6 +24,7 @@ from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.choices import choices
 from fewlabels.methods.findings import findings, learner_of
 from fewlabels.methods.guard import has_fallen_back, was_held_back
+from fewlabels.storage.wording import counted
 from fewlabels.training.watch import POOL_ACCURACY
 
 _SHOWN_MISTAKES = 24
@@ -96,7 +97,7 @@ def _tried_choice(method: SemiSupervisedClassifier, tried: list[dict[str, Any]])
             "choice": "hyper-parameters",
             "result": ", ".join(f"{name} {value}" for name, value in row["settings"].items())
             + f", of {len(tried)} combinations",
-            "looked_at": f"{method.n_validation_:,} held-out images",
+            "looked_at": counted(method.n_validation_, "held-out image"),
         }
         for row in tried
         if row["used"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fewlabels.methods.guard import had_nothing_to_compare_on, was_held_back
+from fewlabels.storage.wording import counted
 from fewlabels.training.kept import AVERAGE, BEST
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def choices(method: SemiSupervisedClassifier) -> list[dict[str, str]]:
     >>> [row["looked_at"] for row in choices(SimpleNamespace(**facts, stage_steps_={"classifier": 500}))]
     ['nothing: it was fixed before', 'nothing: it was fixed before', 'nothing: no images were held out']
     """
-    held_out = f"{method.n_validation_:,} held-out images" if method.n_validation_ else _NONE_HELD_OUT
+    held_out = counted(method.n_validation_, "held-out image") if method.n_validation_ else _NONE_HELD_OUT
     found = [_length(method), _weights(method, held_out), _temperature(method, held_out)]
     choice = getattr(method, "choice_", None)
     if choice is not None:

@@ -20,6 +20,7 @@ from fewlabels.nets import Classifier
 from fewlabels.nets.output import OutputLinear
 from fewlabels.nets.patches import PatchEncoder
 from fewlabels.nets.registry import check_size
+from fewlabels.storage.wording import counted
 from fewlabels.training.batches import Rows
 
 # Stronger ones first: each regression begins where the one before ended.
@@ -149,7 +150,7 @@ class KMeansFeatures(SemiSupervisedClassifier):
             strengths = _STRENGTHS
             judged = self._features(session, network, held_out.samples, mirrored=False)
         # For a list of what a fit chose, see `choices`.
-        self._penalty_looked_at_ = f"{len(held_out):,} held-out images" if len(strengths) > 1 else ""
+        self._penalty_looked_at_ = counted(len(held_out), "held-out image") if len(strengths) > 1 else ""
         repeated = np.tile(labels, len(features) // len(labels))
         rows, basis = in_their_span(features)
         best, most, self.penalty_ = None, -1.0, strengths[0]

@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 
 from fewlabels.methods.saved import check_target
-from fewlabels.storage.atomic import atomic_folder
+from fewlabels.storage.atomic import atomic_folder, check_place
 from fewlabels.storage.errors import InputError
 
 
 def check_place_before(folder: Path) -> None:
-    """Refuse a model's folder whose `FOLDER.before` holds what is no model of before.
+    """Refuse a model's folder whose `FOLDER.before` holds what is no model of before, or cannot be written.
 
     Raises
     ------
@@ -25,6 +25,7 @@ def check_place_before(folder: Path) -> None:
         raise InputError(
             f"{target}, where the model that is replaced would be kept, holds other files; move them away"
         ) from error
+    check_place(target)
 
 
 def keep_before(folder: Path) -> Path:

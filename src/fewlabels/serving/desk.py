@@ -36,6 +36,7 @@ from fewlabels.serving.classify import ServedModel
 from fewlabels.serving.label_queue import LabelQueue
 from fewlabels.serving.panels import Shown
 from fewlabels.serving.pool import PoolPictures
+from fewlabels.storage.atomic import check_place
 from fewlabels.storage.errors import InputError, MissingSource
 from fewlabels.storage.visible import visible
 
@@ -354,11 +355,12 @@ def open_first_desk(
     InputError
         If the source has no images without a label; or there are other classes than those that class folders tell,
         or none where folders may be meant as some; or one has no name for a class; or the labels file would go with
-        the folder.
+        the folder, or that cannot be written.
     """
     for name in classes:
         _check_name(name)
     _check_apart(labels, folder)
+    check_place(folder)
     for place in (folder, place_before(folder)):
         if Path(source).is_dir() and place.resolve().is_relative_to(Path(source).resolve()):
             raise InputError(f"{folder} lies in {source}, and would be taken for images; give a MODEL folder elsewhere")

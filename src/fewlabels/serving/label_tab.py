@@ -24,6 +24,9 @@ _KEYS = "1234567890"
 _BYTES = "surrogateescape"
 # Once a class is added, and its field empty, keys give labels again.
 _LEAVE_EMPTY = "(typed) => { if (!typed) document.activeElement.closest('#fl-new-class *')?.blur(); }"
+_STARTED_AGAIN = "the server was started again; reload the page"
+# Seconds after which a page looks again: at a training that runs, and whether another page has begun one.
+_SOON, _LATER = 1.0, 10.0
 # Does something for a person with the image that is shown; returns the image and class that were saved (None: taken
 # back), if any were.
 Action = Callable[[str, str], tuple[str, str | None] | None]
@@ -50,21 +53,24 @@ def label_tab(page: gr.Blocks, service: Service, about: gr.HTML) -> None:
     opening = gr.Textbox(desk.opening, visible="hidden", elem_id="fl-opening", show_label=False)
     classes, anew_classes = _buttons(desk, panel, current, opening)
     if desk.takes_new_classes:
-        _adding(desk, panel, current, classes, anew_classes)
+        _adding(desk, panel, current, opening, classes, anew_classes)
     start = gr.Button(_train(service), variant="primary", elem_id="fl-train")
     training = gr.HTML(elem_id="fl-training")
-    timer = gr.Timer(1.0, active=False)
+    # Why the last click trained nothing, and how far a training was then: it holds until that changes.
+    refused = gr.State(("", ""))
+    timer = gr.Timer(_SOON, active=False)
     watched = [training, panel, current, timer, about, start, *classes]
 
-    def looked(shown: str, person: str, note: str = "") -> tuple[Any, ...]:
+    def looked(shown: str, person: str, refused: Sequence[str] = ("", "")) -> tuple[Any, ...]:
         now = service.retraining.progress()
+        note = refused[0] if refused[1] == now.state else ""
         # An image that a person looks at is not taken from under their hands.
         anew = (gr.skip(), gr.skip()) if shown else _shown(desk, person)
         busy = now.state == "running" or not (desk.ranked or desk.trouble)
         return (
             training_panel(now, note, has_model=service.model is not None),
             *anew,
-            gr.Timer(active=busy),
+            gr.Timer(_SOON if busy else _LATER, active=True),
             about_panel(service.model, service.title),
             gr.Button(_train(service)),
             *anew_classes(),
@@ -73,8 +79,8 @@ def label_tab(page: gr.Blocks, service: Service, about: gr.HTML) -> None:
     def opened(request: gr.Request) -> tuple[Any, ...]:
         return looked("", str(request.session_hash))
 
-    def ticked(shown: str, request: gr.Request) -> tuple[Any, ...]:
-        return looked(shown, str(request.session_hash))
+    def ticked(shown: str, refused: Sequence[str], request: gr.Request) -> tuple[Any, ...]:
+        return looked(shown, str(request.session_hash), refused)
 
     def trained(shown: str, request: gr.Request) -> tuple[Any, ...]:
         note = ""
@@ -82,16 +88,17 @@ def label_tab(page: gr.Blocks, service: Service, about: gr.HTML) -> None:
             service.train()
         except (InputError, OSError) as error:
             note = str(error)
-        return looked(shown, str(request.session_hash), note)
+        refused = note, service.retraining.progress().state
+        return refused, *looked(shown, str(request.session_hash), refused)
 
     def left(request: gr.Request) -> None:
         desk.queue.leave(str(request.session_hash))
 
-    options: dict[str, Any] = {"outputs": watched, "show_progress": "hidden", "concurrency_limit": 8}
-    page.load(opened, None, api_name="open", **options)
-    timer.tick(ticked, current, api_name="look", **options)
+    options: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 8}
+    page.load(opened, None, watched, api_name="open", **options)
+    timer.tick(ticked, [current, refused], watched, api_name="look", **options)
     page.unload(left)
-    start.click(trained, current, api_name="train", **options)
+    start.click(trained, current, [refused, *watched], api_name="train", **options)
 
 
 def _train(service: Service) -> str:
@@ -142,7 +149,10 @@ def _buttons(
     }
 
     def give(number: int) -> Action:
-        def action(person: str, shown: str) -> tuple[str, str]:
+        def action(person: str, shown: str) -> tuple[str, str | None] | None:
+            if not shown:
+                # A hand in rhythm, after the last image.
+                return None
             label = "".join(desk.queue.classes[number : number + 1])
             desk.queue.label(person, shown, label)
             return shown, label
@@ -171,7 +181,8 @@ def _buttons(
         del laid[: len(first)]
     else:
         with gr.Row():
-            choice = gr.Dropdown(_choices(first), label="Class", filterable=True, elem_id="fl-choice")
+            # Without a value, Gradio would choose the first class for whoever has chosen none.
+            choice = gr.Dropdown(_choices(first), value=None, label="Class", filterable=True, elem_id="fl-choice")
             laid.append(choice)
             button = gr.Button("Save this class", elem_id="fl-save")
 
@@ -200,6 +211,7 @@ def _adding(
     desk: Desk,
     panel: gr.HTML,
     current: gr.Textbox,
+    opening: gr.Textbox,
     laid: list[gr.Button | gr.Dropdown],
     anew: Callable[[], list[Any]],
 ) -> None:
@@ -216,9 +228,11 @@ def _adding(
         )
         button = gr.Button("Add class", elem_id="fl-add-class", min_width=100, scale=0)
 
-    def added(given: str, request: gr.Request) -> tuple[Any, ...]:
+    def added(given: str, opened: str, request: gr.Request) -> tuple[Any, ...]:
         person = str(request.session_hash)
         try:
+            if opened != desk.opening:
+                raise InputError(_STARTED_AGAIN)
             if isinstance(laid[0], gr.Button) and len(desk.queue.classes) >= room:
                 raise InputError("the page has no room for more buttons; start the server again, and there is")
             desk.add_class(str(given or ""))
@@ -229,7 +243,7 @@ def _adding(
     gr.on(
         [button.click, name.submit],
         added,
-        name,
+        [name, opening],
         [name, panel, current, *laid],
         api_name="add_class",
         concurrency_id="label",
@@ -262,7 +276,7 @@ def _answering(desk: Desk, action: Action, failed: str = "Not saved") -> Callabl
     def answered(shown: str, opened: str, request: gr.Request) -> tuple[Any, Any]:
         person = str(request.session_hash)
         if opened != desk.opening:
-            return _shown(desk, person, note=f"{failed}: the server was started again; reload the page")
+            return _shown(desk, person, note=f"{failed}: {_STARTED_AGAIN}")
         try:
             # Whatever a request may bring in place of a name: it is no image.
             return _shown(desk, person, last=action(person, unquote(str(shown), errors=_BYTES)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +16,13 @@ from fewlabels.serving.pictures import data_address
 from fewlabels.serving.retraining import Progress
 from fewlabels.storage.page_templates import page_templates
 from fewlabels.storage.visible import visible
-from fewlabels.storage.wording import enumeration, were
+from fewlabels.storage.wording import counted, enumeration, were
 
 _SHOWN_CLASSES = 8
 # Of images from where the labeled ones come from, so large a share is less like them.
 _STRANGE = 0.05
 _NAMED_CLASSES = 3
+_turns = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def about_panel(model: ServedModel | None, title: str) -> str:
         method=type(method).__name__,
         classes=model.class_names,
         accuracy=None if accuracy != accuracy else accuracy,
-        held_out=method.n_validation_,
+        held_out=counted(method.n_validation_, "held-out image"),
     )
 
 
@@ -121,6 +123,7 @@ def label_panel(
     note : str
         What to say first, such as what went wrong.
     """
+    refused = bool(note)
     if trouble and ranked:
         note = note or f"The pool could not be looked through anew: {trouble}. Its images come in the order of before."
     if trouble and not ranked:
@@ -133,6 +136,9 @@ def label_panel(
         empty = "All images that are left are on other people's pages; reload this one in a few minutes."
     return _rendered(
         "label",
+        # Tells one answer from the next, which may be the same.
+        turn=next(_turns),
+        refused=refused,
         current=batch[0] if batch else None,
         ahead=batch[1:],
         labeled=queue.labeled,

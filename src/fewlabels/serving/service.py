@@ -47,6 +47,8 @@ class Service:
         Where labels are given; None where there is nothing to label.
     reason : str
         Why there is none.
+    broke_off : bool
+        Whether a training ran when all was closed, which is lost.
 
     Raises
     ------
@@ -73,12 +75,16 @@ class Service:
         self.model: ServedModel | None = None
         self.desk: Desk | None = None
         self.reason = ""
+        self.broke_off = False
         self._ranking: threading.Thread | None = None
         self.retraining = Retraining(train, self._take_new)
         if source is not None and begins(self.folder, source):
             first_method(net, self.budget).check_settings()
             file = labels or default_labels(self.folder, None)
-            self.desk = open_first_desk(source, classes, file, folder=self.folder, net=net, progress=progress)
+            try:
+                self.desk = open_first_desk(source, classes, file, folder=self.folder, net=net, progress=progress)
+            except OSError as error:
+                raise InputError(_why(error)) from error
             return
         self.model = ServedModel.read(self.folder, net)
         try:
@@ -92,11 +98,9 @@ class Service:
             )
         except (InputError, OSError) as error:
             # What was asked for must work; what is there by itself may be missing, and what is done is done.
+            self.reason = _why(error)
             if not isinstance(error, NothingToLabel) and (source is not None or labels is not None or classes):
-                raise
-            self.reason = str(error)
-            if isinstance(error, OSError) and error.filename is not None:
-                self.reason = f"{error.strerror}: {error.filename}; give another labels file with --labels"
+                raise InputError(self.reason) from error
 
     @property
     def title(self) -> str:
@@ -139,6 +143,7 @@ class Service:
 
     def close(self) -> None:
         """End a training that runs, and close the labels file."""
+        self.broke_off = self.retraining.progress().state == "running"
         if self.desk is not None:
             self.desk.close()
         self.retraining.stop()
@@ -160,3 +165,10 @@ class Service:
         # The model answers whatever becomes of the order.
         if self.desk is not None:
             self._look_through(self.desk)
+
+
+def _why(error: InputError | OSError) -> str:
+    """Return why there is nothing to label, and where the labels file cannot be opened, what to do."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.strerror}: {error.filename}; give another labels file with --labels"
+    return str(error)

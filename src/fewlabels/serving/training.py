@@ -19,6 +19,7 @@ from fewlabels.methods.fitting import fit_dataset
 from fewlabels.methods.replaced import check_place_before, keep_before
 from fewlabels.methods.saved import check_target, holds_anything
 from fewlabels.storage.errors import InputError, TrainingWarning
+from fewlabels.storage.wording import counted
 from fewlabels.training.monitor import Observer
 
 # Of the first training, where nothing else is said: long enough for a first impression, and for two cores.
@@ -86,8 +87,9 @@ def train_first(tell: Observer, folder: Path, source: str, labels: Any, net: str
     Raises
     ------
     InputError
-        If the source or the labels cannot be used, or are too few.
+        If the source or the labels cannot be used, or are too few, or the folder cannot be written.
     """
+    check_place_before(folder)
     method = first_method(net, budget)
     data = load_dataset(source, image_size=own_size(source, net), labels=labels)
     _fit(tell, method, data)
@@ -121,7 +123,8 @@ def train_again(tell: Observer, folder: Path, source: str | None, labels: Any, n
     Raises
     ------
     InputError
-        If the source or the labels cannot be used, or other files lie where the model before is to go.
+        If the source or the labels cannot be used, or other files lie where the model before is to go, or it cannot be
+        written.
     """
     check_place_before(folder)
     before = load(folder, net=net)
@@ -153,7 +156,8 @@ def _put_in_place(method: SemiSupervisedClassifier, data: ImageDataset, folder: 
 
 def _accuracy(method: SemiSupervisedClassifier) -> str:
     accuracy = method.validation_accuracy_
-    return "" if accuracy != accuracy else f"{accuracy:.1%} on {method.n_validation_:,} held-out images"
+    held_out = counted(method.n_validation_, "held-out image")
+    return "" if accuracy != accuracy else f"{accuracy:.1%} on {held_out}"
 
 
 def _how_it_went(method: SemiSupervisedClassifier, labels: int, accuracy: str) -> str:

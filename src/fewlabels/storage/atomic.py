@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fewlabels.storage.errors import InputError
+
 # Seconds after which nobody goes on with what he has begun to write.
 ABANDONED = 86_400.0
 # Of Linux's renameat2: relative to the working folder, and swap.
@@ -25,6 +27,21 @@ _HERE, _EXCHANGE = -100, 2
 # Of a rename onto a folder with something in it, or onto a file.
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
 _NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+def check_place(target: Path) -> None:
+    """Refuse a place that no folder can be written to, before the work whose result is to lie there.
+
+    Raises
+    ------
+    InputError
+        With why.
+    """
+    parent = next(folder for folder in target.resolve().parents if folder.is_dir())
+    try:
+        Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=parent)).rmdir()
+    except OSError as error:
+        raise InputError(f"{target} cannot be written: {parent}: {error.strerror}") from error
 
 
 @contextlib.contextmanager

@@ -30,6 +30,17 @@ def enumeration(parts: list[str], *, last: str = "and", most: int | None = None)
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {last} {parts[-1]}"
 
 
+def counted(count: int, what: str) -> str:
+    """Return how many there are of what a word names.
+
+    Examples
+    --------
+    >>> counted(1, "image"), counted(1200, "image")
+    ('1 image', '1,200 images')
+    """
+    return f"1 {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def were(count: int, what: str) -> str:
     """Return how many there were of what a word names, to go on with a participle.
 
@@ -38,7 +49,7 @@ def were(count: int, what: str) -> str:
     >>> were(1, "image"), were(1200, "image")
     ('1 image was', '1,200 images were')
     """
-    return f"1 {what} was" if count == 1 else f"{count:,} {what}s were"
+    return f"{counted(count, what)} {'was' if count == 1 else 'were'}"
 
 
 def first_line(error: BaseException) -> str:
