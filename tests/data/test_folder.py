@@ -679,6 +679,35 @@ def test_links_that_lead_nowhere_and_photos_of_telephones_are_left_out_by_name(p
     assert len(load_dataset(photos, cache_dir=tmp_path / "cache").pool) == before + 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_part_or_class_on_a_disk_that_is_not_there_is_told_and_read_when_it_is(photos, tmp_path):
+    shutil.rmtree(photos / "unlabeled")
+    aged(photos)
+    for place in ("unlabeled", "train/green"):
+        (photos / place).symlink_to(tmp_path / "disk" / place)
+        os.utime((photos / place).parent, (1e9, 1e9))
+    data = read(photos, tmp_path)
+    assert (data.class_names, len(data.pool)) == (("blue", "red"), 0)
+    assert {entry.path: entry.reason for entry in data.skipped} == {
+        str(photos / place): "a link that leads nowhere" for place in ("unlabeled", "train/green")
+    }
+    with pytest.raises(InputError, match=r"unlabeled: a link that leads nowhere \(2 unreadable in all"):
+        read(photos, tmp_path, strict=True)
+    for index in range(6):
+        save(tmp_path / "disk" / "unlabeled" / f"{index}.png")
+        save(tmp_path / "disk" / "train" / "green" / f"{index}.png", (5, 250, 5))
+    data = read(photos, tmp_path)
+    assert (data.class_names, len(data.pool), data.skipped) == (("blue", "green", "red"), 6, ())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_train_folder_on_a_disk_that_is_not_there_is_named(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "train").symlink_to(tmp_path / "disk")
+    with pytest.raises(InputError, match=r"no class folders with images.*train is a link that leads nowhere\)"):
+        read(tmp_path / "photos", tmp_path)
+
+
 @pytest.mark.parametrize("name", ["phone.heic", "PHONE.HEIF"])
 def test_photos_of_telephones_that_lie_in_no_class_folder_are_left_out_by_name(name, tmp_path):
     for number in range(4):

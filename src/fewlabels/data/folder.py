@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ _MEANT = {
     "validation": "the validation part",
     "test": "the test part",
 }
+_NAMES_OF_PARTS = {alias for aliases in PART_ALIASES.values() for alias in aliases}
 OR_A_FILE = ", or give a labels file, with the columns file and class (--labels; in Python labels=)"
 
 
@@ -67,8 +69,7 @@ def has_class_folders(folder: Path, classes: Collection[str]) -> bool:
     """Say whether a folder has a folder for each of some classes, and beside these a part that is none."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if is_folder(entry)]
-    parts = {alias for aliases in PART_ALIASES.values() for alias in aliases}
-    return len(classes) > 1 and {*classes} <= {*names} and any(name.lower() in parts for name in names)
+    return len(classes) > 1 and {*classes} <= {*names} and any(name.lower() in _NAMES_OF_PARTS for name in names)
 
 
 def read_known_folder(
@@ -134,8 +135,15 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> Folde
         places[part] = Path(found_here[0].path) if found_here else None
     if places["train"] is None:
         places["train"] = folder
+    lost = {
+        entry.name: file
+        for entry in entries
+        if entry.name.lower() in _NAMES_OF_PARTS and (file := listing.lost(entry)) is not None
+    }
     # By name: what "." lists is called "./test" here and "test" there.
-    taken = {place.name for place in places.values() if place is not None and place != folder}
+    taken = {place.name for place in places.values() if place is not None and place != folder} | {*lost}
+    # Links that lead nowhere are of no part, but are told as files that cannot be read.
+    left = [*lost.values()]
     loose = 0
     found: dict[str, list[tuple[str | None, FileFacts]]] = {part: [] for part in PART_NAMES}
     for part, place in places.items():
@@ -144,27 +152,29 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> Folde
         if part == "unlabeled":
             found[part] = [(None, file) for file in listing.files_below(place)]
         else:
-            found[part], beside = _class_files(
-                place, taken if place == folder else set(), listing, may_be_empty=labels_elsewhere
-            )
-            if beside and not found[part] and not (labels_elsewhere and part == "train"):
-                images = "1 image" if beside == 1 else f"{beside:,} images"
+            classes = _class_folders(place, taken if place == folder else set(), listing, may_be_empty=labels_elsewhere)
+            found[part] += classes.files
+            left += classes.lost
+            if classes.loose and not classes.files and not (labels_elsewhere and part == "train"):
+                images = "1 image" if classes.loose == 1 else f"{classes.loose:,} images"
                 raise InputError(
                     f"{place} holds {images} but no class folders; put each image into a folder named after its class, "
                     "and those without a label into unlabeled/" + (OR_A_FILE if part == "train" else "")
                 )
-            loose += beside
+            loose += classes.loose
     if labels_elsewhere and not found["train"]:
         beside_others = listing.files_in(places["train"] or folder)
         taken_in = [(None, file) for file in beside_others if file.path.lower().endswith(IMAGE_SUFFIXES)]
         found["unlabeled"] += taken_in
         loose -= len(taken_in)
+    found["unlabeled"] += [(None, file) for file in left]
     if not found["train"] and not (labels_elsewhere and found["unlabeled"]):
         archives = next((entry.name for entry in entries if entry.name.lower().endswith(".tar")), None)
         raise InputError(
             f"{folder} holds no class folders with images; expected {folder}/train/CLASS/ or {folder}/CLASS/"
             + ("" if labels_elsewhere else OR_A_FILE)
             + (f" (archives such as {visible(archives)} can be the pool of another source: --pool)" if archives else "")
+            + (f" ({visible(left[0].path)} is a link that leads nowhere)" if left else "")
         )
     notes = []
     if places["train"] != folder:
@@ -204,23 +214,31 @@ def _is_loose_image(entry: os.DirEntry[str]) -> bool:
     return not is_folder(entry) and entry.name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def _class_files(
-    place: Path, taken: set[str], listing: Listing, *, may_be_empty: bool
-) -> tuple[list[tuple[str | None, FileFacts]], int]:
-    """Return the files in class folders, and how many images lie beside those."""
-    found: list[tuple[str | None, FileFacts]] = []
-    loose = 0
+@dataclass
+class _ClassFolders:
+    """What lies in the folder of a part: files with their classes, images beside these, links that lead nowhere."""
+
+    files: list[tuple[str | None, FileFacts]] = field(default_factory=list)
+    loose: int = 0
+    lost: list[FileFacts] = field(default_factory=list)
+
+
+def _class_folders(place: Path, taken: set[str], listing: Listing, *, may_be_empty: bool) -> _ClassFolders:
+    found = _ClassFolders()
     for entry in listing.entries(place):
         if entry.name in taken:
             continue
         if not is_folder(entry):
-            loose += _is_loose_image(entry)
+            if _is_loose_image(entry):
+                found.loose += 1
+            elif (lost := listing.lost(entry)) is not None:
+                found.lost.append(lost)
             continue
         below = list(listing.files_below(entry.path))
         if not below and not may_be_empty:
             raise InputError(f"class folder {entry.path} is empty; add images or remove it")
-        found += [(entry.name, file) for file in below]
-    return found, loose
+        found.files += [(entry.name, file) for file in below]
+    return found
 
 
 def _encoded(folder: Path, content: FolderContent) -> EncodedImages:

@@ -20,7 +20,7 @@ from fewlabels.data.listing import Listing
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.keys import key_of
 
-_VERSION = 4
+_VERSION = 5
 _ASKED = 10_000
 
 
@@ -76,7 +76,8 @@ class FolderMemory:
     def keep(self, content: FolderContent, listing: Listing, key: str) -> None:
         """Remember a folder's content and the cache entry that holds its pixels.
 
-        A folder that was changed just before it was listed is not remembered: it could change again unnoticed.
+        A folder that was changed just before it was listed, or has a link that leads nowhere, is not remembered: it
+        could change again unnoticed.
         """
         if not listing.is_settled:
             return

@@ -52,7 +52,7 @@ class Listing:
 
     @property
     def is_settled(self) -> bool:
-        """Whether any later change of the folders, but not of a file in place, shows in their times."""
+        """Whether any later change of what was listed, but not of a file in place, shows in the folders' times."""
         return self._settled
 
     def entries(self, folder: str | Path) -> list[os.DirEntry[str]]:
@@ -65,6 +65,14 @@ class Listing:
         with os.scandir(place) as found:
             visible = [entry for entry in found if not entry.name.startswith(".")]
         return sorted(visible, key=lambda entry: natural_key(entry.name))
+
+    def lost(self, entry: os.DirEntry[str]) -> FileFacts | None:
+        """Return a link that leads nowhere as a file, so that what reads it says so; of anything else, None."""
+        if not entry.is_symlink() or os.path.exists(entry.path):
+            return None
+        # What it leads to may come back, as a disk does, and nothing that was listed changes.
+        self._settled = False
+        return FileFacts(entry.path, 0, 0)
 
     def files_in(self, folder: str | Path) -> Iterator[FileFacts]:
         """Yield the files that lie in a folder itself, in natural order."""
@@ -94,9 +102,8 @@ class Listing:
             elif _is_file(entry):
                 facts = entry.stat()
                 yield FileFacts(entry.path, facts.st_size, facts.st_mtime_ns)
-            elif entry.is_symlink() and not os.path.exists(entry.path):
-                # What reads it says so: a disk that is not there would else take its images along without a word.
-                yield FileFacts(entry.path, 0, 0)
+            elif (lost := self.lost(entry)) is not None:
+                yield lost
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
