@@ -494,6 +494,33 @@ def test_an_empty_folder_is_no_class_where_the_labels_are_elsewhere(tmp_path):
     assert len(data.pool) == 2
 
 
+@pytest.mark.parametrize("is_source", [True, False])
+def test_a_folder_without_images_is_no_class_where_the_labels_are_elsewhere(tmp_path, is_source):
+    folder = tmp_path / "flat"
+    for number in range(8):
+        save(folder / f"{number}.png")
+    (folder / "notes").mkdir()
+    (folder / "notes" / "read me.txt").write_text("no image")
+    (folder / "raw" / "2024").mkdir(parents=True)
+    (folder / "raw" / "2024" / "0.CR3").write_bytes(b"no image")
+    if is_source:
+        labels = {f"{number}.png": "ab"[number % 2] for number in range(6)}
+        data = load_dataset(folder, cache_dir=tmp_path / "cache", labels=labels)
+        assert (data.class_names, len(data.pool)) == (("a", "b"), 2)
+    else:
+        data = load_unlabeled(folder, cache_dir=tmp_path / "cache")
+        assert len(data.pool) == 8
+    for name in ("notes", "raw"):
+        assert f"not read: {name}/ (no file in it is called as an image is)" in data.notes
+    assert not data.skipped
+
+
+def test_class_folders_whose_images_have_no_ending_are_classes_where_the_labels_are_elsewhere(photos, tmp_path):
+    for image in [*photos.rglob("train/*/*.png")]:
+        image.rename(image.with_suffix(""))
+    assert load_unlabeled(photos, cache_dir=tmp_path / "cache").class_names == ("blue", "red")
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

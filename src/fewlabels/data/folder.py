@@ -145,6 +145,7 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> Folde
     # Links that lead nowhere are of no part, but are told as files that cannot be read.
     left = [*lost.values()]
     loose = 0
+    notes: list[str] = []
     found: dict[str, list[tuple[str | None, FileFacts]]] = {part: [] for part in PART_NAMES}
     for part, place in places.items():
         if place is None:
@@ -155,6 +156,7 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> Folde
             classes = _class_folders(place, taken if place == folder else set(), listing, may_be_empty=labels_elsewhere)
             found[part] += classes.files
             left += classes.lost
+            notes += [f"not read: {visible(name)}/ (no file in it is called as an image is)" for name in classes.others]
             if classes.loose and not classes.files and not (labels_elsewhere and part == "train"):
                 images = "1 image" if classes.loose == 1 else f"{classes.loose:,} images"
                 raise InputError(
@@ -176,7 +178,6 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> Folde
             + (f" (archives such as {visible(archives)} can be the pool of another source: --pool)" if archives else "")
             + (f" ({visible(left[0].path)} is a link that leads nowhere)" if left else "")
         )
-    notes = []
     if places["train"] != folder:
         loose += sum(map(_is_loose_image, entries))
         others = [f"{visible(entry.name)}/" for entry in folders if entry.name not in taken]
@@ -210,16 +211,22 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> Folde
     )
 
 
+def _may_be_image(path: str) -> bool:
+    """Say whether a file's name speaks for an image, or says nothing of what it is."""
+    return path.lower().endswith(IMAGE_SUFFIXES) or not os.path.splitext(path)[1]
+
+
 def _is_loose_image(entry: os.DirEntry[str]) -> bool:
     return not is_folder(entry) and entry.name.lower().endswith(IMAGE_SUFFIXES)
 
 
 @dataclass
 class _ClassFolders:
-    """What lies in the folder of a part: files with their classes, images beside these, links that lead nowhere."""
+    """What lies in the folder of a part: files with their classes, and beside these images, folders and lost links."""
 
     files: list[tuple[str | None, FileFacts]] = field(default_factory=list)
     loose: int = 0
+    others: list[str] = field(default_factory=list)
     lost: list[FileFacts] = field(default_factory=list)
 
 
@@ -237,6 +244,9 @@ def _class_folders(place: Path, taken: set[str], listing: Listing, *, may_be_emp
         below = list(listing.files_below(entry.path))
         if not below and not may_be_empty:
             raise InputError(f"class folder {entry.path} is empty; add images or remove it")
+        if may_be_empty and not any(_may_be_image(file.path) for file in below):
+            found.others += [entry.name] if below else []
+            continue
         found.files += [(entry.name, file) for file in below]
     return found
 
