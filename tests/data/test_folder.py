@@ -122,6 +122,28 @@ def test_a_changed_image_is_noticed(photos, tmp_path):
     assert before.fingerprint != after.fingerprint
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="its files have neither number nor time of change to tell by")
+def test_files_of_one_size_and_time_that_swap_their_names_are_told_apart(tmp_path):
+    for name, color in (("red", RED), ("blue", BLUE)):
+        for index in range(6):
+            save(tmp_path / "p" / name / f"{index}.bmp", color)
+            os.utime(tmp_path / "p" / name / f"{index}.bmp", ns=(1, 1))
+    first = read(tmp_path / "p", tmp_path)
+    red, blue = (tmp_path / "p" / name / "0.bmp" for name in ("red", "blue"))
+    red.rename(tmp_path / "aside")
+    blue.rename(red)
+    (tmp_path / "aside").rename(blue)
+    again = read(tmp_path / "p", tmp_path)
+    row = again.diagnostics.labeled_names.index(os.path.join("red", "0.bmp"))
+    assert again.labeled[row][0, 0].tolist() == list(BLUE)
+    assert again.content_key != first.content_key
+
+
+def test_a_copy_of_a_folder_has_the_key_of_the_first(photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "copy", copy_function=shutil.copy2)
+    assert read(tmp_path / "copy", tmp_path).content_key == read(photos, tmp_path).content_key
+
+
 def test_names_that_count_alike_come_in_one_order_however_the_disk_lists_them(tmp_path, monkeypatch):
     for name in ("1", "01", "001"):
         save(tmp_path / f"{name}.png")

@@ -47,8 +47,8 @@ def read_folder(
         If there are no class folders, a class is empty, or images lie where a class folder should be.
     """
     listing = Listing()
-    content = _content(folder, listing, labels_elsewhere=labels_elsewhere)
-    images = decoded(_encoded(folder, content), image_size, cache, strict=strict, progress=progress)
+    content, files = _content(folder, listing, labels_elsewhere=labels_elsewhere)
+    images = decoded(_encoded(folder, content.names, files), image_size, cache, strict=strict, progress=progress)
     of_train = content.parts == PART_NAMES.index("train")
     read = content.labels[images.kept][of_train[images.kept]]
     for index in np.setdiff1d(content.labels[of_train], read):
@@ -123,7 +123,7 @@ def _parts(folder: Path, content: FolderContent, images: DecodedImages) -> Parts
     )
 
 
-def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> FolderContent:
+def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> tuple[FolderContent, list[FileFacts]]:
     entries = listing.entries(folder)
     folders = [entry for entry in entries if is_folder(entry)]
     places: dict[str, Path | None] = {}
@@ -198,7 +198,7 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> Folde
         named = [*named, *found["validation"], *found["test"]]
     _, class_names = class_indices([name for name, _ in named])
     files = [file for part in PART_NAMES for _, file in found[part]]
-    return FolderContent(
+    content = FolderContent(
         names=tuple(os.path.relpath(file.path, folder) for file in files),
         sizes=np.array([file.size for file in files], np.int64),
         times=np.array([file.time for file in files], np.int64),
@@ -209,6 +209,7 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> Folde
         class_names=class_names,
         notes=tuple(notes),
     )
+    return content, files
 
 
 def _may_be_image(path: str) -> bool:
@@ -251,11 +252,12 @@ def _class_folders(place: Path, taken: set[str], listing: Listing, *, may_be_emp
     return found
 
 
-def _encoded(folder: Path, content: FolderContent) -> EncodedImages:
-    paths = [os.path.join(folder, name) for name in content.names]
+def _encoded(folder: Path, names: tuple[str, ...], files: list[FileFacts]) -> EncodedImages:
+    paths = [os.path.join(folder, name) for name in names]
 
     def items() -> Iterator[Encoded]:
         return map(Path, paths)
 
-    manifest = [str(folder.resolve()), content.names, content.sizes.tolist(), content.times.tolist()]
-    return EncodedImages(manifest, items, paths.__getitem__, len(paths))
+    # Sizes and times alone do not tell apart two files that swap their names, as of bitmaps that came in one copy.
+    facts = [[file.size, file.time, file.changed, file.inode] for file in files]
+    return EncodedImages([str(folder.resolve()), names, facts], items, paths.__getitem__, len(paths))

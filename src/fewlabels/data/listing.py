@@ -30,11 +30,17 @@ class FileFacts:
         Bytes.
     time : int
         When it was last written, nanoseconds.
+    changed : int
+        When it was last written or got another name, owner or mode, nanoseconds.
+    inode : int
+        Its number on the disk.
     """
 
     path: str
     size: int
     time: int
+    changed: int = 0
+    inode: int = 0
 
 
 @dataclass
@@ -101,7 +107,7 @@ class Listing:
                 continue
             elif _is_file(entry):
                 facts = entry.stat()
-                yield FileFacts(entry.path, facts.st_size, facts.st_mtime_ns)
+                yield FileFacts(entry.path, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
             elif (lost := self.lost(entry)) is not None:
                 yield lost
 
