@@ -658,6 +658,23 @@ def test_a_part_that_may_be_meant_as_a_class_is_told(tmp_path):
     assert "pool/ is taken as images without labels, not as a class; rename it if it is one" in data.notes
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"), [("train", "the part to learn from"), ("test", "the test part"), ("val", "the validation part")]
+)
+def test_a_class_that_is_called_as_a_part_is_named_where_it_stops_the_source(tmp_path, name, meant):
+    for place in ("car", "plane", name):
+        save(tmp_path / "p" / place / "0.png")
+    with pytest.raises(InputError, match=rf"folders; {name}/ is taken as {meant}, so rename it if it is a class, or"):
+        read(tmp_path / "p", tmp_path)
+
+
+def test_a_part_without_class_folders_is_no_class_where_there_is_none_beside_it(photos, tmp_path):
+    shutil.rmtree(photos / "test")
+    save(photos / "test" / "0.png")
+    with pytest.raises(InputError, match="test holds 1 image but no class folders; put each image into a folder"):
+        read(photos, tmp_path)
+
+
 def test_a_class_may_be_written_with_composed_or_with_combining_signs(photos, tmp_path):
     (photos / "train" / "red").rename(photos / "train" / "caf\u00e9")
     (photos / "test" / "red").rename(photos / "test" / "cafe\u0301")

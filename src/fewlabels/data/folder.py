@@ -19,6 +19,7 @@ from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
 
 _MEANT = {
+    "train": "the part to learn from",
     "unlabeled": "images without labels",
     "validation": "the validation part",
     "test": "the test part",
@@ -159,9 +160,13 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> tuple
             notes += [f"not read: {visible(name)}/ (no file in it is called as an image is)" for name in classes.others]
             if classes.loose and not classes.files and not (labels_elsewhere and part == "train"):
                 images = "1 image" if classes.loose == 1 else f"{classes.loose:,} images"
+                # Beside folders that may be classes, this one may be a class that is called as a part is.
+                is_class = place != folder and any(entry.name not in taken for entry in folders)
+                meant = f"{visible(place.name)}/ is taken as {_MEANT[part]}, so rename it if it is a class, or "
                 raise InputError(
-                    f"{place} holds {images} but no class folders; put each image into a folder named after its class, "
-                    "and those without a label into unlabeled/" + (OR_A_FILE if part == "train" else "")
+                    f"{place} holds {images} but no class folders; {meant if is_class else ''}put each image into a "
+                    "folder named after its class, and those without a label into unlabeled/"
+                    + (OR_A_FILE if part == "train" else "")
                 )
             loose += classes.loose
     if labels_elsewhere and not found["train"]:
