@@ -649,6 +649,18 @@ def test_a_linked_folder_is_read_as_if_it_lay_here_and_once(photos, tmp_path):
     assert len(data.labeled) == 12 + 4
 
 
+@pytest.mark.parametrize("name", ["2023", "zzz"])
+def test_a_link_around_another_gives_what_that_does_not(photos, tmp_path, name):
+    for year in (2023, 2024):
+        for index in range(4):
+            save(tmp_path / "elsewhere" / "photos" / str(year) / f"{index}.png")
+    (tmp_path / "elsewhere" / "photos" / "2024" / "up").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "photos" / "home").symlink_to(tmp_path)
+    (photos / "unlabeled" / name).symlink_to(tmp_path / "elsewhere" / "photos" / "2023")
+    (photos / "unlabeled" / "everything").symlink_to(tmp_path / "elsewhere")
+    assert len(read(photos, tmp_path).pool) == 3 + 4 + 4
+
+
 def test_a_part_that_may_be_meant_as_a_class_is_told(tmp_path):
     for name in ("garden", "kitchen", "pool"):
         for index in range(6):

@@ -96,11 +96,17 @@ class Listing:
     def _files_in(self, folder: str, deeper: list[str], read: list[str]) -> Iterator[FileFacts]:
         for entry in self.entries(folder):
             if entry.is_dir(follow_symlinks=False):
-                deeper.append(entry.path)
+                # Below a link around others, what these lead to was read already.
+                if len(read) < 2 or os.path.realpath(entry.path) not in read:
+                    deeper.append(entry.path)
             elif is_folder(entry):
                 target = os.path.realpath(entry.path)
-                # A link into what is read anyway, or around it, would go in circles or give images twice.
-                if not any(_is_within(target, one) or _is_within(one, target) for one in read):
+                # A link into what is read anyway would give images twice; one around the folder that is listed, or
+                # that in which it lies, would give all that lies beside it, or go in circles.
+                around = (*read[:1], os.path.realpath(folder))
+                if not any(_is_within(target, one) for one in read) and not any(
+                    _is_within(one, target) for one in around
+                ):
                     read.append(target)
                     deeper.append(entry.path)
             elif entry.name.lower() in _CLUTTER:
