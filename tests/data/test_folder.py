@@ -798,6 +798,17 @@ def test_photos_of_telephones_that_lie_in_no_class_folder_are_left_out_by_name(n
     assert len(data.pool) == 4
 
 
+def test_images_in_no_class_folder_are_read_whatever_their_ending_and_those_without_one_are_told(tmp_path):
+    formats = {".jfif": "JPEG", ".JPE": "JPEG", ".jp2": "JPEG2000", ".ppm": "PPM", ".webp": "WEBP", "": "JPEG"}
+    for number, (ending, format) in enumerate(formats.items()):
+        save(tmp_path / "flat" / f"{number}{ending}", format=format)
+    (tmp_path / "flat" / "labels.csv").write_text("file,class\n")
+    data = load_unlabeled(tmp_path / "flat", cache_dir=tmp_path / "cache")
+    assert len(data.pool) == 5
+    assert data.notes == ("not read: 5 (without an ending, nothing tells images from other files; give them one)",)
+    assert not data.skipped
+
+
 def test_an_empty_class_folder_is_told_whatever_was_read_before(photos, tmp_path):
     (photos / "train" / "green").mkdir()
     aside = tmp_path / "cache"

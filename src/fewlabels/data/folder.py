@@ -17,6 +17,7 @@ from fewlabels.data.rows import ImageRows
 from fewlabels.data.workers import Encoded
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
+from fewlabels.storage.wording import enumeration
 
 _MEANT = {
     "train": "the part to learn from",
@@ -170,10 +171,14 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> tuple
                 )
             loose += classes.loose
     if labels_elsewhere and not found["train"]:
-        beside_others = listing.files_in(places["train"] or folder)
+        beside_others = [*listing.files_in(places["train"] or folder)]
         taken_in = [(None, file) for file in beside_others if file.path.lower().endswith(IMAGE_SUFFIXES)]
         found["unlabeled"] += taken_in
         loose -= len(taken_in)
+        nameless = [os.path.basename(file.path) for file in beside_others if not os.path.splitext(file.path)[1]]
+        if nameless:
+            names = enumeration([visible(name) for name in nameless], most=1)
+            notes.append(f"not read: {names} (without an ending, nothing tells images from other files; give them one)")
     found["unlabeled"] += [(None, file) for file in left]
     if not found["train"] and not (labels_elsewhere and found["unlabeled"]):
         archives = next((entry.name for entry in entries if entry.name.lower().endswith(".tar")), None)

@@ -10,8 +10,12 @@ from pathlib import Path
 
 from fewlabels.data.decode import natural_key
 
+READ_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp"),
+    *(".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".avif"),
+)
 # HEIC is not read, and what reads images says so.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif")
+IMAGE_SUFFIXES = (*READ_SUFFIXES, ".heic", ".heif")
 _CLUTTER = {"thumbs.db", "desktop.ini"}
 # File systems tell times in ticks of up to two seconds (FAT): what changed just before it was listed may
 # change again without looking different.

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from fewlabels.data.archives import Header
 from fewlabels.data.decode import natural_key
+from fewlabels.data.listing import READ_SUFFIXES
 from fewlabels.storage.atomic import write_json
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.keys import key_of
@@ -39,7 +40,6 @@ _SAY_TIME = ("mtime", "LastModified", "Last-Modified", "last_modified", "updated
 _ENDINGS = (".parquet", ".tar")
 # Of these, no part can be read by itself.
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
-_IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".avif")
 # Images that nothing here reads, so that it can be told.
 _OTHER_IMAGES = (".heic", ".heif", ".jxl", ".ico", ".tga", ".psd", ".svg", ".dng")
 
@@ -253,10 +253,10 @@ class Shards:
             for member in archive:
                 folder, base = posixpath.split(member.name)
                 sample = posixpath.join(folder, base.partition(".")[0])
-                if not base.lower().endswith((*_IMAGES, *_OTHER_IMAGES)) or member.isdir():
+                if not base.lower().endswith((*READ_SUFFIXES, *_OTHER_IMAGES)) or member.isdir():
                     continue
                 # A second name of a file is a link to the first.
-                if not (member.isfile() and base.lower().endswith(_IMAGES)):
+                if not (member.isfile() and base.lower().endswith(READ_SUFFIXES)):
                     found["others"].append(member.name)
                 elif sample in seen:
                     found["passed"] += 1
