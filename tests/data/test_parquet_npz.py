@@ -286,8 +286,16 @@ def test_a_table_beside_photos_does_not_make_them_unreadable(tmp_path):
         path.write_bytes(png(9))
     pq.write_table(pa.table({"file": ["a.png"], "class": ["cat"]}), tmp_path / "photos" / "classes.parquet")
     pq.write_table(pa.table({"file_name": ["a.png"]}), tmp_path / "photos" / "train" / "metadata.parquet")
+    pq.write_table(pa.table({"image": ["cat/0.png"], "label": [0]}), tmp_path / "photos" / "train.parquet")
     data = load_dataset(tmp_path / "photos", cache_dir=tmp_path / "cache")
     assert data.class_names == ("cat", "dog")
+
+
+def test_images_as_bytes_alone_are_told_beside_photos_too(tmp_path):
+    (tmp_path / "0.png").write_bytes(png(9))
+    pq.write_table(pa.table({"image": [png(9)], "label": [0]}), tmp_path / "train.parquet")
+    with pytest.raises(InputError, match="column 'image' is binary; expected a struct"):
+        load_dataset(tmp_path, cache_dir=tmp_path / "cache")
 
 
 def test_a_test_part_without_labels_is_told_and_so_is_one_with_some(tmp_path):

@@ -36,6 +36,7 @@ _KINDS_OF_LABELS = (
     pa.types.is_large_string,
     pa.types.is_string_view,
 )
+_KINDS_OF_IMAGES = (pa.types.is_struct, pa.types.is_binary, pa.types.is_large_binary)
 _WORDS = {
     "train": ("train", "trainset", "training", "labeled", "labelled"),
     "unlabeled": ("unlabeled", "unlabelled", "unsupervised"),
@@ -61,7 +62,8 @@ def find_shards(source: Path) -> dict[str, list[Path]]:
 def holds_shards(folder: Path) -> bool:
     """Say whether a folder's Parquet files, rather than files of images, are what it is about.
 
-    They are where one of a part has a column of images; tables that lie beside images, as predictions do, are not.
+    They are where one of a part has a column of images; tables that lie beside images, as predictions or lists of
+    their paths do, are not.
     """
     files = _files_below(folder)
     if any(_has_images(path) for path in files if _part_of_file(folder, path) is not None):
@@ -87,9 +89,11 @@ def _part_of_file(source: Path, path: Path) -> str | None:
 
 def _has_images(path: Path) -> bool:
     try:
-        return "image" in pq.read_schema(path).names
+        schema = pq.read_schema(path)
     except (pa.ArrowException, OSError, ValueError):
         return True  # what is wrong with it is told where it is opened
+    # Text tells where images are; bytes by themselves may be some, and the message is to be about them.
+    return "image" in schema.names and any(is_kind(schema.field("image").type) for is_kind in _KINDS_OF_IMAGES)
 
 
 def _part_of(name: str) -> str | None:
