@@ -294,6 +294,26 @@ def test_an_archive_that_was_cut_off_between_two_members_is_no_whole_one(tmp_pat
             streamed(str(place), tmp_path)
 
 
+def test_archives_that_were_put_together_are_refused_and_padding_is_not(tmp_path):
+    pieces = []
+    for number in range(2):
+        write_tar(str(tmp_path / "piece.tar"), [as_png(image) for image in random_images(3, seed=number)])
+        pieces.append((tmp_path / "piece.tar").read_bytes())
+    (tmp_path / "both.tar").write_bytes(b"".join(pieces))
+    (tmp_path / "padded.tar").write_bytes(pieces[0] + bytes(3 << 20))
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"both\.tar goes on behind the mark that ends it.* give each by itself"):
+            streamed(str(tmp_path / "both.tar"), tmp_path)
+        assert len(streamed(str(tmp_path / "padded.tar"), tmp_path)) == 3
+
+
+@pytest.mark.parametrize("place", ["", "/*.tar", "/**"])
+def test_hidden_files_beside_archives_are_passed_over(tmp_path, place):
+    write_tar(str(tmp_path / "pool" / "a.tar"), [as_png(image) for image in random_images(3)])
+    (tmp_path / "pool" / "._a.tar").write_bytes(b"Mac OS X" * 512)
+    assert len(streamed(f"{tmp_path / 'pool'}{place}", tmp_path / "cache")) == 3
+
+
 def test_a_block_without_a_readable_image_is_an_error(memory, tmp_path):
     write_tar(f"{memory}/a.tar", [b"no image"] * 3)
     with pytest.raises(InputError, match="none of 3 images is readable"):

@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import IO, TYPE_CHECKING, Any, TypedDict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 BLOCK_ROWS = 1024
 BLOCK_BYTES = 64 << 20
 _FORMAT_VERSION = 1
+_INDEX_VERSION = 2
 _BATCH = 64
+_PIECE = 1 << 20
 # What file systems call a checksum or a version of a file's content, and its time of change.
 _SAY_CONTENT = ("ETag", "etag", "xet_hash", "blob_id", "md5Hash", "generation", "content_md5")
 _SAY_TIME = ("mtime", "LastModified", "Last-Modified", "last_modified", "updated", "created")
@@ -142,7 +144,7 @@ class Shards:
                     self.blocks += _parquet_blocks(self._open_parquet(path), number)
                 else:
                     memo = (
-                        cache / "shards" / "indexes" / f"{key_of([_FORMAT_VERSION, path, self._versions[number]])}.json"
+                        cache / "shards" / "indexes" / f"{key_of([_INDEX_VERSION, path, self._versions[number]])}.json"
                     )
                     found = self._index(path, memo)
                     self.blocks += _archive_blocks(found["members"], number)
@@ -263,6 +265,7 @@ class Shards:
                 else:
                     seen.add(sample)
                     found["members"].append((member.name, member.offset_data, member.size))
+            _refuse_another(file, archive.offset, path)
         write_json(memo, found)
         return found
 
@@ -294,10 +297,23 @@ def _find(system: AbstractFileSystem, place: str) -> tuple[list[str], list[str]]
         if not place.lower().endswith(_ENDINGS):
             raise InputError(f"{place} is no {' and no '.join('*' + ending for ending in _ENDINGS)} file")
         found = [place]
-    paths = sorted(map(str, found), key=natural_key)
+    # Hidden ones are no archives: a Mac writes ._pool.tar beside pool.tar.
+    shown = (str(path) for path in found if not posixpath.basename(path).startswith("."))
+    paths = sorted(shown, key=natural_key)
     return [path for path in paths if path.lower().endswith(_ENDINGS)], [
         path for path in paths if path.lower().endswith(_COMPRESSED)
     ]
+
+
+def _refuse_another(file: IO[bytes], end: int, path: str) -> None:
+    """Refuse an archive behind whose end mark there is more than padding: `tarfile` stops there."""
+    file.seek(end)
+    while content := file.read(_PIECE):
+        if content.strip(b"\0"):
+            raise InputError(
+                f"{path} goes on behind the mark that ends it, as archives do that `cat` put together; give each by "
+                "itself, or unpack it (`tar -i`) and make one anew"
+            )
 
 
 def _notes(left: list[str], passed: int, others: list[str]) -> tuple[str, ...]:
