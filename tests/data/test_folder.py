@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -15,14 +16,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from fewlabels import load_dataset
+from fewlabels import Supervised, compare, embed, load_dataset, track
 from fewlabels.data import load_unlabeled, workers
 from fewlabels.data.decode import UnreadableImage, decode, read_header
 from fewlabels.data.listing import Listing
 from fewlabels.data.parts import as_array
-from fewlabels.storage.errors import InputError
+from fewlabels.labeling import label_shards
+from fewlabels.storage.errors import InputError, Interrupted
+from shard_files import as_png, random_images, write_tar
 
 RED, BLUE = (250, 5, 5), (5, 5, 250)
 
@@ -579,6 +583,53 @@ def test_what_lies_beside_the_parts_and_classes_is_told(photos, tmp_path):
         "not read: 2 images lie in no class folder (those without a label belong into unlabeled/)",
     )
     assert read(photos, tmp_path).notes == first.notes
+
+
+def test_what_fewlabels_wrote_among_class_folders_is_no_class(tmp_path, monkeypatch):
+    for index in range(6):
+        save(tmp_path / "p" / "red" / f"{index}.png")
+        save(tmp_path / "p" / "blue" / f"{index}.png", BLUE)
+    monkeypatch.chdir(tmp_path / "p")
+    before = read(".", tmp_path)
+
+    def stop(event):
+        if event["step"] == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        Supervised(steps=5).fit(before.labeled, before.labels, checkpoint="model.checkpoint", observer=stop)
+    method = Supervised(steps=2, random_state=0)
+    with track("tensorboard", ".", method=method) as run:
+        method.fit(before.labeled, before.labels, observer=run)
+    method.save("model")
+    embed(".", torch.nn.Conv2d(3, 2, 3), "features", cache_dir=tmp_path / "cache")
+    compare("digits", methods=["supervised"], steps=2, check=False)
+    write_tar(tmp_path / "pool.tar", map(as_png, random_images(3)))
+    label_shards("model", str(tmp_path / "pool.tar"), "guesses", cache_dir=tmp_path / "cache")
+    save(Path("mlruns/1/2/artifacts/confusion.png"))
+    written = {path.name for path in Path().iterdir()} - {"red", "blue"}
+    assert written == {"model", "model.checkpoint", "tensorboard", "features", "runs", "guesses", "mlruns"}
+    after = read(".", tmp_path)
+    assert (after.fingerprint, after.class_names) == (before.fingerprint, ("blue", "red"))
+    expected = r"not read: features/, guesses/, mlruns/ and 4 more \(written by fewlabels, not images\)"
+    assert re.fullmatch(expected, after.notes[0])
+
+
+def test_a_model_beside_images_without_class_folders_is_no_class(tmp_path):
+    labels = {f"{number}.png": "ab"[number % 2] for number in range(6)}
+    for number in range(8):
+        save(tmp_path / "flat" / f"{number}.png")
+    data = read(tmp_path / "flat", tmp_path, labels=labels)
+    Supervised(steps=2).fit(data.labeled, data.labels).save(tmp_path / "flat" / "model")
+    again = read(tmp_path / "flat", tmp_path, labels=labels)
+    assert again.fingerprint == data.fingerprint
+    assert not again.skipped
+
+
+def test_images_beside_what_another_program_wrote_are_read(photos, tmp_path):
+    for name in ("config.json", "metrics.jsonl", "_plan.json"):
+        (photos / "unlabeled" / "deep" / name).write_text("{}")
+    assert len(read(photos, tmp_path).pool) == 3
 
 
 def test_a_folder_that_is_called_digits_is_not_passed_over_in_silence(photos, tmp_path, monkeypatch):

@@ -25,6 +25,7 @@ _MEANT = {
     "validation": "the validation part",
     "test": "the test part",
 }
+_NAMED = 3
 _NAMES_OF_PARTS = {alias for aliases in PART_ALIASES.values() for alias in aliases}
 OR_A_FILE = ", or give a labels file, with the columns file and class (--labels; in Python labels=)"
 
@@ -202,6 +203,9 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> tuple
     if loose:
         images = "1 image lies" if loose == 1 else f"{loose:,} images lie"
         notes.append(f"not read: {images} in no class folder (those without a label belong into unlabeled/)")
+    if listing.written:
+        written = [f"{visible(os.path.relpath(place, folder))}/" for place in listing.written]
+        notes.append(f"not read: {enumeration(written, last='and', most=_NAMED)} (written by fewlabels, not images)")
     named = found["train"]
     if labels_elsewhere and len({name for name, _ in named}) < 2:
         # The file may tell of the others.
@@ -253,7 +257,7 @@ def _class_folders(place: Path, taken: set[str], listing: Listing, *, may_be_emp
                 found.lost.append(lost)
             continue
         below = list(listing.files_below(entry.path))
-        if not below and not may_be_empty:
+        if not below and not may_be_empty and not listing.passed_over(entry.path):
             raise InputError(f"class folder {entry.path} is empty; add images or remove it")
         if may_be_empty and not any(_may_be_image(file.path) for file in below):
             found.others += [entry.name] if below else []

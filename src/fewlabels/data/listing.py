@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import time
 from collections.abc import Iterator
@@ -16,6 +17,19 @@ READ_SUFFIXES = (
 )
 # HEIC is not read, and what reads images says so.
 IMAGE_SUFFIXES = (*READ_SUFFIXES, ".heic", ".heif")
+# By these a folder is known that fewlabels, or a tracker, wrote: a model, a training that was stopped, a comparison,
+# features, whole and begun, labels of a stream, events for TensorBoard.
+_WRITTEN = (
+    ("config.json", "model.safetensors"),
+    ("training.json", "*.safetensors"),
+    ("config.json", "metrics.jsonl"),
+    ("features.json", "features.npy"),
+    ("progress.json", "features.npy"),
+    ("_plan.json",),
+    ("events.out.tfevents.*",),
+)
+# What else a run has, pictures among it.
+_OF_MLFLOW = "mlruns"
 _CLUTTER = {"thumbs.db", "desktop.ini"}
 # File systems tell times in ticks of up to two seconds (FAT): what changed just before it was listed may
 # change again without looking different.
@@ -55,9 +69,12 @@ class Listing:
     ----------
     folders : dict of str to int
         Absolute path of each folder that was listed with its time of change, nanoseconds, before it was.
+    written : list of str
+        Path of each folder that was passed over because fewlabels, or a tracker, wrote it.
     """
 
     folders: dict[str, int] = field(default_factory=dict)
+    written: list[str] = field(default_factory=list)
     _settled: bool = True
 
     @property
@@ -89,7 +106,10 @@ class Listing:
         return self._files_in(os.fspath(folder), [], [])
 
     def files_below(self, folder: str | Path) -> Iterator[FileFacts]:
-        """Yield files in natural order, following links to what lies elsewhere; no folder is read twice."""
+        """Yield files in natural order, following links to what lies elsewhere; no folder is read twice.
+
+        Folders that fewlabels wrote are passed over.
+        """
         # No recursion: folders may lie deeper than Python's calls may go.
         waiting, read = [os.fspath(folder)], [os.path.realpath(folder)]
         while waiting:
@@ -97,8 +117,16 @@ class Listing:
             yield from self._files_in(waiting.pop(), deeper, read)
             waiting += reversed(deeper)
 
+    def passed_over(self, folder: str) -> bool:
+        """Say whether a folder that was read, or one below it, was passed over as written by fewlabels."""
+        return any(_is_within(place, folder) for place in self.written)
+
     def _files_in(self, folder: str, deeper: list[str], read: list[str]) -> Iterator[FileFacts]:
-        for entry in self.entries(folder):
+        entries = self.entries(folder)
+        if _is_written(folder, [entry.name for entry in entries]):
+            self.written.append(folder)
+            return
+        for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 # Below a link around others, what these lead to was read already.
                 if len(read) < 2 or os.path.realpath(entry.path) not in read:
@@ -128,6 +156,15 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link that leads to itself
         return False
+
+
+def _is_written(folder: str, names: list[str]) -> bool:
+    """Say whether a folder holds what fewlabels or a tracker writes, and no image."""
+    if os.path.basename(folder) == _OF_MLFLOW:
+        return True
+    if any(name.lower().endswith(IMAGE_SUFFIXES) for name in names):
+        return False
+    return any(all(fnmatch.filter(names, pattern) for pattern in kind) for kind in _WRITTEN)
 
 
 def _is_within(path: str, folder: str) -> bool:
