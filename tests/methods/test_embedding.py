@@ -12,6 +12,7 @@ import fewlabels
 from fewlabels import InputError, load_dataset, make_method
 from fewlabels.data import FeatureRows
 from fewlabels.data import features as feature_files
+from fewlabels.data.given import joined_labels
 from fewlabels.evaluation.contenders import make_features
 from fewlabels.methods import embed
 from fewlabels.methods.embedding import feature_chunks, features_of, own_size, warn_of_leak
@@ -55,6 +56,29 @@ def test_labels_by_hand_name_the_images_that_features_are_of(named, photos, tmp_
     data = load_dataset(tmp_path / "features", labels=tmp_path / "labels.csv")
     assert len(data.labels) == 21
     assert len(data.pool) == 5
+
+
+def test_features_that_are_moved_with_their_images_find_these_again(photos, tmp_path):
+    (tmp_path / "project").mkdir()
+    photos.rename(tmp_path / "project" / "photos")
+    embed(tmp_path / "project" / "photos", Colors(), tmp_path / "project" / "features", cache_dir=tmp_path)
+    moved = (tmp_path / "project").rename(tmp_path / "moved")
+    name = load_dataset(moved / "features").pool_names[2]
+    (moved / "labels.csv").write_text(f"file,class\nphotos/{name},blue\n")
+    assert len(load_dataset(moved / "features", labels=moved / "labels.csv").labels) == 21
+
+
+def test_labels_that_join_others_name_the_images_that_features_are_of(photos, tmp_path, monkeypatch):
+    embed(photos, Colors(), tmp_path / "features", cache_dir=tmp_path)
+    data = load_dataset(tmp_path / "features")
+    first, second = data.pool_names[2:4]
+    for file, name in (("a.csv", first), ("b.csv", second)):
+        (tmp_path / file).write_text(f"file,class\nphotos/{name},blue\n")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    joined = joined_labels("../a.csv", "../b.csv", data)
+    assert joined == {first: "blue", second: "blue"}
+    assert len(load_dataset(tmp_path / "features", labels=joined).labels) == 22
 
 
 def test_features_of_images_in_no_class_folders_have_the_classes_of_a_labels_file(photos, tmp_path):

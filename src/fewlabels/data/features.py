@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabels.data.dataset import SkippedImage
+from fewlabels.data.moved import found_again
 from fewlabels.data.parts import PART_NAMES, Part, Parts
 from fewlabels.data.rows import FeatureRows
 from fewlabels.storage.atomic import write_bytes, write_json
@@ -92,7 +93,7 @@ def write_features(
     plan = {"format_version": FORMAT_VERSION, "rows": counts, "views": views, **plan}
     shape = (sum(counts), views * int(backbone["feature_size"]))
     labels = _npy(np.concatenate([piece.labels for piece in pieces]))
-    description = _description(parts, present, pieces, plan, views, backbone)
+    description = {**_description(parts, present, pieces, plan, views, backbone), "saved_in": str(folder.resolve())}
     # Looked at before there is a lock, and again with it.
     given_now = functools.cache(probe)
     if _done(folder, plan, given_now, overwrite)[1] and _says(folder, labels, description):
@@ -267,6 +268,13 @@ def _with_size(backbone: dict[str, Any], image_shape: list[int] | None) -> dict[
     return backbone if own else {**backbone, "read_at": height}
 
 
+def _images_in(folder: Path, facts: dict[str, Any]) -> str | None:
+    """Return the folder of the images that features are of, which may have been moved with them."""
+    if facts.get("images_in") is None or "saved_in" not in facts:
+        return facts.get("images_in")
+    return found_again(facts["images_in"], Path(facts["saved_in"]), folder.resolve())
+
+
 def read_feature_folder(folder: Path) -> Parts:
     """Return the parts of a source whose features `write_features` wrote, memory-mapped.
 
@@ -305,7 +313,7 @@ def read_feature_folder(folder: Path) -> Parts:
             default_labels_per_class=facts["default_labels_per_class"],
             labeled_rows=None if chosen is None else np.array(chosen, np.int64),
             backbone=backbone,
-            images_in=facts.get("images_in"),
+            images_in=_images_in(folder, facts),
             # Those of before do not tell.
             folders_tell=bool(facts.get("folders_tell", facts.get("images_in") is not None)),
         )

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabels.data.dataset import ImageDataset, ImageNames
+from fewlabels.data.features import is_feature_folder, read_feature_folder
 from fewlabels.data.labels_file import GivenLabels, class_called, read_labels
 from fewlabels.data.parts import Part, Parts, class_name, is_no_label
 from fewlabels.storage.errors import InputError, nearest
@@ -74,9 +75,12 @@ def joined_labels(
     """
     known = data.diagnostics
     names = [*(data.pool_names or ()), *(known.labeled_names or ()), *(known.test_names or ())]
+    folder = data.source
+    if is_feature_folder(Path(folder)):
+        folder = read_feature_folder(Path(folder)).images_in or folder
     found: dict[str, str] = {}
     for labels in (first, second):
-        found |= by_source_names(read_given(labels), dict.fromkeys(names), data.source)
+        found |= by_source_names(read_given(labels), dict.fromkeys(names), folder)
     return {name: label for name, label in found.items() if label}
 
 

@@ -18,6 +18,7 @@ from fewlabels.data.features import is_feature_folder, read_feature_folder
 from fewlabels.data.folder import OR_A_FILE, read_folder, read_known_folder
 from fewlabels.data.given import has_no_classes, read_given, with_classes_of
 from fewlabels.data.labels_file import GivenLabels
+from fewlabels.data.moved import OF_ARCHIVES
 from fewlabels.data.parquet import holds_shards, read_parquet
 from fewlabels.data.parts import Parts
 from fewlabels.data.pool import DEFAULT_LIMIT, with_pool
@@ -36,8 +37,6 @@ class KnownDataset:
     how: str
 
 
-# Whose archive may be given behind a colon.
-_OF_ARCHIVES = ("stl10", *cifar.URLS)
 _KNOWN = (
     KnownDataset("digits", "1,797 handwritten digits, 8x8, gray", "embedded", "nothing to do"),
     KnownDataset("stl10", "5,000 labeled, 100,000 unlabeled, 8,000 test, 96x96", "2.6 GB", "downloaded, or stl10:PATH"),
@@ -285,45 +284,11 @@ def _check_size(image_size: int | None) -> None:
 def _from_anywhere(text: str) -> str:
     """Return what a source is called from whichever folder is worked in: a file or folder by its whole path."""
     name, colon, path = text.partition(":")
-    if colon and name in _OF_ARCHIVES:
+    if colon and name in OF_ARCHIVES:
         return f"{name}:{Path(path).absolute()}"
-    is_name = text == "digits" or "://" in text or (text in _OF_ARCHIVES and not Path(text).exists())
+    is_name = text == "digits" or "://" in text or (text in OF_ARCHIVES and not Path(text).exists())
     # Not normalized: `..` after a link leads elsewhere than the path without both.
     return text if is_name else str(Path(text).absolute())
-
-
-def found_again(place: str, before: Path, now: Path) -> str:
-    """Return where a source or file is that was near a folder before that folder was moved.
-
-    It is what it was as long as that is there, or where nothing lies as far from the folder as it did before.
-
-    Parameters
-    ----------
-    place : str
-        As `load_dataset` remembers it.
-    before, now : Path
-        Where the folder was and where it is, both whole.
-
-    Examples
-    --------
-    >>> found_again("/gone/photos", Path("/gone/model"), Path("/elsewhere/model"))
-    '/gone/photos'
-    """
-    name, colon, path = place.partition(":")
-    archive = f"{name}:" if colon and name in _OF_ARCHIVES else ""
-    was = Path(path if archive else place)
-    if before == now or not was.is_absolute() or _is_there(was):
-        return place
-    try:
-        moved = Path(os.path.normpath(now / os.path.relpath(was, before)))
-    except ValueError:  # on another drive
-        return place
-    return f"{archive}{moved}" if _is_there(moved) else place
-
-
-def _is_there(path: Path) -> bool:
-    """Say whether there is a file or folder, or for a pattern the folder that it is looked for in."""
-    return path.exists() or ("*" in path.name and path.parent.is_dir())
 
 
 def read_parts(

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
-from fewlabels.data.sources import found_again
+from fewlabels.data.moved import found_again
 from fewlabels.methods import examples
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.card import card_facts, checksum, model_card
