@@ -6,6 +6,7 @@ import json
 import pickle
 import re
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -320,6 +321,16 @@ def test_stopping_in_the_second_training_keeps_the_first(tmp_path):
     assert [row["method"] for row in rows_of(tmp_path / "run")] == ["supervised"]
     assert [run.method for run in finished[0].runs] == ["supervised"]
     assert fewlabels.load(tmp_path / "run" / "models" / "supervised-5-0").classes_.size == 10
+
+
+def test_stopping_again_while_the_report_is_written_tells_what_is_kept(tmp_path):
+    def again(comparison):
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="1 of 3 trainings were finished and are kept in") as stopped:
+        compare("digits", **TINY, out=tmp_path / "run", observer=stop_in(2), on_finished=again)
+    assert stopped.value.folder == tmp_path / "run"
+    assert len(read_comparison(tmp_path / "run").runs) == 1
 
 
 def test_stopping_in_the_first_training_leaves_nothing(tmp_path):

@@ -321,7 +321,9 @@ def compare(
             do(Work(todo(), draws, listen, checkpoint_every, device), engine)
         conclude()
     except (KeyboardInterrupt, Interrupted) as stop:
-        conclude()
+        # Who stops it again does not wait for the page; what was finished is kept, and that is told.
+        with contextlib.suppress(KeyboardInterrupt):
+            conclude()
         code = stop.code if isinstance(stop, Interrupted) else signals.exit_code
         raise _stopped(len(comparison.runs), len(plan), folder, code) from stop
     except InputError:
