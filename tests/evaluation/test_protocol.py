@@ -104,6 +104,16 @@ def test_what_differs_from_seed_to_seed_is_what_was_asked_for(vary, labels, weig
     assert (said in found.config["command"]) == (vary != ("labels", "weights", "order"))
 
 
+def test_seeds_of_a_data_set_that_was_read_before_share_its_labels_and_that_is_told(tmp_path):
+    more = {"methods": ["supervised", "prototypes"], "seeds": 3, "steps": 1, "check": False}
+    found = compare(small_digits(), out=tmp_path / "run", **more)
+    told = "All seeds have the same labels: another draw of labels may turn small differences around."
+    assert told in found.verdicts()
+    assert told in (tmp_path / "run" / "report.html").read_text()
+    drawn = compare("digits", labels_per_class=3, out=tmp_path / "drawn", **more)
+    assert told not in drawn.verdicts()
+
+
 def test_fewer_labels_are_among_the_more(tmp_path, monkeypatch):
     drawn = {}
 

@@ -54,14 +54,31 @@ def varied_in(config: dict[str, Any]) -> list[str]:
 
 
 def labels_are_kept(config: dict[str, Any]) -> bool:
-    """Say whether a comparison was told to draw the same labels for all seeds.
+    """Say whether all seeds of a comparison have the same labels: it was told so, or there is one draw of them.
 
     Examples
     --------
     >>> labels_are_kept({"arguments": {"vary": ["weights"]}}), labels_are_kept({})
     (True, False)
     """
-    return "labels" not in varied_in(config)
+    return "labels" not in varied_in(config) or has_one_draw(config)
+
+
+def has_one_draw(config: dict[str, Any]) -> bool:
+    """Say whether the draws of several seeds came to the same labels, at each number of them.
+
+    So it is for a data set that was read before, and for a source whose labels are all given.
+
+    Examples
+    --------
+    >>> draws = {f"5 labels per class, seed {seed}": {"fingerprint": "a"} for seed in (0, 1)}
+    >>> has_one_draw({"data": draws}), has_one_draw({"data": {"5 labels per class, seed 0": {"fingerprint": "a"}}})
+    (True, False)
+    """
+    draws: dict[str, list[str]] = {}
+    for name, facts in (config.get("data") or {}).items():
+        draws.setdefault(name.partition(",")[0], []).append(facts.get("fingerprint", name))
+    return bool(draws) and all(len(found) > 1 and len(set(found)) == 1 for found in draws.values())
 
 
 def differences(was: dict[str, Any], now: dict[str, Any]) -> str:

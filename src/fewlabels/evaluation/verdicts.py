@@ -213,7 +213,7 @@ def caveat(group: Group, *, same_labels: bool = False) -> str | None:
     group : Group
         Of methods of which some may have finished fewer seeds than others.
     same_labels : bool
-        Whether all seeds were told to learn from the same labels.
+        Whether all seeds learn from the same labels.
     """
     if len(group.standings) < 2:
         return None

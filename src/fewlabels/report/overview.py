@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from fewlabels.evaluation.conditions import varied_in
+from fewlabels.evaluation.conditions import has_one_draw, varied_in
 from fewlabels.evaluation.standings import Duel, Group
 from fewlabels.evaluation.verdicts import caveat, headline, labels_text, pool_lines
 from fewlabels.storage.wording import enumeration
@@ -55,11 +55,7 @@ def varied_text(config: dict[str, Any]) -> str:
         "weights": "the initial weights",
         "order": "the order of the images, their views and dropout",
     }
-    draws: dict[str, list[str]] = {}
-    for name, facts in (config.get("data") or {}).items():
-        draws.setdefault(name.partition(",")[0], []).append(facts.get("fingerprint", name))
-    if draws and all(len(found) > 1 and len(set(found)) == 1 for found in draws.values()):
-        # Of a data set that was read before, or a source whose labels are all given.
+    if has_one_draw(config):
         words["labels"] = "the images held out"
     varied = varied_in(config)
     text = enumeration([words[name] for name in words if name in varied]) + " differed"
