@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from fewlabels import load_dataset, make_method
+from fewlabels.data import load_unlabeled
 from fewlabels.data.split import hold_out_test
 from fewlabels.storage.errors import InputError
 
@@ -267,3 +268,11 @@ def test_a_source_is_remembered_by_its_whole_path(photos, tmp_path, monkeypatch)
     origin = load_dataset(photos.name, cache_dir=tmp_path / "cache", labels="labels.csv").origin
     assert (origin["source"], origin["labels"]) == (str(photos), str(tmp_path / "labels.csv"))
     assert load_dataset("digits").origin["source"] == "digits"
+
+
+def test_labels_of_a_file_are_counted(photos, tmp_path):
+    (tmp_path / "labels.csv").write_text("file,class\nunlabeled/0.png,red\nunlabeled/1.png,\n")
+    for load in (load_dataset, load_unlabeled):
+        more = {"cache_dir": tmp_path / "cache"}
+        assert load(photos, labels=tmp_path / "labels.csv", **more).labels_given == 1
+        assert load(photos, **more).labels_given == 0

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 from fewlabels import InputError, compare, load_dataset
 from fewlabels.data.rows import ImageRows
 from fewlabels.evaluation import training as training_module
+from fewlabels.evaluation.reading import read_comparison
 from small_backbones import Colors
 
 pytestmark = pytest.mark.usefixtures("narrow_net")
@@ -216,6 +217,25 @@ def test_what_learns_from_features_is_checked_by_the_images_that_they_are_made_o
     assert 0 < copies < 10
     assert texts[0].startswith(f"{copies} of 10 test images ({copies / 10:.1%}) are also among the labeled images")
     assert not any("holds features" in text for text in texts)
+
+
+def test_labels_given_by_hand_are_told_apart_from_those_drawn(tmp_path):
+    data = load_dataset("digits", labels_per_class=10)
+    named = zip(list(data.pool_names)[:30], data.diagnostics.pool_labels, strict=False)
+    (tmp_path / "labels.csv").write_text("file,class\n" + "".join(f"{name},{label}\n" for name, label in named))
+    more = {"methods": ["prototypes"], "labels_per_class": [2, 5], "check": False}
+    found = compare("digits", labels=tmp_path / "labels.csv", out=tmp_path / "run", **more)
+    assert [draw["labeled"] for draw in found.config["data"].values()] == [50, 80]
+    assert [draw["labels_given"] for draw in found.config["data"].values()] == [30, 30]
+    assert [line.partition("with ")[2] for line in found.verdicts()] == [
+        "2 labels per class and 30 given by hand.",
+        "5 labels per class and 30 given by hand.",
+    ]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Accuracy with 5 labels per class and 30 given by hand" in page
+    assert "Test accuracy by labels per class" not in page
+    again = read_comparison(tmp_path / "run")
+    assert (again.verdicts(), again.to_dict()["runs"][0]["labels_given"]) == (found.verdicts(), 30)
 
 
 def test_hyper_parameters_are_chosen_by_held_out_labels_and_one_model_meets_the_test_images(tmp_path, monkeypatch):

@@ -60,6 +60,11 @@ def test_one_number_of_labels_makes_no_curve():
     assert learning_curves(groups_of([made_run("supervised", 400, labels=None)])) is None
 
 
+def test_labels_given_by_hand_are_on_no_axis_of_labels_per_class():
+    runs = [dataclasses.replace(made_run("supervised", 400, labels=labels), labels_given=300) for labels in (2, 5)]
+    assert learning_curves(groups_of(runs)) is None
+
+
 def test_charts_of_trust_tell_their_numbers_to_those_who_do_not_see_them(trust):
     assert (
         parsed(reliability_chart(trust)).attrib["aria-label"] == "Accuracy by confidence: confidence 93%, accuracy 70%"

@@ -130,6 +130,8 @@ class ImageDataset:
         Arguments of `load_dataset` that give the same images again; None for arrays.
     labels_tell : bool
         Whether labels given by hand alone tell the classes.
+    labels_given : int
+        How many labels a labels file gave, beside those of `labels_per_class`.
     """
 
     name: str
@@ -151,6 +153,7 @@ class ImageDataset:
     pool_names: ImageNames | None = None
     origin: dict[str, Any] | None = None
     labels_tell: bool = False
+    labels_given: int = 0
 
     @property
     def is_features(self) -> bool:
@@ -220,6 +223,7 @@ class ImageDataset:
             "channels": self.channels,
             **({"features": self.labeled.shape[1], "backbone": self.backbone} if self.is_features else {}),
             "labeled": len(self.labeled),
+            "labels_given": self.labels_given,
             "pool": len(self.pool),
             "validation": 0 if self.validation is None else len(self.validation),
             "test": len(self.test),

@@ -78,7 +78,7 @@ def split_parts(
         labeled_rows = draw_labeled(labels, per_class, parts.class_names, random_state)
 
     extra = train.take(held_out[:0]) if parts.unlabeled is None else parts.unlabeled
-    extra_rows = np.empty(0, np.int64)
+    extra_rows, by_hand = np.empty(0, np.int64), 0
     if given is not None:
         found = find_labels(parts, given, source)
         notes += found.notes
@@ -94,6 +94,7 @@ def split_parts(
         if parts.unlabeled is not None:
             extra = replace(extra, labels=np.where(found.unlabeled >= 0, found.unlabeled, extra.labels))
             extra_rows = np.flatnonzero(found.unlabeled >= 0)
+        by_hand = int((found.train >= 0).sum()) + len(extra_rows)
 
     train = replace(train, labels=labels)
     labeled = train.take(labeled_rows).joined(extra.take(extra_rows))
@@ -129,6 +130,7 @@ def split_parts(
         pool_names=ImageNames([("train", pool_rows, pool.names), ("unlabeled", rest_rows, rest.names)]),
         origin=origin,
         labels_tell=parts.labels_tell,
+        labels_given=by_hand,
     )
 
 
@@ -141,7 +143,7 @@ def without_test(parts: Parts, source: str, given: GivenLabels | None) -> ImageD
         If no image is without a label, or a labels file cannot be used.
     """
     pieces = {"train": parts.train} | ({} if parts.unlabeled is None else {"unlabeled": parts.unlabeled})
-    names, notes = parts.class_names, list(parts.notes)
+    names, notes, by_hand = parts.class_names, list(parts.notes), 0
     # A table that nothing is filled in yet tells nothing.
     if given is not None and any(given.classes.values()):
         if len(np.unique(parts.train.labels[parts.train.labels >= 0])) < 2:
@@ -152,6 +154,7 @@ def without_test(parts: Parts, source: str, given: GivenLabels | None) -> ImageD
         for part, piece in pieces.items():
             told = getattr(found, part)
             pieces[part] = replace(piece, labels=np.where(told >= 0, told, piece.labels))
+            by_hand += int((told >= 0).sum())
     elif parts.folders_tell and all((piece.labels >= 0).all() for piece in pieces.values()):
         shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         notes.append(
@@ -183,6 +186,7 @@ def without_test(parts: Parts, source: str, given: GivenLabels | None) -> ImageD
         content_key=parts.content_key,
         backbone=parts.backbone,
         pool_names=ImageNames(pool_names),
+        labels_given=by_hand,
     )
 
 

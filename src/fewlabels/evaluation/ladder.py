@@ -43,8 +43,8 @@ def advice(groups: Sequence[Group], rungs: Sequence[str], embedded: dict[str, An
             f"{standing.method} {percent(standing.test_accuracy)} in {standing.spent('fit_seconds'):,.0f} s"
             for standing in _in_order(group, rungs)
         )
-        labels, reason = labels_text(group.labels_per_class), _reason(group, best, rungs)
-        sentences.append(f"recommendation {labels}: {best.method}, {reason} ({costs})")
+        labels = labels_text(group.labels_per_class, group.labels_given)
+        sentences.append(f"recommendation {labels}: {best.method}, {_reason(group, best, rungs)} ({costs})")
     if embedded.get("seconds"):
         sentences.append(
             f"the features were made once, {embedded['images']:,} images in {embedded['seconds']:,.0f} s, which is not "

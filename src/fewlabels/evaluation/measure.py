@@ -88,6 +88,7 @@ def measure(
         pool_sample=sample_pool(method, data, columns, at_hand),
         feature_sample=sample_features(method, data, guesses, at_hand),
         energy_joules=energy_joules,
+        labels_given=data.labels_given,
     )
 
 

@@ -117,6 +117,8 @@ class Run:
         The net's features of some test and pool images.
     energy_joules : float
         Energy of the machine while it trained; NaN where the platform does not tell.
+    labels_given : int
+        How many labels a file gave beside those of `labels_per_class`.
     """
 
     method: str
@@ -151,6 +153,7 @@ class Run:
     pool_sample: PoolSample | None = None
     feature_sample: FeatureSample | None = None
     energy_joules: float = math.nan
+    labels_given: int = 0
 
     @property
     def guesses(self) -> NDArray[np.int64]:
@@ -207,6 +210,7 @@ class Run:
     def to_dict(self) -> dict[str, Any]:
         """Return the row and all that fits in JSON beside it; images and probabilities are left out."""
         return self.row() | {
+            "labels_given": self.labels_given,
             "balanced_accuracy": self.balanced_accuracy,
             "energy_joules": self.energy_joules,
             "reconstruction_error": None if self.reconstructions is None else self.reconstructions.error,

@@ -99,6 +99,11 @@ class Group:
     standings: tuple[Standing, ...]
 
     @property
+    def labels_given(self) -> int:
+        """How many labels a file gave beside those of `labels_per_class`: the same in all runs."""
+        return self.standings[0].runs[0].labels_given
+
+    @property
     def best(self) -> Standing:
         """The method of highest mean test accuracy."""
         return max(self.standings, key=lambda standing: standing.test_accuracy)

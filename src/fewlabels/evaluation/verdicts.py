@@ -36,11 +36,21 @@ def p_text(p_value: float) -> str:
     return f"p = {text}"
 
 
-def labels_text(labels_per_class: int | None) -> str:
-    """Return 'with 1 label per class', 'with 50 labels per class' or 'with the labels of the source'."""
+def labels_text(labels_per_class: int | None, given: int = 0) -> str:
+    """Return how many labels were learned from: those drawn of each class, and those given by hand.
+
+    Examples
+    --------
+    >>> labels_text(1), labels_text(None)
+    ('with 1 label per class', 'with the labels of the source')
+    >>> labels_text(50, 300)
+    'with 50 labels per class and 300 given by hand'
+    """
     if labels_per_class is None:
+        # Those of a labels file are among them.
         return "with the labels of the source"
-    return f"with {labels_per_class:,} label{'' if labels_per_class == 1 else 's'} per class"
+    drawn = f"with {labels_per_class:,} label{'' if labels_per_class == 1 else 's'} per class"
+    return f"{drawn} and {given:,} given by hand" if given else drawn
 
 
 def duel_sentence(duel: Duel) -> str:
@@ -165,7 +175,7 @@ def headline(group: Group) -> str:
     """Say which method is best and how surely."""
     best = group.best
     result = f"{percent(best.test_accuracy)} test accuracy ({percent(best.low)} to {percent(best.high)})"
-    where = labels_text(group.labels_per_class)
+    where = labels_text(group.labels_per_class, group.labels_given)
     if len(group.standings) == 1:
         return f"{best.method} reaches {result} {where}."
     against = [(other.method, group.duel(best.method, other.method)) for other in group.standings if other is not best]
@@ -198,7 +208,7 @@ def _level(group: Group) -> str:
     duels = {other: [group.duel(name, other) for name in leaders] for other in others}
     behind = [other for other in others if all(duel is not None and duel.is_shown for duel in duels[other])]
     open_ones = [other for other in others if other not in behind]
-    sentence = f"{enumeration(leaders)} are level {labels_text(group.labels_per_class)}: "
+    sentence = f"{enumeration(leaders)} are level {labels_text(group.labels_per_class, group.labels_given)}: "
     sentence += f"{percent(group.best.test_accuracy)} test accuracy each"
     if open_ones:
         sentence += f", but no difference to {enumeration(open_ones)} is shown"

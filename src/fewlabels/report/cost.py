@@ -18,7 +18,7 @@ def cost_view(groups: list[Group]) -> dict[str, Any]:
     """Return a table of costs a number of labels, a chart of accuracy over time, and what is known of the energy."""
     tables = [
         {
-            "labels": labels_text(group.labels_per_class),
+            "labels": labels_text(group.labels_per_class, group.labels_given),
             "rows": [_row(standing) for standing in group.standings],
             "chart": cost_chart(group),
         }

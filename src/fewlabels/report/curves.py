@@ -53,9 +53,11 @@ def learning_curves(groups: Sequence[Group]) -> Markup | None:
     Parameters
     ----------
     groups : sequence of Group
-        One a number of labels; those without a number are left out.
+        One a number of labels; those without a number are left out, and those that more labels were given to by hand,
+        which may be of any class.
     """
-    known = sorted((group for group in groups if group.labels_per_class), key=lambda group: group.labels_per_class or 0)
+    drawn = (group for group in groups if group.labels_per_class and not group.labels_given)
+    known = sorted(drawn, key=lambda group: group.labels_per_class or 0)
     if len(known) < 2:
         return None
     figure, axes = new_chart("labels per class")

@@ -59,7 +59,7 @@ def method_view(name: str, groups: list[Group], class_names: tuple[str, ...], ro
 
 def _which(run: Run) -> str:
     """Return which of a method's runs one is, in words."""
-    return f"{labels_text(run.labels_per_class)}, seed {run.seed}"
+    return f"{labels_text(run.labels_per_class, run.labels_given)}, seed {run.seed}"
 
 
 def _otherwise(runs: list[Run]) -> list[tuple[str, Any, str]]:
@@ -77,7 +77,7 @@ def _otherwise(runs: list[Run]) -> list[tuple[str, Any, str]]:
 def _part(group: Group, standing: Standing, class_names: tuple[str, ...], room: Room) -> dict[str, Any]:
     run = standing.runs[0]
     view: dict[str, Any] = {
-        "labels": labels_text(group.labels_per_class),
+        "labels": labels_text(group.labels_per_class, group.labels_given),
         "standing": standing,
         "run": run,
         "several_seeds": len(standing.runs) > 1,

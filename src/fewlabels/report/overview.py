@@ -33,7 +33,7 @@ def group_view(group: Group, *, same_labels: bool = False) -> dict[str, Any]:
     """Return what the page says of all methods at one number of labels; see `caveat` for `same_labels`."""
     return {
         "pool": [(name, direction(group.pool_duel(name)), sentence) for name, sentence in pool_lines(group).items()],
-        "labels": labels_text(group.labels_per_class),
+        "labels": labels_text(group.labels_per_class, group.labels_given),
         "headline": headline(group),
         "caveat": caveat(group, same_labels=same_labels),
         "standings": group.standings,
