@@ -128,6 +128,31 @@ def test_saving_again_replaces_the_model(saved, few_labels):
     assert np.array_equal(fewlabels.load(saved).predict_proba(test), other.predict_proba(test))
 
 
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("supervised", {"net": "resnet-18"}),
+        ("supervised", {"dropout": 0.5, "preset": "notebook"}),
+        ("supervised", {"steps": -3}),
+        ("kmeans-features", {"centroids": 50, "patch": 4}),
+        ("net-and-patches", {"net_method": "uda", "centroids": 50}),
+        ("auto", {"net": "resnet-18"}),
+        ("joint-autoencoder", {"net": "resnet-18"}),
+    ],
+)
+def test_what_is_set_after_a_fit_is_not_what_was_learned_by(name, changes, few_labels, tmp_path):
+    X, y, test, _ = few_labels
+    method = make_method(name, steps=3, random_state=0).fit(X, y)
+    learned_by = method.get_params()
+    expected = method.predict_proba(test)
+    loaded = fewlabels.load(method.set_params(**changes).save(tmp_path / "model"))
+    assert loaded.get_params() == learned_by
+    assert np.array_equal(loaded.predict_proba(test), expected)
+    # Nor is what is set on a model that was read.
+    again = fewlabels.load(loaded.set_params(**changes).save(tmp_path / "again"))
+    assert again.get_params() == learned_by
+
+
 def test_a_missing_folder_says_so(tmp_path):
     with pytest.raises(InputError, match="there is no model folder"):
         fewlabels.load(tmp_path / "none")

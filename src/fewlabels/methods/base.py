@@ -223,6 +223,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     _left_out: ClassVar[NDArray[np.floating] | None] = None
     # Whether its temperature was found by these too, in a fit of this process.
     _calibrated_left_out_: ClassVar[bool] = False
+    # The hyper-parameters as its user had set them when it was fitted, by which a saved model is built again.
+    _parameters_: ClassVar[dict[str, Any] | None] = None
     # Whether color images are learned from mirrored as well, so that predictions may be the mean over both.
     _learns_mirrored: ClassVar[bool] = True
     # Whether it learns from random views of images.

@@ -101,6 +101,8 @@ def learn(
             raise
     _finish(worker, session, network, given)
     method.__dict__.update({name: value for name, value in vars(worker).items() if name.endswith("_")})
+    # Whoever sets others afterwards has not learned by them.
+    method._parameters_ = method.get_params(deep=False)  # type: ignore[misc]
     method.fit_seconds_ = monitor.seconds
     if checkpoints is not None:
         checkpoints.complete()

@@ -94,7 +94,8 @@ def save_model(
     names = [str(name) for name in (classes if class_names is None else class_names)]
     if len(names) != len(classes):
         raise InputError(f"{len(names)} class names are given for {len(classes)} classes; give one for each")
-    parameters = {key: _plain(value) for key, value in method.get_params(deep=False).items()}
+    # Models that were pickled before these were kept have what is set now.
+    parameters = {key: _plain(value) for key, value in (method._parameters_ or method.get_params(deep=False)).items()}
     facts = getattr(method, "backbone_facts_", None)
     if parameters["net"] is None:
         # A module of its own cannot be written down: whoever loads the model gives it again.
@@ -248,6 +249,7 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
         if method.net == MODULE:
             # What is fitted anew with these settings is to learn from the same net.
             method.net = BackboneFacts.from_dict(config["backbone"]) if net is None else net
+        method._parameters_ = method.get_params(deep=False)  # type: ignore[misc]
         method.sample_shape_ = tuple(int(n) for n in config["sample_shape"])
         method.classes_ = _classes(config["classes"], config["classes_dtype"])
         names = [str(name) for name in config["class_names"]]
