@@ -1,12 +1,13 @@
 """Labels as people have them: what is missing, and what the classes are called."""
 
+import enum
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from fewlabels import InputError, Prototypes
+from fewlabels import InputError, Prototypes, load_dataset
 from fewlabels.methods.targets import read_targets
 
 
@@ -35,6 +36,27 @@ def test_what_is_missing_in_a_list_of_texts_is_no_class(kind, missing):
     method = Prototypes(random_state=0).fit(np.eye(16, dtype=np.float32), labels)
     assert method.classes_.tolist() == ["cat", "dog"]
     assert method.n_pool_ == 8
+
+
+class _Kind(str, enum.Enum):  # noqa: UP042, as those of a StrEnum are their texts to str() too
+    CATS = "cat"
+    CATTLE = "cattle"
+    DOG = "dog"
+
+
+@pytest.mark.parametrize("values", [list, lambda kinds: np.array(kinds, object), pd.Series])
+def test_members_of_an_enum_of_texts_are_the_texts(values, few_labels):
+    kinds = [*_Kind, None, *_Kind, *_Kind] * 3
+    found = read_targets(values(kinds))
+    assert found.classes.tolist() == ["cat", "cattle", "dog"]
+    assert found.indices.tolist() == [0, 1, 2, -1, 0, 1, 2, 0, 1, 2] * 3
+    X, y = np.tile(np.eye(10, dtype=np.float32), (3, 1)), values(kinds)
+    method = Prototypes(random_state=0).fit(X, y, validation=(X, y))
+    assert method.score(X, y) == method.score(X, [None if kind is None else kind.value for kind in kinds]) > 0.9
+    images = few_labels[0][: len(kinds)]
+    assert load_dataset((images, y)).class_names == ("cat", "cattle", "dog")
+    labels = {f"train[{row}]": kind for row, kind in enumerate(kinds)}
+    assert load_dataset((images, [None] * len(kinds)), labels=labels).class_names == ("cat", "cattle", "dog")
 
 
 def test_a_number_among_texts_is_told():

@@ -171,6 +171,8 @@ def refuse_iterator(X: Any, what: str) -> None:
 def as_labels(y: Any) -> NDArray[Any]:
     """Return labels as an array; those of a list as they are, since among text NumPy would make NaN the text "nan".
 
+    Members of an Enum of texts become the texts.
+
     Examples
     --------
     >>> as_labels(np.ma.array([3, 5], mask=[False, True]))
@@ -182,7 +184,16 @@ def as_labels(y: Any) -> NDArray[Any]:
         known[np.ma.getmaskarray(y)] = None
         return known
     values = np.asarray(without_gradient(y))
-    return np.asarray(y, dtype=object) if values.dtype.kind in "SU" and not hasattr(y, "dtype") else values
+    if values.dtype.kind in "SU" and not hasattr(y, "dtype"):
+        values = np.asarray(y, dtype=object)
+    if values.dtype.kind != "O":
+        return values
+    return np.asarray(np.frompyfunc(_plain_text, 1, 1)(values), dtype=object)
+
+
+def _plain_text(value: Any) -> Any:
+    """Return the text that a member of an Enum of texts is, which `str` calls by its own name; others as they are."""
+    return str.__str__(value) if isinstance(value, str) else value
 
 
 def is_missing(value: Any) -> bool:
@@ -218,7 +229,7 @@ def class_name(label: Any) -> str:
     >>> class_name(3.0), class_name(3), class_name("cat")
     ('3', '3', 'cat')
     """
-    return str(int(label) if isinstance(label, float) and label.is_integer() else label)
+    return str(int(label) if isinstance(label, float) and label.is_integer() else _plain_text(label))
 
 
 def notes_of_classes(names: Iterable[str]) -> list[str]:
