@@ -88,6 +88,30 @@ def test_validation_images_of_the_source_are_kept_as_held_out(color_images):
     assert not hasattr(method, "source_")  # arrays cannot be read again
 
 
+@pytest.mark.parametrize("by_name", [False, True])
+def test_classes_keep_their_names_and_examples_their_classes(by_name, color_images, tmp_path):
+    images, labels = color_images
+    names = np.array(["red", "blue"])[labels]
+    data = load_dataset({"train": (images[:20], names[:20]), "validation": (images[20:], names[20:])})
+    method = Supervised(steps=2, random_state=0)
+    called = np.array(data.class_names)[data.labels] if by_name else data.labels
+    method.fit(data.labeled, called)
+    remember(method, data)
+    loaded = fewlabels.load(method.save(tmp_path / "model"))
+    assert list(getattr(loaded, "class_names_", loaded.classes_)) == ["blue", "red"]
+    given = [*data.labels, *data.validation_labels]
+    assert loaded.examples_.labels.tolist() == given
+    assert len(set(given)) == 2
+
+
+@pytest.mark.parametrize("shown", [lambda labels: labels + 1, lambda labels: np.array(["cat", "dog"])[labels]])
+def test_examples_of_classes_that_a_method_does_not_have_are_refused(shown, color_images):
+    images, labels = color_images
+    method = Supervised(steps=2, random_state=0).fit(images, shown(labels))
+    with pytest.raises(InputError, match="the class '0' of arrays is none of the method's"):
+        remember(method, load_dataset((images, labels)))
+
+
 def test_of_many_equally_many_of_each_class_are_kept(monkeypatch):
     monkeypatch.setattr(examples, "MOST", 25)
     data = load_dataset("digits", labels_per_class=20)

@@ -230,6 +230,16 @@ def test_there_is_a_name_for_each_class(saved, tmp_path):
         fewlabels.load(saved)
 
 
+def test_classes_are_told_apart_by_their_names(few_labels, tmp_path):
+    X, y, *_ = few_labels
+    method = make_method("supervised", steps=1, random_state=0).fit(X, np.where(y < 0, y, y % 2))
+    with pytest.raises(InputError, match="class_names='ab' is one text"):
+        method.save(tmp_path / "model", class_names="ab")
+    with pytest.raises(InputError, match="two classes are called 'a'"):
+        method.save(tmp_path / "model", class_names=["a", "a"])
+    assert not (tmp_path / "model").exists()
+
+
 def test_a_model_whose_labeled_images_were_taken_away_classifies_all_the_same(tmp_path):
     data = fewlabels.load_dataset("digits", labels_per_class=3)
     method = make_method("linear-probe", random_state=0).fit(data.labeled, data.labels)

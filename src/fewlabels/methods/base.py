@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -467,15 +468,15 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def _n_features_out(self) -> int:
         return int(self.network_.encoder.embedding_size)
 
-    def save(self, folder: str | Path, *, class_names: list[str] | None = None) -> Path:
+    def save(self, folder: str | Path, *, class_names: Sequence[str] | None = None) -> Path:
         """Write the model to a folder: `model.safetensors`, `config.json` and a model card, `README.md`.
 
         Parameters
         ----------
         folder : str or Path
             Is made, or replaced if it holds a model.
-        class_names : list of str, optional
-            Names of the classes, kept for whoever predicts with the model.
+        class_names : sequence of str, optional
+            Names of the classes, in the order of `classes_`, kept for whoever predicts with the model.
         """
         from fewlabels.methods.saved import save_model
 

@@ -65,14 +65,20 @@ def remember(method: SemiSupervisedClassifier, data: ImageDataset) -> None:
     """Keep in a fitted method the labeled images of the data that it was fitted on, and where they came from.
 
     `save` then writes them beside the weights, and `fewlabels.load` reads them again: `examples_`, and `source_`, the
-    arguments of `load_dataset` that give the same data (none where they were arrays).
+    arguments of `load_dataset` that give the same data (none where they were arrays). Where the method knows the
+    classes by number, what they are called is kept too.
 
     Parameters
     ----------
     method : SemiSupervisedClassifier
-        Fitted on `data.labeled` and `data.labels`.
+        Fitted on `data.labeled` and `data.labels`, or on what `data.class_names` calls these.
     data : ImageDataset
         Images, or features.
+
+    Raises
+    ------
+    InputError
+        If a label is none of the method's classes.
 
     Examples
     --------
@@ -83,15 +89,21 @@ def remember(method: SemiSupervisedClassifier, data: ImageDataset) -> None:
     >>> method.examples_.samples.shape, method.examples_.embeddings.dtype, method.source_["source"]
     ((30, 8, 8, 1), dtype('float32'), 'digits')
     """
-    images, labels = data.labeled, data.labels
+    places = _places_of_classes(method, data)
+    images, labels = data.labeled, places[data.labels]
+    if (labels < 0).any():
+        strange = data.class_names[data.labels[np.argmin(labels)]]
+        raise InputError(
+            f"the class {strange!r} of {data.source} is none of the method's; give the data set that it was fitted on"
+        )
     held_out = np.zeros(len(labels), bool)
     held_out[method.validation_rows_] = True
     if data.validation is not None and data.validation_labels is not None:
-        known = np.flatnonzero(np.isin(data.validation_labels, method.classes_))
+        of_validation = places[data.validation_labels]
+        known = np.flatnonzero(of_validation >= 0)
         images = images.joined(data.validation.take(known))
-        labels = np.concatenate([labels, data.validation_labels[known]])
+        labels = np.concatenate([labels, of_validation[known]])
         held_out = np.concatenate([held_out, np.ones(len(known), bool)])
-    labels = np.searchsorted(method.classes_, labels)
     bytes_each = int(np.prod(images.shape[1:])) * images.dtype.itemsize
     kept = evenly_drawn(2 * labels + held_out, max(1, min(MOST, MOST_BYTES // bytes_each)))
     chosen = images.take(kept)
@@ -99,8 +111,20 @@ def remember(method: SemiSupervisedClassifier, data: ImageDataset) -> None:
     _, embeddings = probabilities_and_embeddings(method, samples)
     kept_with: Any = method
     kept_with.examples_ = Examples(samples, labels[kept], embeddings, held_out[kept])
+    indices = method.classes_.tolist()
+    if all(index in range(len(data.class_names)) for index in indices):
+        kept_with.class_names_ = [data.class_names[int(index)] for index in indices]
     if data.origin is not None:
         kept_with.source_ = dict(data.origin)
+
+
+def _places_of_classes(method: SemiSupervisedClassifier, data: ImageDataset) -> NDArray[np.int64]:
+    """Return where in `classes_` each class of the data is, by its name or its number, -1 where it is none of them."""
+    position = {label: place for place, label in enumerate(method.classes_.tolist())}
+    by_name = method.classes_.dtype.kind == "U"
+    found = [position.get(label, -1) for label in (data.class_names if by_name else range(len(data.class_names)))]
+    # The last is that of a missing label, -1.
+    return np.array([*found, -1], np.int64)
 
 
 def seen_images(method: SemiSupervisedClassifier, images: ImageRows) -> int | None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ _RECORDS = (
 def save_model(
     method: SemiSupervisedClassifier,
     folder: Path,
-    class_names: list[str] | None = None,
+    class_names: Sequence[str] | None = None,
     measured: list[dict[str, Any]] | None = None,
 ) -> Path:
     """Write a fitted method to a folder; see `SemiSupervisedClassifier.save`.
@@ -92,8 +92,13 @@ def save_model(
     classes = method.classes_
     class_names = getattr(method, "class_names_", None) if class_names is None else class_names
     names = [str(name) for name in (classes if class_names is None else class_names)]
+    if isinstance(class_names, str):
+        raise InputError(f"class_names={class_names!r} is one text; give a list with a name for each class")
     if len(names) != len(classes):
         raise InputError(f"{len(names)} class names are given for {len(classes)} classes; give one for each")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"two classes are called {twice!r}; give each a name of its own")
     # Models that were pickled before these were kept have what is set now.
     parameters = {key: _plain(value) for key, value in (method._parameters_ or method.get_params(deep=False)).items()}
     facts = getattr(method, "backbone_facts_", None)
