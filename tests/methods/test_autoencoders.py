@@ -8,6 +8,7 @@ from fewlabels.methods.reconstruction import Autoencoder
 from fewlabels.nets import build_classifier, build_decoder
 from fewlabels.training.batches import Batch
 from fewlabels.views import ImageViews
+from small_backbones import colors
 
 pytestmark = pytest.mark.usefixtures("narrow_net")
 
@@ -157,6 +158,18 @@ def test_settings_out_of_range_are_refused(settings, color_images):
         JointAutoencoder(**settings).fit(*color_images)
     with pytest.raises(InputError, match=f"{next(iter(settings))}="):
         TwoStepAutoencoder(**settings).fit(*color_images)
+
+
+@pytest.mark.parametrize("kind", [TwoStepAutoencoder, JointAutoencoder])
+def test_a_pretrained_net_to_train_further_is_refused_before_an_earlier_fit_is_given_up(kind, color_images):
+    X, y = color_images
+    method = kind(steps=1)
+    before = method.fit(X, y).network_
+    # The guard trains a net of its own first.
+    method.set_params(net=colors(), freeze=False, guard=True)
+    with pytest.raises(InputError, match=f"freeze=False has no meaning for {kind.__name__}"):
+        method.fit(X, y, unlabeled=X)
+    assert method.network_ is before
 
 
 @pytest.mark.parametrize("method", [TwoStepAutoencoder, JointAutoencoder])

@@ -607,7 +607,8 @@ def test_adam_has_a_rate_that_it_can_use():
 
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if hasattr(method, "pretraining_rate")])
 def test_what_pretrains_does_so_at_a_rate_that_adam_can_use_too(name):
-    for settings in ({"optimizer": "adam"}, {"net": colors(), "freeze": False}):
+    further = [] if "autoencoder" in name else [{"net": colors(), "freeze": False}]
+    for settings in ({"optimizer": "adam"}, *further):
         assert make_method(name, **settings).resolved_settings()["pretraining_rate"] == 1e-3
         given = make_method(name, pretraining_rate=0.01, **settings)
         assert given.resolved_settings()["pretraining_rate"] == 0.01
