@@ -47,13 +47,40 @@ def test_a_step_that_goes_wrong_is_taken_back_and_the_rate_lowered():
     step, weight = seen[20]
     back, again = seen[21]
     assert step == 20
-    assert back == 20 - 20 % 2
-    assert again == pytest.approx(weight)
-    # Half of the way at the rate of 0.1, the other at a third of it.
-    assert net.weight.item() == pytest.approx(1 - 20 * 0.1 - 20 * 0.1 / 3, abs=1e-5)
+    # A state is kept every two steps; the one that the wrong step was to go on from has shown itself to be none.
+    assert back == 18
+    assert again == pytest.approx(seen[18][1]) != weight
+    # So far at the rate of 0.1, the rest of the way at a third of it.
+    assert net.weight.item() == pytest.approx(1 - 18 * 0.1 - 22 * 0.1 / 3, abs=1e-5)
     assert [event["step"] for event in monitor.history] == list(range(1, 41))
-    assert "went back to step 20" in monitor.notes[0]
+    assert "went back to step 18" in monitor.notes[0]
     assert "a third of the learning rate" in monitor.notes[0]
+
+
+@pytest.mark.filterwarnings("ignore::fewlabels.storage.errors.TrainingWarning")
+def test_training_goes_back_to_before_the_step_that_has_led_astray():
+    net = a_net()
+    # The first step, at this rate, leads to where the loss is no number at any rate.
+    monitor = fit(net, lambda batch: {"l": (net.weight - 0.1 * net.weight.log()).sum()}, steps=20, rate=2)
+    assert 0 < net.weight.item() < 0.2
+    assert "in step 2 of 20" in monitor.notes[0]
+    assert "went back to step 0" in monitor.notes[0]
+
+
+@pytest.mark.filterwarnings("ignore::fewlabels.storage.errors.TrainingWarning")
+def test_no_state_is_kept_whose_statistics_have_overflown():
+    net, seen = nn.BatchNorm1d(1), []
+
+    def loss(batch):
+        seen.append(round(batch.progress * 20))
+        scale = 1e30 if len(seen) == 11 else 1.0
+        worse = float("nan") if len(seen) == 14 else 1.0
+        return {"l": net(scale * torch.arange(4.0)[:, None]).square().sum() * worse}
+
+    monitor = fit(net, loss, steps=20)
+    assert seen[13:15] == [13, 9]
+    assert torch.isfinite(net.running_var).all()
+    assert "went back to step 9" in monitor.notes[0]
 
 
 @pytest.mark.filterwarnings("ignore::fewlabels.storage.errors.TrainingWarning")

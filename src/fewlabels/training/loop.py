@@ -128,8 +128,8 @@ def train(
     nets.train()
     with contextlib.nullcontext() if checkpoint is None else checkpoint.signals.deferred():
         done = resumed
+        recovery.keep(done)
         while done < steps:
-            recovery.keep(done)
             factor = recovery.rate * recipe.factor(done, steps)
             for optimizer, rates in zip(optimizers, peaks, strict=True):
                 for group, peak in zip(optimizer.param_groups, rates, strict=True):
@@ -145,14 +145,16 @@ def train(
                 fits = False
             if not fits:  # with the error gone, which holds on to all that the step had made
                 raise too_large(batch, None if processes else gradients)
-            if agreed is not None:
-                monitor.add_agreement(agreed)
             unlabeled = 0 if batch.unlabeled is None else batch.pool_passes * len(batch.unlabeled)
             images = batch.labeled_passes * len(batch.labeled) + unlabeled
             if recovery.went_wrong(done, batch, losses):
                 monitor.gradient_images += images
                 done = recovery.roll_back()
                 continue
+            # Here, and not after the step: what the weights have come to is good where the next loss is.
+            recovery.keep(done)
+            if agreed is not None:
+                monitor.add_agreement(agreed)
             for optimizer in optimizers:
                 optimizer.step()
             if average is not None:

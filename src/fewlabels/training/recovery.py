@@ -111,7 +111,9 @@ class Recovery:
 
     def keep(self, done: int) -> None:
         """Keep the state after so many steps, when it is time for that and all before was well."""
-        if self._good is not None and (done < self._good_step + self._every or not self.is_settled):
+        due = done >= self._good_step + self._every and self.is_settled
+        # Statistics overflow before the loss does. The first state is all that there is.
+        if self._good is not None and not (due and _is_finite(self._moving["nets"])):
             return
         # Let go of the old one first: there is room for one.
         self._good = None
@@ -191,15 +193,16 @@ class Recovery:
         for what, samples in (("labeled", batch.labeled), ("pool", batch.unlabeled)):
             if samples is not None and samples.is_floating_point() and not bool(torch.isfinite(samples).all()):
                 return f"{what} samples held numbers that are not finite"
-        nets: nn.Module = self._moving["nets"]
-        if not all(
-            bool(torch.isfinite(value).all()) for value in nets.state_dict().values() if value.is_floating_point()
-        ):
+        if not _is_finite(self._moving["nets"]):
             return "weights had grown beyond what numbers can hold"
         wrong = [name for name, value in losses.items() if not bool(torch.isfinite(value))]
         if wrong:
             return f"the loss ({', '.join(wrong)}) was not finite"
         return "the loss was finite and its gradient was not"
+
+
+def _is_finite(nets: nn.Module) -> bool:
+    return all(bool(torch.isfinite(value).all()) for value in nets.state_dict().values() if value.is_floating_point())
 
 
 def _rows(rows: Tensor | None) -> list[int]:
