@@ -718,6 +718,32 @@ def test_images_whose_classes_a_labels_file_tells_are_fitted_checked_and_measure
     assert "labels.csv, which is not here" in errors
 
 
+@pytest.mark.parametrize("labels", ["labels.csv", "photos/labels.csv"])
+def test_a_renamed_source_is_known_by_the_images_that_the_labels_of_a_model_name(run, photos, tmp_path, labels):
+    for part in ("train", "test"):
+        for photo in (photos / part).glob("*/*"):
+            photo.rename(photos / f"{part}-{photo.parent.name}-{photo.name}")
+        shutil.rmtree(photos / part)
+    folders = [f"{part}-{color}" for part in ("train", "test") for color in ("red", "blue")]
+    names = [f"{folder}-{number}.png" for folder in folders for number in range(2)]
+    Path(labels).write_text("file,class\n" + "".join(f"{name},{name.split('-')[1]}\n" for name in names))
+    words = ("--labels", labels, "--method", "supervised", "--steps", 1, "-q")
+    assert run("fit", photos, *words, "--out", "m")[0] == 0
+    measured, ranked = (json.loads(run(command, "m", "--json", "-q")[1]) for command in ("evaluate", "label"))
+    assert ranked["images"] == 26
+    shutil.copytree(photos / "unlabeled", tmp_path / "other")
+    photos.rename(tmp_path / "moved")
+    code, output, errors = run("evaluate", "m", "moved", "--json", "-q")
+    assert (code, json.loads(output)) == (0, measured), errors
+    code, output, errors = run("label", "m", "moved", "--json", "-q")
+    assert (code, json.loads(output)["next"]) == (0, ranked["next"]), errors
+    Path("more.csv").write_text("file,class\nunlabeled/0.png,red\n")
+    code, output, errors = run("label", "m", "moved", "--labels", "more.csv", "--json", "-q")
+    assert (code, json.loads(output)["images"]) == (0, 25), errors
+    # Other images stay files.
+    assert json.loads(run("label", "m", "other", "--json", "-q")[1])["images"] == 6
+
+
 def test_test_images_that_a_model_was_fitted_on_are_told_of(run, photos, tmp_path):
     shutil.rmtree(photos / "test")
     run("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m", "-q")

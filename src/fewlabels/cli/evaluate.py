@@ -78,7 +78,7 @@ def evaluate(
     lost = None
     if given is None and is_source_of(loaded, place):
         # Where classes have folders they are not needed: that they are gone is then no fault.
-        given = labels_of(loaded)
+        given = labels_of(loaded, place)
         lost = origin_of(loaded).get("labels") if given is None else None
     with remembered(place if source is None else None), _naming_lost_labels(lost):
         data = load_dataset(

@@ -441,12 +441,14 @@ def _source(model: SemiSupervisedClassifier, pool: Any, **options: Any) -> Image
     """Read a source as it was for the fit, where the model was fitted on it."""
     given = {name: value for name, value in options.items() if value is not None}
     is_own = pool is None or is_source_of(model, pool)
-    known = labels_of(model)
-    if known is not None and "labels" in given and is_own:
+    place = origin_of(model).get("source") if pool is None else str(pool)
+    known = labels_of(model, place) if is_own and place is not None else None
+    if known is not None and "labels" in given:
         # They join those that the model was fitted with.
         before = _source(model, pool, **options | {"labels": None})
         given["labels"] = joined_labels(known, given["labels"], before)
-    place = origin_of(model).get("source") if pool is None else str(pool)
+    elif known is not None:
+        given["labels"] = known
     size = None if place is None else size_to_read(model, place)
     if is_own:
         data = load_to_label(model, **({} if pool is None else {"source": pool}), image_size=size, **given)

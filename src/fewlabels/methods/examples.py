@@ -18,7 +18,9 @@ from scipy.special import softmax
 
 from fewlabels.data import FeatureRows, ImageDataset, ImageRows, load_dataset
 from fewlabels.data.features import is_feature_folder
+from fewlabels.data.given import read_given
 from fewlabels.data.rows import RecoloredRows, content_hashes
+from fewlabels.data.sources import found_again
 from fewlabels.methods.given import rows_to_predict
 from fewlabels.methods.prediction import logits_and_features
 from fewlabels.storage.errors import InputError, MissingSource
@@ -324,15 +326,40 @@ def as_read_by(method: SemiSupervisedClassifier, data: ImageDataset) -> ImageDat
 
 
 def is_source_of(method: SemiSupervisedClassifier, place: Any) -> bool:
-    """Say whether a place is what a method says that it was fitted on."""
+    """Say whether a place is what a method says that it was fitted on, though it may be called otherwise now.
+
+    Where that is gone, it is a folder that holds most of the images which the method's labels name.
+    """
     own = origin_of(method).get("source")
-    return own is not None and (str(place) == own or os.path.realpath(place) == os.path.realpath(own))
+    if own is None:
+        return False
+    if str(place) == own or os.path.realpath(place) == os.path.realpath(own):
+        return True
+    if not os.path.isabs(own) or os.path.exists(own) or not os.path.isdir(place):
+        return False
+    labels = labels_of(method, place)
+    files = [] if labels is None else [file.replace("\\", "/") for file in read_given(labels).classes]
+    # An image that is called by its whole path is none of a folder that has moved.
+    here = [file for file in files if not os.path.isabs(file) and os.path.isfile(os.path.join(place, file))]
+    return 2 * len(here) > len(files)
 
 
-def labels_of(method: SemiSupervisedClassifier) -> str | dict[str, str] | None:
-    """Return the labels given by hand that a method says it was fitted with; None where their file is gone too."""
-    labels: str | dict[str, str] | None = origin_of(method).get("labels")
-    return None if isinstance(labels, str) and not Path(labels).is_file() else labels
+def labels_of(method: SemiSupervisedClassifier, place: Any) -> str | dict[str, str] | None:
+    """Return the labels given by hand that a method says it was fitted with; None where their file is gone too.
+
+    Parameters
+    ----------
+    method : SemiSupervisedClassifier
+        Usually from `fewlabels.load`.
+    place : str or Path
+        Where its source is now: a file that is gone is looked for as far from there as it lay before.
+    """
+    origin = origin_of(method)
+    labels: str | dict[str, str] | None = origin.get("labels")
+    if not isinstance(labels, str):
+        return labels
+    labels = found_again(labels, Path(origin["source"]), Path(os.path.abspath(place)))
+    return labels if Path(labels).is_file() else None
 
 
 @contextlib.contextmanager
