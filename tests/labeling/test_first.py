@@ -240,6 +240,22 @@ def test_from_a_folder_of_files_to_a_model_on_the_command_line(run, flat):
     assert json.loads(output)["next"][0]["guess"] in PATTERNS
 
 
+def test_labels_of_another_file_are_learned_from_too_as_the_next_step_says(run, flat):
+    _, kinds = flat
+    Path("old.csv").write_text("file,class\n" + "".join(f"{name},{kinds[name]}\n" for name in sorted(kinds)[:60]))
+    code, output, errors = run("label", "flat", "--labels", "old.csv", "--out", "next.csv", "--show", 0)
+    assert code == 0, errors
+    said = "add the lines of old.csv (file and class) at its end, then fewlabels fit flat --labels next.csv"
+    assert said in " ".join(output.split())
+    with open("next.csv", "a") as file:
+        file.writelines(Path("old.csv").read_text().splitlines(keepends=True)[1:])
+    code, output, errors = run("label", "flat", "--labels", "next.csv", "--out", "next.csv", "--show", 0)
+    assert code == 0, errors
+    assert "36 images, best first, in next.csv; 60 rows that were filled in stay" in output
+    assert "add the lines" not in output
+    assert len(fewlabels.data.read_labels("next.csv").classes) == 60
+
+
 def test_what_it_says_as_json(run, flat):
     code, output, _ = run("label", "flat", "--json", "--show", 1, "--strategy", "random", "--seed", 3)
     assert code == 0

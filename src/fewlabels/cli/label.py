@@ -89,7 +89,8 @@ def label(
     Each image gets its most probable class, the calibrated probability of that, and a score from 0 to 1 of how much
     like the labeled images it is: below 0.05 it is unlike 19 of 20 of them, and may belong to no class.
 
-    Fill in the column `class` of the first rows of the CSV file, and give it to `fewlabels fit SOURCE --labels`.
+    Fill in the column `class` of the first rows of the CSV file, and give it to `fewlabels fit SOURCE --labels`. What
+    `--labels` tells is in it only where that is an earlier table, and `--out` the same file.
 
     Without a model, those come first that stand for many others: what to begin with.
 
@@ -148,7 +149,7 @@ def label(
         line = visible(f"left out {entry.path}: {entry.reason}")
         errors.print(line, style="yellow", highlight=False)
     first = _SHOWN if show is None else show
-    hint = "" if has_model or quiet else _next_step(model, out)
+    hint = "" if has_model or quiet else _next_step(model, out, labels)
     return Answer(lambda: found.summary(first) | {"out": out}, lambda: _show(found, first, out, kept, hint))
 
 
@@ -186,13 +187,16 @@ def _or_a_model(place: str) -> Iterator[None]:
         raise InputError(f"{place} is no model folder, and as images: {error}") from error
 
 
-def _next_step(source: str, out: str | None) -> str:
+def _next_step(source: str, out: str | None, labels: str | None) -> str:
     if out is None:
         return "next: with --out to-label.csv they are a table to fill in"
     if not out.lower().endswith(".csv"):
         return "next: a table to fill in is written with --out to-label.csv"
+    # Else a fit would learn from what was labeled since alone.
+    is_other = labels is not None and Path(labels).resolve() != Path(out).resolve()
+    both = f"add the lines of {labels} (file and class) at its end, " if is_other else ""
     fit = f"fewlabels fit {shlex.quote(source)} --labels {shlex.quote(out)}"
-    return f"next: fill in the class of the first rows, until each class has five or ten, then {fit}"
+    return f"next: fill in the class of the first rows, until each class has five or ten, {both}then {fit}"
 
 
 def _label_shards(model: Path, pool: str | None, out: str | None, engine: str, quiet: bool) -> Answer:
