@@ -176,7 +176,7 @@ def test_another_training_in_the_folder_is_refused_and_kept(few, tmp_path):
         brief("supervised", learning_rate=0.1).fit(*few, checkpoint=tmp_path / "c")
     with pytest.raises(InputError, match="seed is "):
         brief("supervised", random_state=1).fit(*few, checkpoint=tmp_path / "c")
-    with pytest.raises(InputError, match="labeled is "):
+    with pytest.raises(InputError, match="training: it was begun with other labeled images or other labels; give"):
         brief("supervised").fit(few[0][::-1].copy(), few[1][::-1].copy(), checkpoint=tmp_path / "c")
     assert sorted(os.listdir(tmp_path / "c")) == before
 

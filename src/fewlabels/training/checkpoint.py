@@ -32,6 +32,9 @@ from fewlabels.training.stopping import StopSignals
 FORMAT_VERSION = 3
 EVERY = 60.0
 _TRAINING = "training.json"
+# What is described by hashes, which tell a person nothing, and what is said of them where they differ.
+_LABELED = "it was begun with other labeled images or other labels"
+_HASHED = {"labeled": _LABELED, "held_out": _LABELED, "pool": "pool is another one, or is read in another order"}
 _KEPT = 2
 # Where a disk is slow, checkpoints come less often: so many times as long goes by as one takes.
 _PATIENCE = 50
@@ -144,7 +147,7 @@ class Checkpoints:
                 if before != value:
                     raise InputError(
                         f"{self.folder} is the checkpoint of another training: {_difference(name, before, value)}; "
-                        "give another folder, or delete it to begin anew"
+                        "give another folder (on the command line: --out), or delete it to begin anew"
                     )
             if (before := self.training.get("conditions")) != conditions:
                 warnings.warn(
@@ -461,6 +464,8 @@ def _foreign(path: Path) -> bool:
 
 
 def _difference(name: str, before: Any, now: Any) -> str:
+    if name in _HASHED:
+        return _HASHED[name]
     if isinstance(before, dict) and isinstance(now, dict):
         keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
         return ", ".join(f"{key} is {before.get(key)!r} there and {now.get(key)!r} here" for key in keys[:3])
