@@ -19,8 +19,8 @@ from scipy.special import softmax
 from fewlabels.data import FeatureRows, ImageDataset, ImageRows, load_dataset
 from fewlabels.data.features import is_feature_folder
 from fewlabels.data.given import read_given
+from fewlabels.data.moved import found_again
 from fewlabels.data.rows import RecoloredRows, content_hashes
-from fewlabels.data.sources import found_again
 from fewlabels.methods.given import rows_to_predict
 from fewlabels.methods.prediction import logits_and_features
 from fewlabels.storage.errors import InputError, MissingSource
