@@ -266,6 +266,16 @@ def test_a_broken_cache_entry_is_built_anew(photos, tmp_path):
     assert np.array_equal(read(photos, tmp_path).labeled[:], expected)
 
 
+def test_a_cache_that_cannot_be_written_is_no_trouble_where_the_images_are_in_it(photos, tmp_path):
+    first = read(photos, tmp_path)
+    for name in ("folders", "manifests"):
+        shutil.rmtree(tmp_path / "cache" / name, ignore_errors=True)
+        # Whoever the tests run as, nothing can be written below a file.
+        (tmp_path / "cache" / name).write_bytes(b"")
+    aged(photos)
+    assert np.array_equal(read(photos, tmp_path).labeled[:], first.labeled[:])
+
+
 def test_nothing_half_written_stays_in_the_cache(photos, tmp_path):
     read(photos, tmp_path)
     assert not [path for path in (tmp_path / "cache").rglob("*") if ".part" in path.name or ".old" in path.name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -121,7 +122,9 @@ def decoded(
         if found is None:
             raise InputError(f"the cache in {folder} cannot be read back; check the disk, or set FEWLABELS_CACHE")
         if is_settled:
-            write_json(memo, {"key": key})
+            # In a cache that can only be read there may be the images all the same, by another name.
+            with contextlib.suppress(OSError):
+                write_json(memo, {"key": key})
         found = replace(found, is_settled=is_settled)
     if strict:
         refuse_skipped(found.skipped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -58,7 +59,9 @@ def read_folder(
         raise InputError(f"class {content.class_names[index]!r} has no readable image; add some or remove its folder")
     if images.is_settled:
         memory = FolderMemory(cache, folder, image_size, labels_elsewhere=labels_elsewhere)
-        memory.keep(content, listing, images.key)
+        # In a cache that can only be read, the folder is looked through again the next time.
+        with contextlib.suppress(OSError):
+            memory.keep(content, listing, images.key)
     return _parts(folder, content, images)
 
 
