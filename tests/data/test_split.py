@@ -1,3 +1,5 @@
+import unicodedata
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -104,6 +106,15 @@ def test_images_are_held_out_by_their_names_wherever_they_stand():
     order = np.random.default_rng(0).permutation(300)
     mixed = hold_out_test(labels[order], tuple(names[row] for row in order))
     assert sorted(order[mixed]) == hold_out_test(labels, names).tolist()
+
+
+def test_the_same_images_are_held_out_however_accents_are_written():
+    labels = np.zeros(200, np.int64)
+    one, other = (
+        hold_out_test(labels, tuple(unicodedata.normalize(form, f"café/été {number}.jpg") for number in range(200)))
+        for form in ("NFC", "NFD")
+    )
+    assert one.tolist() == other.tolist()
 
 
 def test_pictures_of_several_sizes_are_brought_to_the_size_asked_for():

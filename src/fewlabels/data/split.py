@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import blake2b
@@ -287,5 +288,7 @@ def hold_out_test(labels: NDArray[np.int64], names: tuple[str, ...] | None = Non
 
 def _draws(names: Iterable[str]) -> NDArray[np.float64]:
     """Return a number in [0, 1) for each name, which looks drawn at random and is the same everywhere."""
-    digests = b"".join(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=4).digest() for name in names)
+    # Whether an accent is a sign of its own goes by the file system and the program that copied a file.
+    composed = (unicodedata.normalize("NFC", name) for name in names)
+    digests = b"".join(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=4).digest() for name in composed)
     return np.frombuffer(digests, ">u4") / float(1 << 32)
