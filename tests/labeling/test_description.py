@@ -236,7 +236,7 @@ def test_what_a_person_has_filled_in_is_never_written_over(of_photos, tmp_path):
     found.write(out)
     table = pd.read_csv(out, dtype=str, keep_default_na=False)
     table.loc[[3, 5], "class"] = "blue"
-    table.to_csv(out, index=False)
+    out.write_text("\n" + table.to_csv(index=False))
     typed = table.loc[[3, 5], "file"].tolist()
     found.write(out)
     again = pd.read_csv(out, dtype=str, keep_default_na=False)

@@ -376,7 +376,8 @@ def check_table(path: Path) -> list[dict[str, str]]:
         filled = _filled_in_parquet(path)
     else:
         content = path.read_bytes()
-        text = io.StringIO(content.decode("utf-8-sig", "surrogateescape"), newline="")
+        # The reader of dictionaries would take an empty line above the heading for that.
+        text = io.StringIO(content.decode("utf-8-sig", "surrogateescape").lstrip("\r\n"), newline="")
         read = csv.DictReader(text, delimiter=delimiter_of(content))
         given = read_labels(path)
         if given.notes:
