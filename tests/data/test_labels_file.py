@@ -604,6 +604,14 @@ def test_one_whole_number_that_is_written_otherwise_renames_no_class(lines, tmp_
     assert read_labels(tmp_path / "l.csv").classes == {"0.png": "0", "1.png": "1", "2.png": "1"}
 
 
+def test_what_is_not_filled_in_in_one_of_two_tables_takes_no_label_back(tmp_path):
+    table = pd.DataFrame({"file": ["a", "b", "a", "b"], "class": ["cat", "dog", None, "cat"], "rank": [1, 2, 3, 4]})
+    table.to_parquet(tmp_path / "l.parquet")
+    table.to_csv(tmp_path / "l.csv", index=False)
+    for name in ("l.parquet", "l.csv"):
+        assert read_labels(tmp_path / name).classes == {"a": "cat", "b": "cat"}
+
+
 def test_a_label_taken_back_in_a_parquet_file_is_none(tmp_path):
     table = pd.DataFrame({"file": ["a", "b", "a"], "class": ["cat", "dog", None]})
     table.to_parquet(tmp_path / "l.parquet")

@@ -52,7 +52,7 @@ class GivenLabels:
         What was left out.
     lines : dict of str to str, optional
         The last line of each image in the file's order, those with an empty class included. None for a table with more
-        columns: an empty class there is not filled in yet, and takes back no label of an image called otherwise.
+        columns: an empty class there is not filled in yet, and takes back no label of another line.
     class_names : tuple of str
         The classes that images have, in the order in which the file first names them: further lines do not change it.
     """
@@ -126,6 +126,7 @@ def read_labels(path: str | Path) -> GivenLabels:
         has = f"the columns {', '.join(heading)[:80]}" if heading else "no heading"
         raise InputError(f"{path} has {has}; expected file and class")
     file, label = (heading.index(str(column)) for column in columns)
+    has_more = len(heading) > len(COLUMNS)
     classes: dict[str, str] = {}
     first: dict[str, int] = {}
     for number, row in rows:
@@ -139,10 +140,9 @@ def read_labels(path: str | Path) -> GivenLabels:
                 f"row {number} of {path} has {len(row)} columns, more than the {len(heading)} of the heading; put "
                 f"quotes around a name that has {mark!r} in it"
             )
-        classes.pop(row[file], None)
-        classes[row[file]] = row[label]
+        _take(classes, row[file], row[label], has_more=has_more)
         first.setdefault(row[label], number)
-    given = _given(place, classes, notes, has_more=len(heading) > len(COLUMNS))
+    given = _given(place, classes, notes, has_more=has_more)
     in_order = sorted(given.classes, key=lambda name: first[classes[name]])
     return replace(given, class_names=tuple(dict.fromkeys(given.classes[name] for name in in_order)))
 
@@ -151,6 +151,14 @@ def _given(path: Path, cells: dict[str, str], notes: tuple[str, ...] = (), *, ha
     meant = _classes_meant(cells)
     classes = {name: given for name, given in meant.items() if given}
     return GivenLabels(path, classes, notes, None if has_more else meant, tuple(dict.fromkeys(classes.values())))
+
+
+def _take(classes: dict[str, str], file: str, cell: str, *, has_more: bool) -> None:
+    """Let a line count in place of those before it, unless it is one of a table that is not filled in yet."""
+    if has_more and file in classes and is_no_label(cell):
+        return
+    classes.pop(file, None)
+    classes[file] = cell
 
 
 def _has_old_ends(content: bytes) -> bool:
@@ -192,10 +200,10 @@ def _in_parquet(path: Path) -> tuple[dict[str, str], bool]:
         raise InputError(f"{path} has no column {missing!r} (its columns: {', '.join(table.column_names)[:80]})")
     files, labels = (table[column].to_pylist() for column in columns)
     classes: dict[str, str] = {}
+    has_more = table.num_columns > len(COLUMNS)
     for file, label in zip(files, labels, strict=True):
-        classes.pop(str(file), None)
-        classes[str(file)] = "" if is_no_label(label) else class_name(label)
-    return classes, table.num_columns > len(COLUMNS)
+        _take(classes, str(file), "" if is_no_label(label) else class_name(label), has_more=has_more)
+    return classes, has_more
 
 
 def _column(name: str, heading: list[str]) -> str | None:
