@@ -29,6 +29,7 @@ from fewlabels.evaluation.training import Draws, Training
 from fewlabels.methods.training_set import looked_at
 from fewlabels.report import render_report
 from fewlabels.storage.errors import Interrupted, TrainingWarning
+from small_backbones import Colors
 
 TINY = {"methods": ["supervised", "self-training", "joint-autoencoder"], "labels_per_class": 5, "steps": 6}
 
@@ -381,6 +382,35 @@ def test_a_comparison_that_goes_on_elsewhere_says_where_the_finished_trainings_w
     assert "torch 1.0.0" in page
     # Once told, and not again of what is as before.
     assert compare("digits", **arguments, check=False).config["earlier"] == found.config["earlier"]
+
+
+def test_a_comparison_that_went_on_and_was_killed_keeps_its_runs_in_order(tmp_path):
+    arguments = {**TWO, "methods": ["supervised", "self-training", "prototypes", "linear-probe"], "out": tmp_path / "r"}
+    with pytest.raises(Interrupted):
+        compare("digits", **arguments, observer=stop_in(3))
+    kept = []
+
+    def look(event):
+        if event["run"] == 4:
+            # What a process that is killed now leaves.
+            kept.extend(run.method for run in read_comparison(tmp_path / "r").runs)
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        compare("digits", **arguments, resume=True, observer=look)
+    assert kept == arguments["methods"][:3]
+
+
+def test_what_features_cost_is_told_and_kept_when_a_comparison_goes_on(color_images, tmp_path):
+    X, y = color_images
+    source = {"train": (X[:30], y[:30]), "test": (X[30:], y[30:])}
+    more = {"methods": ["linear-probe", "prototypes"], "net": Colors(), "check": False, "cache_dir": tmp_path / "cache"}
+    with pytest.raises(Interrupted):
+        compare(source, **more, out=tmp_path / "run", observer=stop_in(2))
+    seconds = json.loads((tmp_path / "run" / "config.json").read_text())["embedded"]["seconds"]
+    found = compare(source, **more, out=tmp_path / "run", resume=True)
+    assert found.config["embedded"]["seconds"] == seconds > 0
+    assert f"images in {seconds:.1f} s, which is not in the seconds above." in render_report(found)
 
 
 def test_a_comparison_does_not_go_on_with_data_that_have_changed(tmp_path):

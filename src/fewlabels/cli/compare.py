@@ -38,7 +38,7 @@ from fewlabels.cli.options import (
 from fewlabels.cli.shown import show_notes, unreadable_files
 from fewlabels.cli.source_code import check_methods
 from fewlabels.storage.visible import visible
-from fewlabels.storage.wording import percentage
+from fewlabels.storage.wording import percentage, seconds
 
 
 @app.command()
@@ -195,9 +195,7 @@ def _show_comparison(comparison: Any) -> None:
     for heading, key in (("train", "train_accuracy"), ("valid.", "validation_accuracy"), ("test", "test_accuracy")):
         columns[heading] = [percentage(row[key]) for row in rows]
     columns["95 %"] = [f"{percentage(row['test_low'])}–{percentage(row['test_high'])}" for row in rows]
-    columns["seconds"] = [
-        f"{row['fit_seconds']:,.0f}" if row["fit_seconds"] >= 10 else f"{row['fit_seconds']:.1f}" for row in rows
-    ]
+    columns["seconds"] = [seconds(row["fit_seconds"]) for row in rows]
     size = next(iter(sizes))
     labels = "" if len(sizes) > 1 else ", all labels" if size is None else f", {size} labels per class"
     table = Table(

@@ -20,6 +20,7 @@ from fewlabels.evaluation.contenders import enter
 from fewlabels.evaluation.engines import Work, do
 from fewlabels.evaluation.listener import Listener
 from fewlabels.evaluation.records import Comparison
+from fewlabels.evaluation.run import Run
 from fewlabels.evaluation.run_folder import RunFolder, check_out, name_of, run_name
 from fewlabels.evaluation.training import Draws, Training
 from fewlabels.evaluation.watched import Watching
@@ -272,10 +273,15 @@ def compare(
     except BaseException:
         folder.discard()
         raise
-    # All that was finished before is part of it from the beginning, whatever comes of the rest.
-    comparison = Comparison(first.class_names, config, list(finished.values()), folder.path)
     plan = [(seed, size, who) for seed in seed_list for size in sizes for who in entered.contenders]
-    order: list[str] = []
+    order = [name_of(who.name, first.labels_per_class if size is None else size, seed) for seed, size, who in plan]
+
+    def place(run: Run) -> int:
+        name = run_name(run)
+        return order.index(name) if name in order else len(order)
+
+    # All that was finished before is part of it from the beginning, whatever comes of the rest.
+    comparison = Comparison(first.class_names, config, sorted(finished.values(), key=place), folder.path)
     signals = StopSignals()
 
     def todo() -> Iterator[tuple[Training, ImageDataset]]:
@@ -288,8 +294,7 @@ def compare(
             data = drawn[1]
             if not np.array_equal(data.test_labels, first.test_labels):
                 raise InputError(f"{who.name} does not see the same test images as the others; embed the source anew")
-            order.append(name_of(who.name, data.labels_per_class, seed))
-            if order[-1] in finished:
+            if order[number - 1] in finished:
                 continue
             summary = config["data"][_draw_name(data.labels_per_class, states["random_state"])] = data.summary()
             candidates = combinations(who.method, options)
@@ -309,9 +314,8 @@ def compare(
 
     def conclude() -> None:
         if comparison.runs:
-            # Side by side, they end in any order; what was not come to yet stands behind.
-            place = {name: number for number, name in enumerate(order)}
-            comparison.runs.sort(key=lambda run: place.get(run_name(run), len(place)))
+            # Side by side, they end in any order.
+            comparison.runs.sort(key=place)
             folder.write_results(comparison)
             if on_finished is not None:
                 on_finished(comparison)

@@ -7,7 +7,7 @@ from typing import Any
 
 from fewlabels.evaluation.standings import Duel, Group, Standing
 from fewlabels.evaluation.verdicts import labels_text, p_text, percent
-from fewlabels.storage.wording import enumeration
+from fewlabels.storage.wording import enumeration, seconds
 
 
 def recommended(group: Group, rungs: Sequence[str]) -> Standing:
@@ -40,21 +40,34 @@ def advice(groups: Sequence[Group], rungs: Sequence[str], embedded: dict[str, An
     for group in groups:
         best = recommended(group, rungs)
         costs = ", ".join(
-            f"{standing.method} {percent(standing.test_accuracy)} in {standing.spent('fit_seconds'):,.0f} s"
+            f"{standing.method} {percent(standing.test_accuracy)} in {seconds(standing.spent('fit_seconds'))} s"
             for standing in _in_order(group, rungs)
         )
         labels = labels_text(group.labels_per_class, group.labels_given)
         sentences.append(f"recommendation {labels}: {best.method}, {_reason(group, best, rungs)} ({costs})")
-    if embedded.get("seconds"):
-        sentences.append(
-            f"the features were made once, {embedded['images']:,} images in {embedded['seconds']:,.0f} s, which is not "
-            "in the seconds above"
-        )
+    if (made := features_sentence(embedded)) is not None:
+        sentences.append(made)
     if embedded.get("trained_on"):
         sentences.append(f"the pretrained net, {embedded['net']}, was trained on {embedded['trained_on']}")
     if embedded.get("warning"):
         sentences.append(f"warning: {embedded['warning']}")
     return sentences
+
+
+def features_sentence(embedded: dict[str, Any]) -> str | None:
+    """Say what it took to make features, None where none were made; see `advice` for `embedded`.
+
+    Examples
+    --------
+    >>> features_sentence({"images": 1797, "seconds": 3.21})
+    'the features were made once, 1,797 images in 3.2 s, which is not in the seconds above'
+    """
+    if not embedded.get("seconds"):
+        return None
+    return (
+        f"the features were made once, {embedded['images']:,} images in {seconds(embedded['seconds'])} s, which is not "
+        "in the seconds above"
+    )
 
 
 def _reason(group: Group, best: Standing, rungs: Sequence[str]) -> str:

@@ -157,6 +157,9 @@ class RunFolder:
             )
         config["data"], config["settings"] = before["data"], before["settings"]
         config["check"] = before.get("check")
+        # Features that were made then are in the cache now.
+        if config.get("embedded") and config["embedded"]["seconds"] is None:
+            config["embedded"]["seconds"] = (before.get("embedded") or {}).get("seconds")
         found = {path.stem: read_record(path) for path in sorted((self.path / "records").glob("*.json"))}
         runs = {name: run for name, run in found.items() if run is not None and (self.path / "models" / name).is_dir()}
         self._keep_events(set(runs))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fewlabels.evaluation.ladder import features_sentence
 from fewlabels.evaluation.standings import Group, Standing
 from fewlabels.evaluation.verdicts import labels_text
 from fewlabels.report.curves import cost_chart
@@ -14,8 +15,11 @@ from fewlabels.report.curves import cost_chart
 _JOULES_PER_WATT_HOUR = 3600
 
 
-def cost_view(groups: list[Group]) -> dict[str, Any]:
-    """Return a table of costs a number of labels, a chart of accuracy over time, and what is known of the energy."""
+def cost_view(groups: list[Group], embedded: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return a table of costs a number of labels, a chart of accuracy over time, and what is known of the energy.
+
+    `embedded` tells of features that were made for all trainings, see `fewlabels.evaluation.contenders.Field`.
+    """
     tables = [
         {
             "labels": labels_text(group.labels_per_class, group.labels_given),
@@ -29,6 +33,7 @@ def cost_view(groups: list[Group]) -> dict[str, Any]:
     known = [value for value in joules if not math.isnan(value)]
     return {
         "tables": tables,
+        "features": features_sentence(embedded or {}),
         "has_energy": bool(known),
         "seconds": sum(run.spent("fit_seconds") for run in runs),
         "trainings": sum(run.trainings for run in runs),

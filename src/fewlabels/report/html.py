@@ -77,7 +77,7 @@ def render_report(comparison: Comparison) -> str:
         scale=Scale(groups),
         several=len(groups) > 1,
         methods=[method_view(name, groups, class_names, room) for name in names],
-        cost=cost_view(groups),
+        cost=cost_view(groups, comparison.config.get("embedded")),
         seeds=max(len(standing.runs) for group in groups for standing in group.standings),
         class_names=class_names,
     )

@@ -66,6 +66,17 @@ def first_line(error: BaseException) -> str:
     return said[0][:_LONGEST].rstrip(".")
 
 
+def seconds(count: float) -> str:
+    """Return seconds, with one decimal where there are few.
+
+    Examples
+    --------
+    >>> seconds(0.234), seconds(9.96), seconds(1234.5)
+    ('0.2', '10.0', '1,234')
+    """
+    return f"{count:,.0f}" if count >= 10 else f"{count:.1f}"
+
+
 def percentage(share: float | None) -> str:
     """Return a share in per cent with one decimal, for a table whose head has the sign; nothing where there is none.
 
