@@ -109,12 +109,17 @@ def test_a_folder_that_is_no_comparison_is_refused_in_one_line(tmp_path, found):
     (copy / "records" / "supervised-5-0.npz").write_bytes(b"not a zip file")
     with pytest.raises(InputError, match=r"supervised-5-0\.json or the \.npz beside it is damaged"):
         read_comparison(copy)
+    for record in (copy / "records").glob("supervised-5-0.*"):
+        record.unlink()
+    with pytest.warns(UserWarning, match=r"has nothing of supervised-5-0, .*: left out; go on"):
+        left = read_comparison(copy)
+    assert [run.method for run in left.runs] == [run.method for run in found.runs if run.method != "supervised"]
     (copy / "results.json").write_text("{")
     with pytest.raises(InputError, match="holds a damaged comparison"):
         read_comparison(copy)
     shutil.rmtree(copy / "records")
     shutil.copy(found.folder / "results.json", copy / "results.json")
-    with pytest.raises(InputError, match="holds no records"):
+    with pytest.raises(InputError, match=r"holds no records .* go on by --resume"):
         read_comparison(copy)
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 from fewlabels.evaluation.records import Comparison
-from fewlabels.evaluation.run_folder import run_name
+from fewlabels.evaluation.run_folder import name_of, run_name
 from fewlabels.evaluation.run_record import read_record
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.wording import enumeration
+
+_MOST_NAMED = 3
 
 
 def read_comparison(folder: str | Path) -> Comparison:
     """Return the comparison that `compare` has written to a folder, with the runs that were finished.
 
-    Nothing of the folder is executed.
+    Nothing of the folder is executed. Runs whose records are gone are left out, with a warning.
 
     Parameters
     ----------
@@ -56,5 +60,14 @@ def read_comparison(folder: str | Path) -> Comparison:
     place = {key: number for number, key in enumerate(order)}
     runs = sorted(found.values(), key=lambda run: place.get((run.method, run.labels_per_class, run.seed), len(place)))
     if not runs:
-        raise InputError(f"{path} holds no records of its runs; an earlier version wrote it: compare anew")
+        raise InputError(
+            f"{path} holds no records of its runs, as folders of earlier versions do; go on by --resume, which trains "
+            "anew, or compare anew"
+        )
+    if missing := [name for name in (name_of(*key) for key in order) if name not in found]:
+        warnings.warn(
+            f"{path / 'records'} has nothing of {enumeration(missing, most=_MOST_NAMED)}, which results.json tells of: "
+            "left out; go on by --resume to train anew what is missing",
+            stacklevel=2,
+        )
     return Comparison(names, config, runs, path)
