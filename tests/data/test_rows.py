@@ -5,8 +5,9 @@ import tracemalloc
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.model_selection import train_test_split
 
-from fewlabels.data.rows import ImageRows, RecoloredRows, StackedRows, chosen_rows
+from fewlabels.data.rows import FeatureRows, ImageRows, RecoloredRows, StackedRows, chosen_rows
 
 
 def numbered(first, count):
@@ -24,6 +25,7 @@ def values(rows):
 def test_an_index_means_what_it_means_to_numpy(index, rows):
     everything = np.arange(5) if rows is None else rows
     assert np.array_equal(chosen_rows(index, rows, 5), everything[index])
+    assert np.array_equal(chosen_rows((index, ...), rows, 5), everything[index, ...])
 
 
 @pytest.mark.parametrize("index", [[5], [-6]])
@@ -48,6 +50,27 @@ def test_rows_of_several_arrays_are_joined_with_rows_of_the_first():
     assert values(some.joined(ImageRows(first, np.array([0])))) == [11, 20, 10]
     assert values(ImageRows(first, np.array([2])).joined(some)) == [12, 11, 20]
     assert values(ImageRows(first, np.array([2])).joined(ImageRows(first, np.array([5])))) == [12, 15]
+
+
+@pytest.mark.parametrize("rows", [None, np.arange(9, -1, -1)])
+def test_scikit_learn_cuts_rows_as_it_cuts_arrays(rows):
+    images = numbered(0, 10)
+    stacked = StackedRows([ImageRows(images[:4]), ImageRows(images[4:])], rows)
+    for cut in (ImageRows(images, rows), stacked, RecoloredRows(ImageRows(np.repeat(images, 3, -1), rows))):
+        for part, expected in zip(*(train_test_split(of, random_state=0) for of in (cut, cut[:])), strict=True):
+            assert np.array_equal(part, expected)
+
+
+@pytest.mark.parametrize("index", [slice(2, 5), [4, 0, -1], np.arange(6) % 2 == 0, ([1, 2], ...)])
+@pytest.mark.parametrize("chosen", [None, np.array([7, 5, 3, 1, 0, 2])])
+def test_a_selection_of_features_knows_its_views_and_its_net(index, chosen):
+    array = np.arange(32, dtype=np.float32).reshape(8, 4)[: 6 if chosen is None else 8]
+    features = FeatureRows(array, chosen, views=2, backbone={"net": "own"})
+    some = features[index]
+    assert (type(some), some.views, some.backbone) == (FeatureRows, 2, {"net": "own"})
+    assert np.array_equal(some, features[:][index])
+    assert np.array_equal(some[1:][[0]], features[:][index][1:2])
+    assert isinstance(features[0], np.ndarray)
 
 
 def test_recolored_rows_are_what_a_file_of_the_same_pixels_is_read_as():

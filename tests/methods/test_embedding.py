@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from torch import nn
 
 import fewlabels
@@ -451,6 +452,34 @@ def test_images_are_read_at_the_size_that_features_were_made_at(photos, tmp_path
     assert size == 20
     images = load_dataset(photos, image_size=size, cache_dir=tmp_path).test
     assert np.allclose(loaded.predict_proba(images), method.predict_proba(data.test), atol=1e-4)
+
+
+def test_what_scikit_learn_cuts_of_features_is_learned_from_as_they_are(color_images, tmp_path):
+    data = load_dataset(embed(color_images, Colors(), tmp_path / "features", views=4, cache_dir=tmp_path).folder)
+    method = make_method("self-training", steps=3, random_state=0)
+    scores = cross_val_score(
+        method, data.labeled, data.labels, cv=2, params={"unlabeled": data.test}, error_score="raise"
+    )
+    assert len(scores) == 2
+    X, other, y, truth = train_test_split(data.labeled, data.labels, random_state=0)
+    search = GridSearchCV(method, {"label_smoothing": [0.0, 0.1]}, cv=2, error_score="raise").fit(X, y)
+    for found in (search.best_estimator_, method.fit(data.labeled[:-4], data.labels[:-4])):
+        assert (found.features_net_, found.sample_shape_) == ("linear", (12,))
+        assert found.backbone_facts_.to_dict() == data.backbone
+        assert 0 <= found.score(other, truth) <= 1
+
+
+def test_a_pool_has_as_many_views_as_the_labeled_samples(color_images):
+    X, y = color_images
+    features = features_of(load_backbone(Colors()), X, CPU, views=4)
+    labeled = FeatureRows(features[:20], views=4)
+    method = make_method("uda", steps=2, random_state=0)
+    for pool in (FeatureRows(features[20:, :12].copy()), features[20:, :12]):
+        with pytest.raises(InputError, match="features of length 12 of 1 views of each image; expected 12 of 4"):
+            method.fit(labeled, y[:20], unlabeled=pool)
+    # What is measured on are the images as they are.
+    method.fit(labeled, y[:20], validation=(features[20:, :12], y[20:]))
+    assert method.n_validation_ == 20
 
 
 def test_features_of_another_length_are_refused(color_images):

@@ -17,6 +17,8 @@ def chosen_rows(index: Any, rows: NDArray[np.int64] | None, count: int) -> Any:
     >>> chosen_rows([0, -1], None, 10**12).tolist()
     [0, 999999999999]
     """
+    if isinstance(index, tuple) and len(index) == 2 and index[1] is Ellipsis:
+        index = index[0]  # as scikit-learn asks for rows
     if rows is not None:
         return rows[index]
     if isinstance(index, slice):
@@ -104,6 +106,8 @@ class ImageRows:
 class FeatureRows(ImageRows):
     """Rows of one array of features that a pretrained net has made, which may be memory-mapped.
 
+    `rows[:]` is an array of all of them; a selection, as scikit-learn's splits take it, knows its views and its net.
+
     Parameters
     ----------
     array : ndarray of shape (N, views * features)
@@ -120,6 +124,8 @@ class FeatureRows(ImageRows):
     >>> rows = FeatureRows(np.arange(8, dtype=np.float32).reshape(2, 4), views=2)
     >>> rows.feature_size, rows.plain().tolist()
     (2, [[0.0, 1.0], [4.0, 5.0]])
+    >>> rows[1:].views, rows[:].shape
+    (2, (2, 4))
     """
 
     array: NDArray[Any]
@@ -135,6 +141,12 @@ class FeatureRows(ImageRows):
         self.rows = None if rows is None else np.asarray(rows, np.int64)
         self.views = views
         self.backbone = backbone
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return an array of one row (an integer) or of all (`[:]`), else a selection, without reading features."""
+        if isinstance(index, int | np.integer) or (isinstance(index, slice) and index == slice(None)):
+            return super().__getitem__(index)
+        return FeatureRows(self.array, chosen_rows(index, self.rows, len(self)), self.views, self.backbone)
 
     @property
     def feature_size(self) -> int:

@@ -242,6 +242,7 @@ def read_more(
         if isinstance(X, FeatureRows):
             return read_features(X, stored_views, sample_shape[0], backbone, what)
         vectors = read_vectors(X, sample_shape[0], what)
+        read_features(FeatureRows(vectors), stored_views, sample_shape[0], None, what)
         if hasattr(method, "feature_names_in_") and hasattr(X, "columns"):
             validate_data(method, X, reset=False, skip_check_array=True)
         return vectors

@@ -41,7 +41,8 @@ def read_features(X: FeatureRows, views: int, features: int, backbone: dict[str,
     InputError
         If their length, the number of views, or the net that made them is another.
     """
-    if X.feature_size != features or X.views not in (1, views):
+    # Of samples to measure on and to predict the first view is looked at, those of the pool are learned from.
+    if X.feature_size != features or X.views not in ((views,) if what == "unlabeled" else (1, views)):
         raise InputError(
             f"features of length {X.feature_size} of {X.views} views of each image; expected {features} of {views}, as "
             "in training"
