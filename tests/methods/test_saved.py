@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fewlabels
-from fewlabels import METHODS, InputError, make_method
+from fewlabels import METHODS, InputError, Supervised, make_method
 from fewlabels.methods.card import measurement
 from fewlabels.methods.examples import remember
 from fewlabels.methods.saved import EXAMPLES, add_measurement, model_files
@@ -228,6 +228,22 @@ def test_there_is_a_name_for_each_class(saved, tmp_path):
     edit(saved, lambda config: config.update(class_names=["a", "b"]))
     with pytest.raises(InputError, match="names 2 of 10 classes"):
         fewlabels.load(saved)
+
+
+class OwnSupervised(Supervised):
+    """A method that is in no list."""
+
+
+def test_a_method_of_one_s_own_is_saved_where_it_is_known(few_labels, tmp_path, monkeypatch):
+    X, y, test, _ = few_labels
+    method = OwnSupervised(steps=1, random_state=0).fit(X, y)
+    with pytest.raises(InputError, match=r"make it known by fewlabels.METHODS\['own-supervised'\] = OwnSupervised"):
+        method.save(tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setitem(METHODS, "own-supervised", OwnSupervised)
+    loaded = fewlabels.load(method.save(tmp_path / "model"))
+    assert type(loaded) is OwnSupervised
+    assert np.array_equal(loaded.predict_proba(test), method.predict_proba(test))
 
 
 def test_classes_are_told_apart_by_their_names(few_labels, tmp_path):

@@ -85,9 +85,15 @@ def save_model(
     """
     from sklearn.utils.validation import check_is_fitted
 
-    from fewlabels.methods.registry import method_name
+    from fewlabels.methods.registry import METHODS, method_name
 
     check_is_fitted(method)
+    name, kind = method_name(type(method)), type(method).__name__
+    if METHODS.get(name) is not type(method):
+        raise InputError(
+            f"a saved {kind} could not be loaded, since methods are found by their name; make it known by "
+            f"fewlabels.METHODS[{name!r}] = {kind}, here and where it is loaded"
+        )
     check_target(folder)
     classes = method.classes_
     class_names = getattr(method, "class_names_", None) if class_names is None else class_names
@@ -117,7 +123,7 @@ def save_model(
     config = {
         "format_version": FORMAT_VERSION,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
-        "method": method_name(type(method)),
+        "method": name,
         "parameters": parameters,
         **({} if facts is None else {"backbone": facts.to_dict(), "backbone_place": _place(method)}),
         "sample_shape": list(method.sample_shape_),
