@@ -430,6 +430,23 @@ def test_a_budget_without_a_unit_is_said_to_be_of_seconds(few_labels):
         make_method("supervised", budget="0.2", random_state=0).fit(X, y)
 
 
+@pytest.mark.parametrize(
+    ("images", "told", "times"),
+    [
+        (16, "less than 1 step of a stage here (1 is taken all the same),", 200),
+        (32, "1 step of a stage here,", 100),
+        (64, "2 steps of a stage here,", 50),
+    ],
+)
+def test_a_budget_for_less_than_a_step_is_said_to_be_that(images, told, times, few_labels):
+    X, y, *_ = few_labels
+    with pytest.warns(TrainingWarning, match="is enough for") as warned:
+        method = make_method("supervised", budget=f"{images} images", batch_size=32, random_state=0).fit(X, y)
+    assert f"is enough for {told}" in str(warned[0].message)
+    assert f"give {times} times as much" in str(warned[0].message)
+    assert method.n_iter_ == max(1, images // 32)
+
+
 @every_trained_net
 def test_a_budget_of_images_is_spent_and_not_more(name, few_labels):
     X, y, *_ = few_labels

@@ -110,23 +110,26 @@ def steps_in_budget(
 
     def measured() -> float:
         free = budget.left() - session.evaluations * looks()
-        most = int(share * free / per_step)
-        if rest is None or most < 1:
-            return max(1, most)
         # Rounding is not to cost a step.
         left = (1 + 1e-9) * free
-        fitting = bisect_left(range(1, most + 1), True, key=lambda steps: steps * per_step / share + rest(steps) > left)
-        return max(1, fitting)
+
+        def cost(steps: int) -> float:
+            return steps * per_step / share + (0.0 if rest is None else rest(steps))
+
+        if cost(1) > left:
+            return free / cost(1)
+        most = max(1, int(share * free / per_step))
+        return most if rest is None else bisect_left(range(1, most + 1), True, key=lambda steps: cost(steps) > left)
 
     session.evaluations = int(session.decided(affordable))
-    steps = int(session.decided(measured))
-    if steps < LEAST_STEPS and not session.is_trial:
-        _tell_short(session, steps)
-    return steps
+    fitting = session.decided(measured)
+    if fitting < LEAST_STEPS and not session.is_trial:
+        _tell_short(session, fitting)
+    return max(1, int(fitting))
 
 
-def _tell_short(session: Session, steps: int) -> None:
-    """Warn of a budget that allows so few steps; once."""
+def _tell_short(session: Session, steps: float) -> None:
+    """Warn of a budget that allows so few steps, or no whole one; once."""
     if any(note.startswith("budget=") for note in session.monitor.notes):
         return
     instead = []
@@ -136,13 +139,14 @@ def _tell_short(session: Session, steps: int) -> None:
             instead.append("take a quicker net")
         elif session.method.net != QUICKEST:
             instead.append(f"take net={QUICKEST!r}, which is quicker")
-    longer = f"give {math.ceil(LEAST_STEPS / steps)} times as much"
-    count = "1 step" if steps == 1 else f"{steps} steps"
+    longer = f"give {math.ceil(LEAST_STEPS / steps):,} times as much" if steps > 0 else "give far more"
+    count = "1 step" if steps == 1 else f"{steps:.0f} steps" if steps > 1 else "less than 1 step"
+    taken = " (1 is taken all the same)" if steps < 1 else ""
     budget = session.method.budget
     # Whoever leaves the unit away may have meant minutes.
     unit = "" if parse_seconds(f"{str(budget).strip()}s") is None else " (seconds)"
     session.monitor.note(
-        f"budget={budget!r}{unit} is enough for {count} of a stage here, too few to learn much: "
+        f"budget={budget!r}{unit} is enough for {count} of a stage here{taken}, too few to learn much: "
         + enumeration([longer, *instead], last="or")
     )
 
