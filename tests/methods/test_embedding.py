@@ -308,6 +308,15 @@ def test_several_stored_views_are_learned_from_and_the_plain_one_predicts(color_
     assert method.score(X, y) > 0.9
 
 
+def test_views_that_are_neither_shifted_nor_mirrored_are_the_image(color_images):
+    X, y = color_images
+    settings = {"net": Colors(), "view": "weak", "steps": 5, "flip": False, "shift": 0.0, "random_state": 0}
+    one, three = (make_method("supervised", feature_views=views, **settings).fit(X, y) for views in (1, 3))
+    assert torch.allclose(one.network_.head.weight, three.network_.head.weight, atol=1e-5)
+    shifted = make_method("supervised", feature_views=3, **settings | {"shift": 0.25}).fit(X, y)
+    assert not torch.allclose(shifted.network_.head.weight, three.network_.head.weight, atol=1e-3)
+
+
 def test_training_on_moves_the_net_slowly_from_where_it_was(color_images):
     X, y = color_images
     method = make_method("supervised", net=Colors(), freeze=False, steps=4, random_state=0).fit(X, y)

@@ -202,6 +202,7 @@ def feature_chunks(
     first: int = 0,
     views: int = 1,
     flip: bool = True,
+    shift: float = ImageViews.shift,
     seed: Any = 0,
 ) -> Iterator[NDArray[np.float32]]:
     """Yield a backbone's features of images in order, some at a time.
@@ -219,6 +220,8 @@ def feature_chunks(
         of them does.
     views, flip, seed
         See `embed`.
+    shift : float
+        See `ImageViews`.
 
     Yields
     ------
@@ -241,7 +244,7 @@ def feature_chunks(
     for start in range(first, len(images), size):
         stored = torch.from_numpy(np.array(images[start : start + size])).to(device)
         draws = np.random.SeedSequence([*np.atleast_1d(seed).tolist(), start]).generate_state(1)
-        looks = ImageViews(torch.Generator(device).manual_seed(int(draws[0])), flip=flip)
+        looks = ImageViews(torch.Generator(device).manual_seed(int(draws[0])), flip=flip, shift=shift)
         found = []
         with torch.inference_mode():
             for number in range(views):
@@ -254,12 +257,19 @@ def feature_chunks(
 
 
 def features_of(
-    backbone: Backbone, images: Any, device: torch.device, *, views: int = 1, flip: bool = True, seed: Any = 0
+    backbone: Backbone,
+    images: Any,
+    device: torch.device,
+    *,
+    views: int = 1,
+    flip: bool = True,
+    shift: float = ImageViews.shift,
+    seed: Any = 0,
 ) -> NDArray[np.float32]:
     """Return a backbone's features of images, (n, views * feature_size); see `feature_chunks`."""
     found = np.empty((len(images), views * backbone.feature_size), np.float32)
     done = 0
-    for chunk in feature_chunks(backbone, images, device, views=views, flip=flip, seed=seed):
+    for chunk in feature_chunks(backbone, images, device, views=views, flip=flip, shift=shift, seed=seed):
         found[done : done + len(chunk)] = chunk
         done += len(chunk)
     return found

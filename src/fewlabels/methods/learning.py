@@ -186,7 +186,9 @@ def _embedded(
     samples, more, validation = (
         None
         if images is None
-        else features_of(worker.backbone_, images, device, views=views, flip=flip, seed=[seed, number])
+        else features_of(
+            worker.backbone_, images, device, views=views, flip=flip, shift=worker.shift, seed=[seed, number]
+        )
         for number, images in enumerate((given.samples, given.more, given.validation))
     )
     return replace(given, samples=samples, more=more, validation=validation, stored_views=views, are_features=True)
