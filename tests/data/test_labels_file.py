@@ -361,6 +361,13 @@ def test_an_image_held_out_to_test_with_cannot_be_labeled(color_images):
     assert len(drawn.labeled) == 9
     with pytest.raises(InputError, match=r"a class to 'train.\d+.', which was held out of arrays to test with"):
         load_dataset(color_images, labels_per_class=4, labels={f"train[{row}]": "1" for row in held_out})
+    everything = {f"train[{row}]": str(label) for row, label in enumerate(color_images[1])}
+    every = load_dataset(color_images, labels_per_class=4, labels=everything)
+    assert (len(every.labeled), len(every.pool)) == (40 - len(before.test), 0)
+    assert np.array_equal(every.test[:], before.test[:])
+    turned = {name: str(1 - int(label)) for name, label in everything.items()}
+    with pytest.raises(InputError, match=rf"as one of '[01]' .and to {len(before.test) - 1} more.; take such lines"):
+        load_dataset(color_images, labels_per_class=4, labels=turned)
 
 
 def test_a_line_without_an_end_is_kept_aside(tmp_path):

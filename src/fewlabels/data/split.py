@@ -83,15 +83,20 @@ def split_parts(
     if given is not None:
         found = find_labels(parts, given, source)
         notes += found.notes
-        tested = held_out[found.train[held_out] >= 0]
-        if len(tested):
-            called = ImageNames([("train", np.arange(len(labels)), train.names)])[int(tested[0])]
+        # One that agrees says nothing new, and the image stays one to test with.
+        other = held_out[(found.train[held_out] >= 0) & (found.train[held_out] != train.labels[held_out])]
+        if len(other):
+            row = int(other[0])
+            called = ImageNames([("train", np.arange(len(labels)), train.names)])[row]
+            more = f" (and to {len(other) - 1:,} more)" if len(other) > 1 else ""
             raise InputError(
-                f"{given.called} gives a class to {called!r}, which was held out of {source} to test with; take the "
-                "line away"
+                f"{given.called} gives a class to {called!r}, which was held out of {source} to test with as one of "
+                f"{parts.class_names[train.labels[row]]!r}{more}; take such lines away, or mend the class in the "
+                "source"
             )
         labels = np.where(found.train >= 0, found.train, labels)
-        labeled_rows = np.union1d(labeled_rows, np.flatnonzero(found.train >= 0))
+        given_rows = np.setdiff1d(np.flatnonzero(found.train >= 0), held_out)
+        labeled_rows = np.union1d(labeled_rows, given_rows)
         if parts.unlabeled is not None:
             extra = replace(extra, labels=np.where(found.unlabeled >= 0, found.unlabeled, extra.labels))
             extra_rows = np.flatnonzero(found.unlabeled >= 0)
