@@ -100,7 +100,7 @@ def split_parts(
         if parts.unlabeled is not None:
             extra = replace(extra, labels=np.where(found.unlabeled >= 0, found.unlabeled, extra.labels))
             extra_rows = np.flatnonzero(found.unlabeled >= 0)
-        by_hand = int((found.train >= 0).sum()) + len(extra_rows)
+        by_hand = len(given_rows) + len(extra_rows)
 
     train = replace(train, labels=labels)
     labeled = train.take(labeled_rows).joined(extra.take(extra_rows))
