@@ -80,7 +80,9 @@ def test_the_folder_here_is_read_as_by_its_path(photos, tmp_path, monkeypatch, h
 
 def test_a_class_may_be_called_as_a_part_is(photos, tmp_path):
     save(photos / "train" / "test" / "0.png")
-    assert read(photos, tmp_path).class_names == ("blue", "red", "test")
+    data = read(photos, tmp_path)
+    assert data.class_names == ("blue", "red", "test")
+    assert "train/test/ is taken as a class, not as the test part; move it out of train/ if it is none" in data.notes
 
 
 def test_a_file_that_is_not_looked_into_keeps_its_place_when_it_is_moved(tmp_path):
@@ -746,6 +748,16 @@ def test_a_part_without_class_folders_is_no_class_where_there_is_none_beside_it(
     save(photos / "test" / "0.png")
     with pytest.raises(InputError, match="test holds 1 image but no class folders; put each image into a folder"):
         read(photos, tmp_path)
+
+
+@pytest.mark.parametrize("train", ["train", "labeled"])
+def test_a_part_that_lies_among_the_classes_is_told(photos, tmp_path, train):
+    (photos / "train").rename(photos / train)
+    (photos / "unlabeled").rename(photos / train / "Pool")
+    data = read(photos, tmp_path)
+    assert data.class_names == ("Pool", "blue", "red")
+    note = f"{train}/Pool/ is taken as a class, not as images without labels; move it out of {train}/ if it is none"
+    assert data.notes == (note,)
 
 
 def test_a_class_may_be_written_with_composed_or_with_combining_signs(photos, tmp_path):

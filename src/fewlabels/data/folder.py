@@ -27,7 +27,7 @@ _MEANT = {
     "test": "the test part",
 }
 _NAMED = 3
-_NAMES_OF_PARTS = {alias for aliases in PART_ALIASES.values() for alias in aliases}
+_PART_CALLED = {alias: part for part, aliases in PART_ALIASES.items() for alias in aliases}
 OR_A_FILE = ", or give a labels file, with the columns file and class (--labels; in Python labels=)"
 
 
@@ -75,7 +75,7 @@ def has_class_folders(folder: Path, classes: Collection[str]) -> bool:
     """Say whether a folder has a folder for each of some classes, and beside these a part that is none."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if is_folder(entry)]
-    return len(classes) > 1 and {*classes} <= {*names} and any(name.lower() in _NAMES_OF_PARTS for name in names)
+    return len(classes) > 1 and {*classes} <= {*names} and any(name.lower() in _PART_CALLED for name in names)
 
 
 def read_known_folder(
@@ -144,7 +144,7 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> tuple
     lost = {
         entry.name: file
         for entry in entries
-        if entry.name.lower() in _NAMES_OF_PARTS and (file := listing.lost(entry)) is not None
+        if entry.name.lower() in _PART_CALLED and (file := listing.lost(entry)) is not None
     }
     # By name: what "." lists is called "./test" here and "test" there.
     taken = {place.name for place in places.values() if place is not None and place != folder} | {*lost}
@@ -197,6 +197,13 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> tuple
         others = [f"{visible(entry.name)}/" for entry in folders if entry.name not in taken]
         if others:
             notes.append(f"not read: {', '.join(others)} (the parts are train/, unlabeled/, validation/ and test/)")
+        inside = visible((places["train"] or folder).name)
+        notes += [
+            f"{inside}/{visible(name)}/ is taken as a class, not as {_MEANT[_PART_CALLED[name.lower()]]}; "
+            f"move it out of {inside}/ if it is none"
+            for name in dict.fromkeys(name for name, _ in found["train"] if name is not None)
+            if name.lower() in _PART_CALLED
+        ]
     else:
         notes += [
             f"{visible(place.name)}/ is taken as {_MEANT[part]}, not as a class; rename it if it is one"
