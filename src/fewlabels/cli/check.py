@@ -57,7 +57,7 @@ def check(
         strict=strict,
         progress=not quiet,
     )
-    show_dataset(data, quiet=quiet, named=_NAMED)
+    show_dataset(data, quiet=quiet, named=_NAMED, labels=labels)
     # Takes seconds, for PyTorch: after whatever may be wrong with the source.
     with starting(quiet):
         from fewlabels.checks import check_dataset

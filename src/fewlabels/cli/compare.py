@@ -163,7 +163,7 @@ def compare(
     finally:
         if bar is not None:
             bar.stop()
-    _show_data(list(comparison.config["data"].values()), quiet)
+    _show_data(list(comparison.config["data"].values()), quiet, labels)
     return Answer(
         lambda: {
             **comparison.to_dict(),
@@ -174,8 +174,8 @@ def compare(
     )
 
 
-def _show_data(draws: list[dict[str, Any]], quiet: bool) -> None:
-    show_notes(() if quiet else dict.fromkeys(note for draw in draws for note in draw["notes"]))
+def _show_data(draws: list[dict[str, Any]], quiet: bool, labels: str | None) -> None:
+    show_notes(dict.fromkeys(note for draw in draws for note in draw["notes"]), quiet=quiet, labels=labels)
     if skipped := max((draw["skipped"] for draw in draws), default=0):
         line = f"left out {unreadable_files(skipped)}: `fewlabels check` names them"
         errors.print(line, style="yellow", highlight=False)

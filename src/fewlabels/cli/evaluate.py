@@ -91,7 +91,7 @@ def evaluate(
             progress=not quiet,
         )
     data = as_read_by(loaded, data)
-    show_dataset(data, quiet=quiet)
+    show_dataset(data, quiet=quiet, labels=given)
     found = evaluate_model(loaded, data)
     if untested := found["untested_classes"]:
         errors.print(f"note: no test image is of {_named(untested)}, of which the figures say nothing", highlight=False)

@@ -163,7 +163,7 @@ def fit(
             ),
         )
         if speaks:
-            show_dataset(data, quiet=quiet)
+            show_dataset(data, quiet=quiet, labels=labels)
         resumed = holds_training(checkpoint)
 
         # With the first event, when the data are known to do and no other process trains here: beginning a run takes

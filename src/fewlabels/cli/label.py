@@ -144,7 +144,7 @@ def label(
             found = first_to_label(model, net=net, **given)
     if out is not None:
         found.write(Path(out))
-    show_notes(() if quiet else found.notes)
+    show_notes(found.notes, quiet=quiet, labels=labels)
     for entry in found.skipped:
         line = visible(f"left out {entry.path}: {entry.reason}")
         errors.print(line, style="yellow", highlight=False)
@@ -210,7 +210,7 @@ def _label_shards(model: Path, pool: str | None, out: str | None, engine: str, q
         found = label_shards(model, pool, out, engine=engine, progress=not quiet)
     kept = f", {found['found']:,} of them from before" if found["found"] else ""
     unreadable = f", {found['unreadable']:,} unreadable" if found["unreadable"] else ""
-    show_notes(() if quiet else found["notes"])
+    show_notes(found["notes"], quiet=quiet)
     line = f"{found['images']:,} images{unreadable} in {found['partitions']:,} partitions{kept} in {out}"
     return Answer(lambda: found | {"out": out}, lambda: screen.print(line, highlight=False))
 

@@ -9,9 +9,9 @@ from fewlabels.cli.app import errors
 from fewlabels.storage.visible import visible
 
 
-def show_dataset(data: Any, *, quiet: bool = False, named: int = 1) -> None:
-    """Print what is to be noted about a data set, unless that is not wanted, and the first files it left out."""
-    show_notes(() if quiet else data.notes)
+def show_dataset(data: Any, *, quiet: bool = False, named: int = 1, labels: Any = None) -> None:
+    """Print what is to be noted about a data set, as `show_notes` does, and the first files it left out."""
+    show_notes(data.notes, quiet=quiet, labels=labels)
     if not (skipped := data.skipped):
         return
     files = unreadable_files(len(skipped))
@@ -32,7 +32,11 @@ def unreadable_files(count: int) -> str:
     return "1 unreadable file" if count == 1 else f"{count:,} unreadable files"
 
 
-def show_notes(notes: Iterable[str]) -> None:
-    """Print what a user should know."""
+def show_notes(notes: Iterable[str], *, quiet: bool = False, labels: Any = None) -> None:
+    """Print what a user should know; where that is not wanted, whether a label of a file was lost all the same."""
+    if quiet:
+        from fewlabels.data import read_labels
+
+        notes = read_labels(labels).notes if isinstance(labels, str) else ()
     for note in notes:
         errors.print(visible(f"note: {note}"), style="dim", highlight=False)
