@@ -70,7 +70,19 @@ def test_validation_images_without_a_label_are_left_out_and_said(arrays):
     assert rows(some.validation) == [1, 2, 3, 4]
     assert some.validation_labels.tolist() == [1, 2, 0, 1]
     assert "left out 2 validation images that have no label" in some.notes
+    some = load_dataset(arrays | {"validation": (images[:6], [-1, 1, 2, 0, 1, 1])})
+    assert "left out 1 validation image that has no label" in some.notes
     assert load_dataset(arrays | {"validation": (images[:6], None)}).validation is None
+
+
+def test_of_one_image_and_one_label_is_told_as_of_one():
+    images, labels = np.zeros((8, 4, 4), np.uint8), np.array([0, 0, 0, 0, 1, 1, 1, 0])
+    arrays = {"train": (images, labels), "test": (images[3:5], labels[3:5])}
+    notes = load_dataset(arrays, test_per_class=2).notes
+    assert "some class has only 1 test image, fewer than the 2 asked for" in notes
+    arrays["train"] = images[3:], labels[3:] * [1, 1, -1, -1, 1]
+    with pytest.raises(InputError, match="class '1' has 1 labeled image, fewer than the 2 labels per class asked for"):
+        load_dataset(arrays, labels_per_class=2)
 
 
 def test_too_few_labels_are_refused_with_the_class_and_both_numbers(arrays):

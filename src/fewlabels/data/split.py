@@ -18,6 +18,7 @@ from fewlabels.data.given import find_labels
 from fewlabels.data.labels_file import GivenLabels, class_called
 from fewlabels.data.parts import Part, Parts, notes_of_classes
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.wording import counted
 
 _TEST_SHARE = 0.2
 
@@ -51,16 +52,17 @@ def split_parts(
             )
         why = "there is no test part" if parts.test is None else "the images of the test part have no labels"
         share = len(held_out) / (train.labels >= 0).sum()
-        count = "1 labeled image" if len(held_out) == 1 else f"{len(held_out):,} labeled images"
-        were = "was" if len(held_out) == 1 else "were"
-        notes.append(f"{why}, so {count} ({share:.0%}) {were} held out for it")
+        verb = "was" if len(held_out) == 1 else "were"
+        notes.append(f"{why}, so {counted(len(held_out), 'labeled image')} ({share:.0%}) {verb} held out for it")
         test = train.take(held_out)
     else:
         test = _with_labels(parts.test, "test", notes)
     if test_per_class is not None:
-        least = np.bincount(test.labels, minlength=len(parts.class_names)).min()
+        least = int(np.bincount(test.labels, minlength=len(parts.class_names)).min())
         if least < test_per_class:
-            notes.append(f"some class has only {least:,} test images, fewer than the {test_per_class:,} asked for")
+            notes.append(
+                f"some class has only {counted(least, 'test image')}, fewer than the {test_per_class:,} asked for"
+            )
         test = test.take(first_of_each_class(test.labels, test_per_class))
     validation = None if parts.validation is None else _with_labels(parts.validation, "validation", notes)
     if validation is not None and not len(validation.labels):
@@ -200,7 +202,8 @@ def _with_labels(part: Part, name: str, notes: list[str]) -> Part:
     """Return the images of a part that have a label, and take note of the others."""
     known = np.flatnonzero(part.labels >= 0)
     if unknown := len(part.labels) - len(known):
-        notes.append(f"left out {unknown:,} {name} images that have no label")
+        verb = "has" if unknown == 1 else "have"
+        notes.append(f"left out {counted(unknown, f'{name} image')} that {verb} no label")
     return part.take(known)
 
 
@@ -242,7 +245,8 @@ def draw_labeled(
         rows = np.flatnonzero(labels == index)
         if len(rows) < per_class:
             raise InputError(
-                f"class {name!r} has {len(rows)} labeled images, fewer than the {per_class} labels per class asked for"
+                f"class {name!r} has {counted(len(rows), 'labeled image')}, fewer than the "
+                f"{counted(per_class, 'label')} per class asked for"
             )
         if random_state != 0:
             rows = np.random.default_rng([random_state, index]).permutation(rows)

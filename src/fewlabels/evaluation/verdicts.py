@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from fewlabels.evaluation.standings import LEVEL, Duel, Group, Standing
-from fewlabels.storage.wording import enumeration
+from fewlabels.storage.wording import counted, enumeration
 
 
 def percent(share: float) -> str:
@@ -49,7 +49,7 @@ def labels_text(labels_per_class: int | None, given: int = 0) -> str:
     if labels_per_class is None:
         # Those of a labels file are among them.
         return "with the labels of the source"
-    drawn = f"with {labels_per_class:,} label{'' if labels_per_class == 1 else 's'} per class"
+    drawn = f"with {counted(labels_per_class, 'label')} per class"
     return f"{drawn} and {given:,} given by hand" if given else drawn
 
 
