@@ -529,6 +529,15 @@ def test_a_module_is_no_text_in_the_call_that_repeats():
     assert command == "fewlabels.compare('digits', methods=['supervised'], seeds=[0], net=net)"
 
 
+def test_labels_that_are_no_file_are_no_text_in_the_call_that_repeats(tmp_path):
+    arguments = {"methods": ["prototypes"], "labels_per_class": 3, "check": False}
+    found = compare("digits", **arguments, labels={"train[3]": "7"}, out=tmp_path / "run")
+    assert found.config["command"] == (
+        "fewlabels.compare('digits', methods=['prototypes'], labels_per_class=[3], labels=labels, seeds=[0], "
+        "check=False)"
+    )
+
+
 def test_a_source_that_begins_like_an_option_is_none_in_the_command_that_repeats():
     command = repeat_command({"source": "-photos", "methods": ["supervised"], "seeds": [0]})
     assert command == "fewlabels compare ./-photos --methods supervised --seeds 1"

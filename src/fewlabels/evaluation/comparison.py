@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from numbers import Real
 from pathlib import Path
@@ -44,7 +44,7 @@ def compare(
     rungs: Sequence[str] | str | None = None,
     net: Any = None,
     labels_per_class: int | Sequence[int] | None = None,
-    labels: str | Path | None = None,
+    labels: str | Path | Mapping[str, str] | None = None,
     seeds: int | Sequence[int] = 1,
     vary: Sequence[str] | str = VARIED,
     steps: int | None = None,
@@ -90,8 +90,9 @@ def compare(
         features, which are made once and kept in the cache folder.
     labels_per_class : int or sequence of int, optional
         Labels of each class to learn from; several numbers are compared one by one.
-    labels : str or Path, optional
-        A CSV file of labels given by hand, which every run learns from as well; see `load_dataset`.
+    labels : str, Path or mapping, optional
+        A CSV file of labels given by hand, or such labels by the images' names, which every run learns from as well;
+        see `load_dataset`.
     seeds : int or sequence of int
         How many draws of labels and initial weights (an int: seeds 0, 1, …), or which.
     vary : sequence of str
@@ -246,7 +247,7 @@ def compare(
     device = str(choose_device(str(extra.get("device", "auto"))))
     config: dict[str, Any] = {
         "source": str(source) if isinstance(source, str | Path) else first.source,
-        "command": repeat_command(arguments),
+        "command": repeat_command({**arguments, "labels": labels} if isinstance(labels, Mapping) else arguments),
         "arguments": {**arguments, "source": str(source) if isinstance(source, str | Path) else first.source},
         "settings": {},
         **environment(device),

@@ -6,6 +6,7 @@ import json
 import platform
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,8 @@ def repeat_command(arguments: dict[str, Any]) -> str:
     'fewlabels compare digits --methods supervised --seeds 2 --steps 50'
     """
     source, seeds = arguments["source"], arguments["seeds"]
-    if not isinstance(source, str | Path) or seeds != list(range(len(seeds))) or arguments.get("net") == "module":
+    has_seeds = seeds == list(range(len(seeds)))
+    if not (isinstance(source, str | Path) and has_seeds) or any(_has_no_text(*one) for one in arguments.items()):
         return _python_call(arguments)
     # What begins like an option is none.
     words = ["fewlabels", "compare", f"./{source}" if str(source).startswith("-") else str(source)]
@@ -141,6 +143,11 @@ def repeat_command(arguments: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
+def _has_no_text(name: str, value: Any) -> bool:
+    """Return whether an argument is a module, or labels given as a mapping, which a line cannot hold."""
+    return (name, value) == ("net", "module") or (name == "labels" and isinstance(value, Mapping))
+
+
 def _typed(value: Any) -> str:
     """Return a value as an option takes it: a text that would be read as something else in quotes."""
     is_plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./:-]*", value) is not None
@@ -152,8 +159,7 @@ def _python_call(arguments: dict[str, Any]) -> str:
     first = repr(str(source)) if isinstance(source, str | Path) else "data"
     defaults = {"preset": "auto", "strict": False, "check": True, "vary": list(VARIED)}
     named = [
-        # A module has no text that makes it.
-        "net=net" if (name, value) == ("net", "module") else f"{name}={value!r}"
+        f"{name}={name}" if _has_no_text(name, value) else f"{name}={value!r}"
         for name, value in arguments.items()
         if name != "source" and value is not None and value != defaults.get(name) and value != {}
     ]
