@@ -273,6 +273,9 @@ def test_hyper_parameters_are_chosen_by_held_out_labels_and_one_model_meets_the_
     assert "--choose 'learning_rate=[0.0001, 0.2]'" in found.config["command"]
     assert "Hyper-parameters that were tried" in (tmp_path / "run" / "report.html").read_text()
     assert not (tmp_path / "run" / "checkpoints").exists()
+    events = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    told = {name: {event.get("tried") for event in events if event["method"] == name} for name, _ in measured}
+    assert told["supervised"] == {0, 1}
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,8 @@ class Listener:
 
     def __call__(self, which: int, event: Event) -> None:
         """Take note of an event in the training of a combination of hyper-parameters."""
-        self.folder.add_event({**self._facts, **event})
+        tried = {"tried": which} if len(self.training.candidates) > 1 else {}
+        self.folder.add_event({**self._facts, **tried, **event})
         if self._observer is not None:
             self._observer({**event, **self._facts, "title": _title(self._facts), "at_once": self._at_once})
         if (watched := self._watch(which)) is not None:
