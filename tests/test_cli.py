@@ -123,6 +123,13 @@ def test_from_photos_to_features_to_classes(run, photos, tmp_path):
     assert "trained on ImageNet" in Path("compared/report.html").read_text()
 
 
+def test_the_table_of_a_comparison_says_how_many_labels_it_is_of(run):
+    words = ("compare", "digits", "--methods", "prototypes", "--no-check", "--out", "one", "-q")
+    code, output, errors = run(*words, "--labels-per-class", 1)
+    assert code == 0, errors
+    assert "digits with 1 label per class: accuracy in %" in output
+
+
 def test_the_ladder_is_climbed_on_the_same_images_and_ends_in_advice(run, photos, tmp_path):
     net = tiny_dinov2(tmp_path / "dino")
     words = ("compare", photos, "--net", net, "--steps", 5, "--labels-per-class", 3, "--out", "ladder", "-q")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -28,6 +29,24 @@ def test_stages_stand_behind_each_other_on_one_axis():
     assert "Loss over 40 optimizer steps, from 0.33 to 0.10" in chart
     assert ">teacher<" in chart
     assert ">round 1<" in chart
+
+
+def test_stages_too_short_for_their_names_are_numbered_and_told_below():
+    short = [{"stage": "classifier", "step": 10, "steps": 10, "loss": 1.0}]
+    long = [{"stage": "the net to fall back on", "step": step, "steps": 90, "loss": 1.0} for step in (45, 90)]
+    chart = loss_chart(short + long)
+    assert ">1</text>" in chart
+    assert ">1 classifier, 2 the net to fall back on</text>" in chart
+    assert ">classifier</text>" not in chart
+
+
+def lines_of(chart, color):
+    return re.findall(rf'style="fill: none; stroke: var\(--{color}\); stroke-width: 1.4', chart)
+
+
+def test_no_line_joins_the_nets_of_two_stages():
+    assert len(lines_of(accuracy_chart(HISTORY), "first")) == len(lines_of(loss_chart(HISTORY), "first")) == 2
+    assert accuracy_chart(HISTORY).count("training images") == 1
 
 
 def test_there_is_no_chart_of_what_was_not_measured():

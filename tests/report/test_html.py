@@ -229,6 +229,23 @@ def test_several_seeds_and_numbers_of_labels_fit_on_one_page():
     assert "seed by seed +5.0, +5.0, +5.0" in words
 
 
+def test_what_there_is_one_of_is_not_told_as_several():
+    runs = [made_run("supervised", 400, seed=seed, labels=labels) for labels, seed in ((1, 0), (50, 0), (50, 1))]
+    comparison = made_comparison(runs)
+    facts = comparison.config["data"].pop("20 labels per class, seed 0")
+    comparison.config["data"] = {
+        "1 labels per class, seed 0": {**facts, "labels_given": 300},
+        "all labels per class, seed 0": facts,
+    }
+    words = Page(render_report(comparison)).words
+    assert "Accuracy with 50 labels per class, mean of 2 seeds" in words
+    assert "Accuracy with 1 label per class Method" in words
+    assert "mean of 1" not in words
+    assert "With 1 label per class and 300 given by hand, seed 0" in words
+    assert "With the labels of the source, seed 0" in words
+    assert "1 labels" not in words
+
+
 def test_settings_that_differ_between_trainings_say_of_which_they_are():
     runs = [
         dataclasses.replace(run, settings={**run.settings, "learning_rate": rate, "random_state": seed})
@@ -246,6 +263,8 @@ def test_settings_that_differ_between_trainings_say_of_which_they_are():
 
 def test_how_right_the_guesses_for_the_pool_were_is_drawn_where_it_is_known():
     run = made_run("fix-match", 430)
+    assert "Accuracy on training images" in Page(render_report(made_comparison([run]))).words
+    run = dataclasses.replace(run, history=[{**event, "validation_accuracy": 0.8} for event in run.history])
     assert "Accuracy on training and validation images" in Page(render_report(made_comparison([run]))).words
     watched = dataclasses.replace(run, history=[{**event, "pool_accuracy": 0.87} for event in run.history])
     page = render_report(made_comparison([watched]))

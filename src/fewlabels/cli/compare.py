@@ -182,6 +182,9 @@ def _show_data(draws: list[dict[str, Any]], quiet: bool, labels: str | None) -> 
 
 
 def _show_comparison(comparison: Any) -> None:
+    # Loads PyTorch, which has been loaded by now.
+    from fewlabels.evaluation.verdicts import labels_text
+
     rows = comparison.table()
     sizes = {row["labels_per_class"] for row in rows}
     for finding in (comparison.config.get("check") or {}).get("findings", ()):
@@ -196,8 +199,8 @@ def _show_comparison(comparison: Any) -> None:
         columns[heading] = [percentage(row[key]) for row in rows]
     columns["95 %"] = [f"{percentage(row['test_low'])}–{percentage(row['test_high'])}" for row in rows]
     columns["seconds"] = [seconds(row["fit_seconds"]) for row in rows]
-    size = next(iter(sizes))
-    labels = "" if len(sizes) > 1 else ", all labels" if size is None else f", {size} labels per class"
+    first = comparison.groups[0]
+    labels = "" if len(sizes) > 1 else f" {labels_text(first.labels_per_class, first.labels_given)}"
     table = Table(
         title=visible(f"{comparison.config['source']}{labels}: accuracy in %"),
         box=box.SIMPLE_HEAD,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
+import textwrap
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -35,6 +37,10 @@ _PAGE_COLORS = {
 # Fonts stay text, drawn by the reader's browser; the salt makes the same figure the same bytes each time.
 STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "fewlabels", "font.size": 9}
 _MOST_NAMED_CLASSES = 30
+_ACCURACIES = {"train_accuracy": "training", "validation_accuracy": "validation", POOL_ACCURACY: "pool"}
+_STAGE_SIZE = 8
+# How wide a letter is, of its size, and how many letters of a legend are as wide as a chart.
+_LETTER, _LINE_OF_LETTERS = 0.6, 50
 _CELL = np.array([64, 124, 214], np.uint8)
 
 
@@ -45,15 +51,8 @@ def loss_chart(history: Sequence[dict[str, Any]]) -> Markup | None:
     if not points:
         return None
     figure, axes = new_chart("optimizer step")
-    for stage in dict.fromkeys(stage for *_, stage in points):
-        own = [(at, loss) for at, loss, name in points if name == stage]
-        axes.plot(
-            [at for at, _ in own],
-            [loss for _, loss in own],
-            color=FIRST,
-            lw=1.4,
-            marker="." if len(own) < 2 else "",
-        )
+    for steps, values in _by_stage(points):
+        axes.plot(steps, values, color=FIRST, lw=1.4, marker="." if len(steps) < 2 else "")
     losses = [loss for _, loss, _ in points]
     if min(losses) > 0 and max(losses) / min(losses) > 50:
         axes.set_yscale("log")
@@ -68,22 +67,36 @@ def accuracy_chart(history: Sequence[dict[str, Any]]) -> Markup | None:
     events = on_one_axis(history)
     figure, axes = new_chart("optimizer step")
     drawn = []
-    for key, label, color in (
-        ("train_accuracy", "training images", FIRST),
-        ("validation_accuracy", "validation images", SECOND),
-        (POOL_ACCURACY, "pool images", GOOD),
-    ):
-        points = [(at, event[key]) for at, event in events if is_number(event.get(key))]
-        if points:
-            steps, values = [at for at, _ in points], [value for _, value in points]
+    for (key, images), color in zip(_ACCURACIES.items(), (FIRST, SECOND, GOOD), strict=True):
+        points = [(at, event[key], event["stage"]) for at, event in events if is_number(event.get(key))]
+        for steps, values in _by_stage(points):
             axes.plot(steps, values, color=color, lw=1.4, marker="o", ms=2.5)
-            drawn.append(f"{label} {values[-1]:.1%}")
+        if points:
+            drawn.append(f"{images} images {points[-1][1]:.1%}")
     if not drawn:
         return None
     axes.yaxis.set_major_formatter(in_percent())
     axes.set_ylim(0, 1.02)
     mark_stages(axes, events)
     return as_svg(figure, f"Accuracy over {events[-1][0]:,} optimizer steps; at the end: {', '.join(drawn)}")
+
+
+def accuracies_in(history: Sequence[dict[str, Any]]) -> list[str]:
+    """Return of which images accuracies were measured, in the order of their colors.
+
+    Examples
+    --------
+    >>> accuracies_in([{"train_accuracy": 0.5, "validation_accuracy": float("nan")}, {"pool_accuracy": 0.4}])
+    ['training', 'pool']
+    """
+    return [images for key, images in _ACCURACIES.items() if any(is_number(event.get(key)) for event in history)]
+
+
+def _by_stage(points: Sequence[tuple[int, float, str]]) -> list[tuple[list[int], list[float]]]:
+    """Return steps and values of each stage: no line joins the nets of two."""
+    stages = dict.fromkeys(stage for *_, stage in points)
+    own = [[(at, value) for at, value, name in points if name == stage] for stage in stages]
+    return [([at for at, _ in one], [value for _, value in one]) for one in own]
 
 
 def in_percent() -> FuncFormatter:
@@ -165,23 +178,28 @@ def on_one_axis(history: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str, 
 
 
 def mark_stages(axes: Axes, events: list[tuple[int, dict[str, Any]]]) -> None:
-    """Draw where each stage ends, and name the stages above, where there are several."""
+    """Draw where each stage ends, and name the stages above, where there are several: by numbers if names are long."""
     stages = list(dict.fromkeys(event["stage"] for _, event in events))
     ends = [max(at for at, event in events if event["stage"] == stage) for stage in stages]
     axes.set_xlim(0, max(1, ends[-1]))
     if len(stages) < 2:
         return
+    points = axes.bbox.width * 72 / axes.figure.dpi
+    widths = [(end - begin) / max(1, ends[-1]) * points for begin, end in itertools.pairwise([0, *ends])]
+    fit = all(len(stage) * _LETTER * _STAGE_SIZE < width for stage, width in zip(stages, widths, strict=True))
+    if not fit:
+        legend = ", ".join(f"{number} {stage}" for number, stage in enumerate(stages, 1))
+        axes.set_xlabel(f"{axes.get_xlabel()}\n{textwrap.fill(legend, _LINE_OF_LETTERS)}", parse_math=False)
     for number, (stage, begin, end) in enumerate(zip(stages, [0, *ends], ends, strict=False), 1):
         if end != ends[-1]:
             axes.axvline(end, color=LINE, lw=0.8)
-        label = stage if len(stages) <= 4 else str(number)
         axes.annotate(
-            label,
+            stage if fit else str(number),
             ((begin + end) / 2, 1.02),
             xycoords=("data", "axes fraction"),
             ha="center",
             color=MUTED,
-            fontsize=8,
+            fontsize=_STAGE_SIZE,
             parse_math=False,
         )
 

@@ -17,7 +17,7 @@ from fewlabels.report import formats
 from fewlabels.report.cost import cost_view
 from fewlabels.report.curves import learning_curves
 from fewlabels.report.method import method_view
-from fewlabels.report.overview import Scale, group_view, varied_text
+from fewlabels.report.overview import Scale, draw_text, group_view, varied_text
 from fewlabels.report.room import Room
 from fewlabels.storage.atomic import write_text
 from fewlabels.storage.page_templates import page_templates
@@ -66,6 +66,7 @@ def render_report(comparison: Comparison) -> str:
         script_hash=_hash_of(script),
         config=comparison.config,
         data=data,
+        draws={draw_text(name, facts): facts for name, facts in data.items()},
         notes=list(dict.fromkeys(note for part in data.values() for note in part["notes"])),
         check=comparison.config.get("check"),
         groups=[group_view(group, same_labels=labels_are_kept(comparison.config)) for group in groups],

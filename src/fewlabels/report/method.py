@@ -16,15 +16,17 @@ from fewlabels.methods import METHODS
 from fewlabels.report.classes import class_rows, confusion_cells, frequent_confusions
 from fewlabels.report.curves import admitted_chart, reliability_chart, rounds_chart, selective_chart
 from fewlabels.report.feature_map import feature_map
-from fewlabels.report.figures import accuracy_chart, confusion_chart, loss_chart
+from fewlabels.report.figures import accuracies_in, accuracy_chart, confusion_chart, loss_chart
 from fewlabels.report.formats import sentence
 from fewlabels.report.galleries import mistakes_view, pool_view
 from fewlabels.report.overview import direction
 from fewlabels.report.pictures import picture
 from fewlabels.report.room import Room
-from fewlabels.training.watch import POOL_ACCURACY
 
 _CHARTS = ("loss", "accuracy", "rounds_chart", "admitted", "reliability", "selective", "confusion")
+
+# Of the accuracies on images of these kinds, as `accuracy_chart` draws them.
+_COLORS = {"training": "first", "validation": "second", "pool": "good"}
 
 
 def method_view(name: str, groups: list[Group], class_names: tuple[str, ...], room: Room) -> dict[str, Any]:
@@ -99,7 +101,7 @@ def _pictures(run: Run, class_names: tuple[str, ...], room: Room) -> dict[str, A
     view: dict[str, Any] = {
         "loss": loss_chart(run.history),
         "accuracy": accuracy_chart(run.history),
-        "pool_watched": any(POOL_ACCURACY in event for event in run.history),
+        "accuracies": [(images, _COLORS[images]) for images in accuracies_in(run.history)],
         "rounds_chart": rounds_chart(run.rounds),
         "admitted": admitted_chart(run.history),
         "reliability": None if run.trust is None else reliability_chart(run.trust),

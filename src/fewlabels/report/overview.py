@@ -41,6 +41,18 @@ def group_view(group: Group, *, same_labels: bool = False) -> dict[str, Any]:
     }
 
 
+def draw_text(name: str, facts: dict[str, Any]) -> str:
+    """Return what a draw is called on the page, from its name in `config.json` and its facts.
+
+    Examples
+    --------
+    >>> draw_text("1 labels per class, seed 0", {}), draw_text("all labels per class, seed 2", {})
+    ('with 1 label per class, seed 0', 'with the labels of the source, seed 2')
+    """
+    size, _, seed = name.partition(" labels per class, ")
+    return f"{labels_text(None if size == 'all' else int(size), facts.get('labels_given', 0))}, {seed}"
+
+
 def direction(duel: Duel | None) -> str:
     """Return "better", "worse" or "same", where no difference is shown or nothing was compared."""
     if duel is None or not duel.is_shown:
