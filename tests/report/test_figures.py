@@ -36,7 +36,7 @@ def test_stages_too_short_for_their_names_are_numbered_and_told_below():
     long = [{"stage": "the net to fall back on", "step": step, "steps": 90, "loss": 1.0} for step in (45, 90)]
     chart = loss_chart(short + long)
     assert ">1</text>" in chart
-    assert ">1 classifier, 2 the net to fall back on</text>" in chart
+    assert ">1 classifier; 2 the net to fall back on</text>" in chart
     assert ">classifier</text>" not in chart
 
 

@@ -188,7 +188,7 @@ def mark_stages(axes: Axes, events: list[tuple[int, dict[str, Any]]]) -> None:
     widths = [(end - begin) / max(1, ends[-1]) * points for begin, end in itertools.pairwise([0, *ends])]
     fit = all(len(stage) * _LETTER * _STAGE_SIZE < width for stage, width in zip(stages, widths, strict=True))
     if not fit:
-        legend = ", ".join(f"{number} {stage}" for number, stage in enumerate(stages, 1))
+        legend = "; ".join(f"{number} {stage}" for number, stage in enumerate(stages, 1))
         axes.set_xlabel(f"{axes.get_xlabel()}\n{textwrap.fill(legend, _LINE_OF_LETTERS)}", parse_math=False)
     for number, (stage, begin, end) in enumerate(zip(stages, [0, *ends], ends, strict=False), 1):
         if end != ends[-1]:
