@@ -159,6 +159,13 @@ def test_without_a_seed_the_one_that_was_drawn_is_kept(few, tmp_path):
     assert np.array_equal(method.predict_proba(few[0]), again.predict_proba(few[0]))
 
 
+def test_without_a_seed_a_method_without_steps_learns_the_same_again(few, tmp_path):
+    one, other = (
+        brief("kmeans-features", random_state=None, patches=100).fit(*few, checkpoint=tmp_path / "c") for _ in range(2)
+    )
+    assert np.array_equal(one.predict_proba(few[0]), other.predict_proba(few[0]))
+
+
 def test_a_generator_that_has_moved_on_continues_what_it_began(few, tmp_path):
     method = brief("supervised", random_state=np.random.RandomState(0))
     with pytest.raises(Interrupted):

@@ -263,7 +263,10 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         unlabeled : array-like, optional
             More samples without labels, of the same form; read a batch at a time, so it may lie on disk. scikit-learn's
             `cross_validate` and `GridSearchCV` cut it with the folds where it has as many rows as `X`: give them the
-            pool as rows of `X` with -1 in `y`.
+            pool as rows of `X` with -1 in `y`, and leave `scoring` at its default, as any other takes -1 for a class.
+            So do `cross_val_predict` with a `method`, `CalibratedClassifierCV`, `VotingClassifier` and
+            `StackingClassifier`: give these no -1. The first takes the pool as `params={"unlabeled": pool}`, the
+            second's `fit` as `unlabeled`.
         validation : tuple of (X, y), optional
             Labeled samples to measure and calibrate on, in place of a share of those in `X`.
         observer : callable, optional

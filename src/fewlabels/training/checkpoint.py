@@ -258,7 +258,8 @@ class Checkpoints:
 
     def complete(self) -> None:
         """Write the finished stages; checkpoints in the midst of one are of no use any more."""
-        if self.flush():
+        # Of a training without stages, the seed that was drawn: it comes out the same again.
+        if self._write([]):
             for old in self.folder.glob("at-*.safetensors"):
                 old.unlink(missing_ok=True)
 
