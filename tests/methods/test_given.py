@@ -9,8 +9,9 @@ import torch
 from sklearn.datasets import load_digits, load_iris
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch.utils.data import DataLoader, TensorDataset
 
-from fewlabels import FixMatch, InputError, LinearProbe, Supervised, TrainingWarning, load
+from fewlabels import FixMatch, InputError, LinearProbe, Supervised, TrainingWarning, load, load_dataset
 from fewlabels.nets.statistics import drawn_in
 
 
@@ -169,3 +170,36 @@ def test_many_classes_of_few_samples_are_no_regression():
         warnings.simplefilter("error")
         LinearProbe(random_state=0, validation_fraction=0).fit(X[:100], np.repeat(np.arange(50), 2))
         LinearProbe(random_state=0, validation_fraction=0).fit(X[:100:2], np.arange(50))
+
+
+@pytest.mark.parametrize("vectors", [False, True])
+def test_what_holds_samples_and_is_no_array_of_them_is_told(few_labels, vectors):
+    images, y, *_ = few_labels
+    X = images.reshape(len(images), -1) / 255 if vectors else images
+    data, tensors = load_dataset("digits", labels_per_class=3), TensorDataset(torch.zeros(60, 8, 8), torch.zeros(60))
+    fitted = Supervised(steps=1).fit(X, y)
+    for given, message in (
+        (data, "is a whole data set; give a part of it: data.labeled with data.labels"),
+        (tensors, "is a TensorDataset of PyTorch; give its samples as one array or tensor"),
+        (DataLoader(tensors), "is a DataLoader of PyTorch; give its samples as one array or tensor"),
+        ("folder", "holds 'folder', text or a path"),
+    ):
+        with pytest.raises(InputError, match=f"unlabeled {message}"):
+            Supervised(steps=1).fit(X, y, unlabeled=given)
+        if given == "folder":
+            continue
+        with pytest.raises(InputError, match=f"X {message}"):
+            Supervised(steps=1).fit(given, y)
+        with pytest.raises(InputError, match=f"X {message}"):
+            fitted.predict(given)
+    with pytest.raises(InputError, match=r"unlabeled is a pair \(X, y\); give the samples alone"):
+        Supervised(steps=1).fit(X, y, unlabeled=(X, y))
+
+
+@pytest.mark.parametrize("every", ["60", None, -1, float("nan")])
+def test_seconds_between_checkpoints_are_a_number(few_labels, every, tmp_path):
+    X, y, *_ = few_labels
+    with pytest.raises(InputError, match=r"checkpoint_every=.* is not a number of seconds of at least 0"):
+        Supervised(steps=1).fit(X, y, checkpoint=tmp_path / "c", checkpoint_every=every)
+    with pytest.raises(InputError, match="checkpoint='' names no folder"):
+        Supervised(steps=1).fit(X, y, checkpoint="")

@@ -59,6 +59,21 @@ def test_members_of_an_enum_of_texts_are_the_texts(values, few_labels):
     assert load_dataset((images, [None] * len(kinds)), labels=labels).class_names == ("cat", "cattle", "dog")
 
 
+def test_an_array_of_texts_of_any_length_is_taken():
+    kind = np.dtypes.StringDType(na_object=np.nan)
+    found = read_targets(np.array(["cat", np.nan, "hippopotamus", "cat"], kind))
+    assert (found.classes.tolist(), found.indices.tolist()) == (["cat", "hippopotamus"], [0, -1, 1, 0])
+    assert read_targets(np.array(["cat", "", "dog"], np.dtypes.StringDType())).indices.tolist() == [0, -1, 1]
+
+
+def test_large_numbers_are_told_apart_where_none_is_missing():
+    labels = [2**53, 2**53 + 1, -1, 2**53]
+    found = read_targets(np.array(labels, object))
+    assert (found.classes.tolist(), found.indices.tolist()) == (labels[:2], [0, 1, -1, 0])
+    with pytest.raises(InputError, match="are not told apart where others are missing"):
+        read_targets(np.array([*labels, None], object))
+
+
 def test_a_number_among_texts_is_told():
     with pytest.raises(InputError, match=r"labels mix types \(int, str\); .* those that are missing as None"):
         read_targets(["cat", 3, "dog"])

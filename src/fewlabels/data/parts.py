@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fewlabels.data.dataset import SkippedImage
+from fewlabels.data.dataset import ImageDataset, SkippedImage
 from fewlabels.data.rows import ImageRows
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
@@ -103,7 +103,7 @@ def as_array(X: Any, what: str = "X") -> NDArray[Any]:
     InputError
         If they are files, or of several shapes; the message says what to do.
     """
-    refuse_iterator(X, what)
+    refuse_no_array(X, what)
     refuse_masked(X, what)
     X = as_list(X, what)
     first = next(iter(X), None) if isinstance(X, list | tuple) or (isinstance(X, np.ndarray) and X.ndim) else X
@@ -156,16 +156,23 @@ def refuse_masked(X: Any, what: str) -> None:
         raise InputError(f"{what} has masked values; give others in their place, as by its method filled()")
 
 
-def refuse_iterator(X: Any, what: str) -> None:
-    """Refuse samples that can be gone through only once.
+def refuse_no_array(X: Any, what: str) -> None:
+    """Refuse what holds samples and is no array of them.
 
     Raises
     ------
     InputError
-        If they are a generator or another iterator.
+        If it is an iterator, a whole data set, or a data set or loader of PyTorch.
     """
     if isinstance(X, Iterator):
         raise InputError(f"{what} is a {type(X).__name__}; give an array or a list of samples")
+    if isinstance(X, ImageDataset):
+        raise InputError(
+            f"{what} is a whole data set; give a part of it: data.labeled with data.labels, data.pool or data.test"
+        )
+    # PyTorch is not imported to read data.
+    if any(kind.__module__.startswith("torch.utils.data") for kind in type(X).__mro__):
+        raise InputError(f"{what} is a {type(X).__name__} of PyTorch; give its samples as one array or tensor")
 
 
 def as_labels(y: Any) -> NDArray[Any]:
@@ -186,6 +193,9 @@ def as_labels(y: Any) -> NDArray[Any]:
     values = np.asarray(without_gradient(y))
     if values.dtype.kind in "SU" and not hasattr(y, "dtype"):
         values = np.asarray(y, dtype=object)
+    elif values.dtype.kind == "T":
+        # Text of any length, in which some may be missing.
+        values = values.astype(object)
     if values.dtype.kind != "O":
         return values
     return np.asarray(np.frompyfunc(_plain_text, 1, 1)(values), dtype=object)

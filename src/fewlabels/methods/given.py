@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from fewlabels.data.parts import as_labels, refuse_iterator, refuse_masked, without_gradient
+from fewlabels.data.parts import as_labels, refuse_masked, refuse_no_array, without_gradient
 from fewlabels.data.pixels import read_images
 from fewlabels.data.rows import FeatureRows
 from fewlabels.methods.embedding import features_of
@@ -160,7 +160,9 @@ def read_given(
         raise InputError("validation is two things, (X, y): samples and their labels")
     if issparse(unlabeled) or (validation is not None and issparse(validation[0])):
         raise InputError("a sparse matrix cannot be learned from; give an array, as by its method toarray()")
-    refuse_iterator(unlabeled, "unlabeled")
+    refuse_no_array(unlabeled, "unlabeled")
+    if isinstance(unlabeled, tuple) and len(unlabeled) == 2 and np.ndim(unlabeled[0]) > np.ndim(unlabeled[1]):
+        raise InputError("unlabeled is a pair (X, y); give the samples alone")
     if unlabeled is not None and not hasattr(unlabeled, "__len__"):
         raise InputError(f"unlabeled={unlabeled!r} holds no samples; give an array of them")
     if unlabeled is not None and len(unlabeled):
@@ -210,6 +212,7 @@ def rows_to_predict(method: SemiSupervisedClassifier, X: Any) -> Rows:
 
 def _validated(method: SemiSupervisedClassifier, X: Any, **how: Any) -> NDArray[np.float32]:
     """Return vectors as scikit-learn checks them."""
+    refuse_no_array(X, "X")
     refuse_masked(X, "X")
     vectors: NDArray[np.float32] = validate_data(method, without_gradient(X), dtype=np.float32, **how)
     return vectors

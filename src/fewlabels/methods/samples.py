@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from fewlabels.data.parts import as_array, as_list, refuse_masked, without_gradient
+from fewlabels.data.parts import as_array, as_list
 from fewlabels.data.rows import FeatureRows
 from fewlabels.storage.errors import InputError
 
@@ -64,8 +64,7 @@ def _other_features(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def read_vectors(X: Any, features: int, what: str) -> NDArray[np.float32]:
     """Return more vectors, `what` they are called in an error, checked against the labeled ones."""
-    refuse_masked(X, what)
-    vectors = np.asarray(without_gradient(X), dtype=np.float32)
+    vectors = np.asarray(as_array(X, what), dtype=np.float32)
     if vectors.ndim != 2 or vectors.shape[1] != features:
         raise InputError(f"{what} has shape {vectors.shape}; expected (n, {features}) as in X")
     if not np.isfinite(vectors).all():

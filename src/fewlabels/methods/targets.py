@@ -117,7 +117,7 @@ def _split(values: NDArray[Any], classes: NDArray[Any] | None) -> tuple[NDArray[
         if len(given):
             given = np.asarray(given.tolist())
             if given.dtype.kind in "iuf":
-                return _split(_with_gaps(given, missing), classes)
+                return _split(_with_gaps(given, missing) if missing.any() else given, classes)
     elif values.dtype.kind in "fiu":
         missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
         # Further labels go by what those of the training said.

@@ -101,9 +101,12 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | Path, *, every: float = EVERY) -> None:
+        if not str(folder):
+            raise InputError("checkpoint='' names no folder; give the name of one, or None for no checkpoints")
         self.folder = Path(folder)
-        if not every >= 0:
-            raise InputError(f"checkpoint_every={every} is not a number of seconds of at least 0")
+        every = python_number(every)
+        if not (isinstance(every, int | float) and every >= 0):
+            raise InputError(f"checkpoint_every={every!r} is not a number of seconds of at least 0")
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder} is a file; give the name of a folder for checkpoints")
         if self.folder.is_dir() and any(_foreign(path) for path in self.folder.iterdir()):
