@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 import subprocess
 import sys
@@ -33,6 +34,25 @@ def test_every_public_name_is_in_the_reference():
     reference = "".join(path.read_text() for path in (ROOT / "docs" / "api").glob("*.md"))
     for name in fewlabels.__all__:
         assert f"::: fewlabels.{name}\n" in reference, name
+
+
+def test_what_docstrings_refer_to_is_in_the_reference():
+    reference = "".join(path.read_text() for path in (ROOT / "docs" / "api").glob("*.md"))
+    for method in fewlabels.METHODS.values():
+        for names in re.findall(r"See (`\w+`(?: and `\w+`)?) for", method.__doc__):
+            for name in re.findall(r"\w+", names.replace(" and ", " ")):
+                assert re.search(rf"^::: fewlabels\.([a-z_]+\.)*{name}$", reference, re.MULTILINE), name
+
+
+def test_what_every_method_can_do_is_in_the_reference():
+    page = (ROOT / "docs" / "api" / "methods.md").read_text()
+    shown = re.findall(r"SemiSupervisedClassifier\n    options:\n      members: \[(.*)\]", page)[0].split(", ")
+    kinds = (fewlabels.SemiSupervisedClassifier, fewlabels.methods.settings.Settings)
+    public = [
+        name for kind in kinds for name, what in vars(kind).items() if inspect.isfunction(what) or name[-1] == "_"
+    ]
+    # What a new method is written by is with its parts.
+    assert {name for name in public if name[0] != "_"} - {"loss"} <= set(shown)
 
 
 @pytest.fixture(scope="session")
