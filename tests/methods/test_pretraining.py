@@ -98,6 +98,14 @@ def test_a_pretrained_net_is_trained_further_and_not_replaced(method, color_imag
 
 
 @pytest.mark.parametrize("method", [SimCLR, VICReg])
+def test_a_rate_that_would_not_count_for_a_pretrained_net_is_refused(method, color_images):
+    with pytest.raises(InputError, match=r"encoder_rate=0\.1 does not count .* give backbone_rate"):
+        method(net=colors(), freeze=False, encoder_rate=0.1).fit(*color_images)
+    method(net=colors(), freeze=False).check_settings()
+    method(net=colors(), encoder_rate=0.1).check_settings()
+
+
+@pytest.mark.parametrize("method", [SimCLR, VICReg])
 def test_what_has_no_encoder_to_pretrain_spends_nothing_on_it(method, color_images):
     X, y = color_images
     vectors = X.reshape(len(X), -1)[:, :50].astype(np.float32)

@@ -13,7 +13,7 @@ from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.ranges import check_above_zero, check_whole, check_within
 from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import labeled_loss
-from fewlabels.nets import Classifier
+from fewlabels.nets import Classifier, is_backbone
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch
 
@@ -112,7 +112,8 @@ class PretrainedClassifier(SemiSupervisedClassifier):
     freeze_encoder : bool
         Leave the encoder as it is in step 2.
     encoder_rate : float
-        The encoder's learning rate in step 2 as a multiple of the head's, in (0, 1].
+        The encoder's learning rate in step 2 as a multiple of the head's, in (0, 1]. The layers of a pretrained net
+        that is trained have the rates of `backbone_rate` and `layer_decay` in both steps; another value is refused.
     """
 
     _pretrains: ClassVar[bool] = True
@@ -189,6 +190,11 @@ class PretrainedClassifier(SemiSupervisedClassifier):
     def _check_settings(self) -> None:
         super()._check_settings()
         check_within(self, "(0, 1]", "encoder_rate")
+        if is_backbone(self.net) and not self.freeze and self.encoder_rate != type(self).encoder_rate:
+            raise InputError(
+                f"encoder_rate={self.encoder_rate} does not count for a pretrained net that is trained; leave it away "
+                "and give backbone_rate, or layer_decay, which are for its layers"
+            )
         check_whole(self, 2, "pretraining_batch")
         check_whole(self, 1, "projection_width", "projection_size")
         check_pretraining(self)
