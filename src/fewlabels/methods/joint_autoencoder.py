@@ -32,10 +32,11 @@ class JointAutoencoder(AutoencoderClassifier):
     anyway, gives the class that the weak view surely has (no gradient flows through the latter): the
     corruption then teaches the classifier, not the encoder alone.
 
-    With `preset="notebook"`: its encoder, decoder and classifier of dense layers, five passes over labeled
-    and pool samples. Mended: the classifier reads the code, not the reconstruction; no softmax between its
-    layers; the cross-entropy is taken on labeled samples alone, where the pool had come with labels of
-    all zeros; the decoder's last layer is linear; images are held out; dropout regularizes.
+    With `preset="notebook"`: its encoder, decoder and classifier of dense layers. Mended: 20 passes over the
+    labeled samples, with `unlabeled_ratio` of the pool to each, where it made five over both; the classifier
+    reads the code, not the reconstruction; no softmax between its layers; the cross-entropy is taken on labeled
+    samples alone, where the pool had come with labels of all zeros; the decoder's last layer is linear; images
+    are held out; dropout regularizes.
 
     See `SemiSupervisedClassifier` and `AutoencoderClassifier` for the other parameters and attributes.
 
