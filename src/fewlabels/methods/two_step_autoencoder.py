@@ -51,7 +51,8 @@ class TwoStepAutoencoder(AutoencoderClassifier):
     freeze_encoder : bool
         Train the head alone on the code.
     encoder_rate : float
-        Rate of the encoder in step 2 as a share of the head's, in (0, 1].
+        Rate of the encoder in step 2 as a share of the head's, in (0, 1]. With Muon it governs how far filters turn:
+        their norm is held, and the stem, fixed in step 1, takes on that norm in the first step at any rate.
 
     Attributes
     ----------
@@ -118,6 +119,7 @@ class TwoStepAutoencoder(AutoencoderClassifier):
         self.autoencoder_ = copy.deepcopy(nets)
         classifier = nets.classifier
         # The stem too: what it had whitened has served step 1, and left fixed it was no better (one point either way).
+        # Muon, which holds filters at a norm of its own, takes its scale away in the first step, at any rate.
         classifier.encoder.requires_grad_(not self.freeze_encoder)
 
         def loss(batch: Batch) -> dict[str, Tensor]:
