@@ -246,7 +246,14 @@ def test_files_are_found_where_links_lead_to_them_or_away_from_them(photos, tmp_
             {"unlabeled/0.png": "heron"},
             r"the classes of .* are blue, red; a new one needs labeled images in the source",
         ),
-        ({"nowhere.png": "red"}, r"none of the 1 images .* calls its images \('train/blue/0.png', say\)"),
+        (
+            {"nowhere.png": "red"},
+            r"the one image .* not in .*: 'nowhere.png' .* images \('train/blue/0.png', say\)",
+        ),
+        (
+            {"nowhere.png": "red", "no.png": "red"},
+            r"none of the 2 images .* in .*; the first, 'nowhere.png', is",
+        ),
     ],
 )
 def test_labels_that_cannot_be_are_told(photos, tmp_path, labels, message):

@@ -18,13 +18,14 @@ import torch
 import fewlabels
 from fewlabels import InputError, load_dataset
 from fewlabels.checks.finding import DataCheck
-from fewlabels.evaluation import Comparison, compare
+from fewlabels.evaluation import Comparison, compare, run_folder
 from fewlabels.evaluation import comparison as comparison_module
 from fewlabels.evaluation import training as training_module
 from fewlabels.evaluation.conditions import repeat_command
 from fewlabels.evaluation.contenders import Contender
 from fewlabels.evaluation.reading import read_comparison
 from fewlabels.evaluation.run_folder import COLUMNS, RunFolder, check_out
+from fewlabels.evaluation.run_record import write_record
 from fewlabels.evaluation.training import Draws, Training
 from fewlabels.methods.training_set import looked_at
 from fewlabels.report import render_report
@@ -332,6 +333,19 @@ def test_stopping_again_while_the_report_is_written_tells_what_is_kept(tmp_path)
         compare("digits", **TINY, out=tmp_path / "run", observer=stop_in(2), on_finished=again)
     assert stopped.value.folder == tmp_path / "run"
     assert len(read_comparison(tmp_path / "run").runs) == 1
+
+
+def test_stopping_right_after_the_last_training_speaks_of_no_next_one(tmp_path, monkeypatch):
+    def stopped(*given):
+        write_record(*given)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(run_folder, "write_record", stopped)
+    one = {"methods": "supervised", "labels_per_class": 5, "steps": 3, "out": tmp_path / "run"}
+    with pytest.raises(Interrupted, match=r"stopped; 1 of 1 trainings were finished and are kept in .*run$"):
+        compare("digits", **one)
+    monkeypatch.undo()
+    assert len(compare("digits", **one, resume=True).runs) == 1
 
 
 def test_stopping_in_the_first_training_leaves_nothing(tmp_path):

@@ -143,6 +143,8 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
             else "is neither a file below it nor called as `fewlabels label` calls its images"
             + next((f" ({visible(name)!r}, say)" for name in places), "")
         )
+        if len(missing) == 1:
+            raise InputError(f"the one image of {what} is not in {source}: {missing[0]!r} {why}")
         raise InputError(
             f"none of the {len(missing):,} images of {what} is in {source}; the first, {missing[0]!r}, {why}"
         )

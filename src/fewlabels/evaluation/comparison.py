@@ -358,7 +358,8 @@ def _stopped(done: int, all_runs: int, folder: RunFolder, code: int) -> Interrup
             message += f", and the earlier comparison in {folder.path} is gone"
         return Interrupted(message, code=code)
     message = f"stopped; {done} of {all_runs} trainings were finished and are kept in {folder.path}"
-    if continued:
+    # After the last one, the checkpoint is that of a training which was finished.
+    if continued and done < all_runs:
         message += ", and so is what the next one has reached"
     return Interrupted(message, code=code, folder=folder.path)
 
