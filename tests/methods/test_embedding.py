@@ -423,6 +423,33 @@ def test_the_net_that_made_the_features_may_be_named_with_them(arrays, tmp_path)
     assert np.allclose(loaded.predict_proba(images), named.predict_proba(data.test), atol=1e-4)
 
 
+def test_a_net_in_a_folder_is_found_from_wherever_the_model_is_used(arrays, tmp_path, monkeypatch):
+    tiny_dinov2(tmp_path / "nets" / "dino")
+    monkeypatch.chdir(tmp_path)
+    written = embed(arrays, "hf:nets/dino", tmp_path / "features", cache_dir=tmp_path)
+    assert written.backbone.net == f"hf:{tmp_path / 'nets' / 'dino'}"
+    data, images = load_dataset(written.folder), load_dataset(arrays, image_size=28).test
+    method = make_method("supervised", net="hf:nets/dino", steps=3, random_state=0).fit(data.labeled, data.labels)
+    expected = method.predict_proba(images)
+    method.save(tmp_path / "model")
+    # As an earlier version has written it.
+    description = tmp_path / "features" / "features.json"
+    description.write_text(description.read_text().replace(written.backbone.net, "hf:nets/dino"))
+    before = load_dataset(written.folder)
+    assert before.labeled.backbone["net"] == "hf:nets/dino"
+    for net in ("hf:nets/dino", written.backbone.net):
+        make_method("supervised", net=net, steps=1).fit(before.labeled, before.labels)
+    assert embed(arrays, "hf:nets/dino", written.folder, cache_dir=tmp_path).was_there
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert np.array_equal(fewlabels.load(tmp_path / "model").predict_proba(images), expected)
+    (tmp_path / "nets").rename(tmp_path / "moved")
+    with pytest.raises(InputError, match=r"the backbone was in the folder '.*nets/dino', which is not there; give it"):
+        fewlabels.load(tmp_path / "model").predict_proba(images)
+    moved = fewlabels.load(tmp_path / "model", net="hf:../moved/dino")
+    assert np.array_equal(moved.predict_proba(images), expected)
+
+
 def test_features_of_another_net_of_the_same_length_are_refused(arrays, tmp_path):
     net, other = tiny_dinov2(tmp_path / "dino"), tiny_dinov2(tmp_path / "other", seed=1)
     data, another = (

@@ -16,6 +16,7 @@ from huggingface_hub.utils import _http
 from PIL import Image
 
 import fewlabels
+import small_backbones
 from fewlabels import InputError, make_method, pull, push
 from fewlabels.methods.card import measurement
 from fewlabels.methods.examples import remember
@@ -130,6 +131,19 @@ def test_images_and_places_of_this_machine_stay_here_unless_asked_for(hub, tmp_p
     assert np.array_equal(again.examples_.samples, method.examples_.samples)
     push(folder, NAME)
     assert "examples.safetensors" not in hub.files(NAME)
+
+
+def test_where_a_pretrained_net_lies_stays_here(hub, tmp_path, color_images):
+    X, y = color_images
+    net = small_backbones.tiny_dinov2(tmp_path / "nets" / "dino")
+    fitted = make_method("supervised", net=net, steps=2, random_state=0).fit(X, y)
+    push(fitted.save(tmp_path / "model"), NAME)
+    told = hub.files(NAME)
+    for name in ("config.json", "README.md"):
+        assert str(tmp_path) not in told[name].decode()
+        assert "hf:./dino" in told[name].decode()
+    back = pull(NAME, tmp_path / "back")
+    assert np.array_equal(fewlabels.load(back).predict_proba(X), fitted.predict_proba(X))
 
 
 def test_what_another_model_left_is_replaced_and_what_a_person_put_there_stays(model, hub):

@@ -21,6 +21,7 @@ from fewlabels.methods.training_set import TrainingSet, looked_at
 from fewlabels.methods.weight_sets import finish_weights
 from fewlabels.nets import Backbone, Classifier, is_backbone, load_backbone
 from fewlabels.nets.backbone import BackboneFacts, PretrainedClassifier
+from fewlabels.nets.pretrained import name_from_anywhere
 from fewlabels.nets.registry import resolve_net
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Rows
@@ -152,8 +153,9 @@ def _leave_net(worker: SemiSupervisedClassifier, given: Given) -> None:
     if not given.are_features:
         resolve_net(worker.net, given.shape)
     elif given.backbone is not None:
-        if isinstance(worker.net, str) and given.backbone["net"] != worker.net:
-            raise InputError(f"these are features of {given.backbone['net']}; leave net={worker.net!r} away")
+        made_by = name_from_anywhere(given.backbone["net"])
+        if isinstance(worker.net, str) and name_from_anywhere(worker.net) != made_by:
+            raise InputError(f"these are features of {made_by}; leave net={worker.net!r} away")
         worker.net = "auto"
         worker.backbone_facts_ = BackboneFacts.from_dict(given.backbone)
 

@@ -195,7 +195,15 @@ def _public_description(folder: Path, with_examples: bool) -> dict[str, Any]:
     config.pop("saved_in", None)
     if not with_examples:
         config.pop("examples_sha256", None)
-    return config
+    place, name = _folder_of_net(config)
+    told: dict[str, Any] = json.loads(json.dumps(config).replace(json.dumps(place)[1:-1], name)) if place else config
+    return told
+
+
+def _folder_of_net(config: dict[str, Any]) -> tuple[str, str]:
+    """Return where on this machine a model's pretrained net lies, and what to call it elsewhere; empty for others."""
+    place = config.get("backbone", {}).get("net", "").partition(":")[2]
+    return (place, f"./{Path(place).name}") if Path(place).is_absolute() else ("", "")
 
 
 def _card_for(folder: Path, address: HubAddress) -> bytes:
@@ -203,6 +211,8 @@ def _card_for(folder: Path, address: HubAddress) -> bytes:
     from huggingface_hub import ModelCard
 
     text = (folder / CARD).read_text(encoding="utf-8", errors="replace").replace(f'"{PLACE}"', f'"{address}"')
+    place, name = _folder_of_net(read_description(folder))
+    text = text.replace(place, name) if place else text
     try:
         ModelCard(text)
     except Exception as error:  # a YAML reader's, or the Hub's own

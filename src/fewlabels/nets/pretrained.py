@@ -73,7 +73,13 @@ def load_backbone(net: Any) -> Backbone:
         raise InputError(f"{net!r} is no backbone; give {'; '.join(KINDS.values())}; or in Python a torch.nn.Module")
     if kind == "python":
         return _from_module(_own_module(net, name), net)
-    return _from_timm(net, name) if kind == "timm" else _from_transformers(net, name)
+    return _from_timm(net, name) if kind == "timm" else _from_transformers(name_from_anywhere(net), name)
+
+
+def name_from_anywhere(net: str) -> str:
+    """Return what a backbone is called from whichever folder is worked in: one in a folder by its whole path."""
+    kind, _, name = net.partition(":")
+    return f"hf:{Path(name).absolute()}" if kind == "hf" and name and Path(name).is_dir() else net
 
 
 def open_backbone(facts: BackboneFacts) -> Backbone:
@@ -88,6 +94,13 @@ def open_backbone(facts: BackboneFacts) -> Backbone:
         raise InputError(
             f"the backbone is {_of_its_own(facts)}, which is not loaded unasked; give it as net "
             "(in Python: load(folder, net=module), on the command line: --net)"
+        )
+    place = facts.net.partition(":")[2]
+    # The latter where the model was pulled from the Hub, which is told no whole path.
+    if (Path(place).is_absolute() or place.startswith("./")) and not Path(place).exists():
+        raise InputError(
+            f"the backbone was in the folder {place!r}, which is not there; give it from where it is now as net "
+            "(in Python: load(folder, net='hf:FOLDER'), on the command line: --net)"
         )
     return as_recorded(load_backbone(facts.net), facts)
 

@@ -20,7 +20,6 @@ _PART = r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?"
 _NAME = re.compile(rf"{_PART}/{_PART}", re.ASCII)
 _LONGEST_NAME = 96
 _COMMIT = re.compile("[0-9a-f]{40}")
-_AGAIN = "run the same command again; what has arrived is not sent twice"
 
 
 @dataclass(frozen=True)
@@ -284,6 +283,7 @@ def _explained(error: BaseException, address: HubAddress, writing: bool) -> str:
         return f"{address} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it; unset it"
     if isinstance(error, errors.RevisionNotFoundError):
         return f"{address.name} on {place} has no branch, tag or commit {address.revision or 'main'!r}"
+    again = "run the same command again" + ("; what has arrived is not sent twice" if writing else "")
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else 0
     if isinstance(error, errors.GatedRepoError):
         return f"{address.name} is only for people whom its owner has let in; ask for that on its page on {place}"
@@ -298,13 +298,13 @@ def _explained(error: BaseException, address: HubAddress, writing: bool) -> str:
             "that may (`hf auth login`, or HF_TOKEN)"
         )
     if status == 412:
-        return f"somebody else changed {address.name} in the meantime, and nothing of this was written; {_AGAIN}"
+        return f"somebody else changed {address.name} in the meantime, and nothing of this was written; {again}"
     if status == 429:
-        return f"{place} has had too many requests from here; wait a few minutes, then {_AGAIN}"
+        return f"{place} has had too many requests from here; wait a few minutes, then {again}"
     if status >= 500:
-        return f"{place} has trouble of its own (it answered {status}); {_AGAIN} later"
+        return f"{place} has trouble of its own (it answered {status}); later, {again}"
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if status or isinstance(error, ValueError):
         message = str(error).replace("\n", " ").strip() or type(error).__name__
         return f"{place} and this fewlabels do not understand each other on {address}: {message[:300]}"
-    return f"{place} cannot be reached for {address} ({first[:200]}); check the network, then {_AGAIN}"
+    return f"{place} cannot be reached for {address} ({first[:200]}); check the network, then {again}"
