@@ -603,9 +603,9 @@ def test_no_figure_of_the_table_is_cut_on_a_screen_of_eighty_columns(sizes, seed
     ]
     screen = Console(width=80, record=True, file=io.StringIO())
     monkeypatch.setattr(compare, "screen", screen)
-    compare._show_comparison(
-        SimpleNamespace(config={"source": "photos"}, table=lambda: rows, verdicts=lambda: [], folder=Path("runs"))
-    )
+    groups = [SimpleNamespace(labels_per_class=size, labels_given=0) for size in sizes]
+    made = {"table": lambda: rows, "verdicts": lambda: [], "groups": groups, "folder": Path("runs")}
+    compare._show_comparison(SimpleNamespace(config={"source": "photos"}, **made))
     shown = screen.export_text()
     assert shown.count("77.0") + shown.count("77.1") >= len(rows)
     assert shown.count("11,259") == len(rows)
