@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import torch
 
 from fewlabels import METHODS, InputError, make_method
 from fewlabels.training.device import choose_device
+from small_backbones import colors
 
 BRIEF = {"steps": 2, "rounds": 1, "pretraining_steps": 2, "pretraining_batch": 8, "centroids": 20, "patches": 500}
 
@@ -26,3 +28,20 @@ def test_every_method_trains_with_operations_that_repeat_themselves(name, few_la
     for (key, a), b in zip(plain.network_.state_dict().items(), strict.network_.state_dict().values(), strict=True):
         assert torch.equal(a, b), key
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize(
+    ("name", "more"), [*((name, {}) for name in METHODS), ("supervised", {"net": colors(), "feature_views": 2})]
+)
+def test_a_default_of_double_precision_changes_nothing(name, more, color_images):
+    X, y = color_images
+    known = METHODS[name]().get_params()
+    settings = {key: value for key, value in (BRIEF | {"batch_size": 8} | more).items() if key in known}
+    usual = make_method(name, random_state=0, **settings).fit(X, y, unlabeled=X).predict_proba(X)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = make_method(name, random_state=0, **settings).fit(X, y, unlabeled=X).predict_proba(X)
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert np.array_equal(usual, found)

@@ -237,8 +237,8 @@ def feature_chunks(
     ask = InPartsThatFit(backbone)
     facts = backbone.facts
     shape = (1, -1, 1, 1)
-    mean = torch.tensor(facts.mean, device=device).view(shape)
-    std = torch.tensor(facts.std, device=device).view(shape)
+    mean = torch.tensor(facts.mean, dtype=torch.float32, device=device).view(shape)
+    std = torch.tensor(facts.std, dtype=torch.float32, device=device).view(shape)
     side = facts.size or max(images.shape[1:3])
     size = max(1, min(_MOST, _CHUNK_PIXELS // side**2))
     for start in range(first, len(images), size):

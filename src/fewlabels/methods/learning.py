@@ -27,7 +27,7 @@ from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Rows
 from fewlabels.training.checkpoint import Checkpoints
 from fewlabels.training.conformal import COVERAGE, needed_for
-from fewlabels.training.device import choose_device, deterministic_algorithms
+from fewlabels.training.device import choose_device, deterministic_algorithms, single_precision
 from fewlabels.training.memory import reused_memory
 from fewlabels.training.monitor import Monitor, Observer, both
 from fewlabels.training.progress import ProgressBar
@@ -43,6 +43,7 @@ _POOL_SHARE = 0.1
 _MANY_UNMEASURED = 0.1
 
 
+@single_precision()
 def learn(
     method: SemiSupervisedClassifier,
     worker: SemiSupervisedClassifier,

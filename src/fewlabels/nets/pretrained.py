@@ -343,7 +343,7 @@ def _measured(
     device = next((parameter.device for parameter in body.parameters()), torch.device("cpu"))
     try:
         with torch.inference_mode():
-            output = body(torch.zeros(1, len(facts.mean), side, side, device=device))
+            output = body(torch.zeros(1, len(facts.mean), side, side, dtype=torch.float32, device=device))
     except (RuntimeError, ValueError, TypeError) as error:
         raise InputError(f"{facts.net} does not read images of {side}x{side} pixels: {first_line(error)}") from error
     pooling = pooling_of(output, facts.net, trained_pooler=trained_pooler, patches=patches)

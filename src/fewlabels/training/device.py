@@ -1,4 +1,4 @@
-"""Where to compute, and whether in the same way each time."""
+"""Where to compute, in which precision, and whether in the same way each time."""
 
 from __future__ import annotations
 
@@ -80,3 +80,21 @@ def deterministic_algorithms(wanted: bool) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.backends.cudnn.benchmark = benchmark
+
+
+@contextlib.contextmanager
+def single_precision() -> Iterator[None]:
+    """Make new tensors float32, whatever PyTorch's default is; what was set before comes back.
+
+    Examples
+    --------
+    >>> with single_precision():
+    ...     torch.zeros(1).dtype
+    torch.float32
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
