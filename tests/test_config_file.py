@@ -101,6 +101,23 @@ def test_a_value_that_was_not_typed_is_said_to_be_of_the_file(tmp_path):
     assert typed.startswith("error: unknown method 'supervsied'; did you mean 'supervised'")
 
 
+def test_an_error_names_what_was_not_typed_and_may_be_the_reason(tmp_path):
+    (tmp_path / NAME).write_text('seed = 3\nlabels = "none.csv"\nsource = "digits"\n')
+    words = ("--method", "supervised", "--steps", "1")
+    end = "(from fewlabels.toml: labels)\n"
+    found = run(tmp_path, "fit", *words, "--seed", "1", "--preset", "nope").stderr
+    assert found.startswith("error: ")
+    assert found.endswith(end), found
+    # Nothing is of the file, or it is named already.
+    assert not run(tmp_path, "fit", *words, "--seed", "1", "--preset", "nope", "--labels", "x").stderr.endswith(end)
+    assert run(tmp_path, "fit", *words).stderr.startswith("error: fewlabels.toml: there is no labels file 'none.csv'")
+
+
+def test_the_pool_of_a_fit_is_not_that_of_label(tmp_path):
+    (tmp_path / NAME).write_text('pool = "shards/*.tar"\n')
+    assert read_config(tmp_path, _options()) == {"fit": {"pool": "shards/*.tar"}}
+
+
 def test_what_is_typed_or_of_the_command_takes_the_place_of_what_does_not_go_with_it(tmp_path):
     (tmp_path / NAME).write_text('budget = "2m"\n[compare]\nepochs = 3\nmethods = "uda"\n')
     found = read_config(tmp_path, _options())

@@ -68,7 +68,8 @@ def main() -> None:
         if Launch.read().rank > 0:
             # The launcher ends all processes as soon as one fails: the first is to have spoken by then.
             time.sleep(_FOR_THE_FIRST)
-        _fail(f"{_where_it_stands(str(error), defaults)}{error}", 2)
+        begin = _where_it_stands(str(error), defaults)
+        _fail(f"{begin}{error}{'' if begin else _not_typed(defaults, typed)}", 2)
     except _UsageError as error:
         message = f"{_asked_by(error, defaults, typed)}{error.format_message()}"
         # Without a command the help was shown, and there is no more to say.
@@ -139,6 +140,15 @@ def _where_it_stands(message: str, defaults: Mapping[str, Mapping[str, Any]]) ->
     return f"{CONFIG_NAME}: " if asked and asked[1] in words - typed else ""
 
 
+def _not_typed(defaults: Mapping[str, Mapping[str, Any]], typed: Collection[str]) -> str:
+    """Return the end of a message where options were not typed, but are in the file: one may be what is wrong."""
+    command = "".join(sys.argv[1:2])
+    given = defaults.get(command, {})
+    names = [] if not given else [name for name, of in _options(arguments=False)[command].items() if of in given]
+    found = [name for name in names if name not in typed]
+    return f" (from {CONFIG_NAME}: {', '.join(found)})" if found else ""
+
+
 def _check_words(words: list[str]) -> None:
     """Refuse an empty word: as a path it would be the current folder, and it is hardly ever meant."""
     options = True
@@ -194,15 +204,19 @@ def _show_warning(
     errors.print(visible(f"warning: {message}"), style="yellow", highlight=False)
 
 
-def _options() -> dict[str, dict[str, str]]:
-    """Return for each command its options as typed, without dashes, and what its function calls them."""
+def _options(*, arguments: bool = True) -> dict[str, dict[str, str]]:
+    """Return for each command its options as typed, without dashes, and what its function calls them.
+
+    An argument such as SOURCE is given by its name. POOL of `label` is none of them: it is not what `fit --pool` takes.
+    """
     group: Any = typer.main.get_command(app)
     return {
         name: {
-            # An argument such as SOURCE is given by its name.
             max(parameter.opts, key=len).lstrip("-"): parameter.name
             for parameter in command.params
             if parameter.name != "help"
+            and (arguments or parameter.param_type_name == "option")
+            and (name, parameter.name) != ("label", "pool")
         }
         for name, command in group.commands.items()
     }
