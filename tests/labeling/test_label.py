@@ -118,6 +118,16 @@ def test_names_that_would_do_something_on_a_screen_are_shown(run, fitted, monkey
     assert "\x1b[2J" not in output
 
 
+@pytest.mark.parametrize(("width", "has_scores"), [(40, False), (80, True)])
+def test_a_narrow_screen_shows_which_images_are_meant(run, fitted, monkeypatch, width, has_scores):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(screen, "_width", width)
+    _, output, _ = run("label", "model", fitted / "unlabeled", "--show", 2, "--quiet")
+    assert max(map(len, output.splitlines())) <= width
+    assert "".join(output.split()).count(".png") == 2
+    assert ("like the labeled" in output) == has_scores
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

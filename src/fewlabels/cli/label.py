@@ -22,6 +22,7 @@ from fewlabels.storage.hub import is_hub_address
 from fewlabels.storage.visible import visible
 
 _SHOWN = 20
+_NAME, _ROOM = 12, 60
 
 
 @app.command()
@@ -218,22 +219,21 @@ def _label_shards(model: Path, pool: str | None, out: str | None, engine: str, q
 def _show(found: Any, count: int, out: str | None, kept: int, hint: str) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", justify="right", no_wrap=True)
-    table.add_column("file", overflow="fold")
+    # Without its name an image is not to be found: on a narrow screen what is beside it gives way, the score first.
+    with_score = screen.width >= _ROOM
+    table.add_column("file", overflow="fold", min_width=_NAME)
     if found.class_names:
         table.add_column("guess")
         table.add_column("probability", justify="right", no_wrap=True)
-        table.add_column("like the labeled", justify="right", no_wrap=True)
+        if with_score:
+            table.add_column("like the labeled", justify="right", no_wrap=True)
     for row in found.rows(count=count):
         score = row["in_distribution"]
-        table.add_row(
-            str(row["rank"]),
-            visible(row["file"]),
-            *(
-                [visible(row["guess"]), f"{row['probability']:.1%}", "" if score is None else f"{score:.2f}"]
-                if found.class_names
-                else []
-            ),
-        )
+        cells = [str(row["rank"]), visible(row["file"])]
+        if found.class_names:
+            cells += [visible(row["guess"]), f"{row['probability']:.1%}"]
+            cells += [] if not with_score else [""] if score is None else [f"{score:.2f}"]
+        table.add_row(*cells)
     if count:
         screen.print(table)
     unlike = found.summary(0)["unlike_the_labeled"]
