@@ -125,6 +125,18 @@ def test_of_many_equally_many_of_each_class_are_kept(monkeypatch):
     assert len(method.examples_) == 7
 
 
+def test_images_that_a_model_learned_from_are_known_beyond_those_that_it_keeps(monkeypatch, tmp_path):
+    monkeypatch.setattr(examples, "MOST", 25)
+    data = load_dataset("digits", labels_per_class=20)
+    method = Supervised(steps=1, random_state=0).fit(data.labeled, data.labels)
+    remember(method, data)
+    loaded = fewlabels.load(method.save(tmp_path / "model"))
+    for one in (method, loaded):
+        assert len(one.examples_) == 25
+        assert examples.seen_images(one, data.labeled) == 200
+        assert examples.seen_images(one, data.test) == 0
+
+
 def test_other_weights_see_the_examples_in_their_own_way(tmp_path):
     data = load_dataset("digits", labels_per_class=3)
     method = Supervised(steps=12, random_state=0, ema_decay=0.9).fit(data.labeled, data.labels)

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# Of the hash of a sample.
+HASH_BYTES = 16
+
 
 def chosen_rows(index: Any, rows: NDArray[np.int64] | None, count: int) -> Any:
     """Return which rows an index chooses, of a selection of them or of all `count`, which are not listed for that.
@@ -252,4 +255,4 @@ def content_hashes(samples: NDArray[Any]) -> list[bytes]:
     >>> first == third, first == second
     (True, False)
     """
-    return [hashlib.blake2b(sample.tobytes(), digest_size=16).digest() for sample in samples]
+    return [hashlib.blake2b(sample.tobytes(), digest_size=HASH_BYTES).digest() for sample in samples]

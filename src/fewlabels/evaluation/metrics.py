@@ -110,8 +110,8 @@ def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict
         `untested_classes`, names of those that no test image has, of which the figures say nothing; `unknown_classes`,
         names of those that test images have and the model has not learned, `unknown_images`, how many these are, each
         of which counts as a mistake, and `known_accuracy`, of the others (None where there are none); `seen_images`,
-        how many test images are among the labeled images that the model keeps of those it was fitted on (None where it
-        keeps none that compare); and `trust`, the figures of `fewlabels.evaluation.trust.Trust`.
+        how many test images are among the labeled images that it was fitted on (None where it keeps none that
+        compare); and `trust`, the figures of `fewlabels.evaluation.trust.Trust`.
 
     Raises
     ------

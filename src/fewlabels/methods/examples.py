@@ -20,7 +20,7 @@ from fewlabels.data import FeatureRows, ImageDataset, ImageRows, load_dataset
 from fewlabels.data.features import is_feature_folder
 from fewlabels.data.given import read_given
 from fewlabels.data.moved import found_again
-from fewlabels.data.rows import RecoloredRows, content_hashes
+from fewlabels.data.rows import HASH_BYTES, RecoloredRows, content_hashes
 from fewlabels.methods.given import rows_to_predict
 from fewlabels.methods.prediction import logits_and_features
 from fewlabels.storage.errors import InputError, MissingSource
@@ -52,12 +52,15 @@ class Examples:
         What `transform` gives for the samples.
     held_out : ndarray of bool, shape (n,)
         Whether the model was measured and calibrated with the sample rather than trained on it.
+    hashes : ndarray of uint8, shape (N, 16), or None
+        What names the content of all labeled samples, where these are more.
     """
 
     samples: NDArray[Any]
     labels: NDArray[np.int64]
     embeddings: NDArray[np.float32]
     held_out: NDArray[np.bool_]
+    hashes: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -112,7 +115,10 @@ def remember(method: SemiSupervisedClassifier, data: ImageDataset) -> None:
     samples = chosen.plain() if isinstance(chosen, FeatureRows) else chosen[:]
     _, embeddings = probabilities_and_embeddings(method, samples)
     kept_with: Any = method
-    kept_with.examples_ = Examples(samples, labels[kept], embeddings, held_out[kept])
+    hashes = None
+    if len(kept) < len(labels):
+        hashes = np.frombuffer(b"".join(_hashes(images)), np.uint8).reshape(len(labels), -1)
+    kept_with.examples_ = Examples(samples, labels[kept], embeddings, held_out[kept], hashes)
     indices = method.classes_.tolist()
     if all(index in range(len(data.class_names)) for index in indices):
         kept_with.class_names_ = [data.class_names[int(index)] for index in indices]
@@ -130,7 +136,7 @@ def _places_of_classes(method: SemiSupervisedClassifier, data: ImageDataset) -> 
 
 
 def seen_images(method: SemiSupervisedClassifier, images: ImageRows) -> int | None:
-    """Return how many images are among those that a model keeps of what it was fitted on; None if it keeps none.
+    """Return how many images are among those that a model was fitted on; None if it keeps none that compare.
 
     Parameters
     ----------
@@ -151,12 +157,14 @@ def seen_images(method: SemiSupervisedClassifier, images: ImageRows) -> int | No
     kept: Examples | None = getattr(method, "examples_", None)
     if kept is None or (kept.samples.shape[1:], kept.samples.dtype) != (images.shape[1:], images.dtype):
         return None
-    known = set(content_hashes(kept.samples))
-    return sum(
-        found in known
-        for start in range(0, len(images), _CHUNK)
-        for found in content_hashes(images[start : start + _CHUNK])
-    )
+    known = set(content_hashes(kept.samples) if kept.hashes is None else map(np.ndarray.tobytes, kept.hashes))
+    return sum(found in known for found in _hashes(images))
+
+
+def _hashes(images: ImageRows) -> Iterator[bytes]:
+    """Yield what names the content of each image."""
+    for start in range(0, len(images), _CHUNK):
+        yield from content_hashes(images[start : start + _CHUNK])
 
 
 def evenly_drawn(labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
@@ -383,6 +391,7 @@ def pack(examples: Examples) -> bytes:
             "labels": examples.labels,
             "embeddings": np.ascontiguousarray(examples.embeddings),
             "held_out": examples.held_out,
+            **({} if examples.hashes is None else {"hashes": examples.hashes}),
         }
     )
 
@@ -408,6 +417,8 @@ def unpack(path: Path, method: SemiSupervisedClassifier, checksum: str) -> Examp
             "embeddings": ((count, method._n_features_out), "F32"),
             "held_out": ((count,), "BOOL"),
         }
+        if "hashes" in shapes:
+            wanted["hashes"] = ((shapes["hashes"][0], HASH_BYTES), "U8")
         if {name: (shapes[name], kinds[name]) for name in shapes} != wanted or not 0 < count <= MOST:
             raise InputError(f"{path} does not fit the model: it has {shapes}, expected up to {MOST:,} samples {shape}")
         with path.open("rb") as content:
