@@ -437,6 +437,15 @@ def test_a_command_that_is_stopped_before_it_trains_says_so(command, kind, expec
     assert os.listdir(tmp_path) in ([], ["cache"])
 
 
+def test_a_further_signal_leaves_the_end_of_a_command_as_it_is(tmp_path):
+    # Threads that Python waits for, and what is done at its end, take a moment.
+    begin = SLOW.replace("import main\n", "import command as main\n")
+    ending = "import atexit, os, signal; atexit.register(lambda: [os.kill(os.getpid(), k) for k in (2, 15)])\n"
+    code, _, errors = interrupted(tmp_path, "fit", "digits", wait_for=lambda: True, begin=ending + begin)
+    assert code == 130, errors
+    assert errors == "error: stopped; nothing was written\n"
+
+
 def interrupted(tmp_path, *words, wait_for, kind=signal.SIGINT, begin=BEGIN):
     environment = os.environ | {"FEWLABELS_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(

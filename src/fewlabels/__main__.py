@@ -1,5 +1,5 @@
 """`python -m fewlabels`."""
 
-from fewlabels.cli import main
+from fewlabels.cli import command
 
-main()
+command()

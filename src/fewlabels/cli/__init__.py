@@ -16,6 +16,6 @@ from fewlabels.cli import pull
 from fewlabels.cli import datasets
 from fewlabels.cli import methods
 from fewlabels.cli.app import app
-from fewlabels.cli.main import main
+from fewlabels.cli.main import command, main
 
-__all__ = ["app", "main"]
+__all__ = ["app", "command", "main"]

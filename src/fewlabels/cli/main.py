@@ -97,6 +97,15 @@ def main() -> None:
         sys.exit(code if isinstance(code, int) else 0)
 
 
+def command() -> None:
+    """Run `main` as all that a process does: once it has said how it ended, no further signal disturbs its end."""
+    try:
+        main()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+
 def _another_cache(error: OSError) -> str:
     """Return the end of a message where it is the folder of caches that cannot be written to."""
     if error.errno not in (errno.EACCES, errno.EROFS, errno.EPERM) or error.filename is None:
