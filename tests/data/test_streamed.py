@@ -368,7 +368,7 @@ def test_what_is_not_read_of_a_folder_of_archives_is_told(photos, tmp_path):
 def test_a_label_of_an_image_of_a_stream_says_what_to_do_with_it(photos, tmp_path):
     names = load(photos, tmp_path, labels_per_class=5).pool_names
     of_the_stream = {names[14 + 41]: "1"}
-    with pytest.raises(InputError, match=r"1\.tar::part/00001\.png', is of a pool that is read as a stream: copy"):
+    with pytest.raises(InputError, match=r"1\.tar::part/00001\.png' is of a pool that is read as a stream: copy"):
         load(photos, tmp_path, labels=of_the_stream)
     data = load(photos, tmp_path, labels_per_class=5, labels=of_the_stream | {names[0]: "1"})
     assert len(data.labeled) == 11
