@@ -241,7 +241,14 @@ def test_files_are_found_where_links_lead_to_them_or_away_from_them(photos, tmp_
     ("labels", "message"),
     [
         ({"unlabeled/0.png": "rde"}, "'rde'; did you mean 'red'"),
-        ({"test/red/0.png": "red"}, r"is one of the test images of .*; take the line away"),
+        (
+            {"test/red/0.png": "blue"},
+            r"'test/red/0.png', which is one of the test images of .*photos, and of another class there; take such",
+        ),
+        (
+            {"test/red/0.png": "blue", "test/red/1.png": "blue", "test/blue/0.png": "blue", "test/blue/1.png": "red"},
+            r"'test/red/0.png', which is one .*photos \(and to 2 more of those kept apart\), and of another class",
+        ),
         (
             {"unlabeled/0.png": "heron"},
             r"the classes of .* are blue, red; a new one needs labeled images in the source",
@@ -358,6 +365,14 @@ def test_a_single_class_folder_is_a_class_unless_the_labels_are_of_its_images(tm
     assert (len(same.labeled) + len(same.test), len(same.pool)) == (7, 1)
     with pytest.raises(InputError, match=r"has only one class .'dog'"):
         load_dataset(folder, cache_dir=tmp_path / "cache", labels={"train/cat/0.png": "dog"})
+
+
+def test_lines_about_test_images_that_agree_are_passed_over(photos, tmp_path):
+    before = load_dataset(photos, cache_dir=tmp_path / "cache")
+    given = {f"test/{name}/{number}.png": name for name in ("red", "blue") for number in range(2)}
+    data = load_dataset(photos, labels=given | {"unlabeled/0.png": "red"}, cache_dir=tmp_path / "cache")
+    assert len(data.labeled) == len(before.labeled) + 1
+    assert np.array_equal(data.test[:], before.test[:])
 
 
 def test_an_image_held_out_to_test_with_cannot_be_labeled(color_images):

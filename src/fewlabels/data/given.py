@@ -94,7 +94,8 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
     Raises
     ------
     InputError
-        If a class is none of the source's, an image is one to test or validate with, or no image is of the source.
+        If a class is none of the source's, an image is one to test or validate with and of another class there, or no
+        image is of the source.
     """
     what = given.called
     position = {name: index for index, name in enumerate(parts.class_names)}
@@ -102,7 +103,7 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
         file: class_called(name, position) if name else "" for file, name in (given.lines or given.classes).items()
     }
     places = {name: (part, row) for part in ("train", "unlabeled") for row, name in _names(parts, part)}
-    never = {name: part for part in ("test", "validation") for _, name in _names(parts, part)}
+    never = {name: (part, row) for part in ("test", "validation") for row, name in _names(parts, part)}
     folder = source if parts.images_in is None else parts.images_in
     called = _calling({**places, **never}, folder, given)
     found = {
@@ -110,6 +111,7 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
         for part, piece in (("train", parts.train), ("unlabeled", parts.unlabeled))
     }
     missing: list[str] = []
+    kept_apart: list[tuple[str, str]] = []
     for file, name in lines.items():
         known = called(file)
         if not name:
@@ -118,10 +120,11 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
                 found[places[known][0]][places[known][1]] = -1
             continue
         if known in never:
-            raise InputError(
-                f"{what} gives a class to {file!r}, which is one of the {never[known]} images of {source}; "
-                "take the line away"
-            )
+            part, row = never[known]
+            # One that agrees says nothing new: the image stays where it is.
+            if getattr(parts, part).labels[row] != position.get(name):
+                kept_apart.append((file, part))
+            continue
         if known not in places:
             _check_encoding(file, what)
             missing.append(file)
@@ -136,6 +139,13 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
             )
         part, row = places[known]
         found[part][row] = position[name]
+    if kept_apart:
+        file, part = kept_apart[0]
+        more = f" (and to {len(kept_apart) - 1:,} more of those kept apart)" if len(kept_apart) > 1 else ""
+        raise InputError(
+            f"{what} gives a class to {file!r}, which is one of the {part} images of {source}{more}, and of another "
+            "class there; take such lines away, or mend the class in the source"
+        )
     if missing and len(missing) == len(given.classes):
         why = (
             _STREAMED
