@@ -172,10 +172,15 @@ def test_a_key_that_is_held_down_labels_one_image(tab, server):
     open_labels(tab)
     number = len(server.labels)
     tab.page.focus("#fl-class-1")
-    for _ in range(8):
-        # As a keyboard does: the first goes down, those that follow are repeats.
-        tab.page.keyboard.down("Enter")
-        tab.page.wait_for_timeout(150)
+
+    def hold():
+        for _ in range(8):
+            # As a keyboard does: the first goes down, those that follow are repeats.
+            tab.page.keyboard.down("Enter")
+            tab.page.wait_for_timeout(150)
+
+    after(tab, hold)
+    hold()
     tab.page.keyboard.up("Enter")
     tab.page.wait_for_timeout(1000)
     assert len(server.labels) == number + 1
@@ -195,8 +200,11 @@ def test_keys_that_are_typed_ahead_are_labels_of_the_images_that_come_next(tab, 
     written = [line.rsplit(",", 1) for line in server.labels[number:]]
     assert [(name.rsplit("/")[-1], label) for name, label in written] == list(zip(ahead[:5], names, strict=True))
     # A click is meant for what it is seen on.
-    tab.page.evaluate("for (const one of [0, 1, 2]) document.querySelector(`#fl-class-${one}`).click()")
-    tab.page.wait_for_timeout(1500)
+    after(
+        tab,
+        lambda: tab.page.evaluate("for (const one of [0, 1, 2]) document.querySelector(`#fl-class-${one}`).click()"),
+    )
+    tab.page.wait_for_timeout(1000)
     assert len(server.labels) == number + 6
 
 
