@@ -35,10 +35,10 @@ from fewlabels.cli.options import (
     split,
     whole,
 )
-from fewlabels.cli.shown import show_notes, unreadable_files
+from fewlabels.cli.shown import show_notes
 from fewlabels.cli.source_code import check_methods
 from fewlabels.storage.visible import visible
-from fewlabels.storage.wording import percentage, seconds
+from fewlabels.storage.wording import counted, percentage, seconds
 
 
 @app.command()
@@ -177,7 +177,7 @@ def compare(
 def _show_data(draws: list[dict[str, Any]], quiet: bool, labels: str | None) -> None:
     show_notes(dict.fromkeys(note for draw in draws for note in draw["notes"]), quiet=quiet, labels=labels)
     if skipped := max((draw["skipped"] for draw in draws), default=0):
-        line = f"left out {unreadable_files(skipped)}: `fewlabels check` names them"
+        line = f"left out {counted(skipped, 'unreadable file')}: `fewlabels check` names them"
         errors.print(line, style="yellow", highlight=False)
 
 

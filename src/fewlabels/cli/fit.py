@@ -111,7 +111,7 @@ def fit(
         from fewlabels.methods.fitting import fit_dataset
         from fewlabels.methods.replaced import check_place_before, keep_before
         from fewlabels.methods.saved import check_target, holds_anything
-        from fewlabels.storage.atomic import check_place
+        from fewlabels.storage.atomic import check_writable
         from fewlabels.tracking import check_trackers
         from fewlabels.tracking import track as begin_run
         from fewlabels.training.checkpoint import checkpoint_beside, holds_training
@@ -120,9 +120,10 @@ def fit(
     if out.name in ("", ".."):
         raise InputError(f"--out {out} is no name of a new folder, which takes the model when it is whole; give one")
     check_target(out)
-    check_place(out)
     if replaces := holds_anything(out):
         check_place_before(out)
+    else:
+        check_writable(out)
     given: dict[str, Any] = {
         "preset": preset,
         "steps": steps,

@@ -7,6 +7,7 @@ from typing import Any
 
 from fewlabels.cli.app import errors
 from fewlabels.storage.visible import visible
+from fewlabels.storage.wording import counted
 
 
 def show_dataset(data: Any, *, quiet: bool = False, named: int = 1, labels: Any = None) -> None:
@@ -14,7 +15,7 @@ def show_dataset(data: Any, *, quiet: bool = False, named: int = 1, labels: Any 
     show_notes(data.notes, quiet=quiet, labels=labels)
     if not (skipped := data.skipped):
         return
-    files = unreadable_files(len(skipped))
+    files = counted(len(skipped), "unreadable file")
     first = [f"{one.path} ({one.reason})" for one in skipped[:named]]
     if len(skipped) == 1:
         lines = [f"left out {files}: {first[0]}"]
@@ -25,11 +26,6 @@ def show_dataset(data: Any, *, quiet: bool = False, named: int = 1, labels: Any 
         lines += [f"    and {len(skipped) - named:,} more"] if len(skipped) > named else []
     for line in lines:
         errors.print(visible(line), style="yellow", highlight=False)
-
-
-def unreadable_files(count: int) -> str:
-    """Return how many there are, in words."""
-    return "1 unreadable file" if count == 1 else f"{count:,} unreadable files"
 
 
 def show_notes(notes: Iterable[str], *, quiet: bool = False, labels: Any = None) -> None:

@@ -18,7 +18,7 @@ from fewlabels.data.rows import ImageRows
 from fewlabels.data.workers import Encoded
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
-from fewlabels.storage.wording import enumeration
+from fewlabels.storage.wording import counted, enumeration
 
 _MEANT = {
     "train": "the part to learn from",
@@ -164,7 +164,7 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> tuple
             left += classes.lost
             notes += [f"not read: {visible(name)}/ (no file in it is called as an image is)" for name in classes.others]
             if classes.loose and not classes.files and not (labels_elsewhere and part == "train"):
-                images = "1 image" if classes.loose == 1 else f"{classes.loose:,} images"
+                images = counted(classes.loose, "image")
                 # Beside folders that may be classes, this one may be a class that is called as a part is.
                 is_class = place != folder and any(entry.name not in taken for entry in folders)
                 meant = f"{visible(place.name)}/ is taken as {_MEANT[part]}, so rename it if it is a class, or "

@@ -24,7 +24,7 @@ from fewlabels.storage.atomic import write_json
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.keys import key_of
 from fewlabels.storage.visible import visible
-from fewlabels.storage.wording import enumeration, first_line
+from fewlabels.storage.wording import counted, enumeration, first_line
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -322,9 +322,9 @@ def _notes(left: list[str], passed: int, others: list[str]) -> tuple[str, ...]:
         names = enumeration([visible(posixpath.basename(path)) for path in left], most=1)
         notes.append(f"not read: {names} (compressed; unpack to .tar)")
     if passed:
-        images = "1 image" if passed == 1 else f"{passed:,} images"
         notes.append(
-            f"not read: {images} of archives, named as another up to the first dot (an archive has one image a sample)"
+            f"not read: {counted(passed, 'image')} of archives, named as another up to the first dot (an archive has "
+            "one image a sample)"
         )
     if others:
         names = enumeration([visible(name) for name in others], most=1)

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from fewlabels.methods.saved import check_target
-from fewlabels.storage.atomic import atomic_folder, check_place
+from fewlabels.storage.atomic import atomic_folder, check_writable
 from fewlabels.storage.errors import InputError
 
 
@@ -25,7 +25,7 @@ def check_place_before(folder: Path) -> None:
         raise InputError(
             f"{target}, where the model that is replaced would be kept, holds other files; move them away"
         ) from error
-    check_place(target)
+    check_writable(target)
 
 
 def keep_before(folder: Path) -> Path:

@@ -14,7 +14,7 @@ from torch import nn
 from fewlabels.methods.looks import look
 from fewlabels.methods.prediction import predict_logits
 from fewlabels.nets import QUICKEST, QUICKEST_FROM, Classifier, is_backbone
-from fewlabels.storage.wording import enumeration
+from fewlabels.storage.wording import counted, enumeration
 from fewlabels.training.batches import Batches, Rows
 from fewlabels.training.budget import parse_seconds
 from fewlabels.training.loop import EVALUATIONS, Loss, train
@@ -140,7 +140,7 @@ def _tell_short(session: Session, steps: float) -> None:
         elif session.method.net != QUICKEST:
             instead.append(f"take net={QUICKEST!r}, which is quicker")
     longer = f"give {math.ceil(LEAST_STEPS / steps):,} times as much" if steps > 0 else "give far more"
-    count = "1 step" if steps == 1 else f"{steps:.0f} steps" if steps > 1 else "less than 1 step"
+    count = "less than 1 step" if steps < 1 else counted(int(steps), "step")
     taken = " (1 is taken all the same)" if steps < 1 else ""
     budget = session.method.budget
     # Whoever leaves the unit away may have meant minutes.

@@ -36,7 +36,7 @@ from fewlabels.serving.classify import ServedModel
 from fewlabels.serving.label_queue import LabelQueue
 from fewlabels.serving.panels import Shown
 from fewlabels.serving.pool import PoolPictures
-from fewlabels.storage.atomic import check_place
+from fewlabels.storage.atomic import check_writable
 from fewlabels.storage.errors import InputError, MissingSource
 from fewlabels.storage.visible import visible
 
@@ -360,7 +360,7 @@ def open_first_desk(
     for name in classes:
         _check_name(name)
     _check_apart(labels, folder)
-    check_place(folder)
+    check_writable(folder)
     for place in (folder, place_before(folder)):
         if Path(source).is_dir() and place.resolve().is_relative_to(Path(source).resolve()):
             raise InputError(f"{folder} lies in {source}, and would be taken for images; give a MODEL folder elsewhere")

@@ -29,7 +29,7 @@ _TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
 _NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
-def check_place(target: Path) -> None:
+def check_writable(target: Path) -> None:
     """Refuse a place that no folder can be written to, before the work whose result is to lie there.
 
     Raises
