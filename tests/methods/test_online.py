@@ -146,7 +146,7 @@ def test_a_budget_with_a_warm_start_is_kept_and_its_steps_repeat_the_run(color_i
 
 def test_rounding_to_the_dearer_steps_spends_no_more_than_there_is(few_labels):
     X, y, *_ = few_labels
-    for images in range(2000, 6000, 250):
+    for images in range(1000, 3000, 125):
         method = ReMixMatch(preset="short", budget=f"{images} images", batch_size=16, random_state=0).fit(X, y)
         assert images - 120 < method.gradient_images_ <= images
 
