@@ -64,14 +64,7 @@ def read_arrays(source: Any, image_size: int | None, name: str = "arrays", *, la
         )
     order = _class_order(labels, labels_elsewhere=labels_elsewhere)
     made = {part: Part(ImageRows(images[part]), class_indices(labels[part], order)[0]) for part in images}
-    return Parts(
-        name=name,
-        class_names=order,
-        train=made["train"],
-        unlabeled=made.get("unlabeled"),
-        validation=made.get("validation"),
-        test=made.get("test"),
-    )
+    return Parts.of(made, name=name, class_names=order)
 
 
 def read_npz(path: Path, image_size: int | None, *, labels_elsewhere: bool = False) -> Parts:

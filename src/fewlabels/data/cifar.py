@@ -86,11 +86,10 @@ def read_cifar(name: str, source: Path, image_size: int | None, cache: Path, *, 
             raise InputError(f"{source}: labels of the {part} part are not in 0 to {count - 1}")
         parts[part] = Part(ImageRows(found.images[part]), labels)
     names = tuple(str(text) for text in found.arrays["names"])
-    return Parts(
+    return Parts.of(
+        parts,
         name=name,
         class_names=names if len(names) == count else tuple(str(index) for index in range(count)),
-        train=parts["train"],
-        test=parts["test"],
         content_key=found.key,
     )
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fewlabels.data.dataset import SkippedImage
 from fewlabels.data.moved import found_again
-from fewlabels.data.parts import PART_NAMES, Part, Parts
+from fewlabels.data.parts import Part, Parts
 from fewlabels.data.rows import FeatureRows
 from fewlabels.storage.atomic import write_bytes, write_json
 from fewlabels.storage.errors import InputError
@@ -87,13 +87,12 @@ def write_features(
     InputError
         If the folder holds something else or what the net does not give any more, or another process writes there.
     """
-    present = [name for name in PART_NAMES if getattr(parts, name) is not None]
-    pieces: list[Part] = [getattr(parts, name) for name in present]
+    pieces = list(parts.present.values())
     counts = [len(piece.labels) for piece in pieces]
     plan = {"format_version": FORMAT_VERSION, "rows": counts, "views": views, **plan}
     shape = (sum(counts), views * int(backbone["feature_size"]))
     labels = _npy(np.concatenate([piece.labels for piece in pieces]))
-    description = {**_description(parts, present, pieces, plan, views, backbone), "saved_in": str(folder.resolve())}
+    description = {**_description(parts, plan, views, backbone), "saved_in": str(folder.resolve())}
     # Looked at before there is a lock, and again with it.
     given_now = functools.cache(probe)
     if _done(folder, plan, given_now, overwrite)[1] and _says(folder, labels, description):
@@ -123,17 +122,15 @@ def are_unfinished(folder: Path) -> bool:
     return (folder / _PROGRESS).exists()
 
 
-def _description(
-    parts: Parts, present: list[str], pieces: list[Part], plan: dict[str, Any], views: int, backbone: dict[str, Any]
-) -> dict[str, Any]:
+def _description(parts: Parts, plan: dict[str, Any], views: int, backbone: dict[str, Any]) -> dict[str, Any]:
     """Return all that is kept of a source beside features and labels, as JSON has it."""
     bounds = np.cumsum([0, *plan["rows"]]).tolist()
     return {
         "plan": plan,
         "name": parts.name,
         "class_names": list(parts.class_names),
-        "parts": {name: bounds[number : number + 2] for number, name in enumerate(present)},
-        "files": {name: piece.names and list(piece.names) for name, piece in zip(present, pieces, strict=True)},
+        "parts": {name: bounds[number : number + 2] for number, name in enumerate(parts.present)},
+        "files": {name: piece.names and list(piece.names) for name, piece in parts.present.items()},
         "views": views,
         "backbone": backbone,
         "skipped": [[image.path, image.reason] for image in parts.skipped],
@@ -300,13 +297,10 @@ def read_feature_folder(folder: Path) -> Parts:
         if len(array) != len(labels):
             raise InputError(f"{folder} is damaged: {len(array)} features and {len(labels)} labels")
         chosen = facts["labeled_rows"]
-        return Parts(
+        return Parts.of(
+            made,
             name=facts["name"],
             class_names=tuple(facts["class_names"]),
-            train=made["train"],
-            unlabeled=made.get("unlabeled"),
-            validation=made.get("validation"),
-            test=made.get("test"),
             skipped=tuple(SkippedImage(path, reason) for path, reason in facts["skipped"]),
             notes=tuple(facts["notes"]),
             content_key=f"{facts['content_key']} {facts['backbone']['weights']} {views}",

@@ -115,16 +115,13 @@ def _parts(folder: Path, content: FolderContent, images: DecodedImages) -> Parts
         start, end = np.searchsorted(parts_of, [index, index + 1])
         if start < end:
             parts[part] = Part(ImageRows(images.images, np.arange(start, end)), labels[start:end], names[start:end])
-    return Parts(
+    return Parts.of(
+        parts,
         name=folder.resolve().name,
         class_names=content.class_names,
         skipped=images.skipped,
         notes=(*content.notes, *images.notes),
         content_key=images.key,
-        train=parts["train"],
-        unlabeled=parts.get("unlabeled"),
-        validation=parts.get("validation"),
-        test=parts.get("test"),
         folders_tell=True,
     )
 

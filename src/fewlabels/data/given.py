@@ -30,19 +30,23 @@ _STREAMED = "is of a pool that is read as a stream: copy the image into the fold
 
 @dataclass(frozen=True)
 class FoundLabels:
-    """Labels that were given to images of a source's two parts to learn from.
+    """Labels that were given to images of a source's parts to learn from.
 
     Attributes
     ----------
-    train, unlabeled : ndarray of shape (n,)
-        Class of each image of the part, -1 where none was given.
+    told : dict of str to ndarray
+        By part, the class of each of its images, -1 where none was given.
     notes : tuple of str
         What a user should know.
     """
 
-    train: NDArray[np.int64]
-    unlabeled: NDArray[np.int64]
+    told: dict[str, NDArray[np.int64]]
     notes: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """Number of images that a label was given to."""
+        return sum(int((told >= 0).sum()) for told in self.told.values())
 
 
 def why_not_by_hand(pool: str) -> str:
@@ -102,14 +106,12 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
     lines = {
         file: class_called(name, position) if name else "" for file, name in (given.lines or given.classes).items()
     }
-    places = {name: (part, row) for part in ("train", "unlabeled") for row, name in _names(parts, part)}
-    never = {name: (part, row) for part in ("test", "validation") for row, name in _names(parts, part)}
+    learned = parts.to_learn_from
+    apart = {part: piece for part, piece in parts.present.items() if part not in learned}
+    places, never = _places(learned), _places(apart)
     folder = source if parts.images_in is None else parts.images_in
     called = _calling({**places, **never}, folder, given)
-    found = {
-        part: np.full(0 if piece is None else len(piece.labels), -1, np.int64)
-        for part, piece in (("train", parts.train), ("unlabeled", parts.unlabeled))
-    }
+    told = {part: np.full(len(piece.labels), -1, np.int64) for part, piece in learned.items()}
     missing: list[str] = []
     kept_apart: list[tuple[str, str]] = []
     for file, name in lines.items():
@@ -117,12 +119,13 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
         if not name:
             # Taken back, in whatever way the image was called before.
             if known in places:
-                found[places[known][0]][places[known][1]] = -1
+                part, row = places[known]
+                told[part][row] = -1
             continue
         if known in never:
             part, row = never[known]
             # One that agrees says nothing new: the image stays where it is.
-            if getattr(parts, part).labels[row] != position.get(name):
+            if apart[part].labels[row] != position.get(name):
                 kept_apart.append((file, part))
             continue
         if known not in places:
@@ -138,13 +141,12 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
                 "all images in unlabeled/"
             )
         part, row = places[known]
-        found[part][row] = position[name]
+        told[part][row] = position[name]
     if kept_apart:
         file, part = kept_apart[0]
         more = f" (and to {len(kept_apart) - 1:,} more of those kept apart)" if len(kept_apart) > 1 else ""
-        raise InputError(
-            f"{what} gives a class to {file!r}, which is one of the {part} images of {source}{more}, and of another "
-            "class there; take such lines away, or mend the class in the source"
+        raise kept_apart_error(
+            given, file, f"is one of the {part} images of {source}{more}, and of another class there"
         )
     if missing and len(missing) == len(given.classes):
         why = (
@@ -163,7 +165,15 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
         why = f", {_STREAMED}" if _is_streamed(missing[0]) else ""
         labels = "1 label of an image that is" if len(missing) == 1 else f"{len(missing):,} labels of images that are"
         notes.append(f"left out {labels} not in {source}, the first: {missing[0]}{why}")
-    return FoundLabels(found["train"], found["unlabeled"], tuple(notes))
+    return FoundLabels(told, tuple(notes))
+
+
+def kept_apart_error(given: GivenLabels, file: str, which: str) -> InputError:
+    """Return the error of a label of an image to test or validate with, and of which one it is."""
+    return InputError(
+        f"{given.called} gives a class to {file!r}, which {which}; take such lines away, or mend the class in the "
+        "source"
+    )
 
 
 def has_no_classes(parts: Parts, given: GivenLabels, source: Any) -> bool:
@@ -172,7 +182,7 @@ def has_no_classes(parts: Parts, given: GivenLabels, source: Any) -> bool:
     It does where the source knows those of none of its images, or of one class alone, or where its class folders are
     something else, such as years: no class of the file is called like one, and images in them have other classes.
     """
-    if len(np.unique(parts.train.labels[parts.train.labels >= 0])) < 2:
+    if len(parts.train.classes) < 2:
         return True
     # Labels of arrays are no folders.
     if parts.train.names is None:
@@ -181,7 +191,7 @@ def has_no_classes(parts: Parts, given: GivenLabels, source: Any) -> bool:
     if not names or any(like_a_folder(name, parts.class_names) for name in names):
         return False
     found = find_labels(replace(parts, class_names=(*parts.class_names, *names)), given, source)
-    return bool((found.train >= 0).any())
+    return bool((found.told["train"] >= 0).any())
 
 
 def like_a_folder(name: str, folders: Iterable[str]) -> str:
@@ -217,9 +227,10 @@ def with_classes_of(parts: Parts, given: GivenLabels, source: Any) -> Parts:
         known.setdefault(class_called(name, known))
     classes = tuple(known)
     found = find_labels(replace(parts, class_names=classes, train=train, unlabeled=None), given, source)
-    is_other = (train.labels >= 0) & (found.train >= 0) & (found.train != train.labels)
-    labels = found.train if is_other.any() else np.where(found.train >= 0, found.train, train.labels)
-    used = np.unique(labels[labels >= 0])
+    told = found.told["train"]
+    is_other = (train.labels >= 0) & (told >= 0) & (told != train.labels)
+    train = replace(train, labels=told) if is_other.any() else train.relabeled(told)
+    used = train.classes
     order = sorted(used, key=lambda index: classes[index])
     # The last is that of -1.
     position = np.full(len(classes) + 1, -1, np.int64)
@@ -228,7 +239,7 @@ def with_classes_of(parts: Parts, given: GivenLabels, source: Any) -> Parts:
     def renumbered(part: Part | None, name: str) -> Part | None:
         if part is None:
             return None
-        unknown = np.setdiff1d(part.labels[part.labels >= 0], used)
+        unknown = np.setdiff1d(part.classes, used)
         if len(unknown):
             raise InputError(
                 f"class {classes[unknown[0]]!r} of {name}/ is not among those that {given.called} gives "
@@ -236,11 +247,11 @@ def with_classes_of(parts: Parts, given: GivenLabels, source: Any) -> Parts:
             )
         return replace(part, labels=position[part.labels])
 
-    has_one = f"{(labels >= 0).sum():,} of the {len(labels):,} images have one"
+    has_one = f"{(train.labels >= 0).sum():,} of the {len(train.labels):,} images have one"
     return replace(
         parts,
         class_names=tuple(classes[index] for index in order),
-        train=replace(train, labels=position[labels]),
+        train=replace(train, labels=position[train.labels]),
         unlabeled=None,
         folders_tell=False,
         labels_tell=True,
@@ -327,9 +338,13 @@ def _calling(names: Collection[str], source: Any, given: GivenLabels) -> Callabl
     return called
 
 
-def _names(parts: Parts, name: str) -> Any:
-    piece: Part | None = getattr(parts, name)
-    return [] if piece is None else enumerate(ImageNames([(name, np.arange(len(piece.labels)), piece.names)]))
+def _places(pieces: Mapping[str, Part]) -> dict[str, tuple[str, int]]:
+    """Return the part and the row of each image, by what the image is called."""
+    return {
+        name: (part, row)
+        for part, piece in pieces.items()
+        for row, name in enumerate(ImageNames([(part, np.arange(len(piece.labels)), piece.names)]))
+    }
 
 
 def _composed(names: Iterable[str]) -> dict[str, str]:

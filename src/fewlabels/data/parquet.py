@@ -163,13 +163,10 @@ def read_parquet(
     if "train" not in parts:
         raise InputError(f"{source} has no readable training image")
     name = source.resolve().stem if source.is_file() else source.resolve().name
-    return Parts(
+    return Parts.of(
+        parts,
         name=name,
         class_names=class_names,
-        train=parts["train"],
-        unlabeled=parts.get("unlabeled"),
-        validation=parts.get("validation"),
-        test=parts.get("test"),
         skipped=images.skipped,
         notes=(*_not_read(source, shards), *images.notes),
         content_key=images.key,

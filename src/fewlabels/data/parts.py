@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,10 +37,19 @@ class Part:
     labels: NDArray[np.int64]
     names: tuple[str, ...] | None = None
 
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """Indices of the classes that its images have, sorted."""
+        return np.unique(self.labels[self.labels >= 0])
+
     def take(self, rows: NDArray[np.int64]) -> Part:
         """Return some of the part's rows."""
         names = None if self.names is None else tuple(self.names[row] for row in rows)
         return Part(self.images.take(rows), self.labels[rows], names)
+
+    def relabeled(self, told: NDArray[np.int64]) -> Part:
+        """Return the part with labels in place of its own, where there are some (-1: none)."""
+        return replace(self, labels=np.where(told >= 0, told, self.labels))
 
     def joined(self, other: Part) -> Part:
         """Return these rows and then those of another part."""
@@ -77,6 +86,28 @@ class Parts:
     images_in: str | None = None
     folders_tell: bool = False
     labels_tell: bool = False
+
+    @classmethod
+    def of(cls, found: Mapping[str, Part], **facts: Any) -> Self:
+        """Return the parts that were found, by their names, with what else is known of the source."""
+        return cls(
+            train=found["train"],
+            unlabeled=found.get("unlabeled"),
+            validation=found.get("validation"),
+            test=found.get("test"),
+            **facts,
+        )
+
+    @property
+    def present(self) -> dict[str, Part]:
+        """The parts that are there, by their names."""
+        parts = {"train": self.train, "unlabeled": self.unlabeled, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    @property
+    def to_learn_from(self) -> dict[str, Part]:
+        """Those whose images may become labeled ones, by their names."""
+        return {name: part for name, part in self.present.items() if name in ("train", "unlabeled")}
 
 
 def without_gradient(values: Any) -> Any:

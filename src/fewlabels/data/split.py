@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewlabels.data.dataset import Diagnostics, ImageDataset, ImageNames
-from fewlabels.data.given import find_labels
+from fewlabels.data.given import FoundLabels, find_labels, kept_apart_error
 from fewlabels.data.labels_file import GivenLabels, class_called
 from fewlabels.data.parts import Part, Parts, notes_of_classes
 from fewlabels.storage.errors import InputError
@@ -40,102 +40,44 @@ def split_parts(
     InputError
         If there is nothing to test on, or not enough to learn from.
     """
-    train, notes = parts.train, [*parts.notes, *notes_of_classes(parts.class_names)]
-    # Everything below counts rows as `train` does, whatever is held out of it.
-    held_out = np.empty(0, np.int64)
-    if parts.test is None or not (parts.test.labels >= 0).any():
-        held_out = hold_out_test(train.labels, train.names)
-        if not len(held_out):
-            raise InputError(
-                f"{source} has no test part, and of one labeled image a class none can be held out for it; label "
-                "two of a class at least"
-            )
-        why = "there is no test part" if parts.test is None else "the images of the test part have no labels"
-        share = len(held_out) / (train.labels >= 0).sum()
-        verb = "was" if len(held_out) == 1 else "were"
-        notes.append(f"{why}, so {counted(len(held_out), 'labeled image')} ({share:.0%}) {verb} held out for it")
-        test = train.take(held_out)
-    else:
-        test = _with_labels(parts.test, "test", notes)
-    if test_per_class is not None:
-        least = int(np.bincount(test.labels, minlength=len(parts.class_names)).min())
-        if least < test_per_class:
-            notes.append(
-                f"some class has only {counted(least, 'test image')}, fewer than the {test_per_class:,} asked for"
-            )
-        test = test.take(first_of_each_class(test.labels, test_per_class))
+    notes = [*parts.notes, *notes_of_classes(parts.class_names)]
+    test, held_out = _test_part(parts, source, test_per_class, notes)
     validation = None if parts.validation is None else _with_labels(parts.validation, "validation", notes)
-    if validation is not None and not len(validation.labels):
-        validation = None
-
-    labels = train.labels.copy()
+    # Everything below counts rows as `train` does, whatever is held out of it.
+    labels = parts.train.labels.copy()
     labels[held_out] = -1
     per_class = parts.default_labels_per_class if labels_per_class is None else labels_per_class
     if parts.labeled_rows is not None:
         if labels_per_class is not None:
             raise InputError("fold and labels_per_class both choose the labels; give one of them")
-        labeled_rows = np.setdiff1d(parts.labeled_rows, held_out)
+        drawn = np.setdiff1d(parts.labeled_rows, held_out)
     elif per_class is None:
-        labeled_rows = np.flatnonzero(labels >= 0)
+        drawn = np.flatnonzero(labels >= 0)
     else:
-        labeled_rows = draw_labeled(labels, per_class, parts.class_names, random_state)
+        drawn = draw_labeled(labels, per_class, parts.class_names, random_state)
 
-    extra = train.take(held_out[:0]) if parts.unlabeled is None else parts.unlabeled
-    extra_rows, by_hand = np.empty(0, np.int64), 0
+    pieces = {**parts.to_learn_from, "train": replace(parts.train, labels=labels)}
+    labeled = {part: np.empty(0, np.int64) for part in pieces} | {"train": drawn}
+    by_hand = 0
     if given is not None:
-        found = find_labels(parts, given, source)
+        found = _labels_by_hand(parts, given, source, held_out)
         notes += found.notes
-        # One that agrees says nothing new, and the image stays one to test with.
-        other = held_out[(found.train[held_out] >= 0) & (found.train[held_out] != train.labels[held_out])]
-        if len(other):
-            row = int(other[0])
-            called = ImageNames([("train", np.arange(len(labels)), train.names)])[row]
-            more = f" (and to {len(other) - 1:,} more)" if len(other) > 1 else ""
-            raise InputError(
-                f"{given.called} gives a class to {called!r}, which was held out of {source} to test with as one of "
-                f"{parts.class_names[train.labels[row]]!r}{more}; take such lines away, or mend the class in the "
-                "source"
-            )
-        labels = np.where(found.train >= 0, found.train, labels)
-        given_rows = np.setdiff1d(np.flatnonzero(found.train >= 0), held_out)
-        labeled_rows = np.union1d(labeled_rows, given_rows)
-        if parts.unlabeled is not None:
-            extra = replace(extra, labels=np.where(found.unlabeled >= 0, found.unlabeled, extra.labels))
-            extra_rows = np.flatnonzero(found.unlabeled >= 0)
-        by_hand = len(given_rows) + len(extra_rows)
-
-    train = replace(train, labels=labels)
-    labeled = train.take(labeled_rows).joined(extra.take(extra_rows))
-    if len(np.unique(labeled.labels)) < 2:
+        by_hand = found.count
+        for part, told in found.told.items():
+            pieces[part] = pieces[part].relabeled(told)
+            labeled[part] = np.union1d(labeled[part], np.flatnonzero(told >= 0))
+    pool = {part: np.setdiff1d(np.arange(len(piece.labels)), labeled[part]) for part, piece in pieces.items()}
+    pool["train"] = np.setdiff1d(pool["train"], held_out)
+    data = _dataset(parts, source, pieces, labeled, pool, test)
+    if len(np.unique(data.labels)) < 2:
         raise InputError(f"{source} has labels of fewer than 2 classes; a classifier needs at least 2 classes")
-    pool_rows = np.setdiff1d(np.arange(len(labels)), [*labeled_rows, *held_out])
-    rest_rows = np.setdiff1d(np.arange(len(extra.labels)), extra_rows)
-    pool, rest = train.take(pool_rows), extra.take(rest_rows)
-    whole = pool.joined(rest)
-    return ImageDataset(
-        name=parts.name,
-        source=source,
-        class_names=parts.class_names,
-        labeled=labeled.images,
-        labels=labeled.labels,
-        pool=whole.images,
-        test=test.images,
-        test_labels=test.labels,
-        validation=None if validation is None else validation.images,
-        validation_labels=None if validation is None else validation.labels,
-        diagnostics=Diagnostics(
-            pool_labels=whole.labels,
-            labeled_names=labeled.names,
-            pool_names=whole.names,
-            test_names=test.names,
-            validation_names=None if validation is None else validation.names,
-        ),
-        skipped=parts.skipped,
+    if validation is not None and len(validation.labels):
+        known = replace(data.diagnostics, validation_names=validation.names)
+        data = replace(data, validation=validation.images, validation_labels=validation.labels, diagnostics=known)
+    return replace(
+        data,
         notes=tuple(notes),
-        content_key=parts.content_key,
         labels_per_class=None if parts.labeled_rows is not None else per_class,
-        backbone=parts.backbone,
-        pool_names=ImageNames([("train", pool_rows, pool.names), ("unlabeled", rest_rows, rest.names)]),
         origin=origin,
         labels_tell=parts.labels_tell,
         labels_given=by_hand,
@@ -150,19 +92,17 @@ def without_test(parts: Parts, source: str, given: GivenLabels | None) -> ImageD
     InputError
         If no image is without a label, or a labels file cannot be used.
     """
-    pieces = {"train": parts.train} | ({} if parts.unlabeled is None else {"unlabeled": parts.unlabeled})
+    pieces = parts.to_learn_from
     names, notes, by_hand = parts.class_names, list(parts.notes), 0
     # A table that nothing is filled in yet tells nothing.
     if given is not None and any(given.classes.values()):
-        if len(np.unique(parts.train.labels[parts.train.labels >= 0])) < 2:
+        if len(parts.train.classes) < 2:
             new = {class_called(name, names) for name in given.classes.values() if name}
             names = (*names, *sorted(new - set(names)))
         found = find_labels(replace(parts, class_names=names), given, source)
         notes += found.notes
-        for part, piece in pieces.items():
-            told = getattr(found, part)
-            pieces[part] = replace(piece, labels=np.where(told >= 0, told, piece.labels))
-            by_hand += int((told >= 0).sum())
+        by_hand = found.count
+        pieces = {part: piece.relabeled(found.told[part]) for part, piece in pieces.items()}
     elif parts.folders_tell and all((piece.labels >= 0).all() for piece in pieces.values()):
         shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         notes.append(
@@ -170,32 +110,94 @@ def without_test(parts: Parts, source: str, given: GivenLabels | None) -> ImageD
         )
         names = ()
         pieces = {part: replace(piece, labels=np.full_like(piece.labels, -1)) for part, piece in pieces.items()}
-    nothing = parts.train.take(np.empty(0, np.int64))
-    labeled, pool, pool_names = nothing, nothing, []
-    for part, piece in pieces.items():
-        labeled = labeled.joined(piece.take(np.flatnonzero(piece.labels >= 0)))
-        rows = np.flatnonzero(piece.labels < 0)
-        pool = pool.joined(piece.take(rows))
-        pool_names.append((part, rows, piece.take(rows).names))
-    if not len(pool.labels):
+    nothing = np.empty(0, np.int64)
+    data = _dataset(
+        parts,
+        source,
+        pieces,
+        {part: np.flatnonzero(piece.labels >= 0) for part, piece in pieces.items()},
+        {part: np.flatnonzero(piece.labels < 0) for part, piece in pieces.items()},
+        Part(parts.train.images.take(nothing), nothing),
+    )
+    if not len(data.pool):
         raise InputError(f"{source} has no images without a label: there is nothing to ask for")
+    return replace(data, class_names=names, notes=tuple(notes), labels_given=by_hand)
+
+
+def _dataset(
+    parts: Parts,
+    source: str,
+    pieces: dict[str, Part],
+    labeled: dict[str, NDArray[np.int64]],
+    pool: dict[str, NDArray[np.int64]],
+    test: Part,
+) -> ImageDataset:
+    """Return pieces of a source as labeled images and pool, by the rows of each, with what its reader knows of it."""
+    known = unknown = parts.train.take(np.empty(0, np.int64))
+    names = []
+    for part, piece in pieces.items():
+        known = known.joined(piece.take(labeled[part]))
+        rest = piece.take(pool[part])
+        unknown = unknown.joined(rest)
+        names.append((part, pool[part], rest.names))
     return ImageDataset(
         name=parts.name,
         source=source,
-        class_names=names,
-        labeled=labeled.images,
-        labels=labeled.labels,
-        pool=pool.images,
-        test=nothing.images,
-        test_labels=np.empty(0, np.int64),
-        diagnostics=Diagnostics(pool_labels=pool.labels, labeled_names=labeled.names, pool_names=pool.names),
+        class_names=parts.class_names,
+        labeled=known.images,
+        labels=known.labels,
+        pool=unknown.images,
+        test=test.images,
+        test_labels=test.labels,
+        diagnostics=Diagnostics(
+            pool_labels=unknown.labels, labeled_names=known.names, pool_names=unknown.names, test_names=test.names
+        ),
         skipped=parts.skipped,
-        notes=tuple(notes),
         content_key=parts.content_key,
         backbone=parts.backbone,
-        pool_names=ImageNames(pool_names),
-        labels_given=by_hand,
+        pool_names=ImageNames(names),
     )
+
+
+def _test_part(parts: Parts, source: str, per_class: int | None, notes: list[str]) -> tuple[Part, NDArray[np.int64]]:
+    """Return the images to test with, and the rows of `train` that are held out for it; take note of what was done."""
+    train, held_out = parts.train, np.empty(0, np.int64)
+    if parts.test is None or not (parts.test.labels >= 0).any():
+        held_out = hold_out_test(train.labels, train.names)
+        if not len(held_out):
+            raise InputError(
+                f"{source} has no test part, and of one labeled image a class none can be held out for it; label "
+                "two of a class at least"
+            )
+        why = "there is no test part" if parts.test is None else "the images of the test part have no labels"
+        share = len(held_out) / (train.labels >= 0).sum()
+        verb = "was" if len(held_out) == 1 else "were"
+        notes.append(f"{why}, so {counted(len(held_out), 'labeled image')} ({share:.0%}) {verb} held out for it")
+        test = train.take(held_out)
+    else:
+        test = _with_labels(parts.test, "test", notes)
+    if per_class is not None:
+        least = int(np.bincount(test.labels, minlength=len(parts.class_names)).min())
+        if least < per_class:
+            notes.append(f"some class has only {counted(least, 'test image')}, fewer than the {per_class:,} asked for")
+        test = test.take(first_of_each_class(test.labels, per_class))
+    return test, held_out
+
+
+def _labels_by_hand(parts: Parts, given: GivenLabels, source: str, held_out: NDArray[np.int64]) -> FoundLabels:
+    """Return the labels that are given to images to learn from; refuse others than their own of those held out."""
+    found = find_labels(parts, given, source)
+    train, told = parts.train, found.told["train"]
+    other = held_out[(told[held_out] >= 0) & (told[held_out] != train.labels[held_out])]
+    if len(other):
+        row = int(other[0])
+        called = ImageNames([("train", np.arange(len(train.labels)), train.names)])[row]
+        more = f" (and to {len(other) - 1:,} more)" if len(other) > 1 else ""
+        name = parts.class_names[train.labels[row]]
+        raise kept_apart_error(given, called, f"was held out of {source} to test with as one of {name!r}{more}")
+    # One that agrees says nothing new, and the image stays one to test with.
+    told[held_out] = -1
+    return found
 
 
 def _with_labels(part: Part, name: str, notes: list[str]) -> Part:

@@ -62,12 +62,10 @@ def read_stl10(
             raise InputError(f"{source}: the labels of the {part} part do not fit its {len(images)} images")
         parts[part] = Part(ImageRows(images), labels)
     note = () if size == _SIDE else (f"images of {_SIDE}x{_SIDE} were resized to {size}x{size}",)
-    return Parts(
+    return Parts.of(
+        parts,
         name="stl10",
         class_names=CLASSES,
-        train=parts["train"],
-        unlabeled=parts["unlabeled"],
-        test=parts["test"],
         notes=note,
         content_key=found.key,
         labeled_rows=None if fold is None else _fold_rows(found, fold, len(parts["train"].labels), source),
