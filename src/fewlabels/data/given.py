@@ -103,9 +103,7 @@ def find_labels(parts: Parts, given: GivenLabels, source: Any) -> FoundLabels:
     """
     what = given.called
     position = {name: index for index, name in enumerate(parts.class_names)}
-    lines = {
-        file: class_called(name, position) if name else "" for file, name in (given.lines or given.classes).items()
-    }
+    lines = {file: class_called(name, position) if name else "" for file, name in given.with_taken_back.items()}
     learned = parts.to_learn_from
     apart = {part: piece for part, piece in parts.present.items() if part not in learned}
     places, never = _places(learned), _places(apart)
@@ -187,7 +185,7 @@ def has_no_classes(parts: Parts, given: GivenLabels, source: Any) -> bool:
     # Labels of arrays are no folders.
     if parts.train.names is None:
         return False
-    names = {class_called(name, parts.class_names) for name in given.classes.values() if name}
+    names = {class_called(name, parts.class_names) for name in given.classes.values()}
     if not names or any(like_a_folder(name, parts.class_names) for name in names):
         return False
     found = find_labels(replace(parts, class_names=(*parts.class_names, *names)), given, source)
@@ -223,7 +221,8 @@ def with_classes_of(parts: Parts, given: GivenLabels, source: Any) -> Parts:
         train = train.joined(_with_names(parts.unlabeled, "unlabeled"))
     known = dict.fromkeys(parts.class_names)
     check_classes(given, known)
-    for name in filter(None, given.classes.values()):
+    for name in given.classes.values():
+        # The source's own stay apart: "cat" and "cat " may both be folders.
         known.setdefault(class_called(name, known))
     classes = tuple(known)
     found = find_labels(replace(parts, class_names=classes, train=train, unlabeled=None), given, source)
@@ -311,7 +310,7 @@ def by_source_names(given: GivenLabels, names: Collection[str], source: Any) -> 
     """
     called = _calling(names, source, given)
     found: dict[str, str] = {}
-    for file, name in (given.lines or given.classes).items():
+    for file, name in given.with_taken_back.items():
         found[called(file)] = name
     return found
 

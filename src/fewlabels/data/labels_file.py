@@ -46,8 +46,8 @@ class GivenLabels:
     path : Path or None
         The file, where the labels are from one.
     classes : dict of str to str
-        The class of each image, by the image's name. Of several lines the last counts; one with an empty class takes
-        the label back.
+        The class of each image that has one, by the image's name. Of several lines the last counts; one with an empty
+        class takes the label back, and the image is not here.
     notes : tuple of str
         What was left out.
     lines : dict of str to str, optional
@@ -67,6 +67,11 @@ class GivenLabels:
     def called(self) -> str:
         """What to call them in a message."""
         return "labels" if self.path is None else str(self.path)
+
+    @property
+    def with_taken_back(self) -> dict[str, str]:
+        """The class of each image, and an empty one where a line takes its label back."""
+        return self.classes if self.lines is None else self.lines
 
 
 def read_labels(path: str | Path) -> GivenLabels:

@@ -271,7 +271,7 @@ def load_unlabeled(
     parts = read_parts(source, image_size, cache, strict=strict, progress=progress, labels_elsewhere=True)
     is_place = isinstance(source, str | Path)
     called = str(source) if is_place else parts.name
-    if given is not None and any(given.classes.values()) and has_no_classes(parts, given, called):
+    if given is not None and given.classes and has_no_classes(parts, given, called):
         parts, given = with_classes_of(parts, given, called), None
     return without_test(parts, called, given)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fewlabels.data.dataset import Diagnostics, ImageDataset, ImageNames
 from fewlabels.data.given import FoundLabels, find_labels, kept_apart_error
-from fewlabels.data.labels_file import GivenLabels, class_called
+from fewlabels.data.labels_file import GivenLabels
 from fewlabels.data.parts import Part, Parts, notes_of_classes
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.wording import counted
@@ -94,12 +94,9 @@ def without_test(parts: Parts, source: str, given: GivenLabels | None) -> ImageD
     """
     pieces = parts.to_learn_from
     names, notes, by_hand = parts.class_names, list(parts.notes), 0
-    # A table that nothing is filled in yet tells nothing.
-    if given is not None and any(given.classes.values()):
-        if len(parts.train.classes) < 2:
-            new = {class_called(name, names) for name in given.classes.values() if name}
-            names = (*names, *sorted(new - set(names)))
-        found = find_labels(replace(parts, class_names=names), given, source)
+    # A table that nothing is filled in yet tells nothing; labels that tell the classes are in the parts already.
+    if given is not None and given.classes:
+        found = find_labels(parts, given, source)
         notes += found.notes
         by_hand = found.count
         pieces = {part: piece.relabeled(found.told[part]) for part, piece in pieces.items()}
