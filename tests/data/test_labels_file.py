@@ -571,6 +571,17 @@ def test_a_table_in_parquet_gives_labels_too(photos, tmp_path):
         read_labels(tmp_path / "cut.parquet")
 
 
+def test_a_table_is_refused_by_an_error_that_says_nothing_too(tmp_path, monkeypatch):
+    pq.write_table(pa.table({"file": ["a"], "class": ["cat"]}), tmp_path / "l.parquet")
+
+    def failing(path):
+        raise OSError
+
+    monkeypatch.setattr(pq, "read_table", failing)
+    with pytest.raises(InputError, match=r"l\.parquet cannot be read as Parquet: OSError$"):
+        read_labels(tmp_path / "l.parquet")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.wording import first_line
 
 
 class Header(tarfile.TarInfo):
@@ -70,5 +71,4 @@ def read_members(archive: Path, wanted: Callable[[str], bool], read: Callable[[s
     except InputError:
         raise
     except (tarfile.TarError, EOFError, OSError, ValueError, ArithmeticError, zlib.error, lzma.LZMAError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{archive} is not a readable archive: {reason}") from error
+        raise InputError(f"{archive} is not a readable archive: {first_line(error)}") from error

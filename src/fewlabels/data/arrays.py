@@ -28,6 +28,7 @@ from fewlabels.data.pixels import read_images
 from fewlabels.data.rows import ImageRows
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
+from fewlabels.storage.wording import first_line
 
 
 def read_arrays(source: Any, image_size: int | None, name: str = "arrays", *, labels_elsewhere: bool = False) -> Parts:
@@ -88,8 +89,9 @@ def read_npz(path: Path, image_size: int | None, *, labels_elsewhere: bool = Fal
     except InputError:
         raise
     except Exception as error:  # of a damaged file, its readers may raise anything at all
-        reason = "it holds Python objects, which are not read" if "allow_pickle" in str(error) else str(error)
-        raise InputError(f"{path} cannot be read: {(reason or repr(error)).splitlines()[0]}") from error
+        holds_objects = "allow_pickle" in str(error)
+        reason = "it holds Python objects, which are not read" if holds_objects else first_line(error)
+        raise InputError(f"{path} cannot be read: {reason}") from error
     images = {part: _one_of(path, values, _keys("x", part)) for part in PART_NAMES}
     labels = {part: _one_of(path, values, _keys("y", part)) for part in PART_NAMES if part != "unlabeled"}
     if images["train"] is None or (labels["train"] is None and not labels_elsewhere):

@@ -24,6 +24,7 @@ from fewlabels.data.parts import class_name, is_no_label
 from fewlabels.storage.atomic import located, sync
 from fewlabels.storage.csv_quoting import quoting_for
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.wording import first_line
 
 COLUMNS = ("file", "class")
 # What pandas makes of a whole number beside a gap, and what a person or `serve` adds to such a file.
@@ -198,7 +199,7 @@ def _in_parquet(path: Path) -> tuple[dict[str, str], bool]:
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{path} cannot be read as Parquet: {first_line(error)}") from error
     columns = [_column(name, table.column_names) for name in COLUMNS]
     if None in columns:
         missing = COLUMNS[columns.index(None)]

@@ -24,7 +24,7 @@ from fewlabels.data.rows import ImageRows
 from fewlabels.data.workers import Encoded
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
-from fewlabels.storage.wording import enumeration
+from fewlabels.storage.wording import enumeration, first_line
 
 _BATCH = 64
 _SHOWN = 3
@@ -188,8 +188,7 @@ def _open(path: Path) -> pq.ParquetFile:
         file = pq.ParquetFile(path, memory_map=True)
         schema = file.schema_arrow
     except (pa.ArrowException, OSError, ValueError) as error:
-        reason = (str(error) or repr(error)).splitlines()[0]
-        raise InputError(f"{path} is not a readable Parquet file: {reason}") from error
+        raise InputError(f"{path} is not a readable Parquet file: {first_line(error)}") from error
     if "image" not in schema.names:
         raise InputError(f"{path} has no column 'image' (its columns: {', '.join(schema.names)})")
     kind = schema.field("image").type
@@ -226,7 +225,7 @@ def _labels(path: Path, file: pq.ParquetFile) -> list[Any]:
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} is damaged: {(str(error) or repr(error)).splitlines()[0]}")
+    return InputError(f"{path} is damaged: {first_line(error)}")
 
 
 def _class_indices(
