@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,42 @@ def chosen_rows(index: Any, rows: NDArray[np.int64] | None, count: int) -> Any:
         raise IndexError(f"rows {numbers.min()} to {numbers.max()} of {count:,}")
     numbers = numbers.astype(np.int64)
     return np.where(numbers < 0, numbers + count, numbers)
+
+
+def gathered(
+    chosen: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    shape: tuple[int, ...],
+    read: Callable[[int, NDArray[np.int64]], NDArray[np.uint8]],
+    order: Callable[[int], Any] | None = None,
+) -> NDArray[np.uint8]:
+    """Return images that lie in several pieces, one after the other; one image alone where `chosen` is one row.
+
+    Parameters
+    ----------
+    chosen : ndarray of int
+        Rows of all pieces together.
+    starts : ndarray of int
+        The row that each piece begins with, and the number of rows.
+    shape : tuple of int
+        Of an image.
+    read : callable
+        Returns images of a piece, by its number and their rows in it.
+    order : callable, optional
+        By what the numbers of pieces are sorted before they are read; by themselves when not given.
+
+    Examples
+    --------
+    >>> gathered(np.array([2, 0]), np.array([0, 2, 3]), (), lambda number, rows: 10 * number + rows).tolist()
+    [10, 0]
+    """
+    flat = np.atleast_1d(chosen)
+    images = np.empty((len(flat), *shape), np.uint8)
+    which = np.searchsorted(starts, flat, side="right") - 1
+    for number in sorted(np.unique(which).tolist(), key=order):
+        wanted = which == number
+        images[wanted] = read(number, flat[wanted] - starts[number])
+    return images if chosen.ndim else images[0]
 
 
 class ImageRows:
@@ -92,10 +130,12 @@ class ImageRows:
         values = self[:]
         return values if dtype is None else values.astype(dtype)
 
-    def take(self, rows: NDArray[np.int64]) -> ImageRows:
+    def take(self, rows: NDArray[np.int64]) -> Self:
         """Return a selection of this selection, without reading images."""
+        part = copy.copy(self)
         rows = np.asarray(rows, np.int64)
-        return ImageRows(self.array, rows if self.rows is None else self.rows[rows])
+        part.rows = rows if self.rows is None else self.rows[rows]
+        return part
 
     def joined(self, other: ImageRows) -> ImageRows:
         """Return these rows and then others, as one selection of the same array where they share it."""
@@ -160,11 +200,6 @@ class FeatureRows(ImageRows):
         """Return the features of the images as they are, (n, feature_size)."""
         return np.asarray(self[:][:, : self.feature_size], np.float32)
 
-    def take(self, rows: NDArray[np.int64]) -> FeatureRows:
-        """Return a selection of this selection, without reading features."""
-        rows = np.asarray(rows, np.int64)
-        return FeatureRows(self.array, rows if self.rows is None else self.rows[rows], self.views, self.backbone)
-
     def joined(self, other: ImageRows) -> FeatureRows:
         """Return these rows and then others of the same array."""
         assert self.array is other.array
@@ -192,18 +227,7 @@ class StackedRows(ImageRows):
     def __getitem__(self, index: Any) -> NDArray[np.uint8]:
         """Return a copy of one image or several."""
         chosen = np.asarray(chosen_rows(index, self.rows, len(self)))
-        flat = np.atleast_1d(chosen)
-        images = np.empty((len(flat), *self.array.shape[1:]), np.uint8)
-        which = np.searchsorted(self.starts, flat, side="right") - 1
-        for number, part in enumerate(self.parts):
-            here = which == number
-            images[here] = part[flat[here] - self.starts[number]]
-        return images if chosen.ndim else images[0]
-
-    def take(self, rows: NDArray[np.int64]) -> StackedRows:
-        """Return a selection of this selection, without reading images."""
-        rows = np.asarray(rows, np.int64)
-        return StackedRows(self.parts, rows if self.rows is None else self.rows[rows])
+        return gathered(chosen, self.starts, self.array.shape[1:], lambda number, rows: self.parts[number][rows])
 
 
 class RecoloredRows(ImageRows):
@@ -241,9 +265,9 @@ class RecoloredRows(ImageRows):
         gray: NDArray[np.uint32] = (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
         return gray.astype(np.uint8)[..., None]
 
-    def take(self, rows: NDArray[np.int64]) -> RecoloredRows:
+    def take(self, rows: NDArray[np.int64]) -> Self:
         """Return a selection of this selection, without reading images."""
-        return RecoloredRows(self.images.take(rows))
+        return type(self)(self.images.take(rows))
 
 
 def content_hashes(samples: NDArray[Any]) -> list[bytes]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fewlabels.data import workers
 from fewlabels.data.dataset import SkippedImage
-from fewlabels.data.rows import ImageRows, chosen_rows
+from fewlabels.data.rows import ImageRows, chosen_rows, gathered
 from fewlabels.data.shards import Shards
 from fewlabels.data.workers import in_parallel
 from fewlabels.storage.atomic import located, write_json
@@ -125,22 +125,12 @@ class StreamedRows(ImageRows):
     def __getitem__(self, index: Any) -> NDArray[np.uint8]:
         """Return a copy of one image or several."""
         chosen = np.asarray(chosen_rows(index, self.rows, len(self)))
-        flat = np.atleast_1d(chosen)
-        images = np.empty((len(flat), *self.array.shape[1:]), np.uint8)
-        which = np.searchsorted(self.starts, flat, side="right") - 1
-        # Those that are here come first: they could have to make room for the others.
-        for number in sorted(np.unique(which).tolist(), key=lambda one: (one not in self.blocks.here, one)):
-            wanted = which == number
-            images[wanted] = self.blocks.read(number, flat[wanted] - self.starts[number])
-        return images if chosen.ndim else images[0]
 
-    def take(self, rows: NDArray[np.int64]) -> StreamedRows:
-        """Return a selection of this selection, without reading images."""
-        part = object.__new__(StreamedRows)
-        part.__dict__.update(self.__dict__)
-        rows = np.asarray(rows, np.int64)
-        part.rows = rows if self.rows is None else self.rows[rows]
-        return part
+        def here_first(number: int) -> tuple[bool, int]:
+            # They could have to make room for the others.
+            return number not in self.blocks.here, number
+
+        return gathered(chosen, self.starts, self.array.shape[1:], self.blocks.read, here_first)
 
     def name(self, row: int) -> str:
         """Return what the image of a row is called."""
