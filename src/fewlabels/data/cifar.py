@@ -10,10 +10,9 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from fewlabels.data.archives import read_members
-from fewlabels.data.packed import PackedImages, packed
+from fewlabels.data.packed import PackedImages, packed, resized
 from fewlabels.data.parts import Part, Parts
 from fewlabels.data.rows import ImageRows
 from fewlabels.storage.errors import InputError
@@ -124,7 +123,7 @@ def _read(name: str, source: Path, size: int, sink: PackedImages) -> None:
         found = [piece for piece in found if not piece[0].endswith(".bin")] or found
         found.sort(key=lambda piece: piece[0])
         total = sum(len(piece[1]) for piece in found)
-        sink.add(part, (total, size, size, 3), _resized([piece[1] for piece in found], size))
+        sink.add(part, (total, size, size, 3), _images([piece[1] for piece in found], size))
         sink.arrays[f"{part}_labels"] = np.concatenate([piece[2] for piece in found])
     sink.arrays["names"] = np.array(names or names_in_text, dtype=np.str_)
 
@@ -171,14 +170,6 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _resized(batches: list[NDArray[np.uint8]], size: int) -> Iterator[NDArray[np.uint8]]:
+def _images(batches: list[NDArray[np.uint8]], size: int) -> Iterator[NDArray[np.uint8]]:
     for batch in batches:
-        images = batch.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
-        if size != _SIDE:
-            images = np.stack(
-                [
-                    np.asarray(Image.fromarray(np.ascontiguousarray(i)).resize((size, size), Image.Resampling.BICUBIC))
-                    for i in images
-                ]
-            )
-        yield np.ascontiguousarray(images)
+        yield resized(batch.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1), size)

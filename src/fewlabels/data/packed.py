@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from fewlabels.data.room import hold, make_room
 from fewlabels.storage.atomic import atomic_folder, write_json
@@ -101,6 +102,14 @@ def packed(
     if found is None:
         raise InputError(f"the cache in {cache} cannot be read back; check the disk, or set FEWLABELS_CACHE")
     return found
+
+
+def resized(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Return square color images, (n, side, side, 3), at another side; as they are where that is theirs."""
+    if images.shape[1] == size:
+        return np.ascontiguousarray(images)
+    pictures = (Image.fromarray(np.ascontiguousarray(image)) for image in images)
+    return np.stack([np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC)) for picture in pictures])
 
 
 def _open(entry: Path) -> PackedImages | None:

@@ -8,11 +8,10 @@ from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from fewlabels.data.archives import read_members
 from fewlabels.data.cache import DEFAULT_SIZE
-from fewlabels.data.packed import PackedImages, packed
+from fewlabels.data.packed import PackedImages, packed, resized
 from fewlabels.data.parts import Part, Parts
 from fewlabels.data.rows import ImageRows
 from fewlabels.storage.errors import InputError
@@ -103,16 +102,7 @@ def _images(file: IO[bytes], size: int) -> Iterator[NDArray[np.uint8]]:
     while content := file.read(_CHUNK * _IMAGE_BYTES):
         # Each channel is stored column by column: (n, channel, column, row).
         stored = np.frombuffer(content, np.uint8).reshape(-1, 3, _SIDE, _SIDE)
-        images = stored.transpose(0, 3, 2, 1)
-        if size == _SIDE:
-            yield np.ascontiguousarray(images)
-        else:
-            yield np.stack(
-                [
-                    np.asarray(Image.fromarray(np.ascontiguousarray(i)).resize((size, size), Image.Resampling.BICUBIC))
-                    for i in images
-                ]
-            )
+        yield resized(stored.transpose(0, 3, 2, 1), size)
 
 
 def _folds(text: str, source: Path) -> NDArray[np.int64]:
