@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 
@@ -46,7 +46,6 @@ def with_pool(
     cache: Path,
     *,
     strict: bool = False,
-    options: dict[str, Any] | None = None,
 ) -> ImageDataset:
     """Return a data set with more pool images, which are read as they are needed.
 
@@ -62,8 +61,6 @@ def with_pool(
         The cache folder.
     strict : bool
         Refuse images that cannot be read rather than leave them out.
-    options : dict, optional
-        For the file system, as fsspec takes them.
 
     Raises
     ------
@@ -72,7 +69,7 @@ def with_pool(
     """
     if data.is_features:
         raise InputError(f"{data.name} holds features of a pretrained net; a pool of images does not go with them")
-    shards = Shards(url, cache, options)
+    shards = Shards(url, cache)
     more = StreamedRows(
         shards, data.image_size, gray=data.channels == 1, cache=cache, limit=read_size(limit), strict=strict
     )

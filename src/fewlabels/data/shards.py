@@ -90,8 +90,6 @@ class Shards:
         one image a sample, not compressed as a whole.
     cache : Path
         Folder in which the indexes of archives are kept.
-    options : dict, optional
-        For the file system, as fsspec takes them.
 
     Attributes
     ----------
@@ -123,12 +121,12 @@ class Shards:
     1 [b'abc'] memory:///doctest/a.tar::0001.jpg
     """
 
-    def __init__(self, url: str, cache: Path, options: dict[str, Any] | None = None) -> None:
+    def __init__(self, url: str, cache: Path) -> None:
         if not url:
             raise InputError("the address of the pool is empty; give its files, a folder or a pattern")
-        self.url, self._options = url, options or {}
+        self.url = url
         with self._reached(url):
-            self._system, self._place = _file_system(url, self._options)
+            self._system, self._place = _file_system(url)
             self.files, left = _find(self._system, self._place)
             facts = [self._system.info(path) for path in self.files]
         if not self.files:
@@ -166,7 +164,7 @@ class Shards:
 
     def would_take(self, url: str) -> bool:
         """Say whether a file that is written to a path or address would be one of the pool's the next time."""
-        system, place = _file_system(url, {})
+        system, place = _file_system(url)
         if type(system) is not type(self._system):
             return False
         if "*" in self._place:
@@ -270,11 +268,11 @@ class Shards:
         return found
 
 
-def _file_system(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
+def _file_system(url: str) -> tuple[AbstractFileSystem, str]:
     from fsspec.core import url_to_fs
 
     try:
-        system, place = url_to_fs(url, **options)
+        system, place = url_to_fs(url)
     except ValueError as error:
         raise InputError(f"{url}: {first_line(error)}; a path, or an address such as s3://bucket/folder") from error
     return system, str(place)
