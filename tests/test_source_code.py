@@ -50,12 +50,16 @@ def test_listing_the_methods_does_not_wait_for_torch():
         (["predict", "nowhere", "x.png"], "there is no model folder at nowhere"),
         (["evaluate", "nowhere"], "there is no model folder at nowhere"),
         (["label", "nowhere"], "there is no model folder at nowhere"),
+        (["predict", "runs", "x.png"], "runs is a comparison, not a model; its models are in runs/models/"),
+        (["label", "runs"], "runs is a comparison, not a model; its models are in runs/models/"),
         (["report", "nowhere"], "nowhere is no folder; give the one that `fewlabels compare --out` wrote"),
         (["check", "nowhere"], "there is no data set, folder or file 'nowhere'"),
         (["check", "--image-size", "2"], "image_size=2 is not a whole number of 4 to 1024 pixels"),
     ],
 )
 def test_a_wrong_name_is_told_without_waiting_for_torch(words, message, tmp_path):
+    (tmp_path / "runs" / "models" / "supervised").mkdir(parents=True)
+    (tmp_path / "runs" / "models" / "supervised" / "config.json").touch()
     code = f"""import sys; from fewlabels.cli import main; sys.argv = ["fewlabels", *{words}]
 try:
     main()

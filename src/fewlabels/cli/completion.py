@@ -8,12 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fewlabels.cli.source_code import names_in
+from fewlabels.storage.model_folder import WEIGHTS
 
 # What no shell takes for more than a name.
 _PLAIN = re.compile(r"[\w./~+@%,:=^-]+")
 _ASKED_BY = "_FEWLABELS_COMPLETE"
-# What makes a folder a model.
-_MODEL = "model.safetensors"
 Completer = Callable[[str], list[str]]
 
 
@@ -75,7 +74,7 @@ def _sources(incomplete: str) -> list[str]:
 
 
 def _models(incomplete: str) -> list[str]:
-    models = _paths(incomplete, lambda path: (path / _MODEL).is_file())
+    models = _paths(incomplete, lambda path: (path / WEIGHTS).is_file())
     return models or _paths(incomplete, Path.is_dir)
 
 

@@ -110,8 +110,8 @@ def fit(
         from fewlabels.methods.findings import findings
         from fewlabels.methods.fitting import fit_dataset
         from fewlabels.methods.replaced import check_place_before, keep_before
-        from fewlabels.methods.saved import check_target, holds_anything
         from fewlabels.storage.atomic import check_writable
+        from fewlabels.storage.model_folder import check_target, holds_anything
         from fewlabels.tracking import check_trackers
         from fewlabels.tracking import track as begin_run
         from fewlabels.training.checkpoint import checkpoint_beside, holds_training

@@ -15,10 +15,10 @@ from rich.table import Table
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers, keeping
 from fewlabels.cli.app import app, errors, screen, starting
-from fewlabels.cli.options import Json, Labels, Quiet, Strict, new_seed
+from fewlabels.cli.options import Json, Labels, Quiet, Strict, model_there, new_seed
 from fewlabels.cli.shown import show_notes
 from fewlabels.storage.errors import InputError
-from fewlabels.storage.hub import is_hub_address
+from fewlabels.storage.model_folder import looks_like_a_model
 from fewlabels.storage.visible import visible
 
 _SHOWN = 20
@@ -107,9 +107,11 @@ def label(
 
     `fewlabels label model 's3://bucket/pool/*.tar' --engine ray --out s3://bucket/labels`
     """
-    has_model = _is_model(model)
-    if not has_model and (pool is not None or not _is_source(model)):
-        # Told without waiting for what reads models.
+    # What is wrong is told without waiting for what reads models.
+    has_model = looks_like_a_model(Path(model))
+    if has_model:
+        model_there(Path(model))
+    elif pool is not None or not _is_source(model):
         if not Path(model).exists():
             raise InputError(f"there is no model folder at {model}; to begin without one, give a folder of images")
         raise InputError(f"{model} is no model folder; before there is a model, give the source alone")
@@ -152,21 +154,6 @@ def label(
     first = _SHOWN if show is None else show
     hint = "" if has_model or quiet else _next_step(model, out, labels)
     return Answer(lambda: found.summary(first) | {"out": out}, lambda: _show(found, first, out, kept, hint))
-
-
-def _is_model(place: str) -> bool:
-    """Say whether a model is meant, damaged or not, rather than images."""
-    folder = Path(place)
-    if is_hub_address(place) or (folder / "model.safetensors").is_file():
-        return True
-    # A comparison is no model either, and what reads models says where its models are.
-    if any(folder.glob("models/*/config.json")):
-        return True
-    try:
-        # Images may lie beside a file of this name.
-        return b'"format_version"' in (folder / "config.json").read_bytes()
-    except OSError:
-        return False
 
 
 def _is_source(place: str) -> bool:

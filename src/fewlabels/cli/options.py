@@ -12,14 +12,15 @@ import typer
 from fewlabels.cli import completion
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
+from fewlabels.storage.model_folder import read_description
 from fewlabels.storage.wording import VALUES
 
 
 def model_there(model: Path) -> Path:
-    """Return a model's folder, or its address on the Hub; refuse one that is not there."""
-    # What reads models says the same, seconds later.
-    if not (is_hub_address(model) or model.is_dir()):
-        raise InputError(f"there is no model folder at {model}")
+    """Return a model's folder, or its address on the Hub; refuse a folder that holds no model."""
+    # What reads models does so too, seconds later.
+    if not is_hub_address(model):
+        read_description(model)
     return model
 
 

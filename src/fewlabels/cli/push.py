@@ -36,7 +36,7 @@ def push(
     `fewlabels push model jane/birds --revision v2`
     """
     from fewlabels.methods.published import push as push_model
-    from fewlabels.methods.saved import keeps_examples
+    from fewlabels.storage.model_folder import keeps_examples
 
     commit = push_model(
         model, name, private=private, revision=revision, with_examples=with_examples, progress=not quiet

@@ -80,11 +80,11 @@ def serve(
     """
     with starting():
         from fewlabels.data.decode import SOUND_PILLOW, pillow_is_sound
-        from fewlabels.methods.saved import read_description
         from fewlabels.serving.server import is_local, open_browser, require_gradio
         from fewlabels.serving.server import serve as serve_page
         from fewlabels.serving.service import Service
         from fewlabels.serving.training import begins
+        from fewlabels.storage.model_folder import read_description
 
     if is_hub_address(model):
         raise InputError(f"{model} is on the Hub; pull it first, so that labels and new models have a place")

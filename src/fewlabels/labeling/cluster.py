@@ -11,9 +11,9 @@ from typing import Any
 
 from fewlabels.labeling.partitions import Partition, label_partition, scores_of
 from fewlabels.methods import load
-from fewlabels.methods.saved import model_files
 from fewlabels.storage.engine import ray_cluster
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.model_folder import model_files
 
 
 def with_ray(partitions: list[Partition], model: Path, processes: int | None) -> Iterator[int]:

@@ -25,13 +25,13 @@ from fewlabels.data.shards import Shards
 from fewlabels.labeling.inside import InDistribution
 from fewlabels.methods import SemiSupervisedClassifier, load
 from fewlabels.methods.examples import probabilities_and_embeddings
-from fewlabels.methods.saved import CARD, CONFIG, OF_CARD, model_files, read_description
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.cache_folder import cache_folder
 from fewlabels.storage.engine import check_engine
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import HubAddress, is_hub_address
 from fewlabels.storage.keys import key_of
+from fewlabels.storage.model_folder import CARD, CONFIG, OF_CARD, model_files, read_description
 from fewlabels.storage.screen import new_bar
 from fewlabels.storage.visible import encodable
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from fewlabels.data.rows import HASH_BYTES, RecoloredRows, content_hashes
 from fewlabels.methods.given import rows_to_predict
 from fewlabels.methods.prediction import logits_and_features
 from fewlabels.storage.errors import InputError, MissingSource
+from fewlabels.storage.model_folder import check_content
 
 if TYPE_CHECKING:
     from fewlabels.methods.base import SemiSupervisedClassifier
@@ -421,9 +421,7 @@ def unpack(path: Path, method: SemiSupervisedClassifier, checksum: str) -> Examp
             wanted["hashes"] = ((shapes["hashes"][0], HASH_BYTES), "U8")
         if {name: (shapes[name], kinds[name]) for name in shapes} != wanted or not 0 < count <= MOST:
             raise InputError(f"{path} does not fit the model: it has {shapes}, expected up to {MOST:,} samples {shape}")
-        with path.open("rb") as content:
-            if hashlib.file_digest(content, "sha256").hexdigest() != checksum:
-                raise InputError(f"{path} is not what was saved; take the model again from where it came")
+        check_content(path, checksum)
         found = Examples(**{name: file.get_tensor(name) for name in wanted})
     if found.labels.min() < 0 or found.labels.max() >= len(method.classes_):
         raise InputError(f"{path} does not fit the model: labels are not from 0 to {len(method.classes_) - 1}")

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 from fewlabels.methods.card import PLACE, checksum
-from fewlabels.methods.saved import (
+from fewlabels.methods.saved import is_ours, load
+from fewlabels.nets.pretrained import MODULE
+from fewlabels.storage.atomic import atomic_folder
+from fewlabels.storage.errors import InputError
+from fewlabels.storage.hub import HubAddress, download_file, forget_file, hub_api, progress_bars, upload_files
+from fewlabels.storage.model_folder import (
     CARD,
     CONFIG,
     EXAMPLES,
-    is_ours,
-    load,
+    is_weights,
     model_files,
     parse_description,
     read_description,
     weight_files,
 )
-from fewlabels.nets.pretrained import MODULE
-from fewlabels.storage.atomic import atomic_folder
-from fewlabels.storage.errors import InputError
-from fewlabels.storage.hub import HubAddress, download_file, forget_file, hub_api, progress_bars, upload_files
-
-# Of a model that was there before: all that `push` writes, and nothing that a person has put beside.
-_REPLACED = re.compile(r"model\.safetensors|weights-[a-z0-9-]+\.safetensors|examples\.safetensors")
 
 
 def push(
@@ -97,7 +93,7 @@ def push(
     method = config["method"]
     with progress_bars(progress):
         return upload_files(
-            address, files, replaced=_REPLACED, private=private, message=f"Push a {method} classifier with fewlabels"
+            address, files, replaced=_is_replaced, private=private, message=f"Push a {method} classifier with fewlabels"
         )
 
 
@@ -152,6 +148,11 @@ digits, -, _ and ., such as jane/birds
         for file in model_files(found):
             shutil.copyfile(found / file, temporary / file)
     return target
+
+
+def _is_replaced(file: str) -> bool:
+    """Say whether a file of a model that was there before gives way; nothing does that a person has put beside."""
+    return file == EXAMPLES or is_weights(file)
 
 
 def fetch_model(address: HubAddress) -> Path:

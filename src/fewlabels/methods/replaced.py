@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from fewlabels.methods.saved import check_target
 from fewlabels.storage.atomic import atomic_folder, check_writable
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.model_folder import check_target
 
 
 def check_place_before(folder: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -28,22 +26,26 @@ from fewlabels.nets import Backbone, BackboneFacts, build_decoder, load_backbone
 from fewlabels.nets.backbone import PretrainedClassifier
 from fewlabels.nets.pretrained import MODULE, as_recorded, empty_backbone, is_backbone
 from fewlabels.storage.atomic import ABANDONED, atomic_folder, remove_leftovers, write_bytes, write_json, write_text
-from fewlabels.storage.errors import InputError, NewerFormat
+from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import HubAddress, is_hub_address
+from fewlabels.storage.model_folder import (
+    CARD,
+    CONFIG,
+    EXAMPLES,
+    FORMAT_VERSION,
+    WEIGHTS,
+    check_content,
+    check_target,
+    is_weights,
+    keeps_examples,
+    parse_description,
+    read_description,
+)
+from fewlabels.storage.model_folder import model_files as model_files
 from fewlabels.storage.plain import plain
-from fewlabels.storage.visible import check_encodable
 from fewlabels.storage.wording import first_line
 from fewlabels.training.kept import copied_state
 
-# 1: no checksum of the weights. 2: `weights_sha256`.
-FORMAT_VERSION = 2
-_LARGEST_CONFIG = 64 << 20
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
-# Of what a model says of itself, that by which it predicts nothing: figures, its card, and where it lay.
-OF_CARD = ("measured", "card", "saved_in")
-# Labeled images that a model may keep; they stay on this machine unless they are asked for.
-EXAMPLES = "examples.safetensors"
-_OTHER_WEIGHTS = re.compile(r"weights-[a-z0-9-]{1,40}\.safetensors")
 # What a saved model keeps of what was learned, next to the weights; all of it plain JSON.
 _RECORDS = (
     "gradient_images_",
@@ -162,34 +164,6 @@ def save_model(
     return folder
 
 
-def check_target(folder: Path) -> None:
-    """Refuse a place that no model can be saved in: a file, or a folder that holds other things than a model.
-
-    Raises
-    ------
-    InputError
-        With what to give instead.
-    """
-    check_encodable(folder)
-    if is_hub_address(folder):
-        raise InputError(f"{folder} is a place on the Hub; give a folder, which `fewlabels push` takes there")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; give the name of a folder to save the model in")
-    if not holds_anything(folder):
-        return
-    try:
-        parse_description(folder / CONFIG)
-    except NewerFormat:
-        raise
-    except (OSError, InputError) as error:
-        raise InputError(f"{folder} holds other files and no model; give a new or empty folder") from error
-
-
-def holds_anything(folder: Path) -> bool:
-    """Say whether a place is a folder with something in it, which a model that is saved there takes the place of."""
-    return folder.is_dir() and any(folder.iterdir())
-
-
 def _changed_card(folder: Path) -> bytes | None:
     """Return the card of a model that is about to be replaced, if a person has written in it."""
     if not (folder / CARD).is_file():
@@ -206,9 +180,9 @@ def is_ours(card: bytes, config: dict[str, Any]) -> bool:
 
 def _keep_others(folder: Path, temporary: Path) -> None:
     """Take over what else a person keeps in a model's folder."""
-    own = {WEIGHTS, CONFIG, CARD, EXAMPLES}
+    own = {CONFIG, CARD, EXAMPLES}
     for path in folder.iterdir() if folder.is_dir() else []:
-        if path.name in own or _OTHER_WEIGHTS.fullmatch(path.name):
+        if path.name in own or is_weights(path.name):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.copytree(path, temporary / path.name, symlinks=True)
@@ -289,7 +263,7 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
         _check_sizes(folder / WEIGHTS, build)
         tensors = load_file(folder / WEIGHTS)
         if version >= 2:
-            _check_weights(folder / WEIGHTS, config["weights_sha256"])
+            check_content(folder / WEIGHTS, config["weights_sha256"])
         parts = build()
         for name, part in parts.items():
             _fill(part, {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")})
@@ -333,79 +307,6 @@ def _refuse_nets_to_run(folder: Path, config: dict[str, Any]) -> None:
                 f"{folder} asks for the net {str(net)[:80]!r} to be run or fetched, and does not describe it; loading "
                 "a model runs nothing: take another model"
             )
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """Return what `config.json` of a model folder holds; nothing in it is trusted yet but its version.
-
-    Raises
-    ------
-    InputError
-        If there is no complete model folder, or one that a newer version wrote.
-    """
-    if not folder.is_dir():
-        raise InputError(f"there is no model folder at {folder}")
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            if (models := folder / "models").is_dir():
-                raise InputError(f"{folder} is a comparison, not a model; its models are in {models}/")
-            raise InputError(f"{folder} is no complete model folder: {name} is missing")
-    return parse_description(folder / CONFIG)
-
-
-def parse_description(path: Path) -> dict[str, Any]:
-    """Return what a file of the name `config.json` holds, if it describes a model that this version reads."""
-    try:
-        if path.stat().st_size > _LARGEST_CONFIG:
-            raise InputError(f"{path} is too large for a model's description")
-        config = json.loads(path.read_text(encoding="utf-8"))
-        version = config["format_version"]
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{path} is not a fewlabels model's description: {error!r}") from error
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise NewerFormat(
-            f"{path.parent} was written by a newer fewlabels (model format {version}, this one reads up to "
-            f"{FORMAT_VERSION}); upgrade fewlabels to read it"
-        )
-    return dict(config)
-
-
-def model_files(folder: Path) -> list[str]:
-    """Return the names of the files that make a model: description, card and weights, each checked to be what it was.
-
-    Raises
-    ------
-    InputError
-        If one is missing, is not what was saved, or has no name that a model's file has.
-    """
-    config = read_description(folder)
-    checksums = weight_files(config, folder)
-    if (known := config.get("examples_sha256")) is not None and keeps_examples(folder):
-        checksums[EXAMPLES] = str(known)
-    for file, expected in checksums.items():
-        if not (folder / file).is_file():
-            raise InputError(f"{folder} is no complete model folder: {file} is missing")
-        if expected is not None:
-            _check_weights(folder / file, expected)
-    return [CONFIG, *([CARD] if (folder / CARD).is_file() else []), *checksums]
-
-
-def keeps_examples(folder: Path) -> bool:
-    """Return whether a model folder keeps labeled images that the model learned from."""
-    return (folder / EXAMPLES).is_file()
-
-
-def weight_files(config: dict[str, Any], place: object) -> dict[str, str | None]:
-    """Return the files of weights that a description names, with their checksums; models of format 1 have none."""
-    others = config.get("other_weights_sha256", {})
-    if not isinstance(others, dict) or not all(
-        isinstance(file, str) and _OTHER_WEIGHTS.fullmatch(file) for file in others
-    ):
-        raise InputError(f"{place} is not a fewlabels model: its description names files that none has")
-    own = config.get("weights_sha256")
-    return {WEIGHTS: None if own is None else str(own), **{file: str(found) for file, found in others.items()}}
 
 
 def add_measurement(folder: Path, found: dict[str, Any]) -> bool:
@@ -493,16 +394,6 @@ def _classes(values: list[Any], kind: str) -> NDArray[Any]:
     return np.array(values, dtype=dtype)
 
 
-def _check_weights(path: Path, expected: str) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected:
-        raise InputError(
-            f"{path} is not what was saved: its checksum is {found[:12]}…, the description says {str(expected)[:12]}…; "
-            "take the model again from where it came"
-        )
-
-
 def _place(method: SemiSupervisedClassifier) -> str:
     """Return where a model has its pretrained net: in its own weights, beside them, or where it was taken from."""
     if isinstance(method.network_, PretrainedClassifier):
@@ -568,7 +459,7 @@ def _read_weight_sets(
         if file not in by_file:
             state = own
             if file != WEIGHTS:
-                _check_weights(folder / file, config["other_weights_sha256"][file])
+                check_content(folder / file, config["other_weights_sha256"][file])
                 state = load_file(folder / file)
                 if {key: value.shape for key, value in state.items()} != {key: v.shape for key, v in own.items()}:
                     raise InputError(f"{folder / file} does not fit the model's description")

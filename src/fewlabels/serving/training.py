@@ -17,8 +17,8 @@ from fewlabels.methods.embedding import own_size, warn_of_leak
 from fewlabels.methods.examples import load_to_label, on_features, origin_of, remember, size_to_read
 from fewlabels.methods.fitting import fit_dataset
 from fewlabels.methods.replaced import check_place_before, keep_before
-from fewlabels.methods.saved import check_target, holds_anything
 from fewlabels.storage.errors import InputError, TrainingWarning
+from fewlabels.storage.model_folder import check_target, holds_anything
 from fewlabels.storage.wording import counted
 from fewlabels.training.monitor import Observer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -169,7 +169,7 @@ def forget_file(path: Path) -> None:
 
 
 def upload_files(
-    address: HubAddress, files: dict[str, Path | bytes], *, replaced: re.Pattern[str], private: bool, message: str
+    address: HubAddress, files: dict[str, Path | bytes], *, replaced: Callable[[str], bool], private: bool, message: str
 ) -> str:
     """Put files into a repository in one commit: whoever reads it sees all of them or none.
 
@@ -179,8 +179,8 @@ def upload_files(
         The repository is made where it is missing, and so is the branch that its revision names.
     files : dict
         Path or content, by name.
-    replaced : Pattern
-        Of the names of files that are taken away where they are not among `files`.
+    replaced : callable
+        Whether a file of this name is taken away where it is not among `files`.
     private : bool
         Only for the owner. A repository that exists and is public is left alone.
     message : str
@@ -219,9 +219,7 @@ def upload_files(
             info = api.model_info(address.name, revision=address.revision)
         present = [sibling.rfilename for sibling in info.siblings or []]
         operations: list[Any] = [
-            CommitOperationDelete(path_in_repo=name)
-            for name in present
-            if replaced.fullmatch(name) and name not in files
+            CommitOperationDelete(path_in_repo=name) for name in present if name not in files and replaced(name)
         ]
         operations += [CommitOperationAdd(name, content) for name, content in files.items()]
         commit = api.create_commit(
