@@ -17,6 +17,7 @@ from fewlabels import InputError, Supervised, embed, load_dataset
 from fewlabels.data import LabelsFile, read_labels
 from fewlabels.labeling import PoolDescription, describe_pool, rank_for_labeling
 from fewlabels.methods.examples import remember
+from fewlabels.methods.origin import size_to_read
 from fewlabels.serving.training import data_to_fit
 
 
@@ -228,6 +229,18 @@ def test_the_pool_of_a_model_on_features_is_read_as_its_net_was_given_the_images
     assert np.array_equal(
         found.class_probabilities.argmax(1), np.searchsorted(model.classes_, model.predict(found.data.pool))
     )
+
+
+def test_features_are_read_as_they_are_though_the_model_remembers_the_size_of_images(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEWLABELS_CACHE", str(tmp_path / "cache"))
+    net = f"python:{small_backbones.__file__}:colors"
+    fewlabels.compare(photos, net=net, methods=["linear-probe"], image_size=12, check=False, out=tmp_path / "run")
+    model = fewlabels.load(next((tmp_path / "run" / "models").iterdir()), net=net)
+    features = fewlabels.embed(photos, net, tmp_path / "features", image_size=12).folder
+    assert model.source_["image_size"] == 12
+    assert size_to_read(model, str(features)) is None
+    of_features, of_images = describe_pool(model, features), describe_pool(model)
+    assert sorted(of_features.names) == sorted(of_images.names)
 
 
 def test_what_a_person_has_filled_in_is_never_written_over(of_photos, tmp_path):

@@ -17,8 +17,8 @@ from fewlabels.data.given import joined_labels
 from fewlabels.evaluation.contenders import make_features
 from fewlabels.methods import embed
 from fewlabels.methods.embedding import feature_chunks, features_of, own_size, warn_of_leak
-from fewlabels.methods.examples import size_to_read
 from fewlabels.methods.findings import findings
+from fewlabels.methods.origin import size_to_read
 from fewlabels.nets import load_backbone
 from fewlabels.storage.lock import LOCK_NAME, FolderLock
 from small_backbones import Colors, tiny_dinov2

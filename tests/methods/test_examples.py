@@ -12,7 +12,8 @@ from safetensors.numpy import load_file, save_file
 import fewlabels
 from fewlabels import InputError, Supervised, load_dataset
 from fewlabels.methods import examples
-from fewlabels.methods.examples import load_source, remember
+from fewlabels.methods.examples import remember
+from fewlabels.methods.origin import load_source
 
 
 @pytest.fixture

@@ -59,11 +59,18 @@ def evaluate(
     """
     with starting(quiet):
         from fewlabels.data import load_dataset
-        from fewlabels.data.features import is_feature_folder
         from fewlabels.evaluation import evaluate_model
         from fewlabels.methods import load
         from fewlabels.methods.card import measurement
-        from fewlabels.methods.examples import as_read_by, is_source_of, labels_of, origin_of, remembered, size_to_read
+        from fewlabels.methods.origin import (
+            as_read_by,
+            how_to_read,
+            is_source_of,
+            labels_of,
+            origin_of,
+            place_of,
+            remembered,
+        )
         from fewlabels.methods.saved import add_measurement
 
     if card and is_hub_address(model):
@@ -71,7 +78,7 @@ def evaluate(
     loaded = load(model, net=net)
     if loaded.image_shape_ is None:
         raise InputError(f"{model} classifies vectors; evaluate it in Python with its score method")
-    place = origin_of(loaded).get("source") if source is None else source
+    place = place_of(loaded, source)
     if place is None:
         raise InputError(f"{model} does not say what it learned from; give the SOURCE to measure it on")
     given: Any = labels
@@ -82,8 +89,7 @@ def evaluate(
         lost = origin_of(loaded).get("labels") if given is None else None
     with remembered(place if source is None else None), _naming_lost_labels(lost):
         data = load_dataset(
-            place,
-            image_size=None if is_feature_folder(Path(place)) else size_to_read(loaded, place),
+            **how_to_read(loaded, place),
             test_per_class=test_per_class,
             labels=given,
             fold=fold,

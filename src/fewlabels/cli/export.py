@@ -43,7 +43,7 @@ def export(
     with starting():
         from fewlabels.export.deployed import FORMATS, export_model
         from fewlabels.methods import load
-        from fewlabels.methods.examples import on_features
+        from fewlabels.methods.origin import on_features
 
     if out is None and is_hub_address(model):
         raise InputError(f"give --out: there is no place beside {model} to write to")

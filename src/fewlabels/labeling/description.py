@@ -28,15 +28,15 @@ from fewlabels.data.parquet import holds_shards
 from fewlabels.labeling.inside import UNLIKE, InDistribution
 from fewlabels.labeling.ranking import DEFAULT_COUNT, check_strategy, rank_for_labeling
 from fewlabels.methods import SemiSupervisedClassifier
-from fewlabels.methods.examples import (
-    Examples,
+from fewlabels.methods.examples import Examples, probabilities_and_embeddings
+from fewlabels.methods.origin import (
     as_read_by,
+    how_to_read,
     is_source_of,
     labels_of,
     load_to_label,
     origin_of,
-    probabilities_and_embeddings,
-    size_to_read,
+    place_of,
 )
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.cells import table
@@ -442,7 +442,7 @@ def _source(model: SemiSupervisedClassifier, pool: Any, **options: Any) -> Image
     """Read a source as it was for the fit, where the model was fitted on it."""
     given = {name: value for name, value in options.items() if value is not None}
     is_own = pool is None or is_source_of(model, pool)
-    place = origin_of(model).get("source") if pool is None else str(pool)
+    place = place_of(model, pool)
     known = labels_of(model, place) if is_own and place is not None else None
     if known is not None and "labels" in given:
         # They join those that the model was fitted with.
@@ -450,15 +450,15 @@ def _source(model: SemiSupervisedClassifier, pool: Any, **options: Any) -> Image
         given["labels"] = joined_labels(known, given["labels"], before)
     elif known is not None:
         given["labels"] = known
-    size = None if place is None else size_to_read(model, place)
+    how = how_to_read(model, pool)
     if is_own:
-        data = load_to_label(model, **({} if pool is None else {"source": pool}), image_size=size, **given)
+        data = load_to_label(model, **how, **given)
         if streamed := origin_of(model).get("pool"):
             data = replace(data, notes=(*data.notes, why_not_by_hand(streamed)))
     else:
         from fewlabels.data import load_dataset
 
-        data = load_dataset(pool, image_size=size, **given)
+        data = load_dataset(**how, **given)
     return as_read_by(model, data)
 
 

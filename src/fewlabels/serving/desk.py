@@ -23,13 +23,8 @@ from fewlabels.data.sources import load_unlabeled
 from fewlabels.labeling import rank_for_labeling
 from fewlabels.labeling.first import first_order
 from fewlabels.methods.embedding import own_size
-from fewlabels.methods.examples import (
-    as_read_by,
-    load_to_label,
-    origin_of,
-    probabilities_and_embeddings,
-    size_to_read,
-)
+from fewlabels.methods.examples import probabilities_and_embeddings
+from fewlabels.methods.origin import as_read_by, how_to_read, load_to_label, origin_of
 from fewlabels.methods.replaced import place_before
 from fewlabels.nets.pretrained import is_backbone
 from fewlabels.serving.classify import ServedModel
@@ -291,10 +286,7 @@ def open_desk(
     if folder is not None:
         _check_apart(labels, folder)
     before = labels_before(model, labels)
-    changes: dict[str, Any] = {} if source is None else {"source": source}
-    place = origin_of(model.method).get("source") if source is None else source
-    if place is not None:
-        changes["image_size"] = size_to_read(model.method, place)
+    changes = how_to_read(model.method, source)
     streamed = origin_of(model.method).get("pool")
     if streamed is not None:
         changes |= {"pool": None, "pool_limit": DEFAULT_LIMIT}

@@ -14,8 +14,9 @@ from fewlabels.data.features import is_feature_folder
 from fewlabels.evaluation.contenders import make_features
 from fewlabels.methods import SemiSupervisedClassifier, load, make_method
 from fewlabels.methods.embedding import own_size, warn_of_leak
-from fewlabels.methods.examples import load_to_label, on_features, origin_of, remember, size_to_read
+from fewlabels.methods.examples import remember
 from fewlabels.methods.fitting import fit_dataset
+from fewlabels.methods.origin import how_to_read, load_to_label, on_features, origin_of, place_of, size_to_read
 from fewlabels.methods.replaced import check_place_before, keep_before
 from fewlabels.storage.errors import InputError, TrainingWarning
 from fewlabels.storage.model_folder import check_target, holds_anything
@@ -174,13 +175,9 @@ def data_to_fit(before: SemiSupervisedClassifier, source: str | None, labels: An
     source, labels
         See `train_again`.
     """
-    place = origin_of(before).get("source") if source is None else source
+    place = place_of(before, source)
     if place is None or not on_features(before) or is_feature_folder(Path(place)):
-        changes: dict[str, Any] = {} if source is None else {"source": source}
-        if place is not None:
-            # What a folder's images are read at by default changes with its images.
-            changes["image_size"] = size_to_read(before, place)
-        return load_to_label(before, labels=labels, **changes)
+        return load_to_label(before, labels=labels, **how_to_read(before, source))
     size = size_to_read(before, place)
     strict = bool(origin_of(before).get("strict", False))
     features, _ = make_features(place, before._backbone(), size, strict=strict, device=before.device)
