@@ -14,9 +14,9 @@ from fewlabels import InputError, load_dataset, make_method
 from fewlabels.data import FeatureRows
 from fewlabels.data import features as feature_files
 from fewlabels.data.given import joined_labels
-from fewlabels.evaluation.contenders import make_features
 from fewlabels.methods import embed
 from fewlabels.methods.embedding import feature_chunks, features_of, own_size, warn_of_leak
+from fewlabels.methods.feature_cache import make_features
 from fewlabels.methods.findings import findings
 from fewlabels.methods.origin import size_to_read
 from fewlabels.nets import load_backbone

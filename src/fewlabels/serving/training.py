@@ -11,10 +11,10 @@ from sklearn.base import clone
 
 from fewlabels.data import ImageDataset, load_dataset
 from fewlabels.data.features import is_feature_folder
-from fewlabels.evaluation.contenders import make_features
 from fewlabels.methods import SemiSupervisedClassifier, load, make_method
 from fewlabels.methods.embedding import own_size, warn_of_leak
 from fewlabels.methods.examples import remember
+from fewlabels.methods.feature_cache import make_features
 from fewlabels.methods.fitting import fit_dataset
 from fewlabels.methods.origin import how_to_read, load_to_label, on_features, origin_of, place_of, size_to_read
 from fewlabels.methods.replaced import check_place_before, keep_before
