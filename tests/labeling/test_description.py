@@ -3,6 +3,7 @@
 import csv
 import re
 import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -241,6 +242,13 @@ def test_features_are_read_as_they_are_though_the_model_remembers_the_size_of_im
     assert size_to_read(model, str(features)) is None
     of_features, of_images = describe_pool(model, features), describe_pool(model)
     assert sorted(of_features.names) == sorted(of_images.names)
+
+
+def test_a_frame_without_pandas_says_what_to_install(of_photos, monkeypatch):
+    found = describe_pool(of_photos)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(InputError, match="a DataFrame needs pandas; install it with: pip install pandas"):
+        found.to_frame()
 
 
 def test_what_a_person_has_filled_in_is_never_written_over(of_photos, tmp_path):

@@ -42,6 +42,7 @@ from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.cells import table
 from fewlabels.storage.csv_quoting import quoting_for
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.frames import new_frame
 from fewlabels.storage.screen import new_bar
 from fewlabels.storage.visible import encodable
 from fewlabels.storage.wording import were
@@ -189,10 +190,14 @@ class PoolDescription:
         return table(self.rows(count=_IN_A_NOTEBOOK), title=title)
 
     def to_frame(self) -> Any:
-        """Return the pool as a pandas DataFrame, best first."""
-        import pandas as pd
+        """Return the pool as a pandas DataFrame, best first.
 
-        return pd.DataFrame(self.rows(), columns=list(COLUMNS))
+        Raises
+        ------
+        InputError
+            If pandas is not installed.
+        """
+        return new_frame(self.rows(), COLUMNS)
 
     def write(self, path: str | Path) -> Path:
         """Write the pool, best first, to a `.csv` or `.parquet` file, whole or not at all.
