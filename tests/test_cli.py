@@ -334,6 +334,26 @@ def test_every_command_that_reads_a_source_tells_what_it_left_out(run, photos):
         assert "left out 1 unreadable file: " in errors, words
 
 
+def test_what_a_name_hides_is_written_out_wherever_a_command_prints_it(run, photos):
+    model, table, file = "m\x1b[2J", "t\x1b[2J.csv", "e\x1b[2J.pt2"
+    told = []
+    for words in (
+        ("fit", photos, "--method", "supervised", "--steps", 1, "--out", model),
+        ("fit", photos, "--method", "supervised", "--steps", 1, "--out", model),
+        ("predict", model, photos / "test", "--out", table),
+        ("label", model, "--out", table.replace("t", "l"), "--show", 0),
+        ("evaluate", model, photos),
+        ("export", model, "--out", file),
+    ):
+        code, output, errors = run(*words)
+        assert code == 0, errors
+        assert "\x1b" not in output + errors, words
+        told.append(output)
+    assert "model saved in m\\x1b[2J: " in told[0]
+    assert "is kept in m\\x1b[2J.before" in told[1]
+    assert "classified in t\\x1b[2J.csv" in told[2]
+
+
 def test_predicting_with_an_incomplete_model_says_what_is_missing(run, photos):
     run("fit", photos, "--method", "supervised", "--steps", 1, "--out", "m", "-q")
     os.unlink("m/model.safetensors")

@@ -11,6 +11,7 @@ import typer
 
 import fewlabels
 from fewlabels.storage.screen import is_plain, new_console, shows_progress
+from fewlabels.storage.visible import visible
 
 app = typer.Typer(
     name="fewlabels",
@@ -25,6 +26,21 @@ app = typer.Typer(
 # Names of files and folders may have brackets and colons, which mean nothing.
 screen = new_console(stderr=False, soft_wrap=True, markup=False, emoji=False)
 errors = new_console(soft_wrap=True, markup=False, emoji=False)
+
+
+def tell(text: str, style: str | None = None) -> None:
+    """Print a line of the answer; whatever names are in it, nothing hidden or meant for the terminal is printed."""
+    screen.print(visible(text), style=style, highlight=False)
+
+
+def note(text: str) -> None:
+    """Print on standard error what a person may want to know, as `tell` does."""
+    errors.print(visible(text), style="dim", highlight=False)
+
+
+def warn(text: str) -> None:
+    """Print on standard error what a person should look at, as `tell` does."""
+    errors.print(visible(text), style="yellow", highlight=False)
 
 
 @contextlib.contextmanager
@@ -48,7 +64,7 @@ def starting(quiet: bool = False, library: str = "torch") -> Iterator[None]:
 
 def _tell_version(asked: bool) -> None:
     if asked:
-        screen.print(f"fewlabels {fewlabels.__version__}", highlight=False)
+        tell(f"fewlabels {fewlabels.__version__}")
         raise typer.Exit
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from fewlabels.cli.answer import Answer, answers
-from fewlabels.cli.app import app, screen, starting
+from fewlabels.cli.app import app, screen, starting, tell
 from fewlabels.cli.options import Fold, ImageSize, Json, Labels, Quiet, Source, Strict, TestPerClass, new_seed
 from fewlabels.cli.shown import show_dataset
 from fewlabels.storage.visible import visible
@@ -70,14 +70,14 @@ def check(
 
 def _show_check(found: Any, data: Any) -> None:
     parts = ", ".join(f"{count:,} {name}" for name, count in found.images.items())
-    screen.print(f"{data.source}: {parts} images looked at in {found.seconds:.0f} s", highlight=False)
+    tell(f"{data.source}: {parts} images looked at in {found.seconds:.0f} s")
     for finding in found.findings:
         style = {"leak": "bold red", "trap": "yellow"}.get(finding.severity, "dim")
         screen.print(f"{finding.severity}: ", style=style, end="")
-        screen.print(visible(f"{finding.text}."), highlight=False)
+        tell(f"{finding.text}.")
         for pair in finding.examples:
-            screen.print(visible("    " + " = ".join(pair)), style="dim", highlight=False)
+            tell("    " + " = ".join(pair), "dim")
     for sentence in found.measured:
-        screen.print(f"fine: {sentence}.", style="dim", highlight=False)
+        tell(f"fine: {sentence}.", "dim")
     if not found.problems:
-        screen.print("no leak and no trap found", style="bold", highlight=False)
+        tell("no leak and no trap found", "bold")

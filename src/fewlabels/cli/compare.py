@@ -11,7 +11,7 @@ from rich.table import Table
 
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
-from fewlabels.cli.app import app, errors, screen, starting
+from fewlabels.cli.app import app, errors, screen, starting, tell, warn
 from fewlabels.cli.options import (
     Budget,
     CheckpointEvery,
@@ -177,8 +177,7 @@ def compare(
 def _show_data(draws: list[dict[str, Any]], quiet: bool, labels: str | None) -> None:
     show_notes(dict.fromkeys(note for draw in draws for note in draw["notes"]), quiet=quiet, labels=labels)
     if skipped := max((draw["skipped"] for draw in draws), default=0):
-        line = f"left out {counted(skipped, 'unreadable file')}: `fewlabels check` names them"
-        errors.print(line, style="yellow", highlight=False)
+        warn(f"left out {counted(skipped, 'unreadable file')}: `fewlabels check` names them")
 
 
 def _show_comparison(comparison: Any) -> None:
@@ -189,7 +188,7 @@ def _show_comparison(comparison: Any) -> None:
     sizes = {row["labels_per_class"] for row in rows}
     for finding in (comparison.config.get("check") or {}).get("findings", ()):
         if finding["severity"] != "note":
-            screen.print(visible(f"{finding['severity']}: {finding['text']}."), style="yellow", highlight=False)
+            tell(f"{finding['severity']}: {finding['text']}.", "yellow")
     columns: dict[str, list[str]] = {"method": [row["method"] for row in rows]}
     if len(sizes) > 1:
         columns["labels"] = ["all" if row["labels_per_class"] is None else str(row["labels_per_class"]) for row in rows]
@@ -218,5 +217,5 @@ def _show_comparison(comparison: Any) -> None:
         table.add_row(*row_cells)
     screen.print(table)
     for sentence in comparison.verdicts():
-        screen.print(visible(sentence), highlight=False)
-    screen.print(visible(f"report: {comparison.folder / 'report.html'}"), style="bold", highlight=False)
+        tell(sentence)
+    tell(f"report: {comparison.folder / 'report.html'}", "bold")

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from fewlabels.cli.answer import Answer, answers
-from fewlabels.cli.app import app, screen
+from fewlabels.cli.app import app, screen, tell
 from fewlabels.cli.options import SOURCE_HELP, Json
 
 
@@ -32,4 +32,4 @@ def _show(datasets: Any) -> None:
     for known in datasets:
         table.add_row(known.name, known.description, known.size, known.how)
     screen.print(table)
-    screen.print(f"SOURCE may also be: {SOURCE_HELP[0].lower()}{SOURCE_HELP[1:]}", highlight=False)
+    tell(f"SOURCE may also be: {SOURCE_HELP[0].lower()}{SOURCE_HELP[1:]}")

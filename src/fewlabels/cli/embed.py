@@ -10,9 +10,8 @@ import typer
 
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers, keeping
-from fewlabels.cli.app import app, errors, screen, starting
+from fewlabels.cli.app import app, starting, tell, warn
 from fewlabels.cli.options import ImageSize, Json, Quiet, Source, Strict
-from fewlabels.storage.visible import visible
 
 
 @app.command()
@@ -68,7 +67,7 @@ def embed(
             progress=not quiet,
         )
     if written.warning:
-        errors.print(visible(f"warning: {written.warning}"), style="yellow", highlight=False)
+        warn(f"warning: {written.warning}")
     facts = {
         "folder": written.folder,
         "images": written.images,
@@ -82,9 +81,8 @@ def embed(
 
 def _show(written: Any, quiet: bool) -> None:
     there = "were there already" if written.was_there else "are written"
-    screen.print(f"features of {written.images:,} images {there} in {written.folder}", highlight=False)
-    trained = f"{written.backbone.net} was trained on {written.backbone.trained_on}"
-    screen.print(visible(trained), highlight=False)
+    tell(f"features of {written.images:,} images {there} in {written.folder}")
+    tell(f"{written.backbone.net} was trained on {written.backbone.trained_on}")
     if not quiet:
         folder = shlex.quote(str(written.folder))
-        screen.print(f"next: fewlabels fit {folder} --method ensemble-labels", style="dim", highlight=False)
+        tell(f"next: fewlabels fit {folder} --method ensemble-labels", "dim")

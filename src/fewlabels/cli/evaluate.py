@@ -12,7 +12,7 @@ from rich.table import Table
 
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
-from fewlabels.cli.app import app, errors, screen, starting
+from fewlabels.cli.app import app, note, screen, starting, warn
 from fewlabels.cli.options import Fold, Json, Labels, Model, Quiet, Strict, TestPerClass
 from fewlabels.cli.shown import show_dataset
 from fewlabels.storage.errors import InputError
@@ -100,28 +100,20 @@ def evaluate(
     show_dataset(data, quiet=quiet, labels=given)
     found = evaluate_model(loaded, data)
     if untested := found["untested_classes"]:
-        errors.print(f"note: no test image is of {_named(untested)}, of which the figures say nothing", highlight=False)
+        note(f"note: no test image is of {_named(untested)}, of which the figures say nothing")
     if unknown := found["unknown_images"]:
         others = "" if found["known_accuracy"] is None else f"; of the others {found['known_accuracy']:.1%} are right"
-        errors.print(
+        warn(
             f"warning: {unknown:,} of the {found['test_images']:,} test images are of "
-            f"{_named(found['unknown_classes'])}, which the model has not learned, and count as mistakes{others}",
-            style="yellow",
-            highlight=False,
+            f"{_named(found['unknown_classes'])}, which the model has not learned, and count as mistakes{others}"
         )
     if seen := found["seen_images"]:
-        errors.print(
+        warn(
             f"warning: {seen:,} of the {found['test_images']:,} test images are among the labeled ones that the model "
-            "was fitted on, so its figures are too good; a folder test/ in the source keeps images apart for good",
-            style="yellow",
-            highlight=False,
+            "was fitted on, so its figures are too good; a folder test/ in the source keeps images apart for good"
         )
     if card and not add_measurement(model, measurement(data.name, found)):
-        errors.print(
-            f"{model}/README.md was changed by hand and stays as it is; config.json holds the figures",
-            style="yellow",
-            highlight=False,
-        )
+        warn(f"{model}/README.md was changed by hand and stays as it is; config.json holds the figures")
     return Answer(lambda: found, lambda: _show(found, model, place))
 
 

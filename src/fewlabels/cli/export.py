@@ -9,7 +9,7 @@ import typer
 
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
-from fewlabels.cli.app import app, errors, screen, starting
+from fewlabels.cli.app import app, note, starting, tell
 from fewlabels.cli.options import Json, Model, Net
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
@@ -55,12 +55,12 @@ def export(
     written = export_model(loaded, out, format=format)
     if on_features(loaded):
         made_by = loaded.backbone_facts_.net
-        errors.print(f"note: it reads features of {made_by}, not images: that net is not exported", highlight=False)
+        note(f"note: it reads features of {made_by}, not images: that net is not exported")
     kind = format or next(name for name, ending in FORMATS.items() if written.suffix.lower() == ending)
     size = written.stat().st_size
     return Answer(
         lambda: {"file": written, "format": kind, "bytes": size},
-        lambda: screen.print(f"{written}: {_in_units(size)}", highlight=False),
+        lambda: tell(f"{written}: {_in_units(size)}"),
     )
 
 

@@ -13,7 +13,7 @@ import typer
 
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers, keeping
-from fewlabels.cli.app import app, screen, starting
+from fewlabels.cli.app import app, starting, tell
 from fewlabels.cli.options import (
     Budget,
     CheckpointEvery,
@@ -218,16 +218,16 @@ def _show(facts: dict[str, Any], source: str, quiet: bool) -> None:
     warned = {visible(note) for note in facts["notes"]}
     for finding in facts["findings"]:
         if finding not in warned:
-            screen.print(finding, highlight=False)
+            tell(finding)
     accuracy, out = facts["validation_accuracy"], facts["model"]
     count = facts["validation_images"]
     held_out = counted(count, "held-out image")
     if lacking := facts["unmeasured_classes"]:
         held_out += f", none of {enumeration([visible(name) for name in lacking], last='or', most=_NAMED_CLASSES)}"
     measured = "" if accuracy != accuracy else f", {accuracy:.1%} on {held_out}"
-    screen.print(f"model saved in {out}: {facts['fit_seconds']:.0f} s of training{measured}", highlight=False)
+    tell(f"model saved in {out}: {facts['fit_seconds']:.0f} s of training{measured}")
     if facts["model_before"] is not None:
-        screen.print(f"the model that was there is kept in {facts['model_before']}", highlight=False)
+        tell(f"the model that was there is kept in {facts['model_before']}")
     if not quiet:
         words = shlex.join(["fewlabels", "evaluate", str(out), source])
-        screen.print(f"next: {words}", style="dim", highlight=False)
+        tell(f"next: {words}", "dim")

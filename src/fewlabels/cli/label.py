@@ -14,9 +14,9 @@ from rich.table import Table
 
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers, keeping
-from fewlabels.cli.app import app, errors, screen, starting
+from fewlabels.cli.app import app, screen, starting, tell
 from fewlabels.cli.options import Json, Labels, Quiet, Strict, model_there, new_seed
-from fewlabels.cli.shown import show_notes
+from fewlabels.cli.shown import show_left_out, show_notes
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.model_folder import looks_like_a_model
 from fewlabels.storage.visible import visible
@@ -148,9 +148,7 @@ def label(
     if out is not None:
         found.write(Path(out))
     show_notes(found.notes, quiet=quiet, labels=labels)
-    for entry in found.skipped:
-        line = visible(f"left out {entry.path}: {entry.reason}")
-        errors.print(line, style="yellow", highlight=False)
+    show_left_out(found.skipped)
     first = _SHOWN if show is None else show
     hint = "" if has_model or quiet else _next_step(model, out, labels)
     return Answer(lambda: found.summary(first) | {"out": out}, lambda: _show(found, first, out, kept, hint))
@@ -200,7 +198,7 @@ def _label_shards(model: Path, pool: str | None, out: str | None, engine: str, q
     unreadable = f", {found['unreadable']:,} unreadable" if found["unreadable"] else ""
     show_notes(found["notes"], quiet=quiet)
     line = f"{found['images']:,} images{unreadable} in {found['partitions']:,} partitions{kept} in {out}"
-    return Answer(lambda: found | {"out": out}, lambda: screen.print(line, highlight=False))
+    return Answer(lambda: found | {"out": out}, lambda: tell(line))
 
 
 def _show(found: Any, count: int, out: str | None, kept: int, hint: str) -> None:
@@ -225,14 +223,11 @@ def _show(found: Any, count: int, out: str | None, kept: int, hint: str) -> None
         screen.print(table)
     unlike = found.summary(0)["unlike_the_labeled"]
     if unlike is not None:
-        screen.print(
-            f"{unlike:,} of {len(found):,} images are unlike 19 of 20 labeled ones (5 % would be by chance)",
-            highlight=False,
-        )
+        tell(f"{unlike:,} of {len(found):,} images are unlike 19 of 20 labeled ones (5 % would be by chance)")
     if out is not None:
         # Those may be of images of this pool or not: they are not counted beside it.
         stay = "1 row that was filled in stays" if kept == 1 else f"{kept:,} rows that were filled in stay"
         before = f"; {stay}, before the others" if kept else ""
-        screen.print(f"{len(found):,} images, best first, in {out}{before}", highlight=False)
+        tell(f"{len(found):,} images, best first, in {out}{before}")
     if hint:
-        screen.print(visible(hint), style="dim", highlight=False)
+        tell(hint, "dim")

@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 import typer
 
-from fewlabels.cli.app import app, errors, screen
+from fewlabels.cli.app import app, errors, screen, warn
 from fewlabels.config_file import NAME as CONFIG_NAME
 from fewlabels.config_file import read_config
 from fewlabels.storage.cache_folder import cache_folder
@@ -42,8 +42,8 @@ def main() -> None:
     warnings.simplefilter("always", TrainingWarning)
     warnings.showwarning = _show_warning
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Names of files are printed byte by byte as they are, though some be no text; where the encoding has not all
-        # characters, as that of a pipe on Windows, those are written out.
+        # In the rows of `predict`, names of files are printed byte by byte as they are, though some be no text; where
+        # the encoding has not all characters, as that of a pipe on Windows, those are written out.
         is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
         sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
     typed: list[str] = []
@@ -210,7 +210,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     del category, filename, lineno, file, line
-    errors.print(visible(f"warning: {message}"), style="yellow", highlight=False)
+    warn(f"warning: {message}")
 
 
 def _options(*, arguments: bool = True) -> dict[str, dict[str, str]]:

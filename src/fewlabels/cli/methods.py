@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers
-from fewlabels.cli.app import app, screen
+from fewlabels.cli.app import app, screen, tell
 from fewlabels.cli.options import Json
 from fewlabels.cli.source_code import check_methods, ideas_of_methods
 
@@ -66,11 +66,11 @@ def _show_ideas(ideas: dict[str, str]) -> None:
     for known, idea in ideas.items():
         table.add_row(known, idea)
     screen.print(table)
-    screen.print("settings: fewlabels methods NAME; give them as --set NAME=VALUE", highlight=False)
+    tell("settings: fewlabels methods NAME; give them as --set NAME=VALUE")
 
 
 def _show_settings(facts: dict[str, Any]) -> None:
-    screen.print(facts["idea"], highlight=False)
+    tell(facts["idea"])
     for title, settings in (
         ("its own settings", facts["settings"]),
         ("settings of all methods", facts["shared_settings"]),
@@ -78,5 +78,6 @@ def _show_settings(facts: dict[str, Any]) -> None:
     ):
         if settings:
             words = ", ".join(f"{key}={value}" for key, value in settings.items())
-            screen.print(f"\n{title}", style="bold", highlight=False)
-            screen.print(words, highlight=False)
+            tell("")
+            tell(title, "bold")
+            tell(words)

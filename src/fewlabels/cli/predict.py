@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from fewlabels.cli.answer import Answer, answers
-from fewlabels.cli.app import app, errors, screen, starting
+from fewlabels.cli.app import app, starting, tell
 from fewlabels.cli.options import Json, Model, Quiet, Strict
-from fewlabels.storage.visible import visible
+from fewlabels.cli.shown import show_left_out
 
 
 @app.command()
@@ -39,9 +39,7 @@ def predict(
     if out is not None:
         check_place(out)
     predictions = predict_files(load(model, net=net), images, strict=strict, progress=not quiet)
-    for entry in predictions.skipped:
-        line = visible(f"left out {entry.path}: {entry.reason}")
-        errors.print(line, style="yellow", highlight=False)
+    show_left_out(predictions.skipped)
     if out is not None:
         write_predictions(predictions, out)
 
@@ -49,6 +47,6 @@ def predict(
         if out is None:
             write_predictions(predictions, None)
         else:
-            screen.print(f"{len(predictions.paths):,} images classified in {out}", highlight=False)
+            tell(f"{len(predictions.paths):,} images classified in {out}")
 
     return Answer(lambda: {**predictions.to_dict(), "out": out}, show)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fewlabels.cli.answer import Answer, answers
-from fewlabels.cli.app import app, screen
+from fewlabels.cli.app import app, tell
 from fewlabels.cli.options import Json, Quiet, Revision
 
 
@@ -37,9 +37,9 @@ def pull(
     folder = pull_model(name, out, revision=revision, progress=not quiet)
 
     def show() -> None:
-        screen.print(f"model in {folder}", highlight=False)
+        tell(f"model in {folder}")
         if not quiet:
             words = shlex.join(["fewlabels", "predict", str(folder), "IMAGES"])
-            screen.print(f"next: {words}", style="dim", highlight=False)
+            tell(f"next: {words}", "dim")
 
     return Answer(lambda: {"model": folder}, show)

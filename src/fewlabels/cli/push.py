@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fewlabels.cli.answer import Answer, answers
-from fewlabels.cli.app import app, errors, screen
+from fewlabels.cli.app import app, note, tell
 from fewlabels.cli.options import Json, Model, Quiet
 
 
@@ -42,8 +42,8 @@ def push(
         model, name, private=private, revision=revision, with_examples=with_examples, progress=not quiet
     )
     if not quiet and not with_examples and keeps_examples(model):
-        errors.print("the labeled images that it keeps stayed here (--with-examples)", style="dim", highlight=False)
+        note("the labeled images that it keeps stayed here (--with-examples)")
     return Answer(
         lambda: {"model": model, "name": name, "commit": commit},
-        lambda: screen.print(f"{model} is on the Hub: {commit}", highlight=False),
+        lambda: tell(f"{model} is on the Hub: {commit}"),
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fewlabels.cli.answer import Answer, answers
-from fewlabels.cli.app import app, screen
+from fewlabels.cli.app import app, tell
 from fewlabels.cli.options import Json
 from fewlabels.storage.errors import InputError
 
@@ -43,6 +43,4 @@ def report(
     from fewlabels.report import write_report
 
     written = write_report(read_comparison(folder), folder / "report.html" if out is None else out)
-    return Answer(
-        lambda: {"report": written}, lambda: screen.print(f"report: {written}", style="bold", highlight=False)
-    )
+    return Answer(lambda: {"report": written}, lambda: tell(f"report: {written}", "bold"))

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from fewlabels.cli import completion
-from fewlabels.cli.app import app, errors, screen, starting
+from fewlabels.cli.app import app, note, starting, tell, warn
+from fewlabels.cli.options import split
 from fewlabels.cli.shown import show_dataset, show_notes
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import is_hub_address
-from fewlabels.storage.visible import visible
 
 
 @app.command()
@@ -92,40 +92,36 @@ def serve(
     begin = begins(model, source)
     if not begin:
         read_description(model)
-    named = [name.strip() for name in (classes or "").split(",") if name.strip()]
+    named = split(classes or "")
     with starting(library="gradio"):
         require_gradio()
 
     def ready(address: str) -> None:
-        screen.print(f"serving {model} at {address} (Ctrl-C ends it)", highlight=False)
+        tell(f"serving {model} at {address} (Ctrl-C ends it)")
         if open_page:
             open_browser(address)
 
     if not is_local(host):
-        errors.print(
+        warn(
             f"warning: listening on {host}, everybody who reaches this machine can open the page, label and train; "
-            "there is no password",
-            style="yellow",
-            highlight=False,
+            "there is no password"
         )
     if not pillow_is_sound():
-        errors.print(
+        warn(
             "warning: Gradio asks for a Pillow below 13, which damaged images can crash or worse; once they are "
-            f"installed, it works with a newer one: pip install --no-deps 'pillow>={SOUND_PILLOW}'",
-            style="yellow",
-            highlight=False,
+            f"installed, it works with a newer one: pip install --no-deps 'pillow>={SOUND_PILLOW}'"
         )
     service = Service(model, source=source, labels=labels, net=net, progress=True, classes=named, budget=budget)
     if budget is not None and not begin:
-        errors.print("note: --budget is that of a first model; this one trains as it did", style="dim", highlight=False)
+        note("note: --budget is that of a first model; this one trains as it did")
     if service.desk is None:
-        errors.print(visible(f"note: no labeling tab: {service.reason}"), style="dim", highlight=False)
+        note(f"note: no labeling tab: {service.reason}")
     else:
         show_notes(service.desk.notes)
         show_dataset(service.desk.data, quiet=True)
-        screen.print(f"labels go to {service.desk.path}", highlight=False)
+        tell(f"labels go to {service.desk.path}")
     serve_page(service, host=host, port=port, ready=ready)
     more = ""
     if service.desk is not None and service.broke_off:
         more = f"; the training that ran is lost, its labels are in {service.desk.path}"
-    screen.print(visible(f"stopped{more}"), style="dim", highlight=False)
+    tell(f"stopped{more}", "dim")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from fewlabels.cli.app import errors
-from fewlabels.storage.visible import visible
+from fewlabels.cli.app import note, warn
 from fewlabels.storage.wording import counted
 
 
@@ -25,7 +24,13 @@ def show_dataset(data: Any, *, quiet: bool = False, named: int = 1, labels: Any 
         lines = [f"left out {files}:", *(f"    {one}" for one in first)]
         lines += [f"    and {len(skipped) - named:,} more"] if len(skipped) > named else []
     for line in lines:
-        errors.print(visible(line), style="yellow", highlight=False)
+        warn(line)
+
+
+def show_left_out(skipped: Iterable[Any]) -> None:
+    """Print each image that was left out, and why."""
+    for one in skipped:
+        warn(f"left out {one.path}: {one.reason}")
 
 
 def show_notes(notes: Iterable[str], *, quiet: bool = False, labels: Any = None) -> None:
@@ -34,5 +39,5 @@ def show_notes(notes: Iterable[str], *, quiet: bool = False, labels: Any = None)
         from fewlabels.data import read_labels
 
         notes = read_labels(labels).notes if isinstance(labels, str) else ()
-    for note in notes:
-        errors.print(visible(f"note: {note}"), style="dim", highlight=False)
+    for text in notes:
+        note(f"note: {text}")
