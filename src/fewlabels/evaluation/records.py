@@ -9,7 +9,7 @@ from typing import Any
 from fewlabels.evaluation.conditions import labels_are_kept
 from fewlabels.evaluation.ladder import advice
 from fewlabels.evaluation.run import Run
-from fewlabels.evaluation.standings import LABELS_ALONE, Group, groups_of
+from fewlabels.evaluation.standings import LABELS_ALONE, Duel, Group, groups_of
 from fewlabels.evaluation.verdicts import caveat, duel_sentence, headline, pool_lines
 from fewlabels.storage.cells import sentences, table, text
 from fewlabels.storage.errors import InputError, nearest
@@ -105,21 +105,7 @@ class Comparison:
     def paired_tests(self) -> list[dict[str, Any]]:
         """Return one row for each pair of methods with the same labels: difference, interval, p-values, effects."""
         return [
-            {
-                "labels_per_class": group.labels_per_class,
-                "method": duel.method,
-                "other": duel.other,
-                "difference": duel.result.difference,
-                "low": duel.result.low,
-                "high": duel.result.high,
-                "p_value": duel.result.p_value,
-                "p_value_holm": duel.p_corrected,
-                "image_p_value": duel.result.image_p_value,
-                "seed_differences": list(duel.result.seed_differences),
-                "error_reduction": duel.result.error_reduction,
-                "cohens_g": duel.result.cohens_g,
-                "cohens_d": duel.result.cohens_d,
-            }
+            _test_row(group.labels_per_class, duel)
             for group in self.groups
             for standing in group.standings
             for duel in standing.duels
@@ -182,3 +168,15 @@ class Comparison:
             }
         )
         return found
+
+
+def _test_row(labels_per_class: int | None, duel: Duel) -> dict[str, Any]:
+    """Return a duel's row of the tests: of the columns that are not named here, its result has the values."""
+    own = {
+        "labels_per_class": labels_per_class,
+        "method": duel.method,
+        "other": duel.other,
+        "p_value_holm": duel.p_corrected,
+        "seed_differences": list(duel.result.seed_differences),
+    }
+    return {column: own[column] if column in own else getattr(duel.result, column) for column in _TEST_COLUMNS}

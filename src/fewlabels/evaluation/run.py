@@ -13,6 +13,21 @@ from fewlabels.evaluation.feature_sample import FeatureSample
 from fewlabels.evaluation.pool_sample import PoolSample
 from fewlabels.evaluation.trust import Trust
 
+# Of the results table, a row a run; each is an attribute of it.
+COLUMNS = (
+    "method",
+    "labels_per_class",
+    "seed",
+    "train_accuracy",
+    "validation_accuracy",
+    "test_accuracy",
+    "test_low",
+    "test_high",
+    "fit_seconds",
+    "gradient_images",
+    "parameters",
+)
+
 
 @dataclass(frozen=True)
 class Mistake:
@@ -184,19 +199,7 @@ class Run:
 
     def row(self) -> dict[str, Any]:
         """Return the run's row of the results table; NaN where there is nothing to measure."""
-        return {
-            "method": self.method,
-            "labels_per_class": self.labels_per_class,
-            "seed": self.seed,
-            "train_accuracy": self.train_accuracy,
-            "validation_accuracy": self.validation_accuracy,
-            "test_accuracy": self.test_accuracy,
-            "test_low": self.test_low,
-            "test_high": self.test_high,
-            "fit_seconds": self.fit_seconds,
-            "gradient_images": self.gradient_images,
-            "parameters": self.parameters,
-        }
+        return {column: getattr(self, column) for column in COLUMNS}
 
     def trust_row(self) -> dict[str, Any]:
         """Return balanced accuracy, calibration error and Brier score, for a table."""

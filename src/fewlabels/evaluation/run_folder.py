@@ -18,7 +18,7 @@ import numpy as np
 
 from fewlabels.evaluation.conditions import conditions_of, differences
 from fewlabels.evaluation.records import Comparison
-from fewlabels.evaluation.run import Run
+from fewlabels.evaluation.run import COLUMNS, Run
 from fewlabels.evaluation.run_record import read_record, write_record
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.card import measurement
@@ -30,19 +30,6 @@ from fewlabels.storage.lock import FolderLock
 from fewlabels.storage.plain import plain
 from fewlabels.storage.visible import check_encodable
 
-COLUMNS = (
-    "method",
-    "labels_per_class",
-    "seed",
-    "train_accuracy",
-    "validation_accuracy",
-    "test_accuracy",
-    "test_low",
-    "test_high",
-    "fit_seconds",
-    "gradient_images",
-    "parameters",
-)
 # By the last one a comparison is known: it goes last.
 _FILES = ("metrics.jsonl", "results.csv", "results.json", "report.html", "config.json")
 _FOLDERS = ("models", "predictions", "records", "checkpoints", "tensorboard")
