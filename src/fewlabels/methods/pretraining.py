@@ -89,7 +89,7 @@ def check_pretraining(method: Any) -> None:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class PretrainedClassifier(SemiSupervisedClassifier):
+class PretrainingClassifier(SemiSupervisedClassifier):
     """Base of methods in two steps: an encoder learns from all samples, then a classifier starts from it.
 
     Step 1 draws batches from labeled and pool samples together, their labels not used, and minimizes `view_loss` of

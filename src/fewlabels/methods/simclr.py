@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fewlabels.methods.pretraining import PretrainedClassifier
+from fewlabels.methods.pretraining import PretrainingClassifier
 from fewlabels.methods.ranges import check_above_zero
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SimCLR(PretrainedClassifier):
+class SimCLR(PretrainingClassifier):
     """Pretrain an encoder by telling which views are of the same sample, then train a classifier from it.
 
     Step 1 minimizes, over the 2 n views of a batch, for a view i and the other view j of its sample,
@@ -21,9 +21,9 @@ class SimCLR(PretrainedClassifier):
         -log exp(z_i z_j / T) / sum over k != i of exp(z_i z_k / T)
 
     where z are projections of length one of an encoder's features. Views are resized crops with other colors;
-    of vectors, noise and features of other rows. Step 2 is that of `PretrainedClassifier`.
+    of vectors, noise and features of other rows. Step 2 is that of `PretrainingClassifier`.
 
-    See `PretrainedClassifier` for the other parameters.
+    See `PretrainingClassifier` for the other parameters.
 
     Parameters
     ----------

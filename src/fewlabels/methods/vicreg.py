@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fewlabels.methods.pretraining import PretrainedClassifier
+from fewlabels.methods.pretraining import PretrainingClassifier
 from fewlabels.methods.ranges import check_not_below_zero
 
 _FLOOR = 1e-4
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class VICReg(PretrainedClassifier):
+class VICReg(PretrainingClassifier):
     """Pretrain an encoder whose projections of two views agree without all being the same, then a classifier.
 
     Step 1 minimizes, over the projections z and z' of two views of a batch's samples,
@@ -24,9 +24,9 @@ class VICReg(PretrainedClassifier):
 
     v(z) = mean over the d dimensions of max(0, 1 - sqrt(var z_j + 0.0001)), c(z) = sum over i != j of cov(z)_ij^2 /
     d. Views are resized crops with other colors; of vectors, noise and features of other rows. Step 2 is that
-    of `PretrainedClassifier`.
+    of `PretrainingClassifier`.
 
-    See `PretrainedClassifier` for the other parameters.
+    See `PretrainingClassifier` for the other parameters.
 
     Parameters
     ----------
