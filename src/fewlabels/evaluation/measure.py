@@ -10,13 +10,7 @@ from numpy.typing import NDArray
 
 from fewlabels.data import ImageDataset
 from fewlabels.evaluation.feature_sample import sample_features
-from fewlabels.evaluation.intervals import wilson_interval
-from fewlabels.evaluation.metrics import (
-    accuracy,
-    balanced_accuracy,
-    class_probabilities,
-    pseudo_label_quality,
-)
+from fewlabels.evaluation.metrics import accuracy, class_probabilities, figures_on_test, pseudo_label_quality
 from fewlabels.evaluation.pool_sample import rows_at_hand, sample_pool
 from fewlabels.evaluation.run import Mistake, Reconstructions, Run
 from fewlabels.evaluation.trust import measure_trust
@@ -52,8 +46,7 @@ def measure(
     learned = np.setdiff1d(np.arange(len(data.labels)), method.validation_rows_)
     probabilities = class_probabilities(method, data.test, columns, len(data.class_names))
     guesses = probabilities.argmax(1)
-    right = int((guesses == data.test_labels).sum())
-    low, high = wilson_interval(right, len(guesses))
+    figures = figures_on_test(data.test_labels, guesses)
     at_hand = rows_at_hand(data.pool)
     return Run(
         method=name,
@@ -61,22 +54,19 @@ def measure(
         seed=seed,
         train_accuracy=accuracy(data.labels[learned], method.predict(data.labeled.take(learned))),
         validation_accuracy=method.validation_accuracy_,
-        test_accuracy=right / len(guesses),
-        test_low=low,
-        test_high=high,
+        **figures,
         fit_seconds=method.fit_seconds_,
         gradient_images=int(method.gradient_images_),
         parameters=method.n_parameters_,
         test_probabilities=probabilities,
         test_labels=data.test_labels,
-        balanced_accuracy=balanced_accuracy(data.test_labels, guesses),
         settings=dict(method.settings_),
         architecture=method.describe(),
         history=_history(method, data.diagnostics.pool_labels, columns),
         rounds=_rounds(method, data.diagnostics.pool_labels, columns),
         stage_steps=dict(method.stage_steps_),
         trust=measure_trust(probabilities, data.test_labels, method.conformal_scores_),
-        weights=_weights(method, data, right / len(guesses)),
+        weights=_weights(method, data, figures["test_accuracy"]),
         choices=[*choices(method), *_tried_choice(method, tried or [])],
         tried=tried or [],
         findings=findings(method, [data.class_names[column] for column in columns]),

@@ -41,6 +41,24 @@ def confusion_matrix(labels: NDArray[np.int64], guesses: NDArray[np.int64], clas
     return np.asarray(sklearn_confusion_matrix(labels, guesses, labels=np.arange(classes)), np.int64)
 
 
+def figures_on_test(labels: NDArray[np.int64], guesses: NDArray[np.int64]) -> dict[str, float]:
+    """Return what is told of guesses for test images, of which there is one at least.
+
+    Returns
+    -------
+    dict
+        `test_accuracy`, `test_low`, `test_high` (95 % interval), `balanced_accuracy`.
+    """
+    right = int((labels == guesses).sum())
+    low, high = wilson_interval(right, len(labels))
+    return {
+        "test_accuracy": right / len(labels),
+        "test_low": low,
+        "test_high": high,
+        "balanced_accuracy": balanced_accuracy(labels, guesses),
+    }
+
+
 def pseudo_label_quality(
     pseudo_labels: NDArray[np.int64], truth: NDArray[np.int64]
 ) -> tuple[float | None, float | None]:
@@ -123,19 +141,14 @@ def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict
     data = as_read_by(method, data)
     probabilities = class_probabilities(method, data.test, columns, len(data.class_names))
     guesses = probabilities.argmax(1)
-    right = int((guesses == data.test_labels).sum())
-    low, high = wilson_interval(right, len(guesses))
     known = np.isin(data.test_labels, columns)
     return {
-        "test_accuracy": right / len(guesses),
-        "test_low": low,
-        "test_high": high,
-        "balanced_accuracy": balanced_accuracy(data.test_labels, guesses),
+        **figures_on_test(data.test_labels, guesses),
         "test_images": len(guesses),
         "untested_classes": [data.class_names[column] for column in np.setdiff1d(columns, data.test_labels)],
         "unknown_classes": [data.class_names[column] for column in np.setdiff1d(data.test_labels, columns)],
         "unknown_images": int((~known).sum()),
-        "known_accuracy": right / int(known.sum()) if known.any() else None,
+        "known_accuracy": accuracy(data.test_labels[known], guesses[known]) if known.any() else None,
         "seen_images": seen_images(method, data.test),
         "trust": measure_trust(probabilities, data.test_labels, method.conformal_scores_).to_dict(),
     }

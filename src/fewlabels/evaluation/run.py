@@ -210,6 +210,17 @@ class Run:
             "brier_score": math.nan if trust is None else trust.brier_score,
         }
 
+    def on_test(self) -> dict[str, Any]:
+        """Return its figures on the test images, named as `fewlabels.evaluation.evaluate_model` names them."""
+        return {
+            "test_accuracy": self.test_accuracy,
+            "test_low": self.test_low,
+            "test_high": self.test_high,
+            "balanced_accuracy": self.balanced_accuracy,
+            "test_images": len(self.test_labels),
+            "trust": {} if self.trust is None else self.trust.to_dict(),
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Return the row and all that fits in JSON beside it; images and probabilities are left out."""
         return self.row() | {

@@ -212,9 +212,8 @@ class RunFolder:
         """Write a run's model and predictions, join it to the comparison's runs and write all results."""
         self.begin(comparison.config)
         names = [comparison.class_names[int(index)] for index in method.classes_]
-        found = {**vars(run), "test_images": len(run.test_labels), "trust": run.trust.to_dict() if run.trust else {}}
-        measured = [measurement(self.data_name, found)]
-        save_model(method, self.path / "models" / run_name(run), names, measured)
+        measured = measurement(self.data_name, run.on_test())
+        save_model(method, self.path / "models" / run_name(run), names, [measured])
         packed = io.BytesIO()
         np.savez_compressed(packed, probabilities=run.test_probabilities.astype(np.float32), labels=run.test_labels)
         write_bytes(self.path / "predictions" / f"{run_name(run)}.npz", packed.getvalue())
