@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fewlabels.methods.base import SemiSupervisedClassifier
-from fewlabels.methods.linear import in_their_span, refuse_to_train_backbone, regression, regressions, set_head
+from fewlabels.methods.linear import in_their_span, regression, regressions, set_head
 from fewlabels.methods.looks import accuracies
 from fewlabels.methods.ranges import check_above_zero, check_whole
 from fewlabels.methods.session import Session
@@ -89,6 +89,7 @@ class KMeansFeatures(SemiSupervisedClassifier):
     # What is learned from the pool is what patches look like: images of other classes do no harm.
     _pool_can_harm: ClassVar[bool] = False
     _pretrains: ClassVar[bool] = True
+    _why_frozen: ClassVar[str] = "it trains no net"
 
     centroids: int = CENTROIDS
     patch: int = PATCH
@@ -211,7 +212,6 @@ class KMeansFeatures(SemiSupervisedClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        refuse_to_train_backbone(self)
         check_whole(self, 2, "centroids", "patch")
         check_whole(self, 100, "patches")
         if self.shrink_to is not None:

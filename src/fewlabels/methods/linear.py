@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,13 +17,8 @@ from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier
 from fewlabels.nets.features import GivenFeatures
 from fewlabels.nets.output import OutputLinear
-from fewlabels.nets.pretrained import is_backbone
-from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Rows
 from fewlabels.training.calibration import best_temperature
-
-if TYPE_CHECKING:
-    from fewlabels.methods.base import SemiSupervisedClassifier
 
 PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 # Where no class has two samples to validate on.
@@ -43,21 +37,6 @@ def linear_classifier(sample_shape: tuple[int, ...], classes: int) -> Classifier
     encoder = GivenFeatures(sample_shape)
     channels = sample_shape[0] if len(sample_shape) == 1 else sample_shape[2]
     return Classifier(encoder, OutputLinear(encoder.feature_size, classes), channels)
-
-
-def refuse_to_train_backbone(method: SemiSupervisedClassifier) -> None:
-    """Refuse a pretrained net that is to be trained further, for a method that trains no net.
-
-    Raises
-    ------
-    InputError
-        If `method` asks for one.
-    """
-    if is_backbone(method.net) and not method.freeze:
-        raise InputError(
-            f"{type(method).__name__} trains no net, so freeze=False has no meaning for it; leave freeze=True, or "
-            "take a method that does, such as Supervised"
-        )
 
 
 @torch.inference_mode()

@@ -12,7 +12,6 @@ from fewlabels.methods.linear import (
     fit_linear,
     given_features,
     linear_classifier,
-    refuse_to_train_backbone,
     set_head,
 )
 from fewlabels.methods.looks import accuracies
@@ -66,6 +65,7 @@ class LinearProbe(SemiSupervisedClassifier):
     _draws_views: ClassVar[bool] = False
     _learns_from_pool: ClassVar[bool] = False
     _pool_can_harm: ClassVar[bool] = False
+    _why_frozen: ClassVar[str] = "it trains no net"
 
     penalty: float | None = None
 
@@ -91,6 +91,5 @@ class LinearProbe(SemiSupervisedClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        refuse_to_train_backbone(self)
         if self.penalty is not None:
             check_above_zero(self, "penalty")

@@ -20,7 +20,7 @@ from fewlabels.methods.ranges import check_within
 from fewlabels.methods.session import Session
 from fewlabels.methods.settings import Settings
 from fewlabels.methods.training_set import looked_at
-from fewlabels.nets import Classifier, is_backbone
+from fewlabels.nets import Classifier
 from fewlabels.nets.joined import joined, scale_logits
 from fewlabels.nets.patches import PatchEncoder
 from fewlabels.storage.errors import InputError, nearest
@@ -97,6 +97,7 @@ class NetAndPatches(KMeansFeatures):
 
     # The net's method may have one: see `net_method`.
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"short": {}}
+    _why_frozen: ClassVar[str] = "it trains a net from random weights"
 
     patch_share: float | None = None
     net_method: str = "supervised"
@@ -206,11 +207,6 @@ class NetAndPatches(KMeansFeatures):
     def _check_settings(self) -> None:
         from fewlabels.methods.registry import METHODS
 
-        if is_backbone(self.net) and not self.freeze:
-            raise InputError(
-                "NetAndPatches trains a net from random weights, so freeze=False has no meaning for it; leave "
-                "freeze=True, or take a method that trains a pretrained net further, such as Supervised"
-            )
         super()._check_settings()
         if self.patch_share is not None:
             check_within(self, "[0, 1]", "patch_share")

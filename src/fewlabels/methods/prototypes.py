@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from fewlabels.methods.base import SemiSupervisedClassifier
-from fewlabels.methods.linear import given_features, linear_classifier, refuse_to_train_backbone, set_head
+from fewlabels.methods.linear import given_features, linear_classifier, set_head
 from fewlabels.methods.looks import accuracies
 from fewlabels.methods.ranges import check_not_below_zero, check_whole
 from fewlabels.methods.session import Session
@@ -63,6 +63,7 @@ class Prototypes(SemiSupervisedClassifier):
     _learns_mirrored: ClassVar[bool] = False
     _draws_views: ClassVar[bool] = False
     _holds_shares: ClassVar[bool] = False
+    _why_frozen: ClassVar[str] = "it trains no net"
     # `pool_weight` bounds what the pool does.
     _pool_can_harm: ClassVar[bool] = False
 
@@ -94,7 +95,6 @@ class Prototypes(SemiSupervisedClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        refuse_to_train_backbone(self)
         check_whole(self, 0, "rounds")
         check_not_below_zero(self, "pool_weight")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from fewlabels.methods.given import rows_to_predict
 from fewlabels.methods.guard import was_held_back
 from fewlabels.methods.ranges import check_above_zero, check_not_below_zero, check_whole, check_within
 from fewlabels.methods.session import Session
-from fewlabels.nets import Classifier, build_decoder, is_backbone
+from fewlabels.nets import Classifier, build_decoder
 from fewlabels.storage.errors import InputError
 from fewlabels.training.average import WeightAverage
 from fewlabels.training.loop import Loss
@@ -80,6 +80,8 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
         classifier itself.
     """
 
+    _why_frozen: ClassVar[str] = "a pretrained net shows no map to draw an image from"
+
     distort: bool = True
     mask: float = 0.0
     patch: int = 4
@@ -134,11 +136,6 @@ class AutoencoderClassifier(SemiSupervisedClassifier):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        if is_backbone(self.net) and not self.freeze:
-            raise InputError(
-                "a pretrained net shows no map to draw an image from, so freeze=False has no meaning for "
-                f"{type(self).__name__}; leave freeze=True, or take a method without an autoencoder"
-            )
         check_within(self, "[0, 1)", "mask")
         check_within(self, "[0, 1]", "masked_weight")
         check_whole(self, 1, "patch")

@@ -49,6 +49,8 @@ class Settings(BaseEstimator):
 
     # By name of the preset, the values of the fields that it replaces.
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
+    # Of a method that cannot train a pretrained net further: why not.
+    _why_frozen: ClassVar[str] = ""
 
     preset: str = "default"
     net: Any = "auto"
@@ -194,6 +196,11 @@ class Settings(BaseEstimator):
             self, "[0, 1)", "label_smoothing", "dropout", "ema_decay", "momentum", "warmup", "validation_fraction"
         )
         check_within(self, "[0, 1)", "feature_dropout", "feature_mixup")
+        if self._why_frozen and is_backbone(self.net) and not self.freeze:
+            raise InputError(
+                f"{self._why_frozen}, so freeze=False has no meaning for {type(self).__name__}; leave freeze=True, or "
+                "take a method that trains a pretrained net further, such as Supervised"
+            )
 
     def _recipe(self, device: torch.device, *, vectors: bool) -> Recipe:
         precision = choose_precision(self.precision, device)
