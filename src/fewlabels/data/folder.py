@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -129,86 +129,46 @@ def _parts(folder: Path, content: FolderContent, images: DecodedImages) -> Parts
 def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> tuple[FolderContent, list[FileFacts]]:
     entries = listing.entries(folder)
     folders = [entry for entry in entries if is_folder(entry)]
-    places: dict[str, Path | None] = {}
-    for part, aliases in PART_ALIASES.items():
-        found_here = [entry for entry in folders if entry.name.lower() in aliases]
-        if len(found_here) > 1:
-            both = " and ".join(f"{entry.name}/" for entry in found_here)
-            raise InputError(f"{folder} has {both}, which mean the same part; put their images into one of them")
-        places[part] = Path(found_here[0].path) if found_here else None
-    if places["train"] is None:
-        places["train"] = folder
+    places = _places(folder, folders)
     lost = {
         entry.name: file
         for entry in entries
         if entry.name.lower() in _PART_CALLED and (file := listing.lost(entry)) is not None
     }
     # By name: what "." lists is called "./test" here and "test" there.
-    taken = {place.name for place in places.values() if place is not None and place != folder} | {*lost}
-    # Links that lead nowhere are of no part, but are told as files that cannot be read.
-    left = [*lost.values()]
-    loose = 0
-    notes: list[str] = []
-    found: dict[str, list[tuple[str | None, FileFacts]]] = {part: [] for part in PART_NAMES}
+    taken = {place.name for place in places.values() if place != folder} | {*lost}
+    others = [entry.name for entry in folders if entry.name not in taken]
+    reading = _Reading(lost=[*lost.values()])
+    found = reading.found
     for part, place in places.items():
-        if place is None:
-            continue
         if part == "unlabeled":
             found[part] = [(None, file) for file in listing.files_below(place)]
-        else:
-            classes = _class_folders(place, taken if place == folder else set(), listing, may_be_empty=labels_elsewhere)
-            found[part] += classes.files
-            left += classes.lost
-            notes += [f"not read: {visible(name)}/ (no file in it is called as an image is)" for name in classes.others]
-            if classes.loose and not classes.files and not (labels_elsewhere and part == "train"):
-                images = counted(classes.loose, "image")
-                # Beside folders that may be classes, this one may be a class that is called as a part is.
-                is_class = place != folder and any(entry.name not in taken for entry in folders)
-                meant = f"{visible(place.name)}/ is taken as {_MEANT[part]}, so rename it if it is a class, or "
-                raise InputError(
-                    f"{place} holds {images} but no class folders; {meant if is_class else ''}put each image into a "
-                    "folder named after its class, and those without a label into unlabeled/"
-                    + (OR_A_FILE if part == "train" else "")
-                )
-            loose += classes.loose
+            continue
+        classes = _class_folders(place, taken if place == folder else set(), listing, may_be_empty=labels_elsewhere)
+        if classes.loose and not classes.files and not (labels_elsewhere and part == "train"):
+            # Beside folders that may be classes, this one may be a class that is called as a part is.
+            raise _no_classes_error(part, place, classes.loose, is_class=place != folder and bool(others))
+        reading.add(part, classes)
     if labels_elsewhere and not found["train"]:
-        beside_others = [*listing.files_in(places["train"] or folder)]
-        taken_in = [(None, file) for file in beside_others if file.path.lower().endswith(IMAGE_SUFFIXES)]
-        found["unlabeled"] += taken_in
-        loose -= len(taken_in)
-        nameless = [os.path.basename(file.path) for file in beside_others if not os.path.splitext(file.path)[1]]
-        if nameless:
-            names = enumeration([visible(name) for name in nameless], most=1)
-            notes.append(f"not read: {names} (without an ending, nothing tells images from other files; give them one)")
-    found["unlabeled"] += [(None, file) for file in left]
+        reading.add_without_classes([*listing.files_in(places["train"])])
+    found["unlabeled"] += [(None, file) for file in reading.lost]
     if not found["train"] and not (labels_elsewhere and found["unlabeled"]):
         archives = next((entry.name for entry in entries if entry.name.lower().endswith(".tar")), None)
         raise InputError(
             f"{folder} holds no class folders with images; expected {folder}/train/CLASS/ or {folder}/CLASS/"
             + ("" if labels_elsewhere else OR_A_FILE)
             + (f" (archives such as {visible(archives)} can be the pool of another source: --pool)" if archives else "")
-            + (f" ({visible(left[0].path)} is a link that leads nowhere)" if left else "")
+            + (f" ({visible(reading.lost[0].path)} is a link that leads nowhere)" if reading.lost else "")
         )
+    notes = reading.notes
     if places["train"] != folder:
-        loose += sum(map(_is_loose_image, entries))
-        others = [f"{visible(entry.name)}/" for entry in folders if entry.name not in taken]
+        reading.loose += sum(map(_is_loose_image, entries))
         if others:
-            notes.append(f"not read: {', '.join(others)} (the parts are train/, unlabeled/, validation/ and test/)")
-        inside = visible((places["train"] or folder).name)
-        notes += [
-            f"{inside}/{visible(name)}/ is taken as a class, not as {_MEANT[_PART_CALLED[name.lower()]]}; "
-            f"move it out of {inside}/ if it is none"
-            for name in dict.fromkeys(name for name, _ in found["train"] if name is not None)
-            if name.lower() in _PART_CALLED
-        ]
-    else:
-        notes += [
-            f"{visible(place.name)}/ is taken as {_MEANT[part]}, not as a class; rename it if it is one"
-            for part, place in places.items()
-            if place not in (None, folder) and place.name.lower() != part
-        ]
-    if loose:
-        images = "1 image lies" if loose == 1 else f"{loose:,} images lie"
+            shown = ", ".join(f"{visible(name)}/" for name in others)
+            notes.append(f"not read: {shown} (the parts are train/, unlabeled/, validation/ and test/)")
+    notes += _notes_of_names(folder, places, dict.fromkeys(name for name, _ in found["train"] if name is not None))
+    if reading.loose:
+        images = "1 image lies" if reading.loose == 1 else f"{reading.loose:,} images lie"
         notes.append(f"not read: {images} in no class folder (those without a label belong into unlabeled/)")
     if listing.written:
         written = [f"{visible(os.path.relpath(place, folder))}/" for place in listing.written]
@@ -233,6 +193,45 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> tuple
     return content, files
 
 
+def _places(folder: Path, folders: list[os.DirEntry[str]]) -> dict[str, Path]:
+    """Return where each part lies that is there: the training part in the folder itself, where none is called so."""
+    places = {"train": folder}
+    for part, aliases in PART_ALIASES.items():
+        here = [entry for entry in folders if entry.name.lower() in aliases]
+        if len(here) > 1:
+            both = " and ".join(f"{entry.name}/" for entry in here)
+            raise InputError(f"{folder} has {both}, which mean the same part; put their images into one of them")
+        if here:
+            places[part] = Path(here[0].path)
+    return places
+
+
+def _no_classes_error(part: str, place: Path, loose: int, *, is_class: bool) -> InputError:
+    meant = f"{visible(place.name)}/ is taken as {_MEANT[part]}, so rename it if it is a class, or "
+    return InputError(
+        f"{place} holds {counted(loose, 'image')} but no class folders; {meant if is_class else ''}put each image into "
+        "a folder named after its class, and those without a label into unlabeled/"
+        + (OR_A_FILE if part == "train" else "")
+    )
+
+
+def _notes_of_names(folder: Path, places: dict[str, Path], classes: Iterable[str]) -> list[str]:
+    """Return notes of classes that are called as a part is, or of parts that may be meant as classes."""
+    if places["train"] == folder:
+        return [
+            f"{visible(place.name)}/ is taken as {_MEANT[part]}, not as a class; rename it if it is one"
+            for part, place in places.items()
+            if place != folder and place.name.lower() != part
+        ]
+    inside = visible(places["train"].name)
+    return [
+        f"{inside}/{visible(name)}/ is taken as a class, not as {_MEANT[_PART_CALLED[name.lower()]]}; "
+        f"move it out of {inside}/ if it is none"
+        for name in classes
+        if name.lower() in _PART_CALLED
+    ]
+
+
 def _may_be_image(path: str) -> bool:
     """Say whether a file's name speaks for an image, or says nothing of what it is."""
     return path.lower().endswith(IMAGE_SUFFIXES) or not os.path.splitext(path)[1]
@@ -250,6 +249,40 @@ class _ClassFolders:
     loose: int = 0
     others: list[str] = field(default_factory=list)
     lost: list[FileFacts] = field(default_factory=list)
+
+
+@dataclass
+class _Reading:
+    """What was found in a folder so far: files of each part with their classes, and what lies beside these."""
+
+    # Links that lead nowhere are of no part, but are told as files that cannot be read.
+    lost: list[FileFacts]
+    found: dict[str, list[tuple[str | None, FileFacts]]] = field(
+        default_factory=lambda: {part: [] for part in PART_NAMES}
+    )
+    loose: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, part: str, classes: _ClassFolders) -> None:
+        """Take in what lies in the folder of a part."""
+        self.found[part] += classes.files
+        self.lost += classes.lost
+        self.loose += classes.loose
+        self.notes += [
+            f"not read: {visible(name)}/ (no file in it is called as an image is)" for name in classes.others
+        ]
+
+    def add_without_classes(self, files: list[FileFacts]) -> None:
+        """Take in images that lie in no class folder, whose classes are told elsewhere; they were counted as loose."""
+        images = [file for file in files if file.path.lower().endswith(IMAGE_SUFFIXES)]
+        self.found["unlabeled"] += [(None, file) for file in images]
+        self.loose -= len(images)
+        nameless = [os.path.basename(file.path) for file in files if not os.path.splitext(file.path)[1]]
+        if nameless:
+            names = enumeration([visible(name) for name in nameless], most=1)
+            self.notes.append(
+                f"not read: {names} (without an ending, nothing tells images from other files; give them one)"
+            )
 
 
 def _class_folders(place: Path, taken: set[str], listing: Listing, *, may_be_empty: bool) -> _ClassFolders:
