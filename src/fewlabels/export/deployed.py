@@ -18,7 +18,6 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from fewlabels.methods import SemiSupervisedClassifier
-from fewlabels.nets.backbone import PretrainedClassifier
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.storage.visible import encodable
@@ -108,13 +107,12 @@ def export_model(
         "sample_shape": json.dumps([int(size) for size in method.sample_shape_]),
         "program": "fewlabels",
     }
-    on_features = hasattr(method, "backbone_facts_") and not isinstance(method.network_, PretrainedClassifier)
-    if on_features and len(method.sample_shape_) == 3:
+    if method._backbone_place == "beside":
         raise InputError(
             "this model reads features of a frozen pretrained net, which are not exported with it; export a model that "
             "was trained on the images themselves"
         )
-    if on_features:
+    if method._backbone_place == "reference":
         made_by = method.backbone_facts_
         of = {name: getattr(made_by, name) for name in ("net", "weights", "size", "mean", "std")}
         facts["features_of"] = json.dumps(of, ensure_ascii=False)

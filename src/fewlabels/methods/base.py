@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from fewlabels.methods.settings import Settings
 from fewlabels.methods.targets import labeled_rows
 from fewlabels.methods.weight_sets import use_weights
 from fewlabels.nets import Backbone, Classifier, build_classifier, open_backbone
+from fewlabels.nets.backbone import PretrainedClassifier
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch, Rows
 from fewlabels.training.checkpoint import EVERY, Checkpoints
@@ -534,6 +535,18 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             filled[missing] = self._guesses(rows, flip=self.mirrors_)
         labels: NDArray[Any] = self.classes_[filled]
         return labels
+
+    @property
+    def _backbone_place(self) -> Literal["", "network", "beside", "reference"]:
+        """Where a fitted method has its pretrained net, if any: in its own net, beside that, or where it came from.
+
+        The last where it was fitted on features of images, which had been made before.
+        """
+        if not hasattr(self, "backbone_facts_"):
+            return ""
+        if len(self.sample_shape_) == 1:
+            return "reference"
+        return "network" if isinstance(self.network_, PretrainedClassifier) else "beside"
 
     def _backbone(self) -> Backbone:
         """Return the frozen backbone, from where it was taken if the model was fitted on features."""

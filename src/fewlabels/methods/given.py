@@ -17,7 +17,6 @@ from fewlabels.data.rows import FeatureRows
 from fewlabels.methods.embedding import features_of
 from fewlabels.methods.samples import is_images, read_features, read_vectors
 from fewlabels.methods.targets import Targets, read_targets
-from fewlabels.nets.backbone import PretrainedClassifier
 from fewlabels.nets.statistics import drawn_in
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Rows
@@ -201,11 +200,11 @@ def rows_to_predict(method: SemiSupervisedClassifier, X: Any) -> Rows:
         if isinstance(X, FeatureRows):
             made_by = method.backbone_facts_.to_dict() if hasattr(method, "backbone_facts_") else None
             return Rows([read_features(X, X.views, method.sample_shape_[0], made_by, "X")])
-        if hasattr(method, "backbone_facts_") and is_images(X):
+        if method._backbone_place == "reference" and is_images(X):
             return Rows([features_of(method._backbone(), read_images(X), method._device())])
         return Rows([_validated(method, X, reset=False)])
     images = read_more(method, X, method.sample_shape_, "X")
-    if hasattr(method, "backbone_facts_") and not isinstance(method.network_, PretrainedClassifier):
+    if method._backbone_place == "beside":
         return Rows([features_of(method._backbone(), images, method._device())])
     return Rows([images])
 

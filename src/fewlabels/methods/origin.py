@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def on_features(method: SemiSupervisedClassifier) -> bool:
     """Say whether a method was fitted on features that a pretrained net had made before."""
-    return len(method.sample_shape_) == 1 and hasattr(method, "backbone_facts_")
+    return method._backbone_place == "reference"
 
 
 def origin_of(method: SemiSupervisedClassifier) -> dict[str, Any]:

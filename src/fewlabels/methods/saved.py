@@ -23,7 +23,6 @@ from fewlabels.methods.card import card_facts, checksum, model_card
 from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
 from fewlabels.methods.weight_sets import WeightSet
 from fewlabels.nets import Backbone, BackboneFacts, build_decoder, load_backbone
-from fewlabels.nets.backbone import PretrainedClassifier
 from fewlabels.nets.pretrained import MODULE, as_recorded, empty_backbone, is_backbone
 from fewlabels.storage.atomic import ABANDONED, atomic_folder, remove_leftovers, write_bytes, write_json, write_text
 from fewlabels.storage.errors import InputError
@@ -127,7 +126,7 @@ def save_model(
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "method": name,
         "parameters": parameters,
-        **({} if facts is None else {"backbone": facts.to_dict(), "backbone_place": _place(method)}),
+        **({} if facts is None else {"backbone": facts.to_dict(), "backbone_place": method._backbone_place}),
         "sample_shape": list(method.sample_shape_),
         "classes": classes.tolist(),
         "classes_dtype": classes.dtype.str,
@@ -394,13 +393,6 @@ def _classes(values: list[Any], kind: str) -> NDArray[Any]:
     return np.array(values, dtype=dtype)
 
 
-def _place(method: SemiSupervisedClassifier) -> str:
-    """Return where a model has its pretrained net: in its own weights, beside them, or where it was taken from."""
-    if isinstance(method.network_, PretrainedClassifier):
-        return "network"
-    return "beside" if hasattr(method, "backbone_") and len(method.sample_shape_) == 3 else "reference"
-
-
 def _with_backbone(
     method: SemiSupervisedClassifier,
     settings: SemiSupervisedClassifier,
@@ -422,7 +414,7 @@ def _with_backbone(
 
 def _tensors(method: SemiSupervisedClassifier) -> dict[str, torch.Tensor]:
     parts: dict[str, nn.Module] = {"network": method.network_}
-    if hasattr(method, "backbone_") and len(method.sample_shape_) == 3:
+    if method._backbone_place == "beside":
         parts["backbone"] = method.backbone_
     if isinstance(method, AutoencoderClassifier) and method.has_autoencoder:
         parts["autoencoder"] = method.autoencoder_
