@@ -558,13 +558,13 @@ def test_a_source_that_begins_like_an_option_is_none_in_the_command_that_repeats
 
 
 def test_all_stands_for_every_method_and_nothing_for_the_basic_four():
-    from fewlabels.evaluation import comparison
+    from fewlabels.evaluation import asked
     from fewlabels.methods import BASIC_METHODS, METHODS
 
-    assert comparison._methods("all") == list(METHODS)
-    assert comparison._methods(["all"]) == list(METHODS)
-    assert comparison._methods(None) == list(BASIC_METHODS)
-    assert comparison._methods(["FixMatch", "fixmatch", "fix-match"]) == ["fix-match"]
+    assert asked._methods("all") == list(METHODS)
+    assert asked._methods(["all"]) == list(METHODS)
+    assert asked._methods(None) == list(BASIC_METHODS)
+    assert asked._methods(["FixMatch", "fixmatch", "fix-match"]) == ["fix-match"]
 
 
 def test_results_are_data_frames_on_request(found):

@@ -21,6 +21,17 @@ _NOTHING_HELD_OUT = (
 )
 
 
+def fields_of(method: str) -> set[str]:
+    """Return the names of the hyper-parameters that a method has."""
+    return {field.name for field in fields(METHODS[method])}
+
+
+def own_settings(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of several settings that a method has."""
+    known = fields_of(method)
+    return {name: value for name, value in settings.items() if name in known}
+
+
 def combinations(method: str, choose: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """Return every combination of values of those hyper-parameters that a method has; one empty one if it has none.
 
@@ -29,8 +40,7 @@ def combinations(method: str, choose: Mapping[str, Sequence[Any]]) -> list[dict[
     >>> combinations("supervised", {"dropout": [0.0, 0.2], "rounds": [1, 2]})
     [{'dropout': 0.0}, {'dropout': 0.2}]
     """
-    known = {field.name for field in fields(METHODS[method])}
-    own = {name: values for name, values in choose.items() if name in known}
+    own = own_settings(method, choose)
     return [dict(zip(own, values, strict=True)) for values in itertools.product(*own.values())]
 
 

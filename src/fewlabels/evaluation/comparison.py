@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
-from numbers import Real
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fewlabels.checks import check_dataset
 from fewlabels.data import ImageDataset
-from fewlabels.evaluation.choosing import check_choices, check_held_out, combinations
+from fewlabels.evaluation.asked import Asked
+from fewlabels.evaluation.choosing import check_held_out
 from fewlabels.evaluation.conditions import VARIED, environment, repeat_command
-from fewlabels.evaluation.contenders import enter
+from fewlabels.evaluation.contenders import Contender, Field, enter
 from fewlabels.evaluation.engines import Work, do
 from fewlabels.evaluation.listener import Listener
+from fewlabels.evaluation.plan import Plan
 from fewlabels.evaluation.records import Comparison
-from fewlabels.evaluation.run import Run
-from fewlabels.evaluation.run_folder import RunFolder, check_out, name_of, run_name
-from fewlabels.evaluation.training import Draws, Training
+from fewlabels.evaluation.run_folder import RunFolder, check_out
+from fewlabels.evaluation.training import Draws
 from fewlabels.evaluation.watched import Watching
-from fewlabels.methods import BASIC_METHODS, METHODS, make_method, method_name
-from fewlabels.methods.rungs import RUNGS
 from fewlabels.storage.engine import check_engine, import_ray
-from fewlabels.storage.errors import InputError, Interrupted, nearest
-from fewlabels.storage.plain import python_number
+from fewlabels.storage.errors import InputError, Interrupted
 from fewlabels.training.checkpoint import EVERY
 from fewlabels.training.device import choose_device
 from fewlabels.training.monitor import Observer
@@ -159,37 +154,29 @@ def compare(
     ...     sorted(path.name for path in found.folder.iterdir())[-2:]
     ['results.csv', 'results.json']
     """
-    if rungs is not None and methods is not None:
-        raise InputError("methods and rungs are given; give one of them")
-    names = _methods(methods) if rungs is None else _methods(list(_methods_of(rungs)))
-    sizes, seed_list, varied = _label_counts(labels_per_class), _seeds(seeds), _varied(vary)
-    given = {
-        name: python_number(value)
-        for name, value in {"preset": preset, "steps": steps, "epochs": epochs, "budget": budget}.items()
-        if value is not None
-    }
-    extra = {name: python_number(value) for name, value in (settings or {}).items()}
-    options = {
-        name: values.tolist() if isinstance(values, np.ndarray) else values for name, values in (choose or {}).items()
-    }
-    check_choices(options)
-    options = {name: [python_number(value) for value in values] for name, values in options.items()}
+    asked = Asked.of(
+        methods=methods,
+        rungs=rungs,
+        labels_per_class=labels_per_class,
+        seeds=seeds,
+        vary=vary,
+        settings=settings,
+        choose=choose,
+        preset=preset,
+        steps=steps,
+        epochs=epochs,
+        budget=budget,
+    )
     check_engine(engine)
     if engine == "ray":
         import_ray()  # told now, not after the data are read
-    _check_settings(names, given, {**extra, **{name: values[0] for name, values in options.items()}})
-    for name in names:
-        for values in combinations(name, options):
-            make_method(name, **given, **{**_own(name, extra), **values}).check_settings()
+    asked.check()
     if resume and (out is None or overwrite):
         raise InputError("resume goes on in the folder of an earlier comparison; give out, and leave overwrite off")
     check_out(out, overwrite=overwrite or resume)
 
-    draws = Draws(
-        source,
-        {"labels": labels, "fold": fold, "strict": strict, "cache_dir": cache_dir},
-        test_per_class,
-    )
+    reading = {"labels": labels, "fold": fold, "strict": strict, "cache_dir": cache_dir}
+    draws = Draws(source, reading, test_per_class)
     if isinstance(source, ImageDataset):
         _refuse_draws(
             image_size=image_size,
@@ -198,9 +185,10 @@ def compare(
             test_per_class=test_per_class,
             fold=fold,
         )
+    wanted_device = asked.settings.get("device", "auto")
     entered = enter(
         source,
-        methods=names,
+        methods=asked.methods,
         rungs=rungs,
         net=net,
         image_size=image_size,
@@ -208,29 +196,19 @@ def compare(
         strict=strict,
         cache_dir=cache_dir,
         progress=progress,
-        **({"device": extra["device"]} if "device" in extra else {}),
+        device=wanted_device,
     )
-    last = entered.contenders[-1]
-    first = draws(last, sizes[0], seed_list[0], progress=progress)
-    for size in sizes:
-        # Too large a number is told now, not after hours of training, and one too small to choose by.
-        data = first if size == sizes[0] else draws(last, size, seed_list[0])
-        for who in entered.contenders:
-            tried = combinations(who.method, options)
-            for values in tried if len(tried) > 1 else ():
-                check_held_out(who.make(**{**given, **_own(who.method, extra), **values}), data)
-    for who in entered.contenders:
-        # All of them now: an hour later, there may be other images or labels.
-        draws(who, sizes[0], seed_list[0])
+    first = _first_draw(asked, entered.contenders, draws, progress=progress)
+    device = str(choose_device(str(wanted_device)))
     arguments = {
         "source": source if isinstance(source, str | Path) else None,
-        "methods": names if rungs is None else None,
+        "methods": asked.methods if rungs is None else None,
         "rungs": entered.rungs or None,
         "net": net if net is None or isinstance(net, str) else "module",
-        "labels_per_class": None if sizes == [None] else sizes,
+        "labels_per_class": None if asked.sizes == [None] else asked.sizes,
         **({} if labels is None else {"labels": str(labels)}),
-        "seeds": seed_list,
-        "vary": varied,
+        "seeds": asked.seeds,
+        "vary": asked.varied,
         "steps": steps,
         "epochs": epochs,
         "budget": budget,
@@ -238,71 +216,26 @@ def compare(
         "preset": preset,
         "test_per_class": test_per_class,
         "fold": fold,
-        "settings": extra,
-        **({"choose": options} if options else {}),
+        "settings": asked.settings,
+        **({"choose": asked.choices} if asked.choices else {}),
         "strict": strict,
         "check": check,
         **({} if engine == "local" else {"engine": engine}),
     }
-    device = str(choose_device(str(extra.get("device", "auto"))))
-    config: dict[str, Any] = {
-        "source": str(source) if isinstance(source, str | Path) else first.source,
-        "command": repeat_command({**arguments, "labels": labels} if isinstance(labels, Mapping) else arguments),
-        "arguments": {**arguments, "source": str(source) if isinstance(source, str | Path) else first.source},
-        "settings": {},
-        **environment(device),
-        # A training on a cluster has one CPU.
-        **({} if engine == "local" else {"threads": 1}),
-        "data": {},
-        "fingerprint": first.fingerprint,
-        "check": None,
-        "rungs": entered.rungs,
-        "embedded": entered.embedded,
-    }
+    config = _config(arguments, labels, entered, first, device)
     folder = RunFolder(out, first.name, overwrite=overwrite, resume=resume)
     try:
         finished = folder.finished(config) if resume else {}
         if check and config["check"] is None:
-            images = first
-            if first.is_features and entered.embedded:
-                # Features show no copies: looked at is what they were made of, in the same draw. What a net looks at
-                # in 224 pixels a side takes fifty times as long to look through, and shows no more copies.
-                side = None if last.embedded_size is None else min(last.embedded_size, _CHECKED_SIDE)
-                seen = replace(last, source=source, image_size=side)
-                images = draws(seen, sizes[0], seed_list[0], progress=progress)
+            images = _images_to_check(asked, entered, draws, first, progress=progress)
             config["check"] = check_dataset(images).to_dict()
     except BaseException:
         folder.discard()
         raise
-    plan = [(seed, size, who) for seed in seed_list for size in sizes for who in entered.contenders]
-    order = [name_of(who.name, first.labels_per_class if size is None else size, seed) for seed, size, who in plan]
 
-    def place(run: Run) -> int:
-        name = run_name(run)
-        return order.index(name) if name in order else len(order)
-
+    plan = Plan(asked, entered.contenders, draws, first)
     # All that was finished before is part of it from the beginning, whatever comes of the rest.
-    comparison = Comparison(first.class_names, config, sorted(finished.values(), key=place), folder.path)
-    signals = StopSignals()
-
-    def todo() -> Iterator[tuple[Training, ImageDataset]]:
-        drawn: tuple[Any, ImageDataset] | None = None
-        for number, (seed, size, who) in enumerate(plan, 1):
-            states = _states(seed, seed_list[0], varied)
-            wanted = (states["random_state"], size, who.source, who.image_size)
-            if drawn is None or drawn[0] != wanted:
-                drawn = (wanted, draws(who, size, states["random_state"]))
-            data = drawn[1]
-            if not np.array_equal(data.test_labels, first.test_labels):
-                raise InputError(f"{who.name} does not see the same test images as the others; embed the source anew")
-            if order[number - 1] in finished:
-                continue
-            summary = config["data"][_draw_name(data.labels_per_class, states["random_state"])] = data.summary()
-            candidates = combinations(who.method, options)
-            own = {**given, **_own(who.method, extra)}
-            drawn_from = summary["fingerprint"]
-            yield Training(number, who, size, data.labels_per_class, seed, states, own, candidates, drawn_from), data
-
+    comparison = Comparison(first.class_names, config, sorted(finished.values(), key=plan.place), folder.path)
     listen = functools.partial(
         Listener,
         runs=len(plan),
@@ -313,17 +246,96 @@ def compare(
         resume=resume,
     )
 
+    def train() -> None:
+        do(Work(plan.trainings(finished, config["data"]), draws, listen, checkpoint_every, device), engine)
+
+    _carry_out(train, plan, comparison, folder, on_finished)
+    return comparison
+
+
+def _refuse_draws(**options: Any) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"{name} cannot change a data set that is already loaded; give it to load_dataset")
+
+
+def _first_draw(asked: Asked, contenders: list[Contender], draws: Draws, *, progress: bool) -> ImageDataset:
+    """Return the first draw, when each number of labels was drawn once, and what each contender learns from."""
+    last, size, seed = contenders[-1], asked.sizes[0], asked.seeds[0]
+    first = draws(last, size, seed, progress=progress)
+    for number in asked.sizes:
+        # Too large a number is told now, not after hours of training, and one too small to choose by.
+        data = first if number == size else draws(last, number, seed)
+        for who in contenders:
+            tried = asked.combinations(who.method)
+            for values in tried if len(tried) > 1 else ():
+                check_held_out(who.make(**{**asked.settings_of(who.method), **values}), data)
+    for who in contenders:
+        # All of them now: an hour later, there may be other images or labels.
+        draws(who, size, seed)
+    return first
+
+
+def _config(
+    arguments: dict[str, Any],
+    labels: str | Path | Mapping[str, str] | None,
+    entered: Field,
+    first: ImageDataset,
+    device: str,
+) -> dict[str, Any]:
+    """Return the comparison's description, in which data and settings are noted as trainings come to them."""
+    source = first.source if arguments["source"] is None else str(arguments["source"])
+    return {
+        "source": source,
+        "command": repeat_command({**arguments, "labels": labels} if isinstance(labels, Mapping) else arguments),
+        "arguments": {**arguments, "source": source},
+        "settings": {},
+        **environment(device),
+        # A training on a cluster has one CPU.
+        **({"threads": 1} if "engine" in arguments else {}),
+        "data": {},
+        "fingerprint": first.fingerprint,
+        "check": None,
+        "rungs": entered.rungs,
+        "embedded": entered.embedded,
+    }
+
+
+def _images_to_check(
+    asked: Asked, entered: Field, draws: Draws, first: ImageDataset, *, progress: bool
+) -> ImageDataset:
+    """Return what is looked through for leaks and traps: the first draw, or what its features were made of."""
+    if not (first.is_features and entered.embedded):
+        return first
+    # Features show no copies: looked at are the images, in the same draw. What a net looks at in 224 pixels a side
+    # takes fifty times as long to look through, and shows no more copies.
+    last = entered.contenders[-1]
+    side = None if last.embedded_size is None else min(last.embedded_size, _CHECKED_SIDE)
+    seen = replace(last, source=draws.source, image_size=side)
+    return draws(seen, asked.sizes[0], asked.seeds[0], progress=progress)
+
+
+def _carry_out(
+    train: Callable[[], None],
+    plan: Plan,
+    comparison: Comparison,
+    folder: RunFolder,
+    on_finished: Callable[[Comparison], None] | None,
+) -> None:
+    """Train, and write what came of it, whatever ends it."""
+    signals = StopSignals()
+
     def conclude() -> None:
         if comparison.runs:
             # Side by side, they end in any order.
-            comparison.runs.sort(key=place)
+            comparison.runs.sort(key=plan.place)
             folder.write_results(comparison)
             if on_finished is not None:
                 on_finished(comparison)
 
     try:
         with signals:
-            do(Work(todo(), draws, listen, checkpoint_every, device), engine)
+            train()
         conclude()
     except (KeyboardInterrupt, Interrupted) as stop:
         # Who stops it again does not wait for the page; what was finished is kept, and that is told.
@@ -346,7 +358,6 @@ def compare(
         raise
     finally:
         folder.close()
-    return comparison
 
 
 def _stopped(done: int, all_runs: int, folder: RunFolder, code: int) -> Interrupted:
@@ -362,89 +373,3 @@ def _stopped(done: int, all_runs: int, folder: RunFolder, code: int) -> Interrup
     if continued and done < all_runs:
         message += ", and so is what the next one has reached"
     return Interrupted(message, code=code, folder=folder.path)
-
-
-def _methods_of(rungs: Sequence[str] | str) -> set[str]:
-    """Return the methods of rungs, whose settings are checked before anything is read."""
-    chosen = list(RUNGS) if rungs in ("all", ["all"]) else [rungs] if isinstance(rungs, str) else rungs
-    return {method_name(type(RUNGS[name].make())) for name in chosen if name in RUNGS} or {"supervised"}
-
-
-def _methods(methods: Sequence[str] | str | None) -> list[str]:
-    chosen = list(BASIC_METHODS) if methods is None else [methods] if isinstance(methods, str) else list(methods)
-    if chosen == ["all"]:
-        chosen = list(METHODS)
-    if not chosen:
-        raise InputError(f"no method is given; choose of {', '.join(METHODS)}")
-    return list(dict.fromkeys(method_name(type(make_method(name))) for name in chosen))
-
-
-def _label_counts(labels_per_class: int | Sequence[int] | None) -> list[int | None]:
-    if labels_per_class is None:
-        return [None]
-    counts = _whole_numbers(labels_per_class)
-    if not counts or min(counts) < 1:
-        raise InputError(f"labels_per_class={labels_per_class!r} is not one or several whole numbers of at least 1")
-    return [*counts]
-
-
-def _seeds(seeds: int | Sequence[int]) -> list[int]:
-    chosen = _whole_numbers(seeds)
-    if chosen and isinstance(seeds, Real):
-        chosen = list(range(chosen[0]))
-    if not chosen or min(chosen) < 0:
-        raise InputError(f"seeds={seeds!r} is neither a number of seeds of at least 1 nor a list of seeds from 0 on")
-    return chosen
-
-
-def _whole_numbers(given: Any) -> list[int]:
-    """Return a number or several, each once, of NumPy's kinds too; none where one is not whole."""
-    values: list[Any] = [given] if isinstance(given, Real) else list(given)
-    if any(not isinstance(value, Real) or not float(value).is_integer() for value in values):
-        return []
-    return list(dict.fromkeys(int(value) for value in values))
-
-
-def _varied(vary: Sequence[str] | str) -> list[str]:
-    chosen = [vary] if isinstance(vary, str) else list(vary)
-    for name in chosen:
-        if name not in VARIED:
-            raise InputError(f"vary={name!r} is none of {', '.join(VARIED)}{nearest(str(name), VARIED)}")
-    if not chosen:
-        raise InputError(f"nothing is to vary from seed to seed; give some of {', '.join(VARIED)}")
-    return [name for name in VARIED if name in chosen]
-
-
-def _states(seed: int, first: int, varied: list[str]) -> dict[str, Any]:
-    """Return what a method's randomness follows from: one number where all of it varies together."""
-    labels, weights, order = (seed if name in varied else first for name in VARIED)
-    apart = {"weights_seed": weights, "order_seed": order} if {weights, order} != {labels} else {}
-    return {"random_state": labels, **apart}
-
-
-def _own(name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    known = {field.name for field in fields(METHODS[name])}
-    return {setting: value for setting, value in settings.items() if setting in known}
-
-
-def _check_settings(names: list[str], given: dict[str, Any], extra: dict[str, Any]) -> None:
-    known = sorted({field.name for name in names for field in fields(METHODS[name])})
-    for setting in extra:
-        if setting not in known:
-            raise InputError(f"none of {', '.join(names)} has a setting {setting!r}{nearest(setting, known)}")
-        seeds = {"random_state": "seeds", "weights_seed": "seeds and vary", "order_seed": "seeds and vary"}
-        if setting in given or setting in seeds or setting in ("steps", "epochs", "budget", "preset"):
-            option = seeds.get(setting, setting)
-            raise InputError(f"{setting!r} is no extra setting; give {option} itself")
-    for name in names:
-        make_method(name, **given, **_own(name, extra)).check_settings()
-
-
-def _refuse_draws(**options: Any) -> None:
-    for name, value in options.items():
-        if value is not None:
-            raise InputError(f"{name} cannot change a data set that is already loaded; give it to load_dataset")
-
-
-def _draw_name(size: int | None, seed: int) -> str:
-    return f"{'all' if size is None else size} labels per class, seed {seed}"
