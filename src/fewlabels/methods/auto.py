@@ -121,7 +121,7 @@ class Auto(SemiSupervisedClassifier):
         return self._chosen
 
     def _situation(self, session: Session) -> Situation:
-        labels = np.bincount(session.labeled.targets.cpu().numpy(), minlength=session.classes)
+        labels = session.class_counts()
         images, patches = self._affordable(session)
         return Situation(
             labels=int(labels.sum()),
@@ -157,7 +157,7 @@ class Auto(SemiSupervisedClassifier):
 
     def _tried(self, session: Session, found: list[Candidate]) -> tuple[Candidate, dict[str, NDArray[np.bool_]]]:
         """Return the first candidate, or the one that does better, and which unseen labels each was right on."""
-        targets = session.labeled.targets.cpu().numpy()
+        targets = session.labeled.labels
         halves = StratifiedKFold(_HALVES, shuffle=True, random_state=session.next_seed())
         parts = list(halves.split(np.zeros(len(targets)), targets))
         # On vectors a whole training takes no longer than a look at images.

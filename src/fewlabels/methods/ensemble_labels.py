@@ -107,7 +107,7 @@ class EnsembleLabels(SelfTraining):
         session.monitor.stage_count = 1 + int(self.rounds)
         session.monitor.begin("teachers", 1)
         given = session.labeled.stored
-        labels = session.labeled.targets.cpu().numpy()
+        labels = session.labeled.labels
         features, pool = given_features(session, network, given), given_features(session, network, session.pool)
         teachers, head = self._opinions(features, labels, pool, session)
         opinions = teachers
@@ -167,10 +167,10 @@ class EnsembleLabels(SelfTraining):
             found = predict_logits(network, rows, session.device, features=True, precision=precision)
             return np.asarray(unit(found) * np.sqrt(found.shape[1]))
 
-        labels, held_out = session.labeled.targets.cpu().numpy(), None
+        labels, held_out = session.labeled.labels, None
         if len(session.validation):
             # The net has learned from the labeled images: how sure it may be of these says nothing of others.
-            held_out = seen_by(session.validation.stored), session.validation.targets.cpu().numpy()
+            held_out = seen_by(session.validation.stored), session.validation.labels
         features = seen_by(session.labeled.stored)
         opinions, _ = self._opinions(features, labels, seen_by(pool), session, held_out)
         return np.mean([own, *opinions], axis=0), temperature
@@ -207,7 +207,7 @@ class EnsembleLabels(SelfTraining):
             found = self._spread(directions, labels, pool_directions, session, measured)
             # Where no label comes the graph has no opinion.
             opinions.append(np.where(found.sum(1, keepdims=True) > 0, found, opinions[0]))
-        return [self._moved(opinion, labels, session) for opinion in opinions], head
+        return [self._moved(opinion, session) for opinion in opinions], head
 
     def _spread(
         self,
@@ -234,11 +234,9 @@ class EnsembleLabels(SelfTraining):
         cooled = best_temperature(logits[known], held_out[1][known])
         return np.where(reached[:, np.newaxis], softmax(logits / cooled, axis=1), 0.0)[len(measured) :]
 
-    def _moved(
-        self, probabilities: NDArray[np.float64], labels: NDArray[np.int64], session: Session
-    ) -> NDArray[np.float64]:
+    def _moved(self, probabilities: NDArray[np.float64], session: Session) -> NDArray[np.float64]:
         """Return probabilities of pool samples as they are with the shares of classes that the pool seems to have."""
-        counts = np.bincount(labels, minlength=session.classes)
+        counts = session.class_counts()
         if not len(probabilities) or not counts.all():
             return probabilities
         learned = counts / counts.sum()

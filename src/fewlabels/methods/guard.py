@@ -197,7 +197,7 @@ def right_answers(session: Session, network: nn.Module) -> NDArray[np.bool_]:
         return np.empty(0, bool)
     rows = held_out.stored
     logits = session.logits(network, rows)  # type: ignore[arg-type]
-    return np.asarray(logits.argmax(1) == held_out.targets.cpu().numpy())
+    return np.asarray(logits.argmax(1) == held_out.labels)
 
 
 def had_nothing_to_compare_on(method: object) -> bool:

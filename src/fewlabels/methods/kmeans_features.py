@@ -143,7 +143,7 @@ class KMeansFeatures(SemiSupervisedClassifier):
         return PatchEncoder(sample_shape, int(self.centroids), int(self.patch), shrink_to)
 
     def _fit_head(self, session: Session, network: Classifier, encoder: PatchEncoder) -> None:
-        labels = session.labeled.targets.cpu().numpy()
+        labels = session.labeled.labels
         features = self._features(session, network, session.labeled.samples)
         held_out = session.validation
         strengths: tuple[float, ...] = (_UNCHOSEN,) if self.penalty is None else (self.penalty,)
@@ -165,7 +165,7 @@ class KMeansFeatures(SemiSupervisedClassifier):
             right = 0.0
             if len(strengths) > 1:
                 guesses = (judged @ weights.T + bias).argmax(1)
-                right = float((guesses == held_out.targets.cpu().numpy()).mean())
+                right = float((guesses == held_out.labels).mean())
             # Of equally good ones the stronger penalty, which comes first.
             if right > most:
                 best, most, self.penalty_ = (weights, bias), right, strength

@@ -93,7 +93,7 @@ class LabelSpreading(SelfTraining):
     def _label(self, session: Session, network: nn.Module, pool: Rows) -> tuple[NDArray[np.float64], float]:
         """Return the class probabilities that spreading gives pool samples; zeros where no label comes."""
         assert isinstance(network, Classifier)
-        given = session.labeled.targets.cpu().numpy()
+        given = session.labeled.labels
         order = np.random.default_rng(session.next_seed()).permutation(len(pool))
         in_graph = np.isin(np.arange(len(pool)), order[: int(self.graph_samples)])
         features = list(self._features(session, network, session.labeled.stored))

@@ -242,7 +242,7 @@ def _open_session(
 
 def _unmeasured_classes(session: Session) -> list[int]:
     """Return the classes of which no sample is held out, where others have some."""
-    held_out = session.validation.targets.cpu().numpy()
+    held_out = session.validation.labels
     found: list[int] = np.setdiff1d(np.arange(session.classes), held_out).tolist()
     return found if len(held_out) else []
 

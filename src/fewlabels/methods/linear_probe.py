@@ -73,7 +73,7 @@ class LinearProbe(SemiSupervisedClassifier):
         network = self._empty_network(session.sample_shape, session.classes).to(session.device)
         session.start(network)
         session.monitor.begin("classifier", 1)
-        labels = session.labeled.targets.cpu().numpy()
+        labels = session.labeled.labels
         features = given_features(session, network, session.labeled.stored)
         # One that is given is not chosen, and held-out folds are asked under it too: probabilities go by them.
         among = PENALTIES if self.penalty is None else (float(self.penalty),)

@@ -170,7 +170,7 @@ class NetAndPatches(KMeansFeatures):
         )
         share = self.patch_share
         if share is None:
-            share = chosen_share(of_net, of_patches, session.validation.targets.cpu().numpy())
+            share = chosen_share(of_net, of_patches, session.validation.labels)
         self.patch_share_ = share
         scale_logits(patches, share / patch_temperature)
         factor = (1 - share) / net_temperature
@@ -192,7 +192,7 @@ class NetAndPatches(KMeansFeatures):
         if not len(session.validation):
             return np.empty((0, session.classes)), 1.0
         logits = session.logits(classifier, session.validation.stored)
-        temperature = best_temperature(logits, session.validation.targets.cpu().numpy())
+        temperature = best_temperature(logits, session.validation.labels)
         return logits / temperature, temperature
 
     def _empty_network(self, sample_shape: tuple[int, ...], classes: int) -> Classifier:

@@ -326,8 +326,8 @@ def assess_pool(session: Session, length: dict[str, Any]) -> PoolQuality:
     length : dict
         Of each half's training, as arguments of `Session.train`.
     """
-    targets = session.labeled.targets.cpu().numpy()
-    if np.bincount(targets, minlength=session.classes).min() < _HALVES:
+    targets, counts = session.labeled.labels, session.class_counts()
+    if counts.min() < _HALVES:
         raise InputError(
             "assess_pool=True needs two labeled samples of each class to learn from, beside those held out; "
             "label more, or leave it off"
@@ -352,7 +352,7 @@ def assess_pool(session: Session, length: dict[str, Any]) -> PoolQuality:
             softmax(scale * outputs.astype(np.float64) + biases, axis=1) for outputs in (logits, pool_logits)
         )
         found.append(Half(targets[unseen], of_positive, of_members, probabilities, pool_probabilities))
-    quality = settled(found, np.bincount(targets, minlength=session.classes) / len(targets))
+    quality = settled(found, counts / len(targets))
     labeled = len(session.pool) - session.given_pool
     return replace(
         quality,

@@ -74,7 +74,7 @@ class Prototypes(SemiSupervisedClassifier):
         network = self._empty_network(session.sample_shape, session.classes).to(session.device)
         session.start(network)
         session.monitor.begin("prototypes", 1)
-        labels = session.labeled.targets.cpu().numpy()
+        labels = session.labeled.labels
         labeled = unit(given_features(session, network, session.labeled.stored))
         sums = class_sums(labeled, labels, session.classes)
         self._left_out = left_out_logits(labeled, labels, sums)  # type: ignore[misc]

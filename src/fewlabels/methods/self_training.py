@@ -329,7 +329,7 @@ class SelfTraining(SemiSupervisedClassifier):
         if len(held_out):
             rows = held_out.stored
             logits = session.logits(network, rows)  # type: ignore[arg-type]
-            temperature = best_temperature(logits, held_out.targets.cpu().numpy())
+            temperature = best_temperature(logits, held_out.labels)
         logits = session.logits(network, pool)  # type: ignore[arg-type]
         return softmax(logits / temperature, axis=1), temperature
 
@@ -363,7 +363,7 @@ class SelfTraining(SemiSupervisedClassifier):
             chosen = np.sort(chosen)
         count = len(session.labeled)
         both = session.everything
-        labels = session.labeled.targets.cpu().numpy()
+        labels = session.labeled.labels
         given = np.eye(session.classes, dtype=np.float32)[labels]
         guessed = probabilities if self.soft_labels else np.eye(session.classes)[pseudo_labels]
         targets = np.concatenate([given, guessed.astype(np.float32)])

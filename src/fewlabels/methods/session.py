@@ -217,6 +217,10 @@ class Session:
         """Whether samples are vectors rather than images."""
         return len(self.sample_shape) == 1
 
+    def class_counts(self) -> NDArray[np.int64]:
+        """Return how many of the labeled samples are of each class, (classes,)."""
+        return np.bincount(self.labeled.labels, minlength=self.classes)
+
     @property
     def flip(self) -> bool:
         """Whether views mirror: as asked for, or for color images where that is left to choose."""

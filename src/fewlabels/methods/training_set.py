@@ -40,6 +40,11 @@ class TrainingSet:
         """The samples as rows, to be read a batch at a time."""
         return Rows([self.samples.cpu().numpy()])
 
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The targets as an array, for what computes outside of PyTorch."""
+        return self.targets.cpu().numpy()
+
     def part(self, rows: NDArray[np.int64]) -> TrainingSet:
         """Return some of the samples."""
         return TrainingSet(self.samples[rows], self.targets[rows], self.rows[rows])
