@@ -5,6 +5,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
+from fewlabels.evaluation.intervals import wilson_interval
 from fewlabels.evaluation.trust import measure_trust, reliability_bins
 
 
@@ -91,3 +92,36 @@ def test_classes_that_a_model_does_not_know_are_in_none_of_its_sets():
     sets = measure_trust(probabilities, np.array([0, 3]), np.array([0.1, 0.2])).sets
     assert all(one.mean_size == 2.0 for one in sets)
     assert all(one.kept == 0.5 for one in sets)
+
+
+def test_the_error_over_all_shares_is_by_hand():
+    probabilities = np.array([[0.8, 0.2], [0.8, 0.2], [0.3, 0.7], [0.3, 0.7]])
+    # Of the two surest one is right, and they count together: 1/2, 1/2, 2/3 and 3/4 are right.
+    found = measure_trust(probabilities, np.array([0, 1, 1, 1]))
+    assert found.selective_error == pytest.approx((1 / 2 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
+
+
+def test_a_confidence_on_a_limit_is_in_the_bin_below_it():
+    bins = reliability_bins(np.array([0.3, 0.6, 0.61, 1.0]), np.array([True, False, True, True]))
+    assert [(one.low, one.high, one.images) for one in bins] == [
+        (0.2, 0.3, 1),
+        (0.5, 0.6, 1),
+        (0.6, 0.7, 1),
+        (0.9, 1.0, 1),
+    ]
+
+
+def test_every_share_lies_within_its_interval():
+    probabilities, labels = binary(400)
+    found = measure_trust(probabilities, labels, np.sort(1 - probabilities[np.arange(100), labels[:100]]))
+    for one in found.bins:
+        assert (one.accuracy_low, one.accuracy_high) == wilson_interval(round(one.accuracy * one.images), one.images)
+    for one in found.sets:
+        assert (one.kept_low, one.kept_high) == wilson_interval(round(one.kept * 400), 400)
+
+
+def test_sets_of_one_class_alone_are_counted():
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.55, 0.45], [0.9, 0.1]])
+    scores = np.full(40, 0.6)
+    for one in measure_trust(probabilities, np.array([0, 0, 1, 1]), scores).sets:
+        assert (one.single_share, one.mean_size, one.kept) == (0.75, 1.25, 0.75)
