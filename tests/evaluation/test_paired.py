@@ -115,3 +115,10 @@ def test_the_effect_size_over_seeds_is_that_of_students_sleep_data():
     pairs = [answers(100, 0, gain, 200 - gain) for gain in gains]
     found = compare_over_seeds([a for a, _ in pairs], [b for _, b in pairs])
     assert found.cohens_d == pytest.approx(1.2846, abs=1e-4)
+
+
+def test_a_loss_that_is_the_same_in_every_seed_is_infinite_downwards():
+    a, b = answers(50, 5, 0, 45)
+    assert compare_over_seeds([a, a], [b, b]).cohens_d == -np.inf
+    assert compare_over_seeds([b, b], [a, a]).cohens_d == np.inf
+    assert compare_over_seeds([a, a], [a, a]).cohens_d == 0

@@ -349,3 +349,35 @@ def test_what_differs_from_seed_to_seed_is_what_did():
     assert varied_text({"data": data("a", "a")}).startswith("the images held out, the initial weights")
     kept = varied_text({"data": data("a"), "arguments": {"vary": ["weights"]}})
     assert kept.startswith("the initial weights differed; the labels drawn and the images held out and")
+
+
+def test_the_lead_is_told_over_the_next_best():
+    found = group(run("supervised", 700), run("self-training", 734), run("joint-autoencoder", 500))
+    assert "3.4 points above the next, supervised (p < 0.001)" in headline(found)
+
+
+def test_of_methods_that_are_level_each_has_to_be_better_than_the_others():
+    # As accurate, on other images: what one is clearly better than the other may be level with.
+    last = run("b", 700)
+    guesses = np.where(np.arange(N) >= 300, last.test_labels, 1 - last.test_labels)
+    last = dataclasses.replace(last, test_probabilities=np.eye(2)[guesses])
+    found = group(run("a", 700), last, run("c", 690))
+    assert found.duel("a", "c").is_shown
+    assert not found.duel("b", "c").is_shown
+    assert headline(found).endswith("each, but no difference to c is shown.")
+
+
+def test_pairs_of_all_numbers_of_labels_are_corrected_together():
+    # Six images of difference alone have p = 0.031, and two such pairs 0.062.
+    runs = [run(name, right, labels=labels) for labels in (10, 50) for name, right in (("a", 700), ("b", 706))]
+    assert group(*runs[:2]).standings[1].duels[0].is_shown
+    assert [found.standings[1].duels[0].is_shown for found in groups_of(runs)] == [False, False]
+
+
+def test_a_duel_that_is_turned_around_has_its_effects_turned():
+    rights = {"a": (700, 710, 705), "b": (760, 740, 750)}
+    found = group(*[run(name, right, seed=seed) for name, seeds in rights.items() for seed, right in enumerate(seeds)])
+    forth, back = found.duel("b", "a").result, found.duel("a", "b").result
+    assert forth.cohens_d > 0
+    assert (back.cohens_d, back.cohens_g) == (-forth.cohens_d, -forth.cohens_g)
+    assert (back.low, back.high) == (-forth.high, -forth.low)
