@@ -299,3 +299,11 @@ def test_labels_of_a_file_are_counted(photos, tmp_path):
         more = {"cache_dir": tmp_path / "cache"}
         assert load(photos, labels=tmp_path / "labels.csv", **more).labels_given == 1
         assert load(photos, **more).labels_given == 0
+
+
+@pytest.mark.parametrize("labels_per_class", [None, 2])
+def test_images_that_are_held_out_are_neither_learned_from_nor_in_the_pool(arrays, labels_per_class):
+    data = load_dataset(arrays["train"], labels_per_class=labels_per_class)
+    test, labeled, pool = rows(data.test), rows(data.labeled), rows(data.pool)
+    assert test
+    assert sorted(test + labeled + pool) == list(range(60))
