@@ -21,7 +21,7 @@ from PIL import Image
 
 import fewlabels
 from fewlabels import InputError, load_dataset
-from fewlabels.data import LabelsFile, load_unlabeled, read_labels
+from fewlabels.data import LabelsFile, labels_file, load_unlabeled, read_labels
 from fewlabels.data.heading import heading_of
 
 AWKWARD = ["a b.jpg", 'say "cheese".jpg', "two\nlines.jpg", "comma, dot.jpg", "back\rspace.jpg", "猫.jpg", "\udcff.jpg"]
@@ -717,3 +717,45 @@ def test_labels_are_not_added_to_a_parquet_file_or_to_one_with_old_line_ends(tmp
         with pytest.raises(InputError, match=message):
             LabelsFile(tmp_path / name)
         assert (tmp_path / name).read_bytes() == content
+
+
+def test_classes_are_in_the_order_in_which_the_file_first_names_them(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("file,class\na.jpg,dog\nb.jpg,cat\nc.jpg,dog\n")
+    assert read_labels(path).class_names == ("dog", "cat")
+
+
+def test_what_was_kept_aside_before_stays_beside_what_is_now(tmp_path):
+    path = tmp_path / "labels.csv"
+    for line in ("b.jpg,dog", "c.jpg,cat"):
+        with path.open("a") as file:
+            file.write(line if path.stat().st_size else f"file,class\n{line}")
+        with LabelsFile(path) as labels:
+            assert labels.unfinished is not None
+    assert labels.unfinished.read_text() == "b.jpg,dog\nc.jpg,cat\n"
+
+
+def test_of_one_image_the_last_line_counts_whatever_each_calls_it(photos, tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("file,class\nunlabeled/0.png,blue\n./unlabeled/0.png,blue\nunlabeled/0.png,red\n")
+    data = load_dataset(photos, cache_dir=tmp_path / "cache", labels=path)
+    assert data.diagnostics.labeled_names[-1] == "unlabeled/0.png"
+    assert data.class_names[data.labels[-1]] == "red"
+
+
+def test_a_file_far_too_large_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "labels.csv"
+    path.write_text("file,class\na.jpg,cat\n")
+    monkeypatch.setattr(labels_file, "_LARGEST", 10)
+    with pytest.raises(InputError, match="too large for a labels file"):
+        read_labels(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no folder is written to the disk there")
+def test_a_new_file_is_on_the_disk_with_its_name(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(labels_file, "sync", synced.append)
+    with LabelsFile(tmp_path / "labels.csv"):
+        assert synced == [tmp_path]
+    with LabelsFile(tmp_path / "labels.csv"):
+        assert synced == [tmp_path]
