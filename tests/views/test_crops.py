@@ -52,3 +52,24 @@ def test_views_repeat_with_the_seed_and_work_in_gray_and_under_autocast():
     assert first.is_contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(crops()(images), first)
+
+
+def test_contrast_changes_about_the_middle_of_each_image():
+    images = torch.randint(60, 120, (3, 6, 6, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    images[1] += 40
+    views = crops(flip=False, least=1.0, color=0.4)
+    # Recolored, with the most of contrast and nothing else; then the whole image.
+    drawn = [torch.tensor([0.0, 1.0, 0.5, 0.5, 1.0]).view(5, 1).expand(5, 3), torch.full((5, 3), 0.5)]
+    views._uniform = lambda count, batch: drawn.pop(0)
+    planes = images.permute(0, 3, 1, 2) / 255
+    middle = planes.mean((1, 2, 3), keepdim=True)
+    assert torch.allclose(views(images), middle + 1.4 * (planes - middle), atol=1e-4)
+
+
+def test_how_high_a_part_lies_says_nothing_of_how_far_right_it_lies():
+    ramps = torch.zeros(400, 32, 32, 3, dtype=torch.uint8)
+    ramps[..., 0] = torch.arange(32).mul(8).view(1, 1, 32)
+    ramps[..., 1] = torch.arange(32).mul(8).view(1, 32, 1)
+    middle = crops(flip=False, least=0.2, color=0.0, gray=0.0)(ramps)[:, :2, 15:17, 15:17].mean((2, 3))
+    assert middle.std(0).min() > 0.05
+    assert torch.corrcoef(middle.T)[0, 1].abs() < 0.2

@@ -79,3 +79,28 @@ def test_a_mask_hides_whole_patches_in_the_asked_share():
     assert 0.5 < mask.mean() < 0.7
     assert torch.equal(masked[:, :1][mask == 1].unique(), torch.tensor([0.5]))
     assert torch.equal(masked[:, :1][mask == 0].unique(), torch.tensor([1.0]))
+
+
+@pytest.mark.parametrize("changed", ["contrast", "brightness", "saturation"])
+@pytest.mark.parametrize("draw", [0.0, 1.0])
+def test_colors_change_by_the_strength_that_was_asked_for(changed, draw):
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randint(60, 120, (3, 6, 6, 3), generator=draws, dtype=torch.uint8)
+    images[1] += 40  # each image has a mean of its own
+    looks = views(flip=False, shift=0, cutout=0, color=0.4)
+    drawn = torch.full((3, 3, 1, 1), 0.5)
+    drawn[["contrast", "brightness", "saturation"].index(changed)] = draw
+    looks._uniform = lambda shape: drawn
+    planes, factor = images.permute(0, 3, 1, 2) / 255, 0.6 + 0.8 * draw
+    about = {
+        "contrast": planes.mean((1, 2, 3), keepdim=True),
+        "brightness": torch.zeros(()),
+        "saturation": planes.mean(1, keepdim=True),
+    }[changed]
+    assert torch.allclose(looks.medium(images), about + factor * (planes - about), atol=1e-5)
+
+
+def test_noise_is_as_strong_as_was_asked_for():
+    noise = views().noisy(torch.full((4, 3, 50, 50), 0.5), 0.1) - 0.5
+    assert noise.std().item() == pytest.approx(0.1, rel=0.05)
+    assert noise.mean().item() == pytest.approx(0, abs=0.005)

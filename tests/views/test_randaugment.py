@@ -115,6 +115,23 @@ def test_rotation_is_pillows_also_where_sides_differ(images: torch.Tensor, angle
     assert (np.abs(found.numpy() - expected) <= 1).mean() > 0.95
 
 
+@pytest.mark.parametrize("amount", [-1.0, 0.5])
+@pytest.mark.parametrize("name", ["shear_x", "shear_y"])
+def test_a_shear_is_pillows_also_where_sides_differ(images: torch.Tensor, name: str, amount: float) -> None:
+    height, width = images.shape[1:3]
+    slope = 0.3 * amount
+    # Where each pixel is read, about the middle of the image.
+    sheared = (1, slope, -slope * height / 2, 0, 1, 0) if name == "shear_x" else (1, 0, 0, slope, 1, -slope * width / 2)
+    expected = np.stack(
+        [
+            np.asarray(Image.fromarray(p).transform((width, height), Image.Transform.AFFINE, sheared))
+            for p in images.numpy()
+        ]
+    )
+    found = moved(images, **{name: amount})
+    assert (np.abs(found.numpy() - expected) <= 1).mean() > 0.95
+
+
 @pytest.mark.parametrize(("name", "row"), [("translate_x", 0), ("translate_y", 1)])
 def test_translation_is_by_a_share_of_the_side(images: torch.Tensor, name: str, row: int) -> None:
     found = moved(images, **{name: 1 / 3})  # a tenth of the side: 2.4 of 24 columns, 2 of 20 rows
@@ -228,3 +245,13 @@ def test_strong_views_need_nothing_that_a_gpu_cannot_repeat(images: torch.Tensor
     with _NoRunningSumsOfFloats():
         randaugment.equalize(images.permute(0, 3, 1, 2))
         RandAugment(torch.Generator().manual_seed(0))(images)
+
+
+def test_how_far_an_image_is_shifted_down_says_nothing_of_how_far_to_the_side() -> None:
+    ramps = torch.zeros(200, 16, 16, 3, dtype=torch.uint8)
+    ramps[..., 0] = torch.arange(16).mul(10).view(1, 1, 16)
+    ramps[..., 1] = torch.arange(16).mul(10).view(1, 16, 1)
+    augment = RandAugment(torch.Generator().manual_seed(0), operations=0, flip=False, shift=0.25, cutout=0.0)
+    moved = (augment(ramps)[:, :2, 8, 8] * 25.5).round() - 8
+    assert set(moved.unique().tolist()) == set(range(-4, 5))
+    assert torch.corrcoef(moved.T)[0, 1].abs() < 0.25
