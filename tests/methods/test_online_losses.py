@@ -1,6 +1,7 @@
 """The losses of the methods that guess in every step, by hand, and what they keep from step to step."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +9,18 @@ import torch
 from given_views import GivenViews
 
 from fewlabels import InputError, make_method
-from fewlabels.methods import VAT, FlexMatch, FreeMatch, MeanTeacher, MixMatch, PiModel, PseudoLabel, SoftMatch
+from fewlabels.methods import (
+    UDA,
+    VAT,
+    FlexMatch,
+    FreeMatch,
+    MeanTeacher,
+    MixMatch,
+    PiModel,
+    PseudoLabel,
+    ReMixMatch,
+    SoftMatch,
+)
 from fewlabels.methods.flexmatch import ClassCounts
 from fewlabels.methods.freematch import AdaptiveThreshold
 from fewlabels.methods.mixing import mixup
@@ -280,13 +292,15 @@ def test_softmatchs_weights_fall_below_the_mean_confidence():
     assert weights[1].item() == pytest.approx(math.exp(-((0.55 - mean) ** 2) / (2 * variance / 4)), rel=1e-5)
 
 
-def test_softmatchs_loss_is_weighted_by_aligned_confidence():
-    weak = torch.tensor([[3.0, 0.0], [1.0, 0.0]])
+# Of the second guess, with 0.2, alignment would make another class: it decides on the weights alone.
+@pytest.mark.parametrize("unsure", [1.0, 0.2])
+def test_softmatchs_loss_is_weighted_by_aligned_confidence(unsure):
+    weak = torch.tensor([[3.0, 0.0], [unsure, 0.0]])
     strong = torch.tensor([[1.0, 0.0], [0.0, 0.5]], requires_grad=True)
     method = SoftMatch(mean_decay=0.5, unlabeled_weight=2.0)
     method._state = ConfidenceCurve(2, 0.5, CPU)
     losses = method.loss(torch.nn.Identity(), batch_of(GivenViews(weak, strong), 2))
-    found = [softmax(3, 0), softmax(1, 0)]
+    found = [softmax(3, 0), softmax(unsure, 0)]
     seen = [(0.5 + (found[0][c] + found[1][c]) / 2) / 2 for c in (0, 1)]
     moved = [[row[c] * 0.5 / seen[c] for c in (0, 1)] for row in found]
     confidences = [max(row) / sum(row) for row in moved]
@@ -373,3 +387,45 @@ def test_the_pool_leaves_running_statistics_to_the_labeled_samples(name):
     for old, new in zip(before, net.buffers(), strict=True):
         if old.is_floating_point():
             assert torch.equal(old, new)
+
+
+def test_labels_are_smoothed_as_much_as_was_asked_for():
+    batch = Batch(LABELED, TARGETS, None, None, GivenViews(LABELED, None), 0.0)
+    for name in ONLINE[:-1]:
+        method = make_method(name, label_smoothing=0.2, view="weak")
+        found = method.loss(torch.nn.Identity(), batch)["supervised"].item()
+        # Nine tenths of a target are the class's, one tenth the other's.
+        terms = [-0.9 * math.log(right) - 0.1 * math.log(1 - right) for right in (softmax(2, 0)[0], softmax(0, 1)[1])]
+        assert found == pytest.approx(sum(terms) / 2, rel=1e-5), name
+
+
+def test_mixmatch_smooths_the_labels_and_takes_the_view_that_was_asked_for():
+    class Turned(Jittered):
+        def plain(self, samples):
+            return samples
+
+        def weak(self, samples):
+            return -samples
+
+    views = [torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 0.0]])]
+    method = MixMatch(view="plain", label_smoothing=0.2, alpha=0.5)
+    method._state = np.random.default_rng(3)
+    found = method.loss(torch.nn.Identity(), batch_of(Turned(*views), 1))["supervised"]
+    mean = torch.stack([view.softmax(1) for view in views]).mean(0)
+    guess = mean.square() / mean.square().sum()
+    given = torch.cat([torch.eye(2), guess, guess])
+    mixed, wanted = mixup(torch.cat([LABELED, *views]), given, 0.5, np.random.default_rng(3))
+    logs = mixed.log_softmax(1)
+    assert torch.isclose(found, -((0.8 * wanted[:2] + 0.1) * logs[:2]).sum(1).mean())
+
+
+@pytest.mark.parametrize("kind", [FreeMatch, MixMatch, PiModel, PseudoLabel, ReMixMatch, SoftMatch, UDA])
+def test_an_averaged_teacher_guesses_wherever_one_is_asked_for(kind, color_images, monkeypatch):
+    module = sys.modules[kind.__module__]
+    asked, original = [], module.probabilities
+    monkeypatch.setattr(module, "probabilities", lambda net, weak: asked.append(net) or original(net, weak))
+    X, y = color_images
+    kind(steps=2, batch_size=8, unlabeled_ratio=1.0, teacher_decay=0.9, random_state=0).fit(X, y, unlabeled=X)
+    assert len(asked) >= 2
+    assert all(net is asked[0] and not net.training for net in asked)
+    assert not any(parameter.requires_grad for parameter in asked[0].parameters())

@@ -92,3 +92,57 @@ def test_a_fit_tells_turns_and_its_model_is_a_plain_classifier(color_images, tmp
 def test_settings_out_of_range_are_refused(settings, color_images):
     with pytest.raises(InputError, match=f"{next(iter(settings))}="):
         ReMixMatch(**settings).fit(*color_images)
+
+
+def test_guesses_are_brought_to_the_shares_of_the_labels(color_images):
+    X, y = color_images
+    rows = np.concatenate([np.flatnonzero(y == 0)[:15], np.flatnonzero(y == 1)[:5]])
+    seen = []
+
+    class Watched(ReMixMatch):
+        def loss(self, nets, batch):
+            seen.append(self._state.given)
+            return super().loss(nets, batch)
+
+    Watched(steps=1, validation_fraction=0.0, random_state=0).fit(X[rows], y[rows], unlabeled=X)
+    assert seen[0].tolist() == [0.75, 0.25]
+
+
+def test_of_images_that_are_not_square_no_turns_are_told(color_images):
+    X, y = color_images
+    method = ReMixMatch(steps=2, batch_size=8, random_state=0).fit(X[:, :12], y, unlabeled=X[:, :12])
+    assert "rotation" not in method.history_[-1]
+    assert "strong view" in method.history_[-1]
+
+
+def test_running_statistics_are_those_of_the_mixture_alone():
+    torch.manual_seed(1)
+    weak, one, two = (torch.rand(2, 3, 8, 8) for _ in range(3))
+    labeled = torch.rand(3, 3, 8, 8)
+    found = []
+    for weight in (0.0, 0.5):
+        torch.manual_seed(0)
+        nets = TurnTeller(build_classifier("fast", (8, 8, 3), classes=2)).train()
+        even = torch.tensor([0.5, 0.5])
+        method = ReMixMatch(view="plain", strong_weight=weight, rotation_weight=weight)
+        method._state = _Kept(np.random.default_rng(5), even, RunningMean(even, 0.9))
+        batch = Batch(labeled, TARGETS, None, weak, Views(weak, one, two), 0.5)
+        # Without the head that tells turns there is the mixture alone.
+        method.loss(nets if weight else nets.classifier, batch)
+        found.append([buffer for buffer in nets.buffers() if buffer.is_floating_point()])
+    assert found[0]
+    assert all(torch.equal(alone, beside) for alone, beside in zip(*found, strict=True))
+
+
+def test_labels_are_smoothed_as_much_as_was_asked_for():
+    weak = torch.tensor([[2.0, 0.0], [0.0, 0.5]])
+    found = []
+    for smoothing in (0.0, 0.2):
+        method = ReMixMatch(view="plain", strong_views=1, label_smoothing=smoothing)
+        even = torch.tensor([0.5, 0.5])
+        method._state = _Kept(np.random.default_rng(5), even, RunningMean(even, 0.9))
+        batch = Batch(LABELED, TARGETS, None, torch.zeros(2, 2), Views(weak, weak), 0.25)
+        losses = method.loss(torch.nn.Identity(), batch)
+        found.append(losses)
+    assert not torch.isclose(found[0]["supervised"], found[1]["supervised"])
+    assert torch.isclose(found[0]["mixed pool"], found[1]["mixed pool"])

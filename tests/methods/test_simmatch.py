@@ -85,3 +85,46 @@ def test_a_fit_has_all_terms(color_images):
 def test_settings_out_of_range_are_refused(settings, color_images):
     with pytest.raises(InputError, match=f"{next(iter(settings))}="):
         SimMatch(**settings).fit(*color_images)
+
+
+def test_guesses_are_aligned_to_the_classes_that_the_pool_has():
+    method = SimMatch(smoothing=1.0, temperature=0.5)
+    bank = bank_of([[1.0, 0.0], [0.0, 1.0]], [0, 1])
+    method._state = _Kept(bank, RunningMean(torch.tensor([0.8, 0.2]), 1.0), torch.tensor([0.3, 0.7]))
+    logits = torch.tensor([[2.0, 0.0], [0.5, 0.0]])
+    classes, _, confidences = method._guess(logits, F.normalize(logits, dim=1))
+    moved = logits.softmax(1) * torch.tensor([0.3 / 0.8, 0.7 / 0.2])
+    moved = moved / moved.sum(1, keepdim=True)
+    assert torch.allclose(classes, moved)
+    assert torch.allclose(confidences, moved.amax(1))
+
+
+def test_labels_are_smoothed_as_much_as_was_asked_for():
+    labeled, targets, pool = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1]), torch.eye(2)
+    method = SimMatch(label_smoothing=0.2)
+    even = torch.tensor([0.5, 0.5])
+    method._state = _Kept(bank_of([[1.0, 0.0], [0.0, 1.0]], [0, 1]), RunningMean(even, 0.9), even)
+    batch = Batch(labeled, targets, None, pool, GivenViews(labeled, pool), 0.0, torch.tensor([0, 1]))
+    found = method.loss(Plain(), batch)["supervised"]
+    # Nine tenths of a target are the class's, one tenth the other's.
+    smoothed = torch.tensor([[0.9, 0.1], [0.1, 0.9]])
+    assert torch.isclose(found, -(smoothed * labeled.log_softmax(1)).sum(1).mean())
+
+
+def test_the_pool_leaves_running_statistics_to_the_labeled_samples():
+    torch.manual_seed(1)
+    labeled, targets = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 0, 1])
+    found = []
+    for bright in (0.0, 0.5):
+        torch.manual_seed(0)
+        nets = Embedder(build_classifier("fast", (8, 8, 3), classes=2), size=8).train()
+        bank = LabeledBank(targets, 2, 8, 0.5, torch.Generator().manual_seed(0))
+        even = torch.tensor([0.5, 0.5])
+        method = SimMatch()
+        method._state = _Kept(bank, RunningMean(even, 0.9), even)
+        pool = torch.rand(6, 3, 8, 8) / 2 + bright
+        batch = Batch(labeled, targets, None, pool, GivenViews(pool, pool), 0.0, torch.arange(4))
+        method.loss(nets, batch)
+        found.append([buffer for buffer in nets.buffers() if buffer.is_floating_point()])
+    assert found[0]
+    assert all(torch.equal(dark, light) for dark, light in zip(*found, strict=True))
