@@ -101,3 +101,10 @@ def test_some_rows_are_read_a_batch_at_a_time():
     assert torch.cat(chunks).flatten().tolist() == chosen.tolist()
     assert rows.drawn(12, np.random.default_rng(0), np.arange(7)).tolist() == list(range(7))
     assert some_rows(rows, np.arange(23)) is rows
+
+
+def test_a_sample_of_rows_is_spread_over_all():
+    numbers = np.arange(23, dtype=np.uint8).reshape(-1, 1)
+    rows = Rows([numbers[:4], numbers[4:]])
+    assert rows.sample(3, CPU).flatten().tolist() == [0, 11, 22]
+    assert rows.sample(100, CPU).flatten().tolist() == list(range(23))

@@ -58,3 +58,8 @@ def test_a_set_is_never_empty():
 def test_a_coverage_that_no_set_can_have_is_refused(coverage):
     with pytest.raises(InputError, match="coverage="):
         conformal_threshold(np.linspace(0, 1, 50), coverage)
+
+
+def test_a_class_whose_score_is_the_threshold_belongs_to_the_set_however_it_was_rounded():
+    assert conformal_sets(np.array([[0.7, 0.3 - 1e-12]]), 0.7).tolist() == [[True, True]]
+    assert conformal_sets(np.array([[0.7, 0.3 - 1e-6]]), 0.7).tolist() == [[True, False]]

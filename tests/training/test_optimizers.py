@@ -65,3 +65,36 @@ def test_muon_leaves_the_output_layer_free(net):
     classifier = build_classifier(net, (16, 16, 1), 10)
     held = [id(p) for group in Recipe().optimizers(classifier, {})[0].param_groups for p in group["params"]]
     assert id(list(classifier.parameters())[-2]) not in held
+
+
+def groups(optimizer, factors=None, **settings):
+    """Return the groups of parameters of a small net: Muon's, where it moves any, before the others'."""
+    found = Recipe(optimizer=optimizer, **settings).optimizers(build_classifier("mlp", (4,), 2), factors or {})
+    return [one.param_groups for one in found]
+
+
+def test_the_momentum_is_the_one_asked_for_and_what_muon_leaves_has_its_own():
+    def momenta(optimizer):
+        return [{group["momentum"] for group in some} for some in groups(optimizer, momentum=0.3)]
+
+    assert momenta("sgd") == [{0.3}]
+    assert momenta("muon") == [{0.3}, {0.85}]
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "sgd", "adam"])
+def test_rates_of_an_encoder_are_a_multiple_with_every_optimizer(optimizer):
+    slow, usual = groups(optimizer, {"encoder.": 0.25}), groups(optimizer)
+    for some, same in zip(slow, usual, strict=True):
+        rate = same[0]["lr"]
+        # Muon leaves the head, which is no part of the encoder, to others.
+        assert {group["lr"] for group in some} <= {rate, 0.25 * rate}
+        assert 0.25 * rate in {group["lr"] for group in some}
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "sgd", "adam"])
+def test_weights_that_muon_leaves_decay_too(optimizer):
+    others = groups(optimizer, weight_decay=0.1)[-1]
+    for group in others:
+        expected = {0.1} if group["params"][0].ndim > 1 else {0.0}
+        assert {group["weight_decay"]} == expected
+    assert 0.1 in {group["weight_decay"] for group in others}

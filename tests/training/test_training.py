@@ -8,7 +8,7 @@ from torch import nn
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch, Rows, ShuffledRows
 from fewlabels.training.budget import ImageBudget, TimeBudget, read_budget
-from fewlabels.training.calibration import best_temperature
+from fewlabels.training.calibration import best_scale_and_biases, best_temperature
 from fewlabels.training.loop import train
 from fewlabels.training.monitor import Monitor
 from fewlabels.training.recipe import Recipe
@@ -204,3 +204,40 @@ def test_a_steps_duration_is_measured_on_enough_of_them_and_not_many_more(second
     assert TimeBudget(10.0).cost_of_step(run) == pytest.approx(seconds, rel=0.2)
     assert counts[-1] * seconds > 0.15
     assert sum(counts) <= most
+
+
+def test_a_look_at_accuracies_leaves_the_nets_in_training():
+    net = nn.Linear(1, 1)
+    training, looks = [], []
+
+    def loss(batch):
+        training.append(net.training)
+        return {"l": net.weight.sum()}
+
+    def accuracies():
+        net.eval()
+        looks.append(len(training))
+        return {}
+
+    recipe = Recipe(optimizer="sgd", learning_rate=0.1, momentum=0.0, schedule="constant")
+    train(
+        net,
+        endless(a_batch()),
+        loss,
+        steps=20,
+        recipe=recipe,
+        monitor=Monitor(),
+        stage="s",
+        accuracies=accuracies,
+        evaluations=3,
+    )
+    assert looks == [7, 13, 20]
+    assert training == [True] * 20
+    assert not net.training
+
+
+def test_few_held_out_labels_move_the_scale_little():
+    # Right on both, they would be the likelier the larger the scale.
+    scale, biases = best_scale_and_biases(np.array([[1.0, -1.0], [-1.0, 1.0]]), np.array([0, 1]))
+    assert 1 < scale < 3
+    assert biases == pytest.approx([0, 0], abs=1e-3)
