@@ -732,3 +732,23 @@ def test_a_sparse_pool_is_refused_with_what_to_give():
     vectors = np.arange(60.0, dtype=np.float32).reshape(20, 3)
     with pytest.raises(InputError, match=r"a sparse matrix cannot be learned from; give an array"):
         make_method("supervised", steps=1).fit(vectors, np.arange(20) % 2, unlabeled=csr_matrix(vectors))
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_views_are_as_was_asked_for(flat, color_images):
+    X, y = color_images
+    seen = []
+
+    class Watched(METHODS["supervised"]):
+        def loss(self, nets, batch):
+            seen.append(batch.views)
+            return super().loss(nets, batch)
+
+    if flat:
+        asked = {"noise": 0.3, "feature_dropout": 0.2, "feature_mixup": 0.4}
+        X = X.reshape(len(X), -1)[:, :20].astype(np.float32)
+    else:
+        asked = {"flip": False, "shift": 0.25, "cutout": 0.5, "color": 0.1, "operations": 3}
+    Watched(steps=1, batch_size=8, random_state=0, **asked).fit(X, y)
+    found = {name.removeprefix("feature_"): value for name, value in asked.items()}
+    assert {name: getattr(seen[0], name) for name in found} == found

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fewlabels import InputError, TrainingWarning
-from fewlabels.methods import MaskedAutoencoder, SimCLR, TwoStepAutoencoder, VICReg
+from fewlabels.methods import MaskedAutoencoder, SimCLR, TwoStepAutoencoder, VICReg, session
 from fewlabels.methods.simclr import contrast
 from fewlabels.methods.vicreg import covariance, missing_variance
 from small_backbones import colors
@@ -157,3 +157,17 @@ def test_settings_out_of_range_are_refused(settings, color_images):
 def test_two_lengths_are_refused(color_images):
     with pytest.raises(InputError, match="give one of them"):
         VICReg(pretraining_steps=3, pretraining_epochs=1).fit(*color_images)
+
+
+def test_the_rates_of_both_steps_are_those_that_were_asked_for(color_images, monkeypatch):
+    told, train = {}, session.train
+
+    def watched(*arguments, stage, recipe, rate_factors, **rest):
+        told[stage] = recipe.learning_rate, rate_factors
+        train(*arguments, stage=stage, recipe=recipe, rate_factors=rate_factors, **rest)
+
+    monkeypatch.setattr(session, "train", watched)
+    X, y = color_images
+    settings = {"steps": 1, "pretraining_steps": 1, "pretraining_batch": 16, "random_state": 0}
+    SimCLR(pretraining_rate=0.03, learning_rate=0.2, encoder_rate=0.25, **settings).fit(X, y, unlabeled=X)
+    assert told == {"encoder": (0.03, {}), "classifier": (0.2, {"encoder.": 0.25})}

@@ -197,3 +197,24 @@ def test_an_autoencoders_teacher_is_kept_and_used_where_it_is_asked_for(kind, fe
     assert average.used_weights_ == AVERAGE
     assert not np.allclose(average.predict_proba(test), method.predict_proba(test))
     assert np.array_equal(average.predict_proba(test), method.with_weights(AVERAGE).predict_proba(test))
+
+
+def test_a_method_stays_as_it_is_when_other_weights_are_asked_for(few_labels):
+    method = fitted(few_labels, ema_decay=0.9)
+    before, sets = probabilities(method, few_labels), method.predict_set(few_labels[2], coverage=0.8)
+    last = method.with_weights(LAST)
+    assert not np.array_equal(probabilities(last, few_labels), before)
+    assert np.array_equal(probabilities(method, few_labels), before)
+    assert np.array_equal(method.predict_set(few_labels[2], coverage=0.8), sets)
+
+
+def test_held_out_images_are_measured_as_others_are_predicted():
+    # Of noise, mirrored or not, a net that has learned next to nothing says something else.
+    noise = np.random.default_rng(0).integers(0, 256, (120, 8, 8, 3), dtype=np.uint8)
+    labels = np.arange(120) % 2
+    method = Supervised(steps=10, batch_size=16, validation_fraction=0.3, random_state=0).fit(noise, labels)
+    assert method.mirrors_
+    held_out = method.validation_rows_
+    right = method.predict_proba(noise[held_out])[np.arange(len(held_out)), labels[held_out]]
+    assert np.allclose(method.conformal_scores_, np.sort(1 - right), atol=1e-5)
+    assert method.validation_accuracy_ == pytest.approx(method.score(noise[held_out], labels[held_out]))
