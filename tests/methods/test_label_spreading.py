@@ -9,7 +9,7 @@ from scipy.sparse.linalg import spsolve
 from sklearn.datasets import make_moons
 
 from fewlabels import InputError
-from fewlabels.methods import LabelSpreading
+from fewlabels.methods import LabelSpreading, label_spreading
 from fewlabels.methods.graph import NeighborGraph
 
 
@@ -112,3 +112,16 @@ def test_a_sample_with_more_copies_than_neighbors_is_still_near_the_others():
     given[0, 0] = 1
     assert (graph.spread(given, 0.9)[16:].sum(1) > 0).all()
     assert (graph.carried(points[:1], np.ones((len(points), 2))) > 0).all()
+
+
+@pytest.mark.usefixtures("narrow_net")
+def test_features_of_images_are_compared_by_their_directions(few_labels, monkeypatch):
+    seen = []
+
+    def noted(features, neighbors):
+        seen.append(features)
+        return NeighborGraph(features, neighbors)
+
+    monkeypatch.setattr(label_spreading, "NeighborGraph", noted)
+    LabelSpreading(steps=2, rounds=1, batch_size=16, random_state=0).fit(*few_labels[:2])
+    assert np.allclose(np.linalg.norm(seen[0], axis=1), 1, atol=1e-5)

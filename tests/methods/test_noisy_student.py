@@ -1,5 +1,7 @@
 """Noisy student: which samples its students learn from, and from what."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -61,3 +63,11 @@ def test_a_teacher_that_is_sure_of_nothing_still_has_a_student(color_images):
 def test_a_confidence_out_of_range_is_refused(color_images):
     with pytest.raises(InputError, match="least_confidence="):
         NoisyStudent(least_confidence=1).fit(*color_images)
+
+
+def test_students_learn_from_classes_as_often_as_the_pool_is_estimated_to_have_them():
+    labels = np.array([0] * 6 + [1] * 2 + [2] * 4)
+    confidences = np.linspace(0.9, 0.4, len(labels))
+    session = SimpleNamespace(prior=lambda: torch.tensor([0.5, 0.25, 0.25]))
+    rows = NoisyStudent()._members(session, labels, confidences)
+    assert np.bincount(labels[rows]).tolist() == [6, 3, 3]

@@ -1,6 +1,7 @@
 """Methods on features: the probe and its penalty, prototypes by hand, the mean opinion, and views of vectors."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from sklearn.linear_model import LogisticRegression
 
 from fewlabels import InputError, make_method
 from fewlabels.data import FeatureRows
-from fewlabels.methods import ensemble_labels
+from fewlabels.methods import EnsembleLabels, ensemble_labels
 from fewlabels.methods.ensemble_labels import top_of_each_class
+from fewlabels.methods.graph import NeighborGraph
 from fewlabels.methods.linear import PENALTIES, choose_penalty, fit_linear
 from fewlabels.methods.prototypes import class_sums, left_out_logits, unit
 from fewlabels.methods.rungs import RUNGS, check_rungs, possible_rungs
@@ -154,8 +156,6 @@ def test_what_the_pool_brings_on_features(clusters):
 
 
 def test_the_ensembles_labels_are_those_of_the_mean_opinion(clusters, monkeypatch):
-    from fewlabels.methods.ensemble_labels import EnsembleLabels
-
     seen, original = [], EnsembleLabels._opinions
 
     def kept(self, *arguments):
@@ -372,3 +372,64 @@ def test_the_mean_opinion_is_of_the_teachers_and_the_last_student(clusters, monk
     for number, confidences in enumerate(seen):
         students = opinions[1 + number : 2 + number] if number else []
         assert np.allclose(confidences, np.mean([*opinions[:2], *students], axis=0).max(1))
+
+
+def test_samples_count_by_their_weights():
+    draws = np.random.default_rng(0)
+    features, labels = draws.standard_normal((30, 4)), np.arange(30) % 3
+    times = draws.integers(1, 5, 30)
+    weighted = fit_linear(features, labels, 3, 20.0, times.astype(float))
+    # A sample of a weight of three is as good as three such samples.
+    repeated = fit_linear(np.repeat(features, times, axis=0), np.repeat(labels, times), 3, 20.0)
+    for one, other in zip(weighted, repeated, strict=True):
+        assert np.allclose(one, other, atol=2e-3)
+    assert not np.allclose(weighted[0], fit_linear(features, labels, 3, 20.0)[0], atol=2e-2)
+
+
+def test_the_ensembles_student_weighs_labels_and_guesses(clusters, monkeypatch):
+    confidences, weights = [], []
+
+    def asked(sure, guesses, share):
+        confidences.append(sure)
+        return top_of_each_class(sure, guesses, share)
+
+    def learned(features, labels, classes, penalty, sample_weights=None):
+        weights.append(sample_weights)
+        return fit_linear(features, labels, classes, penalty, sample_weights)
+
+    monkeypatch.setattr(ensemble_labels, "top_of_each_class", asked)
+    monkeypatch.setattr(ensemble_labels, "fit_linear", learned)
+    method, _ = fitted("ensemble-labels", clusters, labeled_weight=5.0, top_share=0.5)
+    taken = method.round_pseudo_labels_[0] >= 0
+    assert (weights[-1][: method.n_labeled_] == 5).all()
+    assert np.allclose(weights[-1][method.n_labeled_ :], confidences[0][taken])
+
+
+def test_opinions_are_moved_to_the_classes_that_the_pool_is_estimated_to_have():
+    probabilities, labels = np.array([[0.5, 0.5], [0.9, 0.1]]), np.array([0, 0, 0, 1])
+    session = SimpleNamespace(classes=2, quality=SimpleNamespace(prior=np.array([0.25, 0.75])))
+    moved = probabilities * [0.25 / 0.75, 0.75 / 0.25]
+    found = EnsembleLabels()._moved(probabilities, labels, session)
+    assert np.allclose(found, moved / moved.sum(1, keepdims=True))
+
+
+def test_on_the_ensembles_graph_each_class_has_the_same_to_give():
+    draws = np.random.default_rng(0)
+    labeled, pool = unit(draws.standard_normal((12, 3))), unit(draws.standard_normal((40, 3)))
+    # Ten labels of one class, and two of the other.
+    labels = np.repeat([0, 1], [10, 2])
+    session = SimpleNamespace(classes=2)
+    found = EnsembleLabels()._spread(labeled, labels, pool, session, None)
+    start = np.zeros((52, 2))
+    start[np.arange(12), labels] = 1
+    spread = NeighborGraph(np.concatenate([labeled, pool]).astype(np.float32), 10).spread(start, 0.9)
+    level = (spread / spread.sum(0))[12:]
+    assert np.allclose(found, level / level.sum(1, keepdims=True))
+
+
+@pytest.mark.parametrize("kind", ["jittered", "medium", "strong", "cropped"])
+def test_views_have_the_noise_that_was_asked_for(kind):
+    views = VectorViews(torch.Generator().manual_seed(0), scale=torch.tensor([1.0, 10.0]), noise=0.5)
+    found = getattr(views, kind)(torch.zeros(4000, 2)).std(0)
+    assert found.tolist() == pytest.approx([0.5, 5.0], rel=0.1)
+    assert not views.weak(torch.zeros(4, 2)).any()

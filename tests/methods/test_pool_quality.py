@@ -282,3 +282,34 @@ def test_the_share_that_was_learned_from_is_that_of_what_was_drawn():
     told = findings(method)
     assert f"{members.mean():.0%} was learned from" in told[0]
     assert members.sum() == 20
+
+
+def test_guesses_of_any_method_are_aligned_to_the_estimated_classes():
+    X, y, pool = open_set()
+    found = []
+
+    class Watched(type(make_method("fix-match"))):
+        def loss(self, nets, batch):
+            found.append(self._alignment._target)
+            return super().loss(nets, batch)
+
+    settings = {"align_guesses": True, "assess_pool": True, "steps": 4, "random_state": 0}
+    method = Watched(**settings).fit(X, y, unlabeled=pool)
+    assert torch.allclose(found[-1].double(), torch.from_numpy(method.pool_prior_), atol=1e-6)
+    assert abs(method.pool_prior_[0] - 0.5) > 0.1
+
+
+def test_flexmatch_waits_for_no_guess_of_what_belongs_to_no_class():
+    X, y, pool = open_set()
+    found = []
+
+    class Watched(type(make_method("flex-match"))):
+        def loss(self, nets, batch):
+            losses = super().loss(nets, batch)
+            found.append(self._state.counts.clone())
+            return losses
+
+    method = Watched(assess_pool=True, steps=4, random_state=0).fit(X, y, unlabeled=pool)
+    never = int((method.pool_belongs_ < 0.5).sum())
+    assert never > 100
+    assert [int(counts[-1]) for counts in found] == [never] * 4
