@@ -201,3 +201,21 @@ def test_a_pretrained_net_that_is_trained_further_is_given_no_decoder(color_imag
     y[20:] = -1
     method = make_method("auto", net=Colors(), freeze=False, steps=2, batch_size=4, random_state=0).fit(X, y)
     assert method.choice_["method"] == "self-training"
+
+
+def test_the_guard_looks_at_the_gradients_of_the_method_that_was_chosen(few_labels, monkeypatch):
+    X, y, *_ = few_labels
+    found = [Candidate("fix-match", {"threshold": 0.0, "unlabeled_ratio": 1.0}, "asked for")]
+    monkeypatch.setattr(auto, "candidates", lambda situation: found)
+    method = Auto(steps=4, batch_size=16, random_state=0).fit(X, y)
+    assert method.guard_["pool_steps"] == 4
+
+
+def test_whoever_watches_trials_is_told_of_all_stages_from_the_start(digits, monkeypatch):
+    images, labels = digits
+    found = [Candidate("supervised", {}, "first"), Candidate("pi-model", {}, "second")]
+    monkeypatch.setattr(auto, "candidates", lambda situation: found)
+    told = []
+    Auto(steps=4, batch_size=16, guard=False, random_state=0).fit(images[:400], labels[:400], observer=told.append)
+    # Two halves for each candidate, and the training itself.
+    assert {event["stage_count"] for event in told} == {2 * 2 + 1}

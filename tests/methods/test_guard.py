@@ -23,6 +23,9 @@ def test_is_worse_needs_more_than_chance():
     assert is_worse(before, np.arange(100) < 60)
     assert not is_worse(before, np.arange(100) < 79)
     assert not is_worse(np.empty(0, bool), np.empty(0, bool))
+    # Five of a hundred are 2.3 standard errors.
+    assert not is_worse(before, np.arange(100) < 75)
+    assert is_worse(before, np.arange(100) < 75, errors=2.0)
 
 
 @pytest.mark.parametrize(("of_pool", "agreed", "expected"), [([3.0, 1.0], 1, [4.0, 3.0]), ([-3.0, 1.0], 0, [1.0, 2.0])])

@@ -199,3 +199,10 @@ def test_free_match_tells_how_much_of_the_pool_counts(few_labels):
     settings = {"steps": 20, "batch_size": 16, "unlabeled_ratio": 1.0, "mean_decay": 0.5, "random_state": 0}
     told = [event["pool_admitted"] for event in make_method("free-match", **settings).fit(X, y).history_]
     assert 0 < min(told) < 1
+
+
+def test_whoever_watches_is_told_of_both_stages_from_the_start(color_images):
+    X, y = color_images
+    told = []
+    FixMatch(steps=4, batch_size=8, warm_start=0.5, random_state=0).fit(X, y, unlabeled=X, observer=told.append)
+    assert {event["stage_count"] for event in told} == {2}
