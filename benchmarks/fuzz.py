@@ -44,7 +44,8 @@ def main() -> None:
     if options.guided:
         import atheris
 
-        with atheris.instrument_imports(include=["PIL", "fewlabels.data", "fewlabels.methods.saved"]):
+        readers_of_files = ["PIL", "fewlabels.data", "fewlabels.methods.saved", "fewlabels.storage.model_folder"]
+        with atheris.instrument_imports(include=readers_of_files):
             import hostile
     else:
         import hostile

@@ -11,8 +11,9 @@ from fewlabels.data import FeatureRows
 from fewlabels.evaluation import evaluate_model, wilson_interval
 from fewlabels.methods.card import measurement, model_card
 from fewlabels.methods.embedding import features_of
-from fewlabels.methods.saved import add_measurement, model_files
+from fewlabels.methods.saved import add_measurement
 from fewlabels.nets import load_backbone
+from fewlabels.storage.model_folder import model_files
 from small_backbones import tiny_dinov2
 
 

@@ -9,7 +9,8 @@ import fewlabels
 from fewlabels import METHODS, InputError, Supervised, make_method
 from fewlabels.methods.card import measurement
 from fewlabels.methods.examples import remember
-from fewlabels.methods.saved import EXAMPLES, add_measurement, model_files
+from fewlabels.methods.saved import EXAMPLES, add_measurement
+from fewlabels.storage.model_folder import model_files
 
 
 @pytest.fixture

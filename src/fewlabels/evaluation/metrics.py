@@ -13,7 +13,8 @@ from fewlabels.data import ImageDataset
 from fewlabels.evaluation.intervals import wilson_interval
 from fewlabels.evaluation.trust import measure_trust
 from fewlabels.methods import SemiSupervisedClassifier
-from fewlabels.methods.examples import as_read_by, seen_images
+from fewlabels.methods.examples import seen_images
+from fewlabels.methods.origin import as_read_by
 from fewlabels.storage.errors import InputError
 
 _UNKNOWN = -1

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fewlabels.data.dataset import ImageDataset
 from fewlabels.data.features import is_feature_folder, write_features
-from fewlabels.data.parts import PART_NAMES, Part
+from fewlabels.data.parts import Part
 from fewlabels.data.sources import read_parts
 from fewlabels.methods.ranges import check_count
 from fewlabels.nets.backbone import Backbone, BackboneFacts
@@ -141,8 +141,7 @@ def embed(
     if isinstance(source, str | Path) and Path(source).is_dir():
         # Labels by hand name files of this folder.
         parts = replace(parts, images_in=str(Path(source).resolve()))
-    found = (getattr(parts, name) for name in PART_NAMES)
-    pieces: list[Part] = [piece for piece in found if piece is not None and len(piece.labels)]
+    pieces = [piece for piece in parts.present.values() if len(piece.labels)]
     if backbone.facts.size is None:
         # Features change with the size of the images, so that whatever is classified later needs this one.
         backbone.facts = replace(backbone.facts, size=max(pieces[0].images.shape[1:3]))

@@ -16,7 +16,6 @@ from scipy.special import softmax
 from fewlabels.data import FeatureRows, ImageDataset, ImageRows
 from fewlabels.data.rows import HASH_BYTES, content_hashes
 from fewlabels.methods.given import rows_to_predict
-from fewlabels.methods.origin import as_read_by as as_read_by
 from fewlabels.methods.prediction import logits_and_features
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.model_folder import check_content

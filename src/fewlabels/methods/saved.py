@@ -40,7 +40,6 @@ from fewlabels.storage.model_folder import (
     parse_description,
     read_description,
 )
-from fewlabels.storage.model_folder import model_files as model_files
 from fewlabels.storage.plain import plain
 from fewlabels.storage.wording import first_line
 from fewlabels.training.kept import copied_state

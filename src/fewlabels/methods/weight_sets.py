@@ -129,10 +129,10 @@ def _measured(
     accuracy, temperature, scores = math.nan, 1.0, np.empty(0)
     unseen: list[tuple[NDArray[np.floating], NDArray[np.int64]]] = []
     if method._left_out is not None:
-        unseen.append((method._left_out - offsets, session.labeled.targets.cpu().numpy()))
+        unseen.append((method._left_out - offsets, session.labeled.labels))
     if len(session.validation):
         rows = session.validation.stored
-        labels = session.validation.targets.cpu().numpy()
+        labels = session.validation.labels
         logits = predict_logits(network, rows, session.device, flip=session.flip)
         unseen.append((logits, labels))
         accuracy = float((logits.argmax(1) == labels).mean())
@@ -146,7 +146,7 @@ def _measured(
 
 def _offsets(strength: float, session: Session) -> NDArray[np.float64]:
     """Return what of each class's output is how frequent it is among the labels."""
-    counts = np.bincount(session.labeled.targets.cpu().numpy(), minlength=session.classes)
+    counts = session.class_counts()
     return np.asarray(strength * np.log(counts / counts.sum()), np.float64)
 
 
