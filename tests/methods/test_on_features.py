@@ -406,10 +406,12 @@ def test_the_ensembles_student_weighs_labels_and_guesses(clusters, monkeypatch):
 
 
 def test_opinions_are_moved_to_the_classes_that_the_pool_is_estimated_to_have():
-    probabilities, labels = np.array([[0.5, 0.5], [0.9, 0.1]]), np.array([0, 0, 0, 1])
-    session = SimpleNamespace(classes=2, quality=SimpleNamespace(prior=np.array([0.25, 0.75])))
+    probabilities = np.array([[0.5, 0.5], [0.9, 0.1]])
+    session = SimpleNamespace(
+        class_counts=lambda: np.array([3, 1]), quality=SimpleNamespace(prior=np.array([0.25, 0.75]))
+    )
     moved = probabilities * [0.25 / 0.75, 0.75 / 0.25]
-    found = EnsembleLabels()._moved(probabilities, labels, session)
+    found = EnsembleLabels()._moved(probabilities, session)
     assert np.allclose(found, moved / moved.sum(1, keepdims=True))
 
 

@@ -1,10 +1,16 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
+from scipy.special import softmax
 
 import fewlabels
 from fewlabels import InputError, SelfTraining, TrainingWarning
-from fewlabels.methods import session, spending
+from fewlabels.methods import self_training, session, spending
 from fewlabels.methods.self_training import top_of_each_class
+from fewlabels.methods.supervised import labeled_loss
+from fewlabels.training.batches import Batch
 
 
 def test_the_top_share_is_taken_of_each_predicted_class():
@@ -119,10 +125,11 @@ def test_a_student_that_is_far_worse_is_thrown_away(few_labels):
     assert np.array_equal(method.predict(X), teacher.predict(X))
 
 
-def test_a_pool_sample_of_zero_weight_gets_no_gradient(few_labels):
+@pytest.mark.parametrize("labeled_share", [0.5, None])
+def test_a_pool_sample_of_zero_weight_gets_no_gradient(labeled_share, few_labels):
     """With a threshold, pool samples below it are in no batch."""
     X, y, *_ = few_labels
-    method = SelfTraining(rounds=1, steps=20, threshold=0.6, random_state=0)
+    method = SelfTraining(rounds=1, steps=20, threshold=0.6, labeled_share=labeled_share, random_state=0)
     seen = []
     original = SelfTraining.loss
 
@@ -253,3 +260,56 @@ def test_what_labels_cost_is_taken_from_the_time_of_steps_and_grows_with_them(fe
     # A step of each net takes 20 ms, labels for the four samples that it draws 444.
     assert 7 <= part.stage_steps_["teacher"] <= 11
     assert part.rounds_[0]["asked"] == 4 * part.stage_steps_["teacher"]
+
+
+def test_guesses_are_as_sure_as_held_out_samples_say(few_labels):
+    X, y, *_ = few_labels
+    seen = []
+
+    class Watched(SelfTraining):
+        def _label(self, session, network, pool):
+            found, temperature = super()._label(session, network, pool)
+            seen.append((found, session.logits(network, pool), temperature))
+            return found, temperature
+
+    Watched(rounds=1, steps=10, validation_fraction=0.3, random_state=0).fit(X, y)
+    [(found, logits, temperature)] = seen
+    assert temperature != 1
+    assert np.allclose(found, softmax(logits / temperature, axis=1), atol=1e-6)
+
+
+def test_labels_and_guesses_weigh_as_much_as_was_asked_for():
+    given, guessed = np.array([0, 1]), np.array([1, 0, -1])
+    probabilities = np.array([[0.2, 0.8], [0.6, 0.4], [0.5, 0.5]])
+
+    def weights(**settings):
+        return SelfTraining(**settings)._sample_weights(given, guessed, probabilities).tolist()
+
+    assert weights(labeled_weight=3.0) == [3, 3, 1, 1, 1]
+    assert weights(confidence_weights=True) == [1, 1, 0.8, 0.6, 0.5]
+
+
+def test_the_loss_is_the_weighted_mean():
+    logits, targets = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.5, 0.0]]), torch.tensor([0, 0, 1])
+    views = SimpleNamespace(plain=lambda samples: samples)
+    batch = Batch(logits, targets, torch.tensor([3.0, 1.0, 0.0]), None, views, 0.0)
+    found = labeled_loss(torch.nn.Identity(), batch, view="plain", label_smoothing=0.0)
+    terms = -logits.log_softmax(1)[torch.arange(3), targets]
+    assert torch.isclose(found, (3 * terms[0] + terms[1]) / 4)
+
+
+def test_a_student_is_compared_with_the_one_before_it(few_labels, monkeypatch):
+    X, y, *_ = few_labels
+    # The second student does better than the teacher, and worse than the first.
+    answers = iter([np.arange(100) < right for right in (50, 90, 60)])
+    monkeypatch.setattr(self_training, "right_answers", lambda session, network: next(answers))
+    method = SelfTraining(rounds=2, steps=2, batch_size=16, random_state=0).fit(X, y)
+    assert [entry["accepted"] for entry in method.rounds_] == [True, False]
+
+
+def test_a_pass_of_a_student_is_over_labels_and_pseudo_labels(few_labels):
+    X, y, *_ = few_labels
+    settings = {"epochs": 2, "batch_size": 10, "rounds": 1, "top_share": 1.0, "validation_fraction": 0.0}
+    method = SelfTraining(**settings, random_state=0).fit(X, y)
+    # 60 samples are labeled, and 90 more are then.
+    assert method.stage_steps_ == {"teacher": 2 * 60 // 10, "round 1": 2 * 150 // 10}
