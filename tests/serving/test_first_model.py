@@ -491,3 +491,54 @@ def test_in_a_browser_labels_come_first_and_then_the_model(flat, new_tab, tmp_pa
         assert tab.page.inner_text(".fl-first").startswith(kinds["00.png"])
     assert (tmp_path / "model" / "config.json").is_file()
     assert len(read_labels(tmp_path / "model-labels.csv").classes) == 30
+
+
+@pytest.mark.usefixtures("chromium")
+def test_in_a_browser_a_class_of_many_is_typed(flat, new_tab, tmp_path):
+    folder, _ = flat
+    names = [f"{kind} {number:02d}" for kind in ("bobcat", "cat") for number in range(25)]
+    with serving(tmp_path, "--source", str(folder), "--classes", ",".join(names)) as server:
+        tab = new_tab(viewport={"width": 1000, "height": 900})
+        tab.page.set_default_timeout(180_000)
+        tab.page.goto(server.address)
+        tab.page.wait_for_selector(".fl-current img")
+        choice = tab.page.get_by_label("Class", exact=True)
+
+        def saved(*keys):
+            image = tab.page.get_attribute(".fl-current", "data-name")
+            for key in keys:
+                tab.page.keyboard.press(key)
+            if not keys:
+                tab.page.click("#fl-save")
+            tab.page.wait_for_function(
+                "before => document.querySelector('.fl-current')?.dataset.name !== before", arg=image
+            )
+            assert server.labels[-1].startswith(f"{image},")
+            return server.labels[-1].partition(",")[2]
+
+        def typed(text):
+            choice.click()
+            choice.select_text()
+            tab.page.keyboard.type(text)
+
+        typed("bobcat 07")
+        tab.page.keyboard.press("Enter")
+        assert saved() == "bobcat 07"
+        typed("bobcat 12")
+        assert saved() == "bobcat 12"
+        typed("Bobcat 1")
+        tab.page.click("#fl-save")
+        tab.page.wait_for_selector(".fl-note")
+        assert "choose a class first" in tab.page.inner_text(".fl-note")
+        typed("t 24")
+        tab.page.click("#fl-save")
+        tab.page.wait_for_timeout(1000)
+        assert len(server.labels) == 2  # there is a bobcat 24 too
+        typed("cat 09")
+        assert saved("Tab", "Enter") == "cat 09"
+        # It stays for the next image.
+        assert saved() == "cat 09"
+        typed("AT 13")
+        tab.page.keyboard.press("ArrowDown")
+        tab.page.keyboard.press("Enter")
+        assert saved() == "cat 13"

@@ -59,6 +59,21 @@ def test_more_classes_than_buttons_can_show_are_chosen_from_a_list(many_classes,
     assert read_labels(tmp_path / "model-labels.csv").classes == {image: name}
 
 
+def test_what_is_typed_is_the_class_that_it_leaves_no_choice_about(many_classes, tmp_path):
+    label, opening = functions(built(many_classes))["label"], many_classes.desk.opening
+    request = gradio.Request(session_hash="me")
+    given = {}
+    for typed, meant in (("kind 4", "kind 4"), (" Kind 40 ", "kind 40"), ("d 17", "kind 17")):
+        image = many_classes.desk.batch("me")[0].name
+        assert "Saved" in label(image, typed, opening, request)[0]
+        given[image] = meant
+    image = many_classes.desk.batch("me")[0].name
+    # Several, none, nothing, and what no page sends.
+    for typed in ("kind", "zebra", "", [3], 3.0):
+        assert "choose a class first" in label(image, typed, opening, request)[0], typed
+    assert read_labels(tmp_path / "model-labels.csv").classes == given
+
+
 def test_a_class_that_came_with_a_new_model_has_a_button(place, trained, tmp_path):
     shutil.copytree(trained / "photos", tmp_path / "photos")
     service = Service(place / "model", source=str(tmp_path / "photos"))

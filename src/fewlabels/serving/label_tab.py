@@ -136,6 +136,30 @@ def keys_with_new(first: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     return keys
 
 
+def number_meant(given: int | str | None, names: Sequence[str]) -> int | None:
+    """Return the number of the class that was chosen or typed; None where what was typed may be several, or none.
+
+    Parameters
+    ----------
+    given : int or str or None
+        The number of a class, or a part of one's name.
+    names : sequence of str
+        The classes.
+
+    Examples
+    --------
+    >>> names = ["cat 1", "cat 12", "dog"]
+    >>> [number_meant(given, names) for given in (2, "DO", "cat 1", "cat", "")]
+    [2, 2, 0, None, None]
+    """
+    if not isinstance(given, str):
+        return given if isinstance(given, int) else None
+    typed, called = given.strip().casefold(), [visible(name).casefold() for name in names]
+    whole = [number for number, name in enumerate(called) if typed == name]
+    left = whole or [number for number, name in enumerate(called) if typed in name]
+    return left[0] if len(left) == 1 else None
+
+
 def _buttons(
     desk: Desk, panel: gr.HTML, current: gr.Textbox, opening: gr.Textbox
 ) -> tuple[list[gr.Button | gr.Dropdown], Callable[[], list[Any]]]:
@@ -181,12 +205,20 @@ def _buttons(
         del laid[: len(first)]
     else:
         with gr.Row():
-            # Without a value, Gradio would choose the first class for whoever has chosen none.
-            choice = gr.Dropdown(_choices(first), value=None, label="Class", filterable=True, elem_id="fl-choice")
+            choice = gr.Dropdown(
+                _choices(first),
+                # Gradio would choose the first class for whoever has chosen none,
+                value=None,
+                # and put the one before in the place of what is typed, once the field is left.
+                allow_custom_value=True,
+                label="Class",
+                elem_id="fl-choice",
+            )
             laid.append(choice)
             button = gr.Button("Save this class", elem_id="fl-save")
 
-        def chosen(shown: str, number: int | None, opened: str, request: gr.Request) -> tuple[Any, Any]:
+        def chosen(shown: str, given: int | str | None, opened: str, request: gr.Request) -> tuple[Any, Any]:
+            number = number_meant(given, desk.queue.classes)
             if number is None:
                 return _shown(desk, str(request.session_hash), note="choose a class first")
             return _answering(desk, give(number))(shown, opened, request)
