@@ -2,6 +2,7 @@
 
 import copy
 import io
+import json
 import os
 import pickle
 import signal
@@ -634,6 +635,23 @@ def test_the_command_fit_takes_such_a_pool(photos, tmp_path):
     assert found.returncode == 0, found.stderr
     assert "160 pool images in 4 files are read as they are needed" in found.stderr
     assert "160 unlabeled samples" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_unreadable_images_of_such_a_pool_are_told_also_beside_a_pool_of_the_source(photos, tmp_path):
+    write_tar(str(tmp_path / "pool" / "9.tar"), [as_png(random_images(1, 16)[0]), b"no image", b"", b"none"])
+    for options in ({}, {"labels_per_class": 5}):
+        data = load(photos, tmp_path, **options)
+        assert data.pool.skipped == ()
+        data.pool[:]
+        assert [one.path.rpartition("/")[2] for one in data.pool.skipped] == [
+            f"0000{number}.png" for number in (1, 2, 3)
+        ]
+    words = ["fit", str(photos[0]), "--pool", str(photos[1]), "--method", "mean-teacher", "--steps", "8", "--json"]
+    command = [sys.executable, "-m", "fewlabels", *words, "--labels-per-class", "5", "--out", str(tmp_path / "model")]
+    environment = {**os.environ, "FEWLABELS_CACHE": str(tmp_path / "cache")}
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "left out 3 unreadable images of the pool, the first: file://" in found.stderr
+    assert [one["reason"] for one in json.loads(found.stdout)["skipped"]] == [one.reason for one in data.pool.skipped]
 
 
 def test_images_of_archives_that_are_links_or_of_another_kind_are_told(tmp_path):

@@ -13,7 +13,7 @@ import typer
 
 from fewlabels.cli import completion
 from fewlabels.cli.answer import Answer, answers, keeping
-from fewlabels.cli.app import app, starting, tell
+from fewlabels.cli.app import app, starting, tell, warn
 from fewlabels.cli.options import (
     Budget,
     CheckpointEvery,
@@ -183,6 +183,10 @@ def fit(
         )
         if not speaks:
             return None
+        if skipped := data.pool.skipped:
+            which = "" if len(skipped) == 1 else ", the first"
+            images = f"{counted(len(skipped), 'unreadable image')} of the pool{which}"
+            warn(f"left out {images}: {skipped[0].path} ({skipped[0].reason})")
         finished = f"the training is finished and kept in {checkpoint}; the model is not saved yet"
         with keeping(lambda: finished if holds_training(checkpoint) else None, checkpoint):
             if trackers:
@@ -201,6 +205,7 @@ def fit(
         "classes": class_names,
         "labeled": len(data.labeled),
         "pool": len(data.pool),
+        "skipped": [{"file": visible(str(one.path)), "reason": one.reason} for one in (*data.skipped, *skipped)],
         "validation_accuracy": learner.validation_accuracy_,
         "validation_images": learner.n_validation_,
         "unmeasured_classes": [class_names[index] for index in learner.unmeasured_classes_],

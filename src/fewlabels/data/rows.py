@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from fewlabels.data.dataset import SkippedImage
 
 # Of the hash of a sample.
 HASH_BYTES = 16
@@ -114,6 +117,11 @@ class ImageRows:
     def dtype(self) -> np.dtype[Any]:
         """Always uint8."""
         return self.array.dtype
+
+    @property
+    def skipped(self) -> tuple[SkippedImage, ...]:
+        """Images in whose row another stands, since they could not be read: only of files that are read as needed."""
+        return ()
 
     def __getitem__(self, index: Any) -> NDArray[np.uint8]:
         """Return a copy of one image (an integer) or several (a slice, integers, a mask)."""
@@ -224,6 +232,11 @@ class StackedRows(ImageRows):
     def __len__(self) -> int:
         return int(self.starts[-1]) if self.rows is None else len(self.rows)
 
+    @property
+    def skipped(self) -> tuple[SkippedImage, ...]:
+        """Those of all parts."""
+        return tuple(one for part in self.parts for one in part.skipped)
+
     def __getitem__(self, index: Any) -> NDArray[np.uint8]:
         """Return a copy of one image or several."""
         chosen = np.asarray(chosen_rows(index, self.rows, len(self)))
@@ -254,6 +267,11 @@ class RecoloredRows(ImageRows):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def skipped(self) -> tuple[SkippedImage, ...]:
+        """Those of the images that are recolored."""
+        return self.images.skipped
 
     def __getitem__(self, index: Any) -> NDArray[np.uint8]:
         """Return a copy of one image or several."""
