@@ -291,6 +291,24 @@ def test_a_table_beside_photos_does_not_make_them_unreadable(tmp_path):
     assert data.class_names == ("cat", "dog")
 
 
+def test_linked_folders_are_read_as_any_others(tmp_path):
+    write(tmp_path / "d" / "train-0.parquet", ["a", "b"] * 10)
+    write(tmp_path / "disk" / "0.parquet", [None] * 5)
+    (tmp_path / "d" / "unlabeled").symlink_to(tmp_path / "disk")
+    assert len(load_dataset(tmp_path / "d", cache_dir=tmp_path / "cache").pool) == 5
+
+
+def test_photos_in_linked_folders_are_not_made_unreadable_by_a_table_beside_them(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / "disk" / name).mkdir(parents=True)
+        for number in range(4):
+            (tmp_path / "disk" / name / f"{number}.png").write_bytes(png(number))
+        (tmp_path / "d").mkdir(exist_ok=True)
+        (tmp_path / "d" / name).symlink_to(tmp_path / "disk" / name)
+    pq.write_table(pa.table({"file": ["cat/0.png"]}), tmp_path / "d" / "train.parquet")
+    assert load_dataset(tmp_path / "d", cache_dir=tmp_path / "cache").class_names == ("cat", "dog")
+
+
 def test_images_as_bytes_alone_are_told_beside_photos_too(tmp_path):
     (tmp_path / "0.png").write_bytes(png(9))
     pq.write_table(pa.table({"image": [png(9)], "label": [0]}), tmp_path / "train.parquet")

@@ -315,6 +315,24 @@ def test_hidden_files_beside_archives_are_passed_over(tmp_path, place):
     assert len(streamed(f"{tmp_path / 'pool'}{place}", tmp_path / "cache")) == 3
 
 
+@pytest.mark.parametrize("place", ["", "/*/*.tar", "/**/*.tar", "/**"])
+def test_linked_folders_of_archives_are_read_once(tmp_path, place):
+    write_tar(str(tmp_path / "pool" / "2022" / "a.tar"), [as_png(image) for image in random_images(3)])
+    write_tar(str(tmp_path / "disk" / "2023" / "b.tar"), [as_png(image) for image in random_images(4)])
+    (tmp_path / "pool" / "2023").symlink_to(tmp_path / "disk" / "2023")
+    (tmp_path / "pool" / "2023" / "around").symlink_to(tmp_path / "disk")
+    (tmp_path / "pool" / "2022" / "around").symlink_to(tmp_path / "pool")
+    assert len(streamed(f"{tmp_path / 'pool'}{place}", tmp_path / "cache")) == 7
+
+
+def test_a_link_that_leads_nowhere_is_told_by_its_name(tmp_path):
+    write_tar(str(tmp_path / "pool" / "a.tar"), [as_png(image) for image in random_images(3)])
+    (tmp_path / "pool" / "b.tar").symlink_to(tmp_path / "gone.tar")
+    for place in ("", "/*.tar", "/b.tar"):
+        with pytest.raises(InputError, match=r"there is nothing where the link .*pool/b\.tar leads"):
+            streamed(f"{tmp_path / 'pool'}{place}", tmp_path / "cache")
+
+
 def test_a_block_without_a_readable_image_is_an_error(memory, tmp_path):
     write_tar(f"{memory}/a.tar", [b"no image"] * 3)
     with pytest.raises(InputError, match="none of 3 images is readable"):

@@ -105,23 +105,25 @@ class Listing:
         """Yield the files that lie in a folder itself, in natural order."""
         return self._files_in(os.fspath(folder), [], [])
 
-    def files_below(self, folder: str | Path) -> Iterator[FileFacts]:
+    def files_below(self, folder: str | Path, endings: tuple[str, ...] = ("",)) -> Iterator[FileFacts]:
         """Yield files in natural order, following links to what lies elsewhere; no folder is read twice.
 
-        Folders that fewlabels wrote are passed over.
+        Folders that fewlabels wrote are passed over, and files whose name, in lower case, has none of the endings.
         """
         # No recursion: folders may lie deeper than Python's calls may go.
         waiting, read = [os.fspath(folder)], [os.path.realpath(folder)]
         while waiting:
             deeper: list[str] = []
-            yield from self._files_in(waiting.pop(), deeper, read)
+            yield from self._files_in(waiting.pop(), deeper, read, endings)
             waiting += reversed(deeper)
 
     def passed_over(self, folder: str) -> bool:
         """Say whether a folder that was read, or one below it, was passed over as written by fewlabels."""
         return any(_is_within(place, folder) for place in self.written)
 
-    def _files_in(self, folder: str, deeper: list[str], read: list[str]) -> Iterator[FileFacts]:
+    def _files_in(
+        self, folder: str, deeper: list[str], read: list[str], endings: tuple[str, ...] = ("",)
+    ) -> Iterator[FileFacts]:
         entries = self.entries(folder)
         if _is_written(folder, [entry.name for entry in entries]):
             self.written.append(folder)
@@ -141,7 +143,7 @@ class Listing:
                 ):
                     read.append(target)
                     deeper.append(entry.path)
-            elif entry.name.lower() in _CLUTTER:
+            elif entry.name.lower() in _CLUTTER or not entry.name.lower().endswith(endings):
                 continue
             elif _is_file(entry):
                 facts = entry.stat()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from fewlabels.data.cache import EncodedImages, decoded
 from fewlabels.data.dataset import ImageNames
 from fewlabels.data.decode import natural_key
 from fewlabels.data.folder import OR_A_FILE
-from fewlabels.data.listing import IMAGE_SUFFIXES
+from fewlabels.data.listing import IMAGE_SUFFIXES, Listing
 from fewlabels.data.parts import Part, Parts, class_indices, is_no_label, spelled_once
 from fewlabels.data.rows import ImageRows
 from fewlabels.data.workers import Encoded
@@ -69,17 +68,13 @@ def holds_shards(folder: Path) -> bool:
     if any(_has_images(path) for path in files if _part_of_file(folder, path) is not None):
         return True
     # Without an image that is a file there is nothing else to read, and the message is to be about these.
-    return bool(files) and not any(
-        name.lower().endswith(IMAGE_SUFFIXES) for _, _, names in os.walk(folder) for name in names
-    )
+    return bool(files) and not any(Listing().files_below(folder, IMAGE_SUFFIXES))
 
 
 def _files_below(folder: Path) -> list[Path]:
     """Return the Parquet files in a folder, but for hidden ones, in natural order."""
-    # Of any case, and without looking at every image of a large folder.
-    found = (path for path in folder.rglob("*.[pP][aA][rR][qQ][uU][eE][tT]") if path.is_file())
-    shown = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    return sorted(shown, key=lambda path: natural_key(str(path)))
+    found = [Path(file.path) for file in Listing().files_below(folder, (".parquet",))]
+    return sorted(found, key=lambda path: natural_key(str(path)))
 
 
 def _part_of_file(source: Path, path: Path) -> str | None:

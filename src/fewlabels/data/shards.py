@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import glob
 import json
 import os
 import posixpath
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 
 from fewlabels.data.archives import Header
 from fewlabels.data.decode import natural_key
-from fewlabels.data.listing import READ_SUFFIXES
+from fewlabels.data.listing import READ_SUFFIXES, Listing
 from fewlabels.storage.atomic import write_json
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.keys import key_of
@@ -128,7 +129,10 @@ class Shards:
         with self._reached(url):
             self._system, self._place = _file_system(url)
             self.files, left = _find(self._system, self._place)
-            facts = [self._system.info(path) for path in self.files]
+        facts = []
+        for path in self.files:
+            with self._reached(path):
+                facts.append(self._system.info(path))
         if not self.files:
             raise InputError(f"{url} holds no {' or '.join('*' + ending for ending in _ENDINGS)} files")
         self._versions = [_version(path, info) for path, info in zip(self.files, facts, strict=True)]
@@ -168,10 +172,7 @@ class Shards:
         if type(system) is not type(self._system):
             return False
         if "*" in self._place:
-            # As it is looked for: `**` is any number of folders.
-            from fsspec.utils import glob_translate
-
-            return re.match(glob_translate(self._place), place) is not None
+            return _fits(self._place, place)
         return f"{_real(system, place)}/".startswith(f"{_real(system, self._place).rstrip('/')}/")
 
     def read(self, number: int) -> Iterator[bytes]:
@@ -226,7 +227,8 @@ class Shards:
         except ImportError as error:
             raise InputError(f"{self.url} needs another package: {error}") from error
         except FileNotFoundError as error:
-            raise InputError(f"there is nothing at {place}") from error
+            where = f"where the link {place} leads" if os.path.islink(place) else f"at {place}"
+            raise InputError(f"there is nothing {where}") from error
         except (pa.ArrowException, tarfile.TarError) as error:
             raise InputError(f"{place} is damaged, or no file of its kind: {first_line(error)}") from error
         except Exception as error:  # each file system has errors of its own
@@ -278,18 +280,29 @@ def _file_system(url: str) -> tuple[AbstractFileSystem, str]:
     return system, str(place)
 
 
-def _real(system: AbstractFileSystem, place: str) -> str:
+def _is_here(system: AbstractFileSystem) -> bool:
     from fsspec.implementations.local import LocalFileSystem
 
-    return os.path.realpath(place) if isinstance(system, LocalFileSystem) else place
+    return isinstance(system, LocalFileSystem)
+
+
+def _real(system: AbstractFileSystem, place: str) -> str:
+    return os.path.realpath(place) if _is_here(system) else place
+
+
+def _fits(pattern: str, place: str) -> bool:
+    """Say whether a place is one of a pattern's, in which `**` is any number of folders."""
+    from fsspec.utils import glob_translate
+
+    return re.match(glob_translate(pattern), place) is not None
 
 
 def _find(system: AbstractFileSystem, place: str) -> tuple[list[str], list[str]]:
     """Return the files to read, and those that would be if they were not compressed."""
     if "*" in place:
-        found = system.glob(place)
+        found = _matching(place) if _is_here(system) else system.glob(place)
     elif system.isdir(place):
-        found = system.find(place)
+        found = _below(place) if _is_here(system) else system.find(place)
     else:
         system.info(place)  # raises where there is nothing
         if not place.lower().endswith(_ENDINGS):
@@ -301,6 +314,20 @@ def _find(system: AbstractFileSystem, place: str) -> tuple[list[str], list[str]]
     return [path for path in paths if path.lower().endswith(_ENDINGS)], [
         path for path in paths if path.lower().endswith(_COMPRESSED)
     ]
+
+
+def _below(folder: str) -> list[str]:
+    """Return the files in a folder here; fsspec's own walk enters no linked folder, and passes over one it may not."""
+    return [Path(file.path).as_posix() for file in Listing().files_below(folder, (*_ENDINGS, *_COMPRESSED))]
+
+
+def _matching(pattern: str) -> list[str]:
+    """Return the files here that a pattern tells, as `_below` does."""
+    if "**" not in pattern:
+        return [Path(path).as_posix() for path in glob.iglob(pattern) if not os.path.isdir(path)]
+    # Not by `glob`, which goes in circles where a link leads to a folder around it.
+    folder = posixpath.dirname(re.split(r"[*?[]", pattern)[0])
+    return [path for path in _below(folder) if _fits(pattern, path)]
 
 
 def _refuse_another(file: IO[bytes], end: int, path: str) -> None:
