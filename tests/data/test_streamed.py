@@ -446,6 +446,31 @@ def test_two_at_a_time_keep_out_of_each_others_way_and_a_later_one_goes_on_with_
     assert np.array_equal(streamed(str(tmp_path), tmp_path)[:], random_images(32))
 
 
+def test_blocks_of_a_pool_that_has_changed_are_removed_after_a_day_but_where_it_is_open(tmp_path):
+    def changed(day):
+        write_parquet(str(tmp_path / "pool" / f"{day}.parquet"), [as_png(image) for image in random_images(8, seed=day)])
+        pool = streamed(str(tmp_path / "pool"), tmp_path)
+        pool[:]
+        return pool
+
+    def is_there(pool):
+        return used(pool.blocks._folder) > 0
+
+    left, open_still = changed(0), changed(1)
+    left_folder = left.blocks._folder
+    os.utime(left_folder, (1e9, 1e9))
+    del left
+    # Whoever leaves it has used it.
+    third = changed(2)
+    assert used(left_folder)
+    for folder in (left_folder, open_still.blocks._folder):
+        os.utime(folder, (1e9, 1e9))
+    changed(3)
+    assert not left_folder.parent.exists()
+    assert is_there(open_still)
+    assert is_there(third)
+
+
 def test_threads_that_ask_for_the_same_images_at_once_all_get_them(tmp_path):
     images = random_images(40 * BLOCK)
     write_parquet(str(tmp_path / "a.parquet"), [as_png(image) for image in images])

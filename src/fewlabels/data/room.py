@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fewlabels.storage.atomic import ABANDONED, remove_leftovers
 from fewlabels.storage.errors import InputError
-from fewlabels.storage.lock import FileLock
+from fewlabels.storage.lock import LOCK_NAME, FileLock
 
 # Bytes that decoded images and read archives may take.
 LIMIT = 50_000_000_000
@@ -75,6 +75,29 @@ def make_room(cache: Path, size: int = 0) -> None:
             gone = entry.rename(entry.with_name(f".{entry.name}.{uuid4().hex}.old"))
             shutil.rmtree(gone, ignore_errors=True)
             total -= sizes[entry]
+
+
+def remove_unused_blocks(shards: Path) -> None:
+    """Remove decoded blocks of pools in shards that no process has open and none has used for a day.
+
+    A pool that has changed has other blocks, and nobody comes back for those of before.
+
+    Parameters
+    ----------
+    shards : Path
+        Folder of the pools' folders, in which each process has one of its own: see `fewlabels.data.StreamedRows`.
+    """
+    for place in shards.glob("*/*"):
+        with contextlib.suppress(OSError, InputError):
+            # It changes with each block, and when a process takes it or leaves it.
+            if not place.is_dir() or time.time() - place.stat().st_mtime < ABANDONED:
+                continue
+            with FileLock(place / LOCK_NAME, quiet=True):
+                for path in place.iterdir():
+                    if path.name != LOCK_NAME:
+                        path.unlink(missing_ok=True)
+            place.rmdir()
+            place.parent.rmdir()
 
 
 def _bytes(entry: Path) -> int:

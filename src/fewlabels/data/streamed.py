@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fewlabels.data import workers
 from fewlabels.data.dataset import SkippedImage
+from fewlabels.data.room import remove_unused_blocks
 from fewlabels.data.rows import ImageRows, chosen_rows, gathered
 from fewlabels.data.shards import Shards
 from fewlabels.data.workers import in_parallel
@@ -151,6 +152,7 @@ class _Blocks:
         self._decode = partial(workers.decode_all, size=(shape[0], shape[1]), gray=shape[2] == 1)
         self._folder, lock = _own_folder(place)
         weakref.finalize(self, lock.release)
+        remove_unused_blocks(place.parent)
         self.skipped: dict[tuple[int, int], SkippedImage] = {}
         self.here: OrderedDict[int, NDArray[np.uint8] | None] = OrderedDict()
         self.decoded = 0
