@@ -448,7 +448,9 @@ def test_two_at_a_time_keep_out_of_each_others_way_and_a_later_one_goes_on_with_
 
 def test_blocks_of_a_pool_that_has_changed_are_removed_after_a_day_but_where_it_is_open(tmp_path):
     def changed(day):
-        write_parquet(str(tmp_path / "pool" / f"{day}.parquet"), [as_png(image) for image in random_images(8, seed=day)])
+        write_parquet(
+            str(tmp_path / "pool" / f"{day}.parquet"), [as_png(image) for image in random_images(8, seed=day)]
+        )
         pool = streamed(str(tmp_path / "pool"), tmp_path)
         pool[:]
         return pool
@@ -545,6 +547,18 @@ def test_a_data_set_takes_a_pool_in_shards_without_reading_it(photos, tmp_path):
     with_rest = load(photos, tmp_path, labels_per_class=5)
     assert len(with_rest.pool) == 14 + 163
     assert np.array_equal(with_rest.pool[np.array([14, 20])], pool[[0, 6]])
+
+
+@pytest.mark.parametrize("place", ["~/pool/*.tar", "pool", "digits"])
+def test_a_pool_is_found_again_from_elsewhere_by_what_is_remembered(photos, tmp_path, monkeypatch, place):
+    archive, pool, _ = photos
+    (tmp_path / "digits").symlink_to(pool)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    known = load_dataset(archive, cache_dir=tmp_path / "cache", pool=place).origin
+    monkeypatch.chdir("/")
+    monkeypatch.setenv("HOME", "/")
+    assert len(load_dataset(**known, cache_dir=tmp_path / "cache").pool) == 160
 
 
 def brief(name, **settings):

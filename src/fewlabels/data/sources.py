@@ -136,10 +136,11 @@ def load_dataset(
         url=url,
         progress=progress,
     )
-    if pool is not None and read.origin is not None:
-        read.origin.update(pool=_from_anywhere(str(pool)), pool_limit=pool_limit)
+    place = None if pool is None else _pool_from_anywhere(str(pool))
+    if place is not None and read.origin is not None:
+        read.origin.update(pool=place, pool_limit=pool_limit)
     data = read.draw(labels_per_class, test_per_class=test_per_class, random_state=random_state)
-    return data if pool is None else with_pool(data, str(pool), pool_limit, cache_folder(cache_dir), strict=strict)
+    return data if place is None else with_pool(data, place, pool_limit, cache_folder(cache_dir), strict=strict)
 
 
 @dataclass(frozen=True)
@@ -289,6 +290,12 @@ def _from_anywhere(text: str) -> str:
     is_name = text == "digits" or "://" in text or (text in OF_ARCHIVES and not Path(text).exists())
     # Not normalized: `..` after a link leads elsewhere than the path without both.
     return text if is_name else str(Path(text).absolute())
+
+
+def _pool_from_anywhere(text: str) -> str:
+    """Return the address of a pool, or its whole path, in which fsspec takes `~` for the home folder."""
+    is_path = text and "://" not in text
+    return str(Path(os.path.expanduser(text)).absolute()) if is_path else text
 
 
 def read_parts(
