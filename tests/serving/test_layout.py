@@ -174,8 +174,8 @@ def test_a_label_that_cannot_be_written_is_told_and_the_image_stays(many_classes
     panel, shown = functions(built(many_classes))["label"](
         image, 3, many_classes.desk.opening, gradio.Request(session_hash="me")
     )
-    assert "Not saved: " in panel
-    assert "No space left" in panel
+    told = "the disk is full: labels.csv; make room, then try again (the labels given so far are kept)"
+    assert f"Not saved: {told}<" in panel
     assert unquote(shown) == image
     assert many_classes.desk.queue.labeled == 0
 
@@ -187,7 +187,7 @@ def test_a_labels_file_that_cannot_be_read_is_told_where_a_training_was_asked_fo
     monkeypatch.setattr(many_classes, "train", forbidden)
     page, request = functions(built(many_classes)), gradio.Request(session_hash="me")
     refused, told, *_ = page["train"]("", request)
-    assert "Permission denied" in told
+    assert ">Permission denied: labels.csv<" in told
     # As long as nothing has changed, it stands there.
     assert "Permission denied" in page["look"]("", refused, request)[0]
     many_classes.retraining._set(Progress("running", "starting"))

@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 import signal
@@ -8,6 +9,7 @@ import warnings
 import pytest
 
 from fewlabels.serving.retraining import Progress, Retraining
+from fewlabels.storage.atomic import located
 from fewlabels.storage.errors import InputError, TrainingWarning
 
 
@@ -24,6 +26,10 @@ def count(tell, folder):
 
 def fail(tell, folder):
     raise InputError("no images\nat all")
+
+
+def fill(tell, folder):
+    raise located(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), folder, 1_100_000)
 
 
 def wait(tell, folder):
@@ -98,6 +104,14 @@ def test_what_fails_is_told_in_one_line_and_may_be_tried_again(tmp_path):
     retraining.stop()
 
 
+def test_a_disk_that_is_full_is_told_with_what_to_do(tmp_path):
+    retraining = Retraining(fill)
+    retraining.start(tmp_path)
+    until(lambda: retraining.progress().state == "failed")
+    what_to_do = "make room, then try again (the labels given so far are kept)"
+    assert retraining.progress().text == f"the disk is full (1.1 MB are needed): {tmp_path}; {what_to_do}"
+
+
 def test_one_that_cannot_be_started_is_told_and_may_be_tried_again(tmp_path, monkeypatch):
     def no_handles(*_, **__):
         raise OSError(24, "Too many open files")
@@ -107,7 +121,7 @@ def test_one_that_cannot_be_started_is_told_and_may_be_tried_again(tmp_path, mon
         few.setattr(multiprocessing.context.SpawnContext, "Pipe", no_handles)
         retraining.start(tmp_path)
     assert retraining.progress().state == "failed"
-    assert "could not be started: [Errno 24] Too many open files" in retraining.progress().text
+    assert "could not be started: Too many open files" in retraining.progress().text
     retraining.start(tmp_path)
     assert retraining.progress().state == "running"
     retraining.stop()

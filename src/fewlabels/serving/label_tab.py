@@ -11,6 +11,7 @@ import gradio as gr
 from fewlabels.serving.desk import Desk
 from fewlabels.serving.panels import about_panel, label_panel, training_panel
 from fewlabels.serving.service import Service
+from fewlabels.serving.trouble import in_words
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.visible import visible
 
@@ -87,7 +88,7 @@ def label_tab(page: gr.Blocks, service: Service, about: gr.HTML) -> None:
         try:
             service.train()
         except (InputError, OSError) as error:
-            note = str(error)
+            note = in_words(error)
         refused = note, service.retraining.progress().state
         return refused, *looked(shown, str(request.session_hash), refused)
 
@@ -313,7 +314,7 @@ def _answering(desk: Desk, action: Action, failed: str = "Not saved") -> Callabl
             # Whatever a request may bring in place of a name: it is no image.
             return _shown(desk, person, last=action(person, unquote(str(shown), errors=_BYTES)))
         except (InputError, OSError) as error:
-            return _shown(desk, person, note=f"{failed}: {error}")
+            return _shown(desk, person, note=f"{failed}: {in_words(error)}")
 
     return answered
 

@@ -15,6 +15,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
+from fewlabels.serving.trouble import in_words
 from fewlabels.storage.errors import InputError, TrainingWarning
 from fewlabels.training.monitor import Event
 
@@ -128,7 +129,7 @@ class Retraining:
         except Exception as error:  # whatever it is, the next one may be started
             if process is not None and process.pid is not None:
                 process.terminate()
-            self._set(Progress("failed", f"the training could not be started: {error}"))
+            self._set(Progress("failed", f"the training could not be started: {in_words(error)}"))
             return
         self._process, self._watcher = process, watcher
 
@@ -162,7 +163,7 @@ class Retraining:
             try:
                 self.finished()
             except Exception as error:  # whatever it is, the page must say that the old model answers still
-                last = Progress("failed", f"the new model cannot be used: {error}")
+                last = Progress("failed", f"the new model cannot be used: {in_words(error)}")
         now = self.progress()
         self._set(replace(last, seconds=now.seconds, accuracy=now.accuracy, notes=now.notes))
 
@@ -230,4 +231,4 @@ def _run(there: Connection, work: Callable[..., str], arguments: tuple[Any, ...]
         pass
     except Exception as error:  # told on the page, in one line
         with contextlib.suppress(BrokenPipeError):
-            there.send(("failed", " ".join((str(error) or repr(error)).split())[:500]))
+            there.send(("failed", in_words(error)))

@@ -12,6 +12,7 @@ from fewlabels.serving.desk import Desk, NothingToLabel, default_labels, open_de
 from fewlabels.serving.limits import Limits
 from fewlabels.serving.retraining import Retraining
 from fewlabels.serving.training import FIRST_BUDGET, begins, first_method, train
+from fewlabels.serving.trouble import in_words
 from fewlabels.storage.errors import InputError
 
 NO_MODEL = "there is no model yet: label a few images of each class, then train"
@@ -158,7 +159,7 @@ class Service:
             else:
                 desk.rank(self.model)
         except Exception as error:  # whatever it is, the page must say so rather than wait for images for ever
-            desk.trouble = " ".join((str(error) or repr(error)).split())[:500]
+            desk.trouble = in_words(error)
 
     def _take_new(self) -> None:
         self.model = ServedModel.read(self.folder, self.net)
