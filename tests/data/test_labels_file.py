@@ -402,6 +402,17 @@ def test_a_line_without_an_end_is_kept_aside(tmp_path):
     assert labels.unfinished.read_text() == "b.jpg,dog\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no file that is always full")
+def test_where_a_line_without_an_end_cannot_be_kept_is_told(tmp_path):
+    path, aside = tmp_path / "labels.csv", tmp_path / "labels.csv.unfinished"
+    path.write_text("file,class\nb.jpg,dog")
+    aside.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device") as told:
+        LabelsFile(path)
+    assert told.value.filename == str(aside)
+    assert path.read_text() == "file,class\nb.jpg,dog"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="keeps an open file from being replaced")
 def test_a_file_that_an_editor_replaces_goes_on_being_added_to(tmp_path):
     path = tmp_path / "labels.csv"

@@ -380,10 +380,13 @@ class LabelsFile:
         if end < len(content):
             # Whoever wrote the line may have forgotten its end alone.
             self.unfinished = self.path.with_name(f"{self.path.name}.unfinished")
-            with self.unfinished.open("ab") as file:
-                file.write(content[end:] + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            try:
+                with self.unfinished.open("ab") as file:
+                    file.write(content[end:] + b"\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise located(error, self.unfinished, len(content) - end) from error
             os.ftruncate(self._handle, end)
         self._left = _size_and_time(os.fstat(self._handle))
         if end == 0:
