@@ -19,7 +19,7 @@ from fewlabels.data import workers
 from fewlabels.data.dataset import SkippedImage
 from fewlabels.data.room import remove_unused_blocks
 from fewlabels.data.rows import ImageRows, chosen_rows, gathered
-from fewlabels.data.shards import Shards
+from fewlabels.data.shards import BLOCK_ROWS, Shards
 from fewlabels.data.workers import in_parallel
 from fewlabels.storage.atomic import located, write_json
 from fewlabels.storage.errors import InputError
@@ -97,11 +97,14 @@ class StreamedRows(ImageRows):
         self._key = hashlib.sha256(f"{shards.key} {size} {gray}".encode()).hexdigest()
         self._image_bytes = int(np.prod(self.array.shape[1:]))
         # A .npy file begins with a header.
-        largest = max(block.count for block in shards.blocks) * self._image_bytes + 128
+        most = max(block.count for block in shards.blocks)
+        largest = most * self._image_bytes + 128
         if limit < 2 * largest:
+            # What is larger is a row group, of which no part can be read by itself.
+            smaller = ", or smaller row groups in its Parquet files (row_group_size=1000)" if most > BLOCK_ROWS else ""
             raise InputError(
-                f"a limit of {limit / 1e6:,.1f} MB has not room for two blocks of {shards.url}; at least "
-                f"{2 * largest / 1e6:,.1f} MB are needed"
+                f"a limit of {limit / 1e6:,.1f} MB has not room for two blocks of {shards.url}, of up to {most:,} "
+                f"images; at least {2 * largest / 1e6:,.1f} MB are needed{smaller}"
             )
         # Half of what may be kept: the window before stays until the next is there.
         self.window = max(int(limit / 2 / largest), 1)
