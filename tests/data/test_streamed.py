@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -113,13 +114,16 @@ def web(tmp_path):
     """A web server of a folder that tells when files were changed, and nothing of their content."""
 
     class Handler(BaseHTTPRequestHandler):
-        ranges = True
+        ranges, fails = True, None
 
         def do_HEAD(self):
             self.do_GET()
 
         def do_GET(self):
-            path = tmp_path / "web" / self.path.lstrip("/")
+            if self.fails is not None:
+                self.send_error(self.fails)
+                return
+            path = tmp_path / "web" / self.path.partition("?")[0].lstrip("/")
             content, asked = path.read_bytes(), self.headers.get("Range")
             begin, end = 0, len(content)
             if asked and self.ranges:
@@ -146,6 +150,42 @@ def web(tmp_path):
     server.server_close()
     thread.join()
     fsspec.filesystem("http").clear_instance_cache()
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (404, r"there is nothing at http.*a\.tar"),
+        (403, r"a\.tar\S* cannot be read: 403.*Forbidden"),
+        (503, r"a\.tar\S* cannot be read: 503.*Service Unavailable"),
+    ],
+)
+def test_an_outage_of_a_web_server_is_not_told_as_a_missing_file(web, tmp_path, status, message):
+    address, handler = web
+    write_tar(str(tmp_path / "web" / "a.tar"), [as_png(random_images(1)[0])])
+    pool = streamed(f"{address}/a.tar?download=true", tmp_path)
+    handler.fails = status
+    for look in (lambda: pool[:], lambda: streamed(f"{address}/a.tar", tmp_path)):
+        with pytest.raises(InputError, match=message):
+            look()
+
+
+def test_a_web_server_that_is_away_is_not_told_as_a_missing_file(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(InputError, match=r"a\.tar cannot be read: Cannot connect to host"):
+        streamed(f"http://127.0.0.1:{port}/a.tar", tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "tar"])
+def test_a_web_server_without_ranges_is_told_in_our_own_words(web, tmp_path, kind):
+    address, handler = web
+    content = [as_png(image) for image in random_images(3, 1200)]
+    (tmp_path / "web").mkdir()
+    (write_tar if kind == "tar" else write_parquet)(str(tmp_path / "web" / f"a.{kind}"), content)
+    handler.ranges = False
+    with pytest.raises(InputError, match=rf"a\.{kind}: whoever serves it sends whole files where a part is asked for"):
+        streamed(f"{address}/a.{kind}", tmp_path)
 
 
 def test_files_of_a_web_server_are_told_apart_by_place_and_time(web, tmp_path):
@@ -254,6 +294,12 @@ def test_a_limit_without_room_for_two_blocks_is_refused(memory, tmp_path):
     write_tar(f"{memory}/a.tar", [as_png(image) for image in random_images(20)])
     with pytest.raises(InputError, match="has not room for two blocks"):
         streamed(memory, tmp_path, 4000)
+
+
+def test_a_limit_too_small_for_large_row_groups_tells_how_smaller_ones_are_written(tmp_path):
+    write_parquet(str(tmp_path / "a.parquet"), [as_png(random_images(1)[0])] * 1100, rows=2000)
+    with pytest.raises(InputError, match=r"two blocks of .*, of up to 1,100 images; .* \(row_group_size=1000\)"):
+        streamed(str(tmp_path), tmp_path, 300_000)
 
 
 def test_unreadable_images_are_counted_and_another_stands_in_their_row(memory, tmp_path):

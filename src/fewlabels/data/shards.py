@@ -41,6 +41,8 @@ _PIECE = 1 << 20
 _SAY_CONTENT = ("ETag", "etag", "xet_hash", "blob_id", "md5Hash", "generation", "content_md5")
 _SAY_TIME = ("mtime", "LastModified", "Last-Modified", "last_modified", "updated", "created")
 _ENDINGS = (".parquet", ".tar")
+_ON_THE_WEB = ("http://", "https://")
+_NOT_FOUND = 404
 # Of these, no part can be read by itself.
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip")
 # Images that nothing here reads, so that it can be told.
@@ -142,7 +144,7 @@ class Shards:
         others: list[str] = []
         for number, path in enumerate(self.files):
             with self._reached(path):
-                if path.lower().endswith(".parquet"):
+                if _plain(path).endswith(".parquet"):
                     self.blocks += _parquet_blocks(self._open_parquet(path), number)
                 else:
                     memo = (
@@ -194,10 +196,7 @@ class Shards:
                 first, last = block.members[0], block.members[-1]
                 content = self._system.cat_file(path, start=first[1], end=last[1] + last[2])
                 if len(content) > last[1] + last[2] - first[1]:
-                    raise InputError(
-                        f"{path}: whoever serves it sends whole files where a part is asked for (no range requests); "
-                        "copy it to a place that does, or to this machine"
-                    )
+                    raise _sent_whole(path)
                 for _, offset, size in block.members:
                     start = offset - first[1]
                     yield content[start : start + size]
@@ -227,11 +226,17 @@ class Shards:
         except ImportError as error:
             raise InputError(f"{self.url} needs another package: {error}") from error
         except FileNotFoundError as error:
+            # Of a web server, fsspec calls any answer but a file a missing one.
+            cause = error.__cause__
+            if cause is not None and place.startswith(_ON_THE_WEB) and getattr(cause, "status", None) != _NOT_FOUND:
+                raise InputError(f"{place} cannot be read: {first_line(cause)}") from error
             where = f"where the link {place} leads" if os.path.islink(place) else f"at {place}"
             raise InputError(f"there is nothing {where}") from error
         except (pa.ArrowException, tarfile.TarError) as error:
             raise InputError(f"{place} is damaged, or no file of its kind: {first_line(error)}") from error
         except Exception as error:  # each file system has errors of its own
+            if "range requests" in str(error):
+                raise _sent_whole(place) from error
             raise InputError(f"{place} cannot be read: {first_line(error)}") from error
 
     def _open_parquet(self, path: str) -> pq.ParquetFile:
@@ -270,6 +275,18 @@ class Shards:
         return found
 
 
+def _sent_whole(place: str) -> InputError:
+    return InputError(
+        f"{place}: whoever serves it sends whole files where a part is asked for (no range requests); copy it to a "
+        "place that does, or to this machine"
+    )
+
+
+def _plain(path: str) -> str:
+    """Return a path in lower case, without what stands behind `?` in a web address, to tell its kind by its end."""
+    return (path.partition("?")[0] if path.startswith(_ON_THE_WEB) else path).lower()
+
+
 def _file_system(url: str) -> tuple[AbstractFileSystem, str]:
     from fsspec.core import url_to_fs
 
@@ -305,14 +322,14 @@ def _find(system: AbstractFileSystem, place: str) -> tuple[list[str], list[str]]
         found = _below(place) if _is_here(system) else system.find(place)
     else:
         system.info(place)  # raises where there is nothing
-        if not place.lower().endswith(_ENDINGS):
+        if not _plain(place).endswith(_ENDINGS):
             raise InputError(f"{place} is no {' and no '.join('*' + ending for ending in _ENDINGS)} file")
         found = [place]
     # Hidden ones are no archives: a Mac writes ._pool.tar beside pool.tar.
     shown = (str(path) for path in found if not posixpath.basename(path).startswith("."))
     paths = sorted(shown, key=natural_key)
-    return [path for path in paths if path.lower().endswith(_ENDINGS)], [
-        path for path in paths if path.lower().endswith(_COMPRESSED)
+    return [path for path in paths if _plain(path).endswith(_ENDINGS)], [
+        path for path in paths if _plain(path).endswith(_COMPRESSED)
     ]
 
 
