@@ -44,6 +44,20 @@ def test_the_pool_of_its_source_is_that_of_the_fit(of_photos, photos):
     assert all(found.path(row) == photos / name for row, name in enumerate(found.names))
 
 
+def test_what_is_labeled_by_hand_needs_no_pool_in_shards_beside_the_source(of_photos, photos):
+    of_photos.source_.update(pool="/gone/*.tar", pool_limit="1MB")
+    expected = set(load_dataset(photos, labels_per_class=4).pool_names)
+    for found in (describe_pool(of_photos), describe_pool(of_photos, photos)):
+        assert set(found.names) == expected
+        assert any("images of /gone/*.tar cannot be labeled where they lie" in note for note in found.notes)
+    shutil.rmtree(photos / "unlabeled")
+    of_photos.source_["labels_per_class"] = None
+    with pytest.raises(
+        InputError, match=r"no images without a label; images of /gone.*`fewlabels label --engine local`"
+    ):
+        describe_pool(of_photos)
+
+
 def test_what_it_says_of_an_image_is_what_the_model_says(of_photos):
     found = describe_pool(of_photos)
     expected = of_photos.predict_proba(found.data.pool)

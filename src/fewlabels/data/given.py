@@ -51,7 +51,10 @@ class FoundLabels:
 
 def why_not_by_hand(pool: str) -> str:
     """Return a note of a pool in shards, whose images cannot be labeled where they lie."""
-    return f"images of {pool} cannot be labeled where they lie, as each {_STREAMED}"
+    return (
+        f"images of {pool} cannot be labeled where they lie, as each {_STREAMED}; `fewlabels label --engine local` "
+        "guesses what they are"
+    )
 
 
 def read_given(labels: str | Path | Mapping[str, str]) -> GivenLabels:

@@ -31,7 +31,7 @@ from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.examples import Examples, probabilities_and_embeddings
 from fewlabels.methods.origin import (
     as_read_by,
-    how_to_read,
+    how_to_label,
     is_source_of,
     labels_of,
     load_to_label,
@@ -455,15 +455,17 @@ def _source(model: SemiSupervisedClassifier, pool: Any, **options: Any) -> Image
         given["labels"] = joined_labels(known, given["labels"], before)
     elif known is not None:
         given["labels"] = known
-    how = how_to_read(model, pool)
+    how = {**how_to_label(model, pool), **given}
     if is_own:
-        data = load_to_label(model, **how, **given)
+        data = load_to_label(model, **how)
         if streamed := origin_of(model).get("pool"):
+            if not len(data.pool):
+                raise InputError(f"{data.source} has no images without a label; {why_not_by_hand(streamed)}")
             data = replace(data, notes=(*data.notes, why_not_by_hand(streamed)))
     else:
         from fewlabels.data import load_dataset
 
-        data = load_dataset(**how, **given)
+        data = load_dataset(**how)
     return as_read_by(model, data)
 
 

@@ -13,6 +13,7 @@ from fewlabels.data import ImageDataset, load_dataset
 from fewlabels.data.features import is_feature_folder
 from fewlabels.data.given import read_given
 from fewlabels.data.moved import found_again
+from fewlabels.data.pool import DEFAULT_LIMIT
 from fewlabels.data.rows import RecoloredRows
 from fewlabels.storage.errors import InputError, MissingSource
 
@@ -84,6 +85,18 @@ def how_to_read(method: SemiSupervisedClassifier, source: str | Path | None = No
     place = place_of(method, source)
     changes = {} if source is None else {"source": source}
     return changes if place is None else {**changes, "image_size": size_to_read(method, place)}
+
+
+def how_to_label(method: SemiSupervisedClassifier, source: str | Path | None = None) -> dict[str, Any]:
+    """Return what `how_to_read` does for what can be labeled by hand, which images of a pool in shards cannot.
+
+    Parameters
+    ----------
+    method, source
+        See `how_to_read`.
+    """
+    without = {} if origin_of(method).get("pool") is None else {"pool": None, "pool_limit": DEFAULT_LIMIT}
+    return {**how_to_read(method, source), **without}
 
 
 def load_source(method: SemiSupervisedClassifier, **changes: Any) -> ImageDataset:

@@ -18,13 +18,12 @@ from fewlabels.data import ImageDataset, LabelsFile, read_labels
 from fewlabels.data.given import by_source_names, check_classes, like_a_folder, read_given, why_not_by_hand
 from fewlabels.data.labels_file import class_called
 from fewlabels.data.parts import PART_ALIASES, is_no_label
-from fewlabels.data.pool import DEFAULT_LIMIT
 from fewlabels.data.sources import load_unlabeled
 from fewlabels.labeling import rank_for_labeling
 from fewlabels.labeling.first import first_order
 from fewlabels.methods.embedding import own_size
 from fewlabels.methods.examples import probabilities_and_embeddings
-from fewlabels.methods.origin import as_read_by, how_to_read, load_to_label, origin_of
+from fewlabels.methods.origin import as_read_by, how_to_label, load_to_label, origin_of
 from fewlabels.methods.replaced import place_before
 from fewlabels.nets.pretrained import is_backbone
 from fewlabels.serving.classify import ServedModel
@@ -286,10 +285,8 @@ def open_desk(
     if folder is not None:
         _check_apart(labels, folder)
     before = labels_before(model, labels)
-    changes = how_to_read(model.method, source)
+    changes = how_to_label(model.method, source)
     streamed = origin_of(model.method).get("pool")
-    if streamed is not None:
-        changes |= {"pool": None, "pool_limit": DEFAULT_LIMIT}
     data = None
     names = list(model.class_names)
     try:
