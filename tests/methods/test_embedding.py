@@ -1,6 +1,7 @@
 """Features in folders and in fits: written once, gone on with after a stop, learned from, saved, and used on images."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from fewlabels.methods.findings import findings
 from fewlabels.methods.origin import size_to_read
 from fewlabels.nets import load_backbone
 from fewlabels.storage.lock import LOCK_NAME, FolderLock
-from small_backbones import Colors, tiny_dinov2
+from small_backbones import Colors, stub_timm, tiny_dinov2, tiny_timm
 
 CPU = torch.device("cpu")
 
@@ -474,6 +475,35 @@ def test_features_of_another_net_of_the_same_length_are_refused(arrays, tmp_path
     changed = load_dataset(embed(arrays, net, tmp_path / "changed", cache_dir=tmp_path).folder)
     with pytest.raises(InputError, match=r"expected those of hf:.*dino as it was, as in training"):
         method.predict(changed.test)
+
+
+@pytest.mark.parametrize("settings", [{}, {"freeze": False}])
+@pytest.mark.parametrize("needs_values", [False, True])
+def test_a_model_needs_the_folder_of_its_timm_net_no_more(color_images, tmp_path, monkeypatch, settings, needs_values):
+    stub_timm(monkeypatch, needs_values=needs_values)
+    net = tiny_timm(tmp_path / "plants")
+    X, y = color_images
+    method = make_method("supervised", net=net, steps=3, random_state=0, **settings).fit(X, y)
+    method.save(tmp_path / "model")
+    (tmp_path / "plants").rename(tmp_path / "elsewhere")
+    assert np.array_equal(fewlabels.load(tmp_path / "model").predict_proba(X), method.predict_proba(X))
+
+
+def test_a_timm_net_that_only_its_folder_describes_is_asked_for(color_images, tmp_path, monkeypatch):
+    """As models of before have it."""
+    stub_timm(monkeypatch)
+    net = tiny_timm(tmp_path / "plants")
+    X, y = color_images
+    method = make_method("supervised", net=net, steps=3, random_state=0).fit(X, y)
+    before = {"kind": "timm", "name": net.removeprefix("timm:")}
+    method.backbone_facts_ = replace(method.backbone_facts_, architecture=before)
+    method.save(tmp_path / "model")
+    fewlabels.load(tmp_path / "model")
+    (tmp_path / "plants").rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"description is not there .*; give it from where it is now as net"):
+        fewlabels.load(tmp_path / "model")
+    given = fewlabels.load(tmp_path / "model", net=f"timm:local-dir:{tmp_path / 'elsewhere'}")
+    assert np.array_equal(given.predict_proba(X), method.predict_proba(X))
 
 
 def test_images_are_read_at_the_size_that_features_were_made_at(photos, tmp_path):

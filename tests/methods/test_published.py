@@ -133,15 +133,18 @@ def test_images_and_places_of_this_machine_stay_here_unless_asked_for(hub, tmp_p
     assert "examples.safetensors" not in hub.files(NAME)
 
 
-def test_where_a_pretrained_net_lies_stays_here(hub, tmp_path, color_images):
+@pytest.mark.parametrize("kind", ["hf:", "timm:local-dir:"])
+def test_where_a_pretrained_net_lies_stays_here(kind, hub, tmp_path, monkeypatch, color_images):
     X, y = color_images
-    net = small_backbones.tiny_dinov2(tmp_path / "nets" / "dino")
+    small_backbones.stub_timm(monkeypatch)
+    make_net = small_backbones.tiny_dinov2 if kind == "hf:" else small_backbones.tiny_timm
+    net = make_net(tmp_path / "nets" / "dino")
     fitted = make_method("supervised", net=net, steps=2, random_state=0).fit(X, y)
     push(fitted.save(tmp_path / "model"), NAME)
     told = hub.files(NAME)
     for name in ("config.json", "README.md"):
         assert str(tmp_path) not in told[name].decode()
-        assert "hf:./dino" in told[name].decode()
+        assert f"{kind}./dino" in told[name].decode()
     back = pull(NAME, tmp_path / "back")
     assert np.array_equal(fewlabels.load(back).predict_proba(X), fitted.predict_proba(X))
 

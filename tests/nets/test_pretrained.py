@@ -21,7 +21,7 @@ from fewlabels.nets.pretrained import empty_backbone, is_backbone, load_backbone
 from fewlabels.nets.provenance import leak_warning, trained_on
 from fewlabels.training.recipe import Recipe
 from hub_server import Hub, Repository, hash_of
-from small_backbones import Colors, tiny_dinov2
+from small_backbones import Colors, stub_timm, tiny_dinov2, tiny_timm
 
 
 @pytest.fixture
@@ -417,6 +417,37 @@ def test_a_timm_that_cannot_be_imported_says_what_to_do(code, reason, tmp_path):
     assert reason in last
     assert "hf:NAME" in last
     assert "InputError" in last
+
+
+def test_a_real_net_of_timm_is_built_again_without_its_folder(tmp_path):
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    settings = {"img_size": 32, "act_layer": "relu"}
+    own = timm.create_model("vit_tiny_patch16_224", **settings).eval()
+    timm.models.save_for_hf(own, tmp_path / "plants", safe_serialization=True, model_args=settings)
+    found = load_backbone(f"timm:local-dir:{tmp_path / 'plants'}").eval()
+    (tmp_path / "plants").rename(tmp_path / "elsewhere")
+    again = empty_backbone(found.facts).eval()
+    again.load_state_dict(found.state_dict())
+    images = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(again(images), found(images))
+        assert torch.equal(found(images), own.forward_head(own.forward_features(images), pre_logits=True))
+
+
+def test_a_net_of_timm_in_a_folder_goes_by_its_whole_path_and_no_more_than_its_name_is_known(tmp_path, monkeypatch):
+    stub_timm(monkeypatch)
+    tiny_timm(tmp_path / "birds" / "resnet18")
+    monkeypatch.chdir(tmp_path)
+    facts = load_backbone("timm:local-dir:birds/resnet18").facts
+    assert facts.net == f"timm:local-dir:{tmp_path / 'birds' / 'resnet18'}"
+    assert facts.trained_on == "ImageNet, by the name of its folder"
+    assert leak_warning(facts.trained_on, "birds", facts.net) is None, "where it lies says nothing"
+    monkeypatch.chdir("/")
+    assert fingerprint(open_backbone(facts).body) == facts.weights
+    (tmp_path / "birds").rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"which is not there; give it .* net='timm:local-dir:FOLDER'"):
+        open_backbone(facts)
 
 
 def test_nothing_of_ours_imports_torchvision(dino):

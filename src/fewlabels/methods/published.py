@@ -11,6 +11,7 @@ from typing import Any
 from fewlabels.methods.card import PLACE, checksum
 from fewlabels.methods.saved import is_ours, load
 from fewlabels.nets.pretrained import MODULE
+from fewlabels.nets.provenance import folder_of
 from fewlabels.storage.atomic import atomic_folder
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import HubAddress, download_file, forget_file, hub_api, progress_bars, upload_files
@@ -203,7 +204,7 @@ def _public_description(folder: Path, with_examples: bool) -> dict[str, Any]:
 
 def _folder_of_net(config: dict[str, Any]) -> tuple[str, str]:
     """Return where on this machine a model's pretrained net lies, and what to call it elsewhere; empty for others."""
-    place = config.get("backbone", {}).get("net", "").partition(":")[2]
+    place = folder_of(config.get("backbone", {}).get("net", ""))
     return (place, f"./{Path(place).name}") if Path(place).is_absolute() else ("", "")
 
 

@@ -8,8 +8,9 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +20,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from fewlabels.nets.backbone import UNKNOWN_TRAINING, Backbone, BackboneFacts, fingerprint, pooled, pooling_of
-from fewlabels.nets.provenance import trained_on
+from fewlabels.nets.provenance import folder_of, trained_on
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import check_reachable
 from fewlabels.storage.wording import first_line
@@ -73,13 +74,14 @@ def load_backbone(net: Any) -> Backbone:
         raise InputError(f"{net!r} is no backbone; give {'; '.join(KINDS.values())}; or in Python a torch.nn.Module")
     if kind == "python":
         return _from_module(_own_module(net, name), net)
-    return _from_timm(net, name) if kind == "timm" else _from_transformers(name_from_anywhere(net), name)
+    from_kind = _from_timm if kind == "timm" else _from_transformers
+    return from_kind(name_from_anywhere(net), name)
 
 
 def name_from_anywhere(net: str) -> str:
     """Return what a backbone is called from whichever folder is worked in: one in a folder by its whole path."""
-    kind, _, name = net.partition(":")
-    return f"hf:{Path(name).absolute()}" if kind == "hf" and name and Path(name).is_dir() else net
+    folder = folder_of(net)
+    return f"{net.removesuffix(folder)}{Path(folder).absolute()}" if folder and Path(folder).is_dir() else net
 
 
 def open_backbone(facts: BackboneFacts) -> Backbone:
@@ -95,12 +97,12 @@ def open_backbone(facts: BackboneFacts) -> Backbone:
             f"the backbone is {_of_its_own(facts)}, which is not loaded unasked; give it as net "
             "(in Python: load(folder, net=module), on the command line: --net)"
         )
-    place = facts.net.partition(":")[2]
+    place = folder_of(facts.net)
     # The latter where the model was pulled from the Hub, which is told no whole path.
     if (Path(place).is_absolute() or place.startswith("./")) and not Path(place).exists():
         raise InputError(
             f"the backbone was in the folder {place!r}, which is not there; give it from where it is now as net "
-            "(in Python: load(folder, net='hf:FOLDER'), on the command line: --net)"
+            f"(in Python: load(folder, net='{facts.net.removesuffix(place)}FOLDER'), on the command line: --net)"
         )
     return as_recorded(load_backbone(facts.net), facts)
 
@@ -140,8 +142,7 @@ def empty_backbone(facts: BackboneFacts) -> Backbone:
         config = _hiding_nothing(transformers.AutoConfig.for_model(**facts.architecture["config"]))
         return Backbone(_vision_part(transformers.AutoModel.from_config(config)), facts)
     if kind == "timm":
-        body = _timm().create_model(facts.architecture["name"], pretrained=False, num_classes=0)
-        return Backbone(body, facts)
+        return Backbone(_empty_timm(facts), facts)
     raise InputError(
         f"the model was fitted with {_of_its_own(facts)}; give it as net (in Python: load(folder, net=module), "
         "on the command line: --net)"
@@ -294,10 +295,43 @@ def _from_timm(net: str, name: str) -> Backbone:
         mean=tuple(wanted["mean"]),
         std=tuple(wanted["std"]),
         feature_size=0,
-        trained_on=trained_on(f"timm:{name}.{getattr(body, 'pretrained_cfg', {}).get('tag', '')}"),
-        architecture={"kind": "timm", "name": name},
+        trained_on=trained_on(folder_of(net) or f"timm:{name}.{getattr(body, 'pretrained_cfg', {}).get('tag', '')}"),
+        architecture={"kind": "timm", **_timm_architecture(timm, name, body)},
     )
     return _measured(body, facts)
+
+
+def _timm_architecture(timm: Any, name: str, body: Any) -> dict[str, Any]:
+    """Return what `_empty_timm` builds a net from: of one by its address, what is described there."""
+    source, _, place = name.partition(":")
+    if not place:
+        return {"name": name}
+    if source == "local-dir":
+        settings = json.loads((Path(place) / "config.json").read_text(encoding="utf-8")).get("model_args", {})
+    else:
+        settings = timm.models.load_model_config_from_hf(place)[2]
+    known = body.pretrained_cfg
+    shaping = {"input_size": list(known["input_size"]), "fixed_input_size": known.get("fixed_input_size", False)}
+    return {"name": known["architecture"], "settings": {**settings, "pretrained_cfg": shaping}}
+
+
+def _empty_timm(facts: BackboneFacts) -> nn.Module:
+    """Return a net of timm with random weights."""
+    # Ours come last: no description has weights read from anywhere.
+    ours = {"pretrained": False, "checkpoint_path": None, "num_classes": 0}
+    settings = facts.architecture.get("settings", {}) | ours
+    create: Callable[[], nn.Module] = partial(_timm().create_model, facts.architecture["name"], **settings)
+    try:
+        with suppress(RuntimeError):
+            return create()
+        # Older timm computes with values while it builds, and on "meta", where sizes are looked at, there are none.
+        with torch.device("cpu"):
+            return create()
+    except OSError as error:  # models of before have no more than an address
+        raise InputError(
+            f"the backbone was {facts.net}, whose description is not there ({first_line(error)}); give it from where "
+            "it is now as net (in Python: load(folder, net='timm:local-dir:FOLDER'), on the command line: --net)"
+        ) from error
 
 
 def _from_module(module: nn.Module, net: str) -> Backbone:

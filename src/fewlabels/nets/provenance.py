@@ -43,6 +43,17 @@ def trained_on(name: str) -> str:
     return UNKNOWN_TRAINING
 
 
+def folder_of(net: str) -> str:
+    """Return the folder that a backbone's name gives, which for transformers may be a name of the Hub too, or "".
+
+    Examples
+    --------
+    >>> folder_of("hf:/nets/dino"), folder_of("timm:local-dir:/nets/plants"), folder_of("timm:resnet18")
+    ('/nets/dino', '/nets/plants', '')
+    """
+    return next((net.removeprefix(kind) for kind in ("hf:", "timm:local-dir:") if net.startswith(kind)), "")
+
+
 def _known_as(name: str) -> tuple[str, bool]:
     """Return by what name a backbone is known, and whether it is a folder on this machine."""
     folder = Path(name)
@@ -78,7 +89,7 @@ just like them, so accuracies are higher than on images that are new to it'
             "accuracies are higher than on images that are new to it"
         )
     if not _FROM_IMAGENET.search(data_set):
-        name, _ = _known_as(net.removeprefix("hf:"))
+        name, _ = _known_as(folder_of(net) or net)
         if not _is_named_in(data_set, name):
             return None
         return (
