@@ -101,6 +101,19 @@ def test_the_card_of_a_pulled_model_is_ours_unless_a_person_has_changed_it(model
     assert not add_measurement(pull("jane/mine", tmp_path / "changed"), found)
 
 
+def test_the_card_of_a_pulled_model_that_is_pushed_elsewhere_names_the_new_place(model, hub, tmp_path):
+    push(model, f"{NAME}@v2")
+    back = pull(f"{NAME}@v2", tmp_path / "back")
+    push(back, "bob/crows")
+    told = hub.files("bob/crows")["README.md"].decode()
+    assert 'fewlabels.load("hub:bob/crows")' in told
+    assert "jane" not in told
+    with (back / "README.md").open("a") as card:
+        card.write(f'\nSee also `fewlabels.load("hub:{NAME}")`.\n')
+    push(back, "bob/crows")
+    assert f'See also `fewlabels.load("hub:{NAME}")`' in hub.files("bob/crows")["README.md"].decode()
+
+
 def test_only_the_models_own_files_travel(model, hub, tmp_path):
     folder = shutil.copytree(model, tmp_path / "model")
     (folder / "secret.txt").write_text("password")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,9 @@ def push(
         files.pop(EXAMPLES, None)
     config = _public_description(folder, EXAMPLES in files)
     if CARD in files:
-        files[CARD] = card = _card_for(folder, address)
-        if is_ours((folder / CARD).read_bytes(), config):
+        ours = is_ours((folder / CARD).read_bytes(), config)
+        files[CARD] = card = _card_for(folder, address, ours)
+        if ours:
             # With the address in it, it is no less ours where it is pulled.
             config["card"]["sha256"] = checksum(card)
     files[CONFIG] = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False).encode(
@@ -208,11 +210,14 @@ def _folder_of_net(config: dict[str, Any]) -> tuple[str, str]:
     return (place, f"./{Path(place).name}") if Path(place).is_absolute() else ("", "")
 
 
-def _card_for(folder: Path, address: HubAddress) -> bytes:
+def _card_for(folder: Path, address: HubAddress, ours: bool) -> bytes:
     """Return the card with the model's address on the Hub, its metadata read as the Hub reads it."""
     from huggingface_hub import ModelCard
 
-    text = (folder / CARD).read_text(encoding="utf-8", errors="replace").replace(f'"{PLACE}"', f'"{address}"')
+    # Where the model was pulled from; what a person has written may mean another.
+    pulled_from = r'|(?<=fewlabels\.load\()"hub:[^"]*"' if ours else ""
+    text = (folder / CARD).read_text(encoding="utf-8", errors="replace")
+    text = re.sub(f'"{PLACE}"{pulled_from}', f'"{address}"', text)
     place, name = _folder_of_net(read_description(folder))
     text = text.replace(place, name) if place else text
     try:
