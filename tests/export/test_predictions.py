@@ -4,9 +4,11 @@ import csv
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
+from torch import nn
 
-from fewlabels import Supervised
+from fewlabels import Prototypes, Supervised, embed, load, load_dataset
 from fewlabels.export import Predictions, predict_files, write_predictions
 
 # The first as Python names a file whose name is no UTF-8.
@@ -30,6 +32,20 @@ def test_files_and_folders_may_be_given_as_text_and_alone(tmp_path):
     for paths in (str(tmp_path), tmp_path, [str(tmp_path / "a.png")], [tmp_path / "a.png"]):
         assert predict_files(model, paths).paths == expected
     assert predict_files(model, [tmp_path / "a.png", tmp_path]).paths == expected  # one row each
+
+
+def test_a_model_on_features_of_a_gray_net_reads_files_as_gray(tmp_path):
+    net = nn.Conv2d(1, 4, 3)
+    net.image_mean, net.image_size = (0.5,), 12
+    X = np.random.default_rng(0).integers(0, 255, (20, 12, 12, 1), dtype=np.uint8)
+    data = load_dataset(embed((X, np.arange(20) % 2), net, tmp_path / "features").folder)
+    model = Prototypes(random_state=0).fit(data.labeled, data.labels)
+    model.save(tmp_path / "model")
+    model = load(tmp_path / "model", net=net)
+    assert model.image_shape_ == (12, 12, 1)
+    Image.fromarray(X[0, :, :, 0]).save(tmp_path / "a.png")
+    found = predict_files(model, tmp_path / "a.png")
+    assert found.probabilities[0] == pytest.approx(model.predict_proba(X[:1]).max())
 
 
 def test_any_name_of_a_class_is_written_so_that_it_can_be_read(tmp_path):

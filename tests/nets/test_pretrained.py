@@ -292,6 +292,7 @@ def test_a_module_may_give_a_square_a_number_or_none():
         ({"image_size": (32, 48)}, r"image_size of module is \(32, 48\); expected a side in pixels"),
         ({"image_size": "large"}, "image_size of module is 'large'; expected a side in pixels"),
         ({"image_mean": "auto"}, "image_mean of module is 'auto'; expected a number, or one for each channel"),
+        ({"image_mean": (0.5,), "image_std": 0.5}, r"image_mean of module has 1 channel and image_std 3 .*; give both"),
     ],
 )
 def test_attributes_that_cannot_be_are_told(attributes, message):
@@ -305,6 +306,30 @@ def test_a_module_whose_features_depend_on_the_size_of_images_says_what_it_needs
         load_backbone(flat)(torch.zeros(2, 3, 32, 32))
     flat.image_size = 32
     assert load_backbone(flat)(torch.zeros(2, 3, 40, 40)).shape == (2, 3600)
+
+
+def test_what_a_module_raises_of_a_size_is_told_with_what_it_needs():
+    class Fixed(Colors):
+        image_size = None
+
+        def forward(self, images):
+            assert images.shape[2] == 16, f"Input height ({images.shape[2]}) doesn't match model (16)."
+            return super().forward(images)
+
+    with pytest.raises(InputError, match=r"64x64 pixels: Input height \(64\) .*; give it an attribute image_size"):
+        load_backbone(Fixed())
+    fixed = Fixed()
+    fixed.image_size = 16
+    assert load_backbone(fixed)(torch.zeros(2, 3, 20, 20)).shape == (2, 12)
+
+
+@pytest.mark.parametrize("given", ["image_mean", "image_std"])
+def test_what_a_module_does_not_give_has_the_channels_of_what_it_gives(given):
+    module = nn.Conv2d(1, 4, 3)
+    setattr(module, given, (0.5,))
+    facts = load_backbone(module).facts
+    assert (len(facts.mean), len(facts.std)) == (1, 1)
+    assert build_classifier(module, (20, 20, 1), 2)(torch.zeros(2, 1, 20, 20)).shape == (2, 2)
 
 
 def test_a_module_of_gray_images_refuses_colors():

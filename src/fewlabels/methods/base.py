@@ -566,7 +566,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             return None
         # The net resizes what it is given, so that it is to be given what it learned from.
         side = (getattr(self, "source_", None) or {}).get("image_size") or facts.read_at or facts.size
-        return (side, side, 3)
+        return (side, side, len(facts.mean))
 
     def _device(self) -> torch.device:
         return self.network_.mean.device  # type: ignore[no-any-return]

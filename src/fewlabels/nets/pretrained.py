@@ -337,11 +337,21 @@ def _empty_timm(facts: BackboneFacts) -> nn.Module:
 def _from_module(module: nn.Module, net: str) -> Backbone:
     if isinstance(module, Backbone):
         return copy.deepcopy(module)
+    expected = "a number, or one for each channel"
+    mean = _attribute(module, net, "image_mean", _per_channel, expected)
+    std = _attribute(module, net, "image_std", _per_channel, expected)
+    channels = len(mean or std or _IMAGENET_MEAN)
+    mean, std = mean or (0.0,) * channels, std or (1.0,) * channels
+    if len(mean) != len(std):
+        raise InputError(
+            f"image_mean of {net} has {len(mean)} channel{'s' if len(mean) > 1 else ''} and image_std {len(std)} (a "
+            "number alone stands for three); give both one number for each channel"
+        )
     facts = BackboneFacts(
         net=net,
         size=_attribute(module, net, "image_size", _square_side, "a side in pixels"),
-        mean=_attribute(module, net, "image_mean", _per_channel, "a number, or one for each channel") or (0.0,) * 3,
-        std=_attribute(module, net, "image_std", _per_channel, "a number, or one for each channel") or (1.0,) * 3,
+        mean=mean,
+        std=std,
         feature_size=0,
         trained_on=str(getattr(module, "trained_on", UNKNOWN_TRAINING)),
         architecture={"kind": MODULE},
@@ -378,8 +388,12 @@ def _measured(
     try:
         with torch.inference_mode():
             output = body(torch.zeros(1, len(facts.mean), side, side, dtype=torch.float32, device=device))
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise InputError(f"{facts.net} does not read images of {side}x{side} pixels: {first_line(error)}") from error
+    except Exception as error:  # code of its own raises whatever it likes
+        can_say = facts.size is None and facts.architecture["kind"] == MODULE
+        advice = "; give it an attribute image_size, to which images are resized" if can_say else ""
+        raise InputError(
+            f"{facts.net} does not read images of {side}x{side} pixels: {first_line(error)}{advice}"
+        ) from error
     pooling = pooling_of(output, facts.net, trained_pooler=trained_pooler, patches=patches)
     size = int(pooled(output, pooling).shape[1])
     return Backbone(body, replace(facts, pooling=pooling, feature_size=size, weights=fingerprint(body)))
