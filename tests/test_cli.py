@@ -1,4 +1,5 @@
 import csv
+import errno
 import io
 import json
 import os
@@ -18,7 +19,10 @@ from PIL import Image
 import fewlabels
 from fewlabels import METHODS
 from fewlabels.methods import BASIC_METHODS
+from fewlabels.methods.fitting import fit_dataset
+from fewlabels.storage.errors import InputError
 from fewlabels.storage.lock import FolderLock
+from fewlabels.training.checkpoint import Checkpoints
 from small_backbones import tiny_dinov2
 
 
@@ -427,6 +431,8 @@ import sys
 import fewlabels.data, fewlabels.report, sklearn.datasets
 from fewlabels.cli import main
 from fewlabels.methods import BASIC_METHODS
+from fewlabels.methods.fitting import fit_dataset
+from fewlabels.storage.errors import InputError
 print("ready", flush=True)
 sys.argv = ["fewlabels", *sys.argv[1:]]
 main()
@@ -533,6 +539,62 @@ def test_a_fit_that_is_stopped_while_the_model_is_saved_says_that_the_training_i
     assert (code, errors) == (143, f"error: stopped; {kept}; to go on: fewlabels {' '.join(words)} --resume\n")
     assert run(*words, "--resume")[0] == 0
     assert (tmp_path / "model").is_dir()
+
+
+def test_a_model_that_cannot_be_saved_leaves_the_training_to_go_on_with(run, tmp_path, monkeypatch):
+    words = ["fit", "--steps", "3", "--method", "supervised", "--labels-per-class", "10", "--out", "model", "-q"]
+
+    def full(*given, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fewlabels.Supervised, "save", full)
+        code, _, errors = run(*words)
+    kept = "the training is finished and kept in model.checkpoint; the model is not saved yet"
+    told = f"error: No space left on device: model; {kept}; to go on: fewlabels {' '.join(words)} --resume\n"
+    assert (code, errors) == (1, told)
+    assert run(*words, "--resume")[0] == 0
+    assert (tmp_path / "model").is_dir()
+
+
+def test_a_training_is_not_told_to_be_kept_to_its_end_where_its_end_could_not_be_written(run, monkeypatch):
+    words = ["fit", "--steps", "3", "--method", "supervised", "--labels-per-class", "10", "--out", "model", "-q"]
+    words += ["--checkpoint-every", "0"]
+
+    def stopped(*given):
+        raise KeyboardInterrupt
+
+    # As a full disk leaves it.
+    monkeypatch.setattr(Checkpoints, "keep", stays_away := lambda *given: None)
+    monkeypatch.setattr(Checkpoints, "complete", stays_away)
+    monkeypatch.setattr("fewlabels.methods.examples.remember", stopped)
+    code, _, errors = run(*words)
+    kept = "the last checkpoint is kept in model.checkpoint; the model is not saved yet"
+    assert (code, errors) == (130, f"error: stopped; {kept}; to go on: fewlabels {' '.join(words)} --resume\n")
+
+
+def test_a_pool_that_is_lost_in_the_midst_of_a_fit_leaves_what_was_learned(run, monkeypatch):
+    words = ["fit", "--steps", "6", "--method", "supervised", "--labels-per-class", "10", "--out", "model", "-q"]
+    words += ["--checkpoint-every", "0"]
+
+    def losing_its_pool(method, data, **options):
+        def lose(event):
+            if event["step"] == 3:
+                raise InputError("the pool cannot be read")
+
+        fit_dataset(method, data, **options | {"observer": lose})
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fewlabels.methods.fitting.fit_dataset", losing_its_pool)
+        code, _, errors = run(*words)
+    kept = "the last checkpoint is kept in model.checkpoint"
+    told = f"error: the pool cannot be read; {kept}; to go on: fewlabels {' '.join(words)} --resume\n"
+    assert (code, errors) == (2, told)
+    # What is refused before it goes on is not told to go on.
+    code, _, errors = run(*words, "--resume", "--seed", "5")
+    assert code == 2
+    assert errors.endswith("or delete it to begin anew\n")
+    assert run(*words, "--resume")[0] == 0
 
 
 def test_features_that_are_stopped_say_that_the_same_command_goes_on(run, photos, monkeypatch):

@@ -111,6 +111,22 @@ def test_a_full_disk_leaves_the_old_state_and_is_told_with_path_and_need(small_d
     assert [code for code, *_ in again] == [0, 0], again
 
 
+def test_a_model_that_a_full_disk_has_no_room_for_is_saved_elsewhere(small_disk, tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    fill(small_disk, left=60_000)
+    fit = ("fit", "digits", "--method", "supervised", "--steps", 3, "--out", "model", "-q")
+    ((code, _, errors),) = run(small_disk, fit, cache=tmp_path / "cache")
+    assert code == 1, errors
+    (place,) = (tmp_path / "temporary").glob("fewlabels-*/model")
+    assert last_line(errors).endswith(f": model; the model is saved in {place} instead")
+    assert fewlabels.load(place).classes_.tolist() == list(range(10))
+    # Nothing is there that could be gone on with.
+    assert "; none is kept" in errors
+    assert "goes on" not in errors
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
+
+
 def test_a_cache_on_a_full_disk_is_told_with_its_path_and_need(small_disk, photos, tmp_path):
     fill(small_disk, left=500_000)
     words = ("fit", photos, "--method", "supervised", "--steps", 1, "--image-size", 64, "--out", tmp_path / "m", "-q")

@@ -14,6 +14,7 @@ from fewlabels import METHODS, InputError, __version__, make_method
 from fewlabels.storage.errors import Interrupted, TrainingWarning
 from fewlabels.storage.lock import FolderLock
 from fewlabels.training.checkpoint import FORMAT_VERSION, Checkpoints
+from fewlabels.training.recovery import Diverged
 
 every_method = pytest.mark.parametrize("name", METHODS)
 pytestmark = pytest.mark.usefixtures("narrow_net")
@@ -299,6 +300,26 @@ def test_a_full_disk_does_not_end_a_training(few, tmp_path):
     assert "MB are needed" in str(caught[0].message)
     assert_same(brief("supervised").fit(*few), method, few[0])
     assert not list((tmp_path / "c").glob("*.safetensors"))
+    assert str(caught[0].message).endswith("; training goes on, and none is kept")
+    # That it was begun is no training to go on with.
+    assert str(caught[-1].message).endswith("; none is kept")
+    assert not (tmp_path / "c").exists()
+
+
+def test_an_error_that_may_not_come_again_says_that_the_last_checkpoint_is_kept(few, tmp_path):
+    def fit(error, at):
+        def observer(event):
+            if event["step"] == at:
+                raise error
+
+        with pytest.raises(type(error)) as raised:
+            brief("supervised").fit(*few, checkpoint=tmp_path / "c", checkpoint_every=0, observer=observer)
+        return getattr(raised.value, "__notes__", [])
+
+    assert fit(InputError("the pool cannot be read"), at=0) == []
+    assert fit(InputError("the pool cannot be read"), at=3) == [f"the last checkpoint is kept in {tmp_path / 'c'}"]
+    assert fit(OSError(5, "Input/output error"), at=4) == [f"the last checkpoint is kept in {tmp_path / 'c'}"]
+    assert fit(Diverged("step 5 went wrong", "try a lower rate", [], []), at=5) == []
 
 
 @pytest.mark.parametrize("name", ["precision", "numpy", "scikit-learn"])

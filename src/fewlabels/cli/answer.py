@@ -15,7 +15,7 @@ from typing import Any, ParamSpec
 
 import typer
 
-from fewlabels.storage.errors import Interrupted
+from fewlabels.storage.errors import Interrupted, tell_kept
 
 _P = ParamSpec("_P")
 
@@ -70,7 +70,7 @@ def answers(command: Callable[_P, Answer | None]) -> Callable[_P, None]:
 
 @contextlib.contextmanager
 def keeping(kept: Callable[[], str | None], folder: Path | None = None) -> Iterator[None]:
-    """Have what stops a command by Ctrl-C or SIGTERM say what is kept of its work.
+    """Have what stops a command by Ctrl-C or SIGTERM, or a full disk, say what is kept of its work.
 
     Parameters
     ----------
@@ -85,6 +85,10 @@ def keeping(kept: Callable[[], str | None], folder: Path | None = None) -> Itera
         if (what := kept()) is None:
             raise
         raise Interrupted(f"stopped; {what}", folder=folder) from stop
+    except OSError as error:
+        if (what := kept()) is not None:
+            tell_kept(error, what, folder)
+        raise
 
 
 def _as_json(facts: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import shlex
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,12 +39,13 @@ from fewlabels.cli.options import (
 )
 from fewlabels.cli.shown import show_dataset
 from fewlabels.cli.source_code import check_methods
-from fewlabels.storage.errors import InputError
+from fewlabels.storage.errors import InputError, tell_kept
 from fewlabels.storage.launch import Launch
 from fewlabels.storage.visible import visible
 from fewlabels.storage.wording import counted, enumeration
 
 if TYPE_CHECKING:
+    from fewlabels.methods import SemiSupervisedClassifier
     from fewlabels.tracking import TrackedRun
 
 # Settings whose options have other names.
@@ -114,7 +116,7 @@ def fit(
         from fewlabels.storage.model_folder import check_target, holds_anything
         from fewlabels.tracking import check_trackers
         from fewlabels.tracking import track as begin_run
-        from fewlabels.training.checkpoint import checkpoint_beside, holds_training
+        from fewlabels.training.checkpoint import checkpoint_beside, holds_finished, holds_training
         from fewlabels.training.processes import by_turns, first, joined
 
     if out.name in ("", ".."):
@@ -187,15 +189,27 @@ def fit(
             which = "" if len(skipped) == 1 else ", the first"
             images = f"{counted(len(skipped), 'unreadable image')} of the pool{which}"
             warn(f"left out {images}: {skipped[0].path} ({skipped[0].reason})")
-        finished = f"the training is finished and kept in {checkpoint}; the model is not saved yet"
-        with keeping(lambda: finished if holds_training(checkpoint) else None, checkpoint):
-            if trackers:
-                run().conclude_fit(learner)
-            warn_of_leak(learner, data)
-            remember(learner, data)
-            class_names = [data.class_names[index] for index in learner.classes_]
-            kept = keep_before(out) if replaces else None
-            learner.save(out, class_names=class_names)
+        class_names = [data.class_names[index] for index in learner.classes_]
+
+        def reached() -> str | None:
+            if not holds_training(checkpoint):
+                return None
+            what = "training is finished and" if holds_finished(checkpoint) else "last checkpoint is"
+            return f"the {what} kept in {checkpoint}; the model is not saved yet"
+
+        try:
+            with keeping(reached, checkpoint):
+                if trackers:
+                    run().conclude_fit(learner)
+                warn_of_leak(learner, data)
+                remember(learner, data)
+                kept = keep_before(out) if replaces else None
+                learner.save(out, class_names=class_names)
+        except OSError as error:
+            # Where the checkpoint could not be written either, hours of training would be lost.
+            if not holds_finished(checkpoint) and (place := _save_elsewhere(learner, out.name, class_names)):
+                tell_kept(error, f"the model is saved in {place} instead")
+            raise
         with keeping(lambda: f"the model is saved in {out}"):
             shutil.rmtree(checkpoint, ignore_errors=True)
     facts = {
@@ -217,6 +231,15 @@ def fit(
         "notes": learner.notes_,
     }
     return Answer(lambda: facts, lambda: _show(facts, source, quiet))
+
+
+def _save_elsewhere(learner: SemiSupervisedClassifier, name: str, class_names: list[str]) -> Path | None:
+    """Save a model where temporary files go, and return where; None where it cannot be saved there either."""
+    with contextlib.suppress(OSError):
+        place = Path(tempfile.mkdtemp(prefix="fewlabels-")) / name
+        learner.save(place, class_names=class_names)
+        return place
+    return None
 
 
 def _show(facts: dict[str, Any], source: str, quiet: bool) -> None:

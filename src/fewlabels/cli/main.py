@@ -69,7 +69,7 @@ def main() -> None:
             # The launcher ends all processes as soon as one fails: the first is to have spoken by then.
             time.sleep(_FOR_THE_FIRST)
         begin = _where_it_stands(str(error), defaults)
-        _fail(f"{begin}{error}{'' if begin else _not_typed(defaults, typed)}", 2)
+        _fail(f"{begin}{error}{'' if begin else _not_typed(defaults, typed)}{_kept(error)}", 2)
     except _UsageError as error:
         message = f"{_asked_by(error, defaults, typed)}{error.format_message()}"
         # Without a command the help was shown, and there is no more to say.
@@ -79,7 +79,7 @@ def main() -> None:
     except Interrupted as stop:
         if Launch.read().rank > 0:
             sys.exit(stop.code)
-        _fail(f"{stop}{_to_go_on(stop)}", _ENDED if ended else stop.code)
+        _fail(f"{stop}{_to_go_on(stop.folder)}", _ENDED if ended else stop.code)
     except (KeyboardInterrupt, typer.Abort):
         _fail(_STOPPED, _ENDED if ended else _INTERRUPTED)
     except BrokenPipeError:
@@ -92,7 +92,8 @@ def main() -> None:
     except OSError as error:
         # Files are named by what writes them; what is left is what the command prints to.
         place = error.filename or ("standard output" if error.errno == errno.ENOSPC else None)
-        _fail((f"{error.strerror or error}: {place}" if place else str(error)) + _another_cache(error), 1)
+        what = f"{error.strerror or error}: {place}" if place else str(error)
+        _fail(f"{what}{_another_cache(error)}{_kept(error)}", 1)
     else:
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -190,14 +191,19 @@ def _ran_out_of_memory(error: BaseException) -> bool:
     return ran_out_of_memory(error)
 
 
-def _to_go_on(stop: Interrupted) -> str:
-    if stop.folder is None:
+def _kept(error: Exception) -> str:
+    """Return the end of a message about an error that ends work of which something is kept."""
+    return "".join(f"; {note}" for note in getattr(error, "__notes__", ())) + _to_go_on(getattr(error, "folder", None))
+
+
+def _to_go_on(folder: Path | None) -> str:
+    if folder is None:
         return ""
     if Launch.read().is_one_of_several:
         return "; to go on, give the same command with --resume"
     words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
     if words[:1] == ["compare"] and not any(word.split("=")[0] == "--out" for word in words):
-        words += ["--out", str(stop.folder)]
+        words += ["--out", str(folder)]
     return f"; to go on: {shlex.join(['fewlabels', *words, '--resume'])}"
 
 

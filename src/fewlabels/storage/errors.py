@@ -48,6 +48,22 @@ class Interrupted(Exception):
         self.code, self.folder = code, folder
 
 
+def tell_kept(error: Exception, what: str, folder: Path | None = None) -> None:
+    """Note on an error that ends work what of it is kept, and from which folder it can be continued.
+
+    Of a comparison this says more than what was noted of one of its trainings, and takes its place.
+
+    Examples
+    --------
+    >>> error = OSError("no space left")
+    >>> tell_kept(error, "the last checkpoint is kept in model.checkpoint")
+    >>> error.__notes__
+    ['the last checkpoint is kept in model.checkpoint']
+    """
+    error.__notes__ = [what]
+    vars(error)["folder"] = folder
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the known name closest to `name`, or an empty string.
 

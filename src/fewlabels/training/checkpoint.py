@@ -23,9 +23,11 @@ from torch import Tensor, nn
 
 from fewlabels import __version__
 from fewlabels.storage.atomic import remove_leftovers, write_bytes, write_json
-from fewlabels.storage.errors import InputError, Interrupted, TrainingWarning
+from fewlabels.storage.errors import InputError, Interrupted, TrainingWarning, tell_kept
 from fewlabels.storage.lock import FolderLock
 from fewlabels.storage.plain import python_number
+from fewlabels.training.processes import LostProcess
+from fewlabels.training.recovery import Diverged
 from fewlabels.training.snapshot import Snapshot, capture, restore
 from fewlabels.training.stopping import StopSignals
 
@@ -186,7 +188,10 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def stoppable(self) -> Iterator[None]:
-        """Turn a stop by Ctrl-C or SIGTERM into `Interrupted`, with what was reached on the disk."""
+        """Turn a stop by Ctrl-C or SIGTERM into `Interrupted`, with what was reached on the disk.
+
+        Of an error that may not come again, as of a pool that cannot be reached, a note says that it is kept.
+        """
         with self.signals:
             try:
                 yield
@@ -198,6 +203,12 @@ class Checkpoints:
                     saved = self.flush() and not in_a_step
                 where = "at once" if in_a_step else "between two stages"
                 raise self.interrupted(f"stopped {where}", saved=saved) from stop
+            except (InputError, OSError) as error:
+                # Before the first stage it may be that of another training; and a process that has lost another says
+                # how to go on itself.
+                if self._number and not self.is_new and not isinstance(error, Diverged | LostProcess):
+                    tell_kept(error, f"the last checkpoint is kept in {self.folder}", self.folder)
+                raise
             finally:
                 self.close()
 
@@ -222,7 +233,7 @@ class Checkpoints:
         """Write what waits and a checkpoint, and say whether that went well; a full disk does not end a training."""
         return self._write([(path, header, snapshot)])
 
-    def _write(self, more: list[tuple[Path, dict[str, Any], Snapshot]]) -> bool:
+    def _write(self, more: list[tuple[Path, dict[str, Any], Snapshot]], *, goes_on: bool = True) -> bool:
         began = time.perf_counter()
         try:
             if not self._described and self.training is not None:
@@ -235,9 +246,16 @@ class Checkpoints:
             for one in more:
                 self._write_one(*one)
         except OSError as error:
+            if self.is_new:
+                # By itself it would keep a training from beginning anew.
+                with contextlib.suppress(OSError):
+                    (self.folder / _TRAINING).unlink()
+                    self._described = False
+            ends = "training goes on, and " if goes_on and self.signals.number is None else ""
+            kept = "none is kept" if self.is_new else "the last good checkpoint is kept"
             warnings.warn(
-                f"no checkpoint could be written: {error.strerror or error}: {error.filename or self.folder}; training "
-                "goes on, and the last good checkpoint is kept",
+                f"no checkpoint could be written: {error.strerror or error}: {error.filename or self.folder}; "
+                f"{ends}{kept}",
                 TrainingWarning,
                 stacklevel=4,
             )
@@ -262,7 +280,7 @@ class Checkpoints:
     def complete(self) -> None:
         """Write the finished stages; checkpoints in the midst of one are of no use any more."""
         # Of a training without stages, the seed that was drawn: it comes out the same again.
-        if self._write([]):
+        if self._write([], goes_on=False):
             for old in self.folder.glob("at-*.safetensors"):
                 old.unlink(missing_ok=True)
 
@@ -419,6 +437,17 @@ def holds_training(folder: Path) -> bool:
     False
     """
     return (folder / _TRAINING).exists()
+
+
+def holds_finished(folder: Path) -> bool:
+    """Say whether a folder holds a training that has come to its end; what is of its midst has been taken away then.
+
+    Examples
+    --------
+    >>> holds_finished(Path("no/such/folder"))
+    False
+    """
+    return holds_training(folder) and not any(folder.glob("at-*.safetensors"))
 
 
 def checkpoint_beside(model: Path, *, resume: bool) -> Path:
