@@ -187,6 +187,15 @@ def test_a_key_that_is_held_down_labels_one_image(tab, server):
     assert tab.page.evaluate("document.activeElement.id") == "fl-class-1"
 
 
+def test_a_tab_key_that_is_held_down_moves_on(tab, server):
+    open_labels(tab)
+    tab.page.focus("#fl-class-0")
+    for _ in range(2):
+        tab.page.keyboard.down("Tab")
+    tab.page.keyboard.up("Tab")
+    assert tab.page.evaluate("document.activeElement.id") == "fl-class-2"
+
+
 def test_keys_that_are_typed_ahead_are_labels_of_the_images_that_come_next(tab, server):
     open_labels(tab)
     number = len(server.labels)

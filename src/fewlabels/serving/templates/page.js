@@ -13,8 +13,8 @@
   const underway = () => sent.turn !== null && sent.turn === turn() && performance.now() - sent.at < 15000;
   let typed = [];
   document.addEventListener("keydown", (event) => {
-    // A key that is held down presses the button that has the focus again and again.
-    if (event.repeat && event.target.closest(controls)) event.preventDefault();
+    // Enter and Space that are held down press the button that has the focus again and again.
+    if (event.repeat && ["Enter", " "].includes(event.key) && event.target.closest(controls)) event.preventDefault();
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     if (event.target.closest("input, textarea, select, [contenteditable=true]")) return;
     let selector = null;
