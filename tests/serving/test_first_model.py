@@ -388,9 +388,14 @@ def test_as_many_classes_may_be_added_as_there_is_room_for(begin):
     assert "Not added" not in functions(built(again))["add_class"]("one more", again.desk.opening, request)[1]
     again.close()
     many = begin(classes=[f"class {number}" for number in range(41)])
-    _, panel, _, choice = functions(built(many))["add_class"]("one more", many.desk.opening, request)
+    page = functions(built(many))
+    _, panel, _, choice, known = page["add_class"]("one more", many.desk.opening, request, 41)
     assert "Not added" not in panel
     assert choice.choices[-1] == ("one more", 41)
+    # A page that has them is not sent them again, which would undo a search.
+    assert known == 42
+    assert page["look"]("", ("", ""), request, 42)[-2:] == (gradio.skip(), gradio.skip())
+    assert page["look"]("", ("", ""), request, 41)[-2].choices == choice.choices
 
 
 def test_where_class_folders_tell_the_classes_none_is_added_on_the_page(begin, photos):
@@ -542,3 +547,12 @@ def test_in_a_browser_a_class_of_many_is_typed(flat, new_tab, tmp_path):
         tab.page.keyboard.press("ArrowDown")
         tab.page.keyboard.press("Enter")
         assert saved() == "cat 13"
+        tab.page.get_by_label("Another class").fill("zebra")
+        tab.page.click("#fl-add-class")
+        tab.page.wait_for_function("document.querySelector('#fl-new-class :is(input, textarea)').value === ''")
+        # What the page looks at every ten seconds leaves the list as what is typed has made it.
+        typed("zeb")
+        tab.page.wait_for_timeout(12_000)
+        assert tab.page.get_by_role("option").count() == 1
+        tab.page.keyboard.press("Enter")
+        assert saved() == "zebra"

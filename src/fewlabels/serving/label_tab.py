@@ -52,17 +52,17 @@ def label_tab(page: gr.Blocks, service: Service, about: gr.HTML) -> None:
     current = gr.Textbox(visible="hidden", elem_id="fl-current", show_label=False)
     # What a page was laid out with, it brings along too: after a new start the same button may be another class.
     opening = gr.Textbox(desk.opening, visible="hidden", elem_id="fl-opening", show_label=False)
-    classes, anew_classes = _buttons(desk, panel, current, opening)
+    classes, known, anew_classes = _buttons(desk, panel, current, opening)
     if desk.takes_new_classes:
-        _adding(desk, panel, current, opening, classes, anew_classes)
+        _adding(desk, panel, current, opening, classes, known, anew_classes)
     start = gr.Button(_train(service), variant="primary", elem_id="fl-train")
     training = gr.HTML(elem_id="fl-training")
     # Why the last click trained nothing, and how far a training was then: it holds until that changes.
     refused = gr.State(("", ""))
     timer = gr.Timer(_SOON, active=False)
-    watched = [training, panel, current, timer, about, start, *classes]
+    watched = [training, panel, current, timer, about, start, *classes, *known]
 
-    def looked(shown: str, person: str, refused: Sequence[str] = ("", "")) -> tuple[Any, ...]:
+    def looked(shown: str, person: str, known: Sequence[int], refused: Sequence[str] = ("", "")) -> tuple[Any, ...]:
         now = service.retraining.progress()
         note = refused[0] if refused[1] == now.state else ""
         # An image that a person looks at is not taken from under their hands.
@@ -74,32 +74,32 @@ def label_tab(page: gr.Blocks, service: Service, about: gr.HTML) -> None:
             gr.Timer(_SOON if busy else _LATER, active=True),
             about_panel(service.model, service.title),
             gr.Button(_train(service)),
-            *anew_classes(),
+            *anew_classes(*known),
         )
 
-    def opened(request: gr.Request) -> tuple[Any, ...]:
-        return looked("", str(request.session_hash))
+    def opened(request: gr.Request, *known: int) -> tuple[Any, ...]:
+        return looked("", str(request.session_hash), known)
 
-    def ticked(shown: str, refused: Sequence[str], request: gr.Request) -> tuple[Any, ...]:
-        return looked(shown, str(request.session_hash), refused)
+    def ticked(shown: str, refused: Sequence[str], request: gr.Request, *known: int) -> tuple[Any, ...]:
+        return looked(shown, str(request.session_hash), known, refused)
 
-    def trained(shown: str, request: gr.Request) -> tuple[Any, ...]:
+    def trained(shown: str, request: gr.Request, *known: int) -> tuple[Any, ...]:
         note = ""
         try:
             service.train()
         except (InputError, OSError) as error:
             note = in_words(error)
         refused = note, service.retraining.progress().state
-        return refused, *looked(shown, str(request.session_hash), refused)
+        return refused, *looked(shown, str(request.session_hash), known, refused)
 
     def left(request: gr.Request) -> None:
         desk.queue.leave(str(request.session_hash))
 
     options: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 8}
-    page.load(opened, None, watched, api_name="open", **options)
-    timer.tick(ticked, [current, refused], watched, api_name="look", **options)
+    page.load(opened, known, watched, api_name="open", **options)
+    timer.tick(ticked, [current, refused, *known], watched, api_name="look", **options)
     page.unload(left)
-    start.click(trained, current, [refused, *watched], api_name="train", **options)
+    start.click(trained, [current, *known], [refused, *watched], api_name="train", **options)
 
 
 def _train(service: Service) -> str:
@@ -163,8 +163,11 @@ def number_meant(given: int | str | None, names: Sequence[str]) -> int | None:
 
 def _buttons(
     desk: Desk, panel: gr.HTML, current: gr.Textbox, opening: gr.Textbox
-) -> tuple[list[gr.Button | gr.Dropdown], Callable[[], list[Any]]]:
-    """Lay out what labels, skips and takes back; return what new classes are shown by, and what shows them."""
+) -> tuple[list[gr.Button | gr.Dropdown], list[gr.Number], Callable[..., list[Any]]]:
+    """Lay out what labels, skips and takes back.
+
+    Returns what new classes are shown by, what a page brings along to tell which it has, and what shows new ones.
+    """
     options: dict[str, Any] = {
         "outputs": [panel, current],
         "concurrency_id": "label",
@@ -196,6 +199,7 @@ def _buttons(
 
     first = desk.queue.classes
     laid: list[gr.Button | gr.Dropdown] = []
+    known: list[gr.Number] = []
     if len(first) <= _MOST_BUTTONS:
         spare = max(_SPARE_BUTTONS, _MOST_BUTTONS - len(first)) if desk.takes_new_classes else _SPARE_BUTTONS
         with gr.Row(elem_id="fl-buttons"):
@@ -217,6 +221,7 @@ def _buttons(
             )
             laid.append(choice)
             button = gr.Button("Save this class", elem_id="fl-save")
+        known.append(gr.Number(len(first), precision=0, visible="hidden", elem_id="fl-known", show_label=False))
 
         def chosen(shown: str, given: int | str | None, opened: str, request: gr.Request) -> tuple[Any, Any]:
             number = number_meant(given, desk.queue.classes)
@@ -230,14 +235,15 @@ def _buttons(
             button = gr.Button(f"{name.capitalize()} ({name[0]})", elem_id=f"fl-{name}")
             button.click(answer, [current, opening], api_name=name, **options)
 
-    def anew() -> list[Any]:
+    def anew(*had: int) -> list[Any]:
         now = desk.queue.classes
         if len(first) > _MOST_BUTTONS:
-            return [gr.skip() if now == first else gr.Dropdown(_choices(now))]
+            # A list that is sent again is open in full, whatever is being typed to search it.
+            return [gr.skip(), gr.skip()] if had == (len(now),) else [gr.Dropdown(_choices(now)), len(now)]
         numbers = range(len(first), len(first) + len(laid))
         return [gr.Button(**_face(number, now, first)) if number < len(now) else gr.skip() for number in numbers]
 
-    return laid, anew
+    return laid, known, anew
 
 
 def _adding(
@@ -246,7 +252,8 @@ def _adding(
     current: gr.Textbox,
     opening: gr.Textbox,
     laid: list[gr.Button | gr.Dropdown],
-    anew: Callable[[], list[Any]],
+    known: list[gr.Number],
+    anew: Callable[..., list[Any]],
 ) -> None:
     """Lay out what adds a class; `anew` says how new ones are shown by what is laid out for them."""
     room = len(desk.queue.classes) + len(laid)
@@ -261,7 +268,7 @@ def _adding(
         )
         button = gr.Button("Add class", elem_id="fl-add-class", min_width=100, scale=0)
 
-    def added(given: str, opened: str, request: gr.Request) -> tuple[Any, ...]:
+    def added(given: str, opened: str, request: gr.Request, *had: int) -> tuple[Any, ...]:
         person = str(request.session_hash)
         try:
             if opened != desk.opening:
@@ -270,14 +277,14 @@ def _adding(
                 raise InputError("the page has no room for more buttons; start the server again, and there is")
             desk.add_class(str(given or ""))
         except InputError as error:
-            return gr.skip(), *_shown(desk, person, note=f"Not added: {error}"), *anew()
-        return "", *_shown(desk, person), *anew()
+            return gr.skip(), *_shown(desk, person, note=f"Not added: {error}"), *anew(*had)
+        return "", *_shown(desk, person), *anew(*had)
 
     gr.on(
         [button.click, name.submit],
         added,
-        [name, opening],
-        [name, panel, current, *laid],
+        [name, opening, *known],
+        [name, panel, current, *laid, *known],
         api_name="add_class",
         concurrency_id="label",
         concurrency_limit=8,
