@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import fewlabels
@@ -18,17 +20,39 @@ ENVIRONMENT = os.environ | {
     "OMP_NUM_THREADS": "1",
     "PYTHONPATH": str(Path(fewlabels.__file__).parents[1]),
 }
+# Ends with what it reads from.
+_CLUSTER = """import ray, sys
+ray.init(address="local", num_cpus=2, log_to_driver=False)
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+"""
 
 
-def start_fewlabels(*words: object, cache: Path) -> subprocess.Popen[str]:
-    """Start the command line."""
+def start_fewlabels(
+    *words: object, cache: Path | str, folder: Path | None = None, **more: str
+) -> subprocess.Popen[str]:
+    """Start the command line in a folder, with more variables in its environment."""
     return subprocess.Popen(
         [sys.executable, "-m", "fewlabels", *map(str, words)],
-        env=ENVIRONMENT | {"FEWLABELS_CACHE": str(cache)},
+        env=ENVIRONMENT | {"FEWLABELS_CACHE": str(cache)} | more,
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+@contextlib.contextmanager
+def cluster_in(folder: Path) -> Iterator[str]:
+    """Have a cluster whose processes work in a folder, for as long as the block lasts; its address."""
+    command = [sys.executable, "-c", _CLUSTER]
+    # Else it takes those alone who know a password that it makes up.
+    own = ENVIRONMENT | {"RAY_AUTH_MODE": "disabled"}
+    with subprocess.Popen(
+        command, env=own, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as cluster:
+        assert cluster.stdout is not None
+        yield cluster.stdout.readline().strip()
 
 
 def workers_of(parent: int, what: bytes) -> list[int]:

@@ -1,5 +1,6 @@
 """Trainings spread over a Ray cluster end as those of one process do, whatever dies on the way."""
 
+import contextlib
 import json
 import os
 import signal
@@ -9,14 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fewlabels import InputError
-from fewlabels.evaluation import compare
+from fewlabels.evaluation import compare, engines
 from fewlabels.evaluation.contenders import Contender
 from fewlabels.evaluation.training import Draws, Training
-from fewlabels.storage.engine import check_engine
+from fewlabels.storage.engine import check_engine, ray_cluster
 from made_once import made_once
-from ray_cluster import ENVIRONMENT, start_fewlabels, workers_of
+from ray_cluster import ENVIRONMENT, cluster_in, start_fewlabels, workers_of
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="the processes of a cluster are found by /proc")
@@ -96,6 +98,42 @@ def test_a_stopped_comparison_goes_on_where_its_trainings_were(alone, tmp_path):
     assert results_of(out) == results_of(alone)
 
 
+def test_a_training_whose_process_dies_each_time_ends_the_comparison_in_one_line(tmp_path):
+    words = ["compare", "digits", "--methods=supervised", "--labels-per-class=6", "--steps=5000", "--no-check"]
+    command = start_fewlabels(*words, "--engine=ray", "--out", tmp_path / "run", cache=tmp_path)
+    while command.poll() is None:
+        for process in workers_of(command.pid, b"_train_there"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.1)
+    _, errors = command.communicate()
+    assert command.returncode == 2, errors
+    (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert "supervised-6-0 could not be trained on the Ray cluster" in line
+    assert "--resume" in line
+
+
+def test_a_cluster_that_is_not_to_be_had_is_told_in_one_line(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "nowhere")
+    with (
+        pytest.raises(InputError, match=r"no Ray cluster is to be had: .*nowhere; RAY_ADDRESS=HOST:PORT"),
+        ray_cluster(),
+    ):
+        pass
+
+
+def test_a_training_on_a_cluster_has_one_thread_whatever_the_environment_says(tmp_path, monkeypatch):
+    given = ("supervised", "supervised", "digits", None)
+    draws = Draws("digits", {})
+    drawn = draws(Contender(*given), 2, 0).fingerprint
+    training = Training(1, Contender(*given), 2, 2, 0, {"random_state": 0}, {"steps": 1}, [{}], drawn)
+    threads = []
+    monkeypatch.setattr(engines, "train", lambda *given, **more: threads.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    engines._train_there(training, draws, tmp_path / "checkpoints" / "one", 60.0, None, tmp_path)
+    assert threads == [1]
+
+
 def test_what_a_process_cannot_use_is_told_as_it_is_without_a_cluster(tmp_path):
     # Too few labels to look at the pool by; only the training finds that.
     words = ["compare", "digits", "--methods=supervised", "--labels-per-class=1", "--steps=3", "--no-check"]
@@ -109,6 +147,20 @@ def test_what_a_process_cannot_use_is_told_as_it_is_without_a_cluster(tmp_path):
     assert "assess_pool=True needs two labeled samples of each class to learn from" in said[0]
     assert said[1] == said[0]
     assert not (tmp_path / "ray").exists()
+
+
+def test_relative_paths_are_those_of_the_folder_that_the_command_was_typed_in(photos, tmp_path):
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\n\ndef make():\n    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())\n"
+    )
+    (tmp_path / "given.csv").write_text("file,class\nunlabeled/0.png,red\n")
+    words = ["compare", "photos", "--labels=given.csv", "--rungs=finetune", "--net=python:net.py:make", "--steps=3"]
+    words += ["--no-check", "--out=run", "--engine=ray"]
+    (tmp_path / "elsewhere").mkdir()
+    with cluster_in(tmp_path / "elsewhere") as address:
+        succeeded(start_fewlabels(*words, cache="cache", folder=tmp_path, RAY_ADDRESS=address))
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["runs"]
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_arrays_go_to_the_cluster_and_are_learned_from(tmp_path, monkeypatch):

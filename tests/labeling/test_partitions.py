@@ -23,7 +23,7 @@ from fewlabels.cli import app
 from fewlabels.data.shards import Shards
 from fewlabels.labeling import InDistribution, label_shards, partitions
 from fewlabels.methods.examples import remember
-from ray_cluster import start_fewlabels, workers_of
+from ray_cluster import cluster_in, start_fewlabels, workers_of
 from shard_files import as_png, random_images, write_parquet, write_tar
 
 
@@ -252,3 +252,17 @@ def test_a_cluster_that_loses_a_process_still_gives_each_image_one_row(model, tm
     assert output.startswith("{"), output + errors
     assert json.loads(output)["images"] == 288
     assert read(tmp_path / "out") == read(tmp_path / "here")
+
+
+def test_a_cluster_writes_where_the_command_was_typed(model, tmp_path):
+    pytest.importorskip("ray")
+    for name in ("pool", "elsewhere"):
+        (tmp_path / name).mkdir()
+    pool(tmp_path / "pool", files=2, images=6)
+    words = ["label", model, "pool", "--engine=ray", "--out=out"]
+    with cluster_in(tmp_path / "elsewhere") as address:
+        run = start_fewlabels(*words, cache="cache", folder=tmp_path, RAY_ADDRESS=address)
+        _, errors = run.communicate(timeout=400)
+    assert run.returncode == 0, errors
+    assert len(read(tmp_path / "out")) == 12
+    assert not list((tmp_path / "elsewhere").iterdir())

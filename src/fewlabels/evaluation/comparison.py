@@ -124,8 +124,8 @@ def compare(
         and `runs` say which.
     engine : {"local", "ray"}
         Where to train: here, one training after the other, or side by side on a Ray cluster (the one that
-        `RAY_ADDRESS` names, or one that runs on this machine, else one that is started), each with one CPU, and one
-        GPU where there are any. Every machine must reach the source.
+        `RAY_ADDRESS` names, or that `ray start` has begun on this machine, else one that is started), each with one
+        CPU, and one GPU where there are any. Every machine must reach the source.
     on_finished : callable, optional
         Is called with the comparison at the end, also when it is stopped after a finished training.
         `fewlabels.compare` writes the report here.

@@ -61,7 +61,7 @@ class Partition:
     shards : Shards
         These blocks alone.
     out : str
-        Folder of the labels, as fsspec takes it.
+        Folder of the labels, as fsspec takes it; a whole path, since processes of a cluster work in another folder.
     plan : str
         Names pool and model: files of another plan are not those of this one.
     """
@@ -108,8 +108,8 @@ def label_shards(
     out : str or Path
         Folder for the labels, a path or an address that fsspec knows; on a cluster, one that all machines reach.
     engine : {"local", "ray"}
-        This process, or a Ray cluster: the one that `RAY_ADDRESS` names or that runs here, else one that is started on
-        this machine.
+        This process, or a Ray cluster: the one that `RAY_ADDRESS` names or that `ray start` has begun on this machine,
+        else one that is started here.
     processes : int, optional
         Of the cluster, at a time; as many as it has CPUs when not given.
     cache_dir : str or Path, optional
@@ -137,9 +137,9 @@ def label_shards(
     place = str(out)
     if shards.would_take(f"{place}/{_file(0)}"):
         raise InputError(f"{place} lies in the pool, of which the labels would be a part; give a folder elsewhere")
-    plan = _begin(place, *_plans(folder, shards))
+    plan, whole = _begin(place, *_plans(folder, shards)), _from_anywhere(place)
     partitions = [
-        Partition(number, shards.part(range(first, min(first + _BLOCKS, len(shards.blocks)))), place, plan)
+        Partition(number, shards.part(range(first, min(first + _BLOCKS, len(shards.blocks)))), whole, plan)
         for number, first in enumerate(range(0, len(shards.blocks), _BLOCKS))
     ]
     missing = [one for one in partitions if unreadable_in(one) is None]
@@ -271,6 +271,12 @@ def _plans(folder: Path, shards: Shards) -> tuple[str, str]:
     config = {name: value for name, value in read_description(folder).items() if name not in OF_CARD}
     now = before | {CONFIG: key_of(config)}
     return key_of([*facts, *map(list, now.items())]), key_of([*facts, *map(list, before.items())])
+
+
+def _from_anywhere(out: str) -> str:
+    """Return what a folder is called from whichever folder is worked in: one on a disk by its whole path."""
+    system, place = url_to_fs(out)
+    return str(place) if isinstance(system, LocalFileSystem) else out
 
 
 def _begin(out: str, plan: str, before: str) -> str:

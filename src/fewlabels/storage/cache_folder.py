@@ -9,6 +9,15 @@ from pathlib import Path
 from fewlabels.storage.errors import InputError
 
 
+def named_cache(chosen: str | Path | None = None) -> Path | None:
+    """Return the folder for caches that was chosen, or that `$FEWLABELS_CACHE` names; None where none is named."""
+    if chosen is not None:
+        return Path(chosen)
+    named = os.environ.get("FEWLABELS_CACHE")
+    # No shell has filled in the `~` of a service's or a container's settings.
+    return Path(named).expanduser() if named else None
+
+
 def cache_folder(chosen: str | Path | None = None) -> Path:
     """Return the folder for caches: the chosen one, `$FEWLABELS_CACHE`, or the platform's own.
 
@@ -22,12 +31,9 @@ def cache_folder(chosen: str | Path | None = None) -> Path:
     >>> cache_folder("/tmp/here").as_posix()
     '/tmp/here'
     """
-    if chosen is not None:
-        return Path(chosen)
     try:
-        if named := os.environ.get("FEWLABELS_CACHE"):
-            # No shell has filled in the `~` of a service's or a container's settings.
-            return Path(named).expanduser()
+        if (named := named_cache(chosen)) is not None:
+            return named
         if sys.platform == "win32":
             base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
         elif sys.platform == "darwin":
