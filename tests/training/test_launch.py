@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -82,6 +83,36 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(undisturbed, tmp_
     assert not out.exists()
     succeeded(torchrun(2, *FIT, "--out", out, "--resume"))
     assert weights(out) == weights(undisturbed[0])
+
+
+@needs_proc
+def test_a_signal_to_all_processes_which_the_launcher_sends_on_is_one(tmp_path):
+    out = tmp_path / "model"
+    with started(torchrun(2, *FIT, "--out", out)) as launcher:
+        wait_for(lambda: any(checkpoints(out)), launcher)
+        for process in (launcher.pid, worker(out, rank=0), worker(out, rank=1)):
+            os.kill(process, signal.SIGTERM)
+        _, errors = launcher.communicate(timeout=PATIENCE)
+    assert launcher.returncode != 0
+    assert "stopped at once" not in errors
+    assert "has ended or cannot be reached" not in errors
+
+
+def test_the_first_process_alone_needs_a_place_for_the_model(tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file.txt").touch()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "fewlabels", "fit", "digits", "--labels-per-class=2", "--method=supervised"]
+    words += ["--steps=2", "--set=validation_fraction=0", "--quiet", "--out"]
+    shared = ENVIRONMENT | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    processes = [
+        subprocess.Popen([*words, tmp_path / out], env=shared | {"RANK": rank}, stderr=subprocess.PIPE, text=True)
+        for rank, out in (("0", "model"), ("1", "other"))
+    ]
+    said = [process.communicate(timeout=PATIENCE)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert load(tmp_path / "model")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="MLflow is not installed")

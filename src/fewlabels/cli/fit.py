@@ -121,11 +121,14 @@ def fit(
 
     if out.name in ("", ".."):
         raise InputError(f"--out {out} is no name of a new folder, which takes the model when it is whole; give one")
-    check_target(out)
-    if replaces := holds_anything(out):
-        check_place_before(out)
-    else:
-        check_writable(out)
+
+    def check_place() -> bool:
+        """Refuse a folder that cannot take the model, and say whether another thing is there that it replaces."""
+        check_target(out)
+        replaces = holds_anything(out)
+        (check_place_before if replaces else check_writable)(out)
+        return replaces
+
     given: dict[str, Any] = {
         "preset": preset,
         "steps": steps,
@@ -145,6 +148,8 @@ def fit(
     with contextlib.ExitStack() as ended:
         processes = ended.enter_context(joined())
         speaks = processes is None or processes.is_first
+        # The others may lie on machines where nothing can be written.
+        replaces = first(processes, check_place)
         # All at once, they would each make the tables of the same store.
         trackers = first(processes, lambda: check_trackers(track))
         checkpoint = Path(

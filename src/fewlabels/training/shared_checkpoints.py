@@ -37,9 +37,10 @@ class SharedCheckpoints(Checkpoints):
             return {"training": self.training, "decisions": self._decisions}
 
         found = processes.first(opened)
+        self.signals = StopSignals(forwarded=True)
         if processes.is_first:
             return
-        self.folder, self.signals = Path(folder), StopSignals()
+        self.folder = Path(folder)
         self.training, self._decisions = found["training"], list(found["decisions"])
         self._number = self.asked = 0
         self._waiting, self._newest = [], None
@@ -58,7 +59,7 @@ class SharedCheckpoints(Checkpoints):
         due = self._processes.is_first and self.is_due()
         number, due_anywhere = self._processes.largest(self.signals.number or 0, int(due))
         if number:
-            self.signals.number = number
+            self.signals.take(number)
         return bool(number), bool(number or due_anywhere)
 
     @contextlib.contextmanager

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Self
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Seconds within which a launcher, on a busy machine too, sends on what it is sent.
+_FORWARDING = 5.0
 
 
 class StopSignals:
@@ -18,6 +21,13 @@ class StopSignals:
     Where they are `deferred`, the first of them is only noted, for whoever runs the steps to look at; anywhere else,
     and the second time, it raises KeyboardInterrupt at once. Outside the main thread, where Python delivers no
     signals, this does nothing.
+
+    Parameters
+    ----------
+    forwarded : bool
+        Whether there is a launcher, which sends on what a system may have sent to each of its processes too. Where the
+        first signal is noted, SIGTERM, and any signal in the seconds after it, are that one again then; Ctrl-C later
+        is the second one.
 
     Attributes
     ----------
@@ -34,9 +44,10 @@ class StopSignals:
     True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, forwarded: bool = False) -> None:
         self.number: int | None = None
         self.insisted = False
+        self._forwarded, self._came = forwarded, 0.0
         self._deferring = False
         self._before: dict[int, object] = {}
 
@@ -61,6 +72,10 @@ class StopSignals:
         finally:
             self._deferring = before
 
+    def take(self, number: int) -> None:
+        """Take note of a signal, which may have come to another process."""
+        self.number, self._came = number, time.monotonic()
+
     @property
     def exit_code(self) -> int:
         """What a process that was stopped so ends with: 128 and the signal's number."""
@@ -68,7 +83,11 @@ class StopSignals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
-        again, self.number = self.number is not None, number
+        again = self.number is not None
+        the_same = number == signal.SIGTERM or time.monotonic() - self._came < _FORWARDING
+        if again and self._deferring and self._forwarded and the_same:
+            return
+        self.take(number)
         self.insisted = again and self._deferring
         if again or not self._deferring:
             raise KeyboardInterrupt
