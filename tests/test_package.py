@@ -1,4 +1,6 @@
 import ast
+import importlib
+import pickle
 import re
 import subprocess
 import sys
@@ -7,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import fewlabels
+from fewlabels.storage.errors import InputError, Interrupted
+from fewlabels.training.recovery import Diverged
 
 SOURCE = Path(fewlabels.__file__).parent
 ROOT = Path(__file__).parents[1]
@@ -41,6 +45,20 @@ def test_every_public_name_is_there_and_documented():
         assert getattr(fewlabels, name).__doc__
     with pytest.raises(AttributeError):
         _ = fewlabels.nonsense
+
+
+def test_what_goes_wrong_in_another_process_is_told_as_it_was():
+    sent = []
+    for path in SOURCE.rglob("*.py"):
+        for kind in re.findall(r"^class (\w+)\(\w*(?:Error|Exception|Warning)\)", path.read_text(), re.MULTILINE):
+            name = ".".join(("fewlabels", *path.relative_to(SOURCE).with_suffix("").parts))
+            sent.append(getattr(importlib.import_module(name), kind))
+    assert {InputError, Interrupted, Diverged} < set(sent)
+    made = [kind("why") for kind in sent if kind is not Diverged]
+    made += [Diverged("why", "advice", [1], []), Interrupted("why", code=143, folder=Path("kept"))]
+    for error in made:
+        told = pickle.loads(pickle.dumps(error))
+        assert (type(told), str(told), vars(told)) == (type(error), str(error), vars(error))
 
 
 def test_help_needs_no_torch():

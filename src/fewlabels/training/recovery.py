@@ -41,7 +41,8 @@ class Diverged(InputError):
     """
 
     def __init__(self, what: str, advice: str, labeled: list[Any], pool: list[Any]) -> None:
-        super().__init__(what)
+        # All of them: what is sent from one process to another is made again of these.
+        super().__init__(what, advice, labeled, pool)
         self.what, self.advice, self.labeled, self.pool = what, advice, labeled, pool
 
     def name(self, labeled: Any, pool: Any) -> None:
