@@ -111,3 +111,12 @@ def test_one_process_alone_joins_nobody():
 def test_an_environment_that_makes_no_sense_is_refused():
     with pytest.raises(InputError, match="WORLD_SIZE='two' in the environment is no number"):
         Launch.read({"WORLD_SIZE": "two"})
+
+
+def test_processes_that_are_named_and_cannot_be_found_are_refused(monkeypatch):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    match = "WORLD_SIZE=2 in the environment .* no MASTER_ADDR is there; start by torchrun, or unset WORLD_SIZE"
+    with pytest.raises(InputError, match=match), joined():
+        pass

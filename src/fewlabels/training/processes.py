@@ -231,6 +231,11 @@ def joined() -> Iterator[Processes | None]:
 
     On the host messages go by gloo, between GPUs by NCCL.
 
+    Raises
+    ------
+    InputError
+        If the environment does not say where the others are, or they cannot be reached.
+
     Examples
     --------
     >>> with joined() as processes:
@@ -241,6 +246,12 @@ def joined() -> Iterator[Processes | None]:
     if not launch.is_one_of_several:
         yield None
         return
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        if name not in os.environ:
+            raise InputError(
+                f"WORLD_SIZE={launch.count} in the environment says that there are other processes, and no {name} is "
+                "there; start by torchrun, or unset WORLD_SIZE"
+            )
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
