@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -19,7 +20,7 @@ import pytest
 from fewlabels import load_dataset
 from fewlabels.data import cifar, stl10
 from fewlabels.data.download import download
-from fewlabels.storage.errors import InputError
+from fewlabels.storage.errors import InputError, Interrupted
 
 
 def write_tar(path, files):
@@ -272,14 +273,16 @@ def server():
     """A server of one file that cuts the first connections after some bytes, and knows Range or not."""
 
     class Handler(BaseHTTPRequestHandler):
-        content, cuts, ranges, chunked, requests, delay = b"", [], True, False, [], 0.0
+        content, cuts, ranges, chunked, requests, delay, refuses = b"", [], True, False, [], 0.0, False
 
         def do_GET(self):
             asked = self.headers.get("Range")
             type(self).requests.append(asked)
             start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.ranges else 0
-            if start >= len(self.content):
-                self.send_error(416)
+            if start >= len(self.content) or self.refuses:
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(self.content)}")
+                self.end_headers()
                 return
             body = self.content[start:]
             time.sleep(self.delay)
@@ -332,6 +335,52 @@ def test_a_later_call_continues_an_earlier_one(server, tmp_path):
     (tmp_path / "file.bin.part").write_bytes(CONTENT[:500_000])
     assert download(url, tmp_path / "file.bin", MD5).read_bytes() == CONTENT
     assert handler.requests == ["bytes=500000-"]
+
+
+@pytest.mark.parametrize("sends", ["page", "page in pieces", "refusal"])
+def test_a_page_to_log_in_and_a_refusal_take_away_nothing_of_what_has_come(server, tmp_path, sends):
+    handler, url = server
+    handler.content = CONTENT if sends == "refusal" else b"<html>please log in</html>"
+    handler.ranges, handler.refuses, handler.chunked = sends == "refusal", sends == "refusal", "pieces" in sends
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:500_000])
+    with pytest.raises(InputError, match="cannot be downloaded"):
+        download(url, tmp_path / "file.bin", MD5)
+    assert [path.name for path in tmp_path.iterdir()] == ["file.bin.part"]
+    handler.content, handler.ranges, handler.refuses, handler.chunked = CONTENT, True, False, False
+    assert download(url, tmp_path / "file.bin", MD5).read_bytes() == CONTENT
+    assert handler.requests[-1] == "bytes=500000-"
+
+
+def test_a_file_that_had_come_whole_is_done(server, tmp_path):
+    handler, url = server
+    handler.content = CONTENT
+    (tmp_path / "file.bin.part").write_bytes(CONTENT)
+    assert download(url, tmp_path / "file.bin", MD5).read_bytes() == CONTENT
+
+
+def test_a_disk_that_is_full_is_no_fault_of_the_address(server, tmp_path):
+    handler, url = server
+    handler.content = CONTENT
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from fewlabels.data.download import download\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000)); signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "try: download(sys.argv[1], Path(sys.argv[2]), sys.argv[3])\n"
+        "except OSError as error: print(error.filename)"
+    )
+    command = [sys.executable, "-c", code, url, str(tmp_path / "file.bin"), MD5]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == str(tmp_path / "file.bin.part")
+
+
+def test_a_download_that_is_stopped_says_what_is_kept(server, tmp_path, monkeypatch):
+    handler, url = server
+    handler.content, handler.delay = CONTENT, 2.0
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:500_000])
+    threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
+    with pytest.raises(
+        Interrupted, match=r"^stopped; what has come is kept in .*file\.bin\.part, and the same command"
+    ):
+        download(url, tmp_path / "file.bin", MD5)
 
 
 def test_two_that_want_the_same_file_fetch_it_once(server, tmp_path):

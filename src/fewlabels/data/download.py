@@ -19,7 +19,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from fewlabels.storage.errors import InputError
+from fewlabels.storage.atomic import NO_ROOM, located
+from fewlabels.storage.errors import InputError, Interrupted
 from fewlabels.storage.lock import FileLock
 from fewlabels.storage.screen import new_bar
 
@@ -50,6 +51,8 @@ def download(url: str, target: Path, md5: str, *, progress: bool = False) -> Pat
     ------
     InputError
         If the address cannot be reached, or what comes has another checksum (it is then removed).
+    Interrupted
+        If Ctrl-C stops it and there is something to go on with.
     """
     if target.exists():
         return target
@@ -85,7 +88,13 @@ def _fetch(url: str, part: Path, bar: Progress, task: Any) -> None:
         try:
             _continue(url, part, bar, task)
             return
+        except KeyboardInterrupt as stop:
+            if not part.exists():
+                raise
+            raise Interrupted(f"stopped; what has come is kept in {part}, and the same command goes on") from stop
         except (OSError, EOFError, http.client.HTTPException) as error:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                raise located(error, part) from error
             came = (part.stat().st_size if part.exists() else 0) > before
             # As long as something comes, the line is only bad; a fruitless try or a refusal ends it.
             if attempt == _TRIES - 1 or not came:
@@ -121,19 +130,29 @@ def _continue(url: str, part: Path, bar: Progress, task: Any) -> None:
     except urllib.error.HTTPError as error:
         if error.code == 416 and have:
             error.close()
-            return  # nothing is left to come; the checksum decides
+            size = error.headers.get("Content-Range", "").removeprefix("bytes */")
+            if not size.isdecimal() or int(size) <= have:
+                return  # nothing is left to come; the checksum decides
         raise
     with response:
-        if have and response.status != 206:
-            have = 0  # a server that cannot continue sends all of it again
+        # A server that cannot continue sends all of it again; and one that wants a login first, its page.
+        anew = bool(have) and response.status != 206
+        place, begin = (part.with_suffix(".anew"), 0) if anew else (part, have)
         length = response.headers.get("Content-Length")
-        total = None if length is None else have + int(length)
-        bar.update(task, total=total, completed=have)
-        with part.open("ab" if have else "wb") as file:
-            while chunk := response.read(_CHUNK):
-                file.write(chunk)
-                bar.advance(task, len(chunk))
-            file.flush()
-            os.fsync(file.fileno())
-            if total is not None and file.tell() < total:
-                raise EOFError(f"the connection ended after {file.tell():,} of {total:,} bytes")
+        total = None if length is None else begin + int(length)
+        bar.update(task, total=total, completed=begin)
+        try:
+            with place.open("ab" if begin else "wb") as file:
+                while chunk := response.read(_CHUNK):
+                    file.write(chunk)
+                    bar.advance(task, len(chunk))
+                file.flush()
+                os.fsync(file.fileno())
+                if file.tell() < (least := max(have, total or 0)):
+                    raise EOFError(f"the connection ended after {file.tell():,} of {least:,} bytes")
+        finally:
+            if anew and place.exists():
+                if place.stat().st_size >= have:
+                    os.replace(place, part)
+                else:
+                    place.unlink()

@@ -26,7 +26,8 @@ ABANDONED = 86_400.0
 _HERE, _EXCHANGE = -100, 2
 # Of a rename onto a folder with something in it, or onto a file.
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
-_NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+# Of a disk, a file or a share of the disk that is full.
+NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def check_writable(target: Path) -> None:
@@ -162,7 +163,7 @@ def write_json(path: Path, value: Any) -> None:
 def located(error: OSError, path: Path, size: int | None = None) -> OSError:
     """Return an error that names what was to be written, and how large it is where the disk has no room for it."""
     reason = error.strerror or str(error)
-    if size is not None and error.errno in _NO_ROOM:
+    if size is not None and error.errno in NO_ROOM:
         reason += f" ({max(size, 100_000) / 1e6:.1f} MB are needed)"
     return OSError(error.errno, reason, str(path))
 
