@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import tarfile
 import threading
 import time
@@ -266,3 +267,10 @@ def test_a_cluster_writes_where_the_command_was_typed(model, tmp_path):
     assert run.returncode == 0, errors
     assert len(read(tmp_path / "out")) == 12
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_place_that_cannot_be_written_to_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        out = f"http://127.0.0.1:{taken.getsockname()[1]}/labels"
+    with pytest.raises(InputError, match=f"^{out} cannot be written to: Cannot connect to host"):
+        partitions.write_whole(out, "part-000000.parquet", b"labels")

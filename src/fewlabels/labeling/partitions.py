@@ -34,6 +34,7 @@ from fewlabels.storage.keys import key_of
 from fewlabels.storage.model_folder import CARD, CONFIG, OF_CARD, model_files, read_description
 from fewlabels.storage.screen import new_bar
 from fewlabels.storage.visible import encodable
+from fewlabels.storage.wording import first_line
 
 # Blocks of a partition: what is lost when a process dies, and what one file of labels holds.
 _BLOCKS = 8
@@ -200,8 +201,11 @@ def write_whole(out: str, name: str, content: bytes) -> None:
     system, place = url_to_fs(out)
     if isinstance(system, LocalFileSystem):
         write_bytes(Path(place) / name, content)
-    else:
+        return
+    try:
         system.pipe_file(f"{place}/{name}", content)
+    except Exception as error:  # each file system has errors of its own
+        raise InputError(f"{out} cannot be written to: {first_line(error)}") from error
 
 
 def is_begun(out: str) -> bool:
@@ -291,7 +295,7 @@ def _begin(out: str, plan: str, before: str) -> str:
     except (OSError, ValueError, ImportError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{out} cannot be written to: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{out} cannot be written to: {first_line(error)}") from error
     if kept not in (None, plan, before):
         raise InputError(f"{out} holds labels of another pool or model, or of a pool that has changed; give another")
     write_whole(out, _PLAN, json.dumps({"plan": kept or plan}).encode())
