@@ -9,7 +9,7 @@ import torch
 import fewlabels
 from fewlabels import InputError, KMeansFeatures, NetAndPatches, Supervised, load_dataset
 from fewlabels.export import deployed, export_model
-from small_backbones import tiny_dinov2
+from small_backbones import Colors, tiny_dinov2
 
 COUNT = 1000
 
@@ -170,6 +170,25 @@ def test_a_format_that_is_unknown_is_refused(model, tmp_path):
 
 def test_endings_may_be_large_letters(model, tmp_path):
     assert export_model(model, tmp_path / "MODEL.PT2") == tmp_path / "MODEL.PT2"
+
+
+@pytest.mark.parametrize("ending", [".pt2", ".onnx"])
+def test_a_net_that_is_no_one_graph_is_told_in_one_line(images, tmp_path, ending, capfd):
+    class Brighter(Colors):
+        def forward(self, images):
+            features = super().forward(images)
+            return features * 2 if features.sum() > 0 else features
+
+    if ending == ".onnx":
+        needs_onnx()
+    labels = np.arange(20) % 2
+    model = Supervised(net=Brighter(), freeze=False, steps=2, random_state=0).fit(images[:20], labels)
+    capfd.readouterr()
+    with pytest.raises(InputError, match=r"as one graph: .*data-dependent expression[^\n]*torch\.where") as told:
+        export_model(model, tmp_path / f"model{ending}")
+    assert "\n" not in str(told.value)
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_reads_features_says_whose(color_images, tmp_path, monkeypatch):

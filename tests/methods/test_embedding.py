@@ -11,7 +11,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_sp
 from torch import nn
 
 import fewlabels
-from fewlabels import InputError, load_dataset, make_method
+from fewlabels import InputError, TrainingWarning, load_dataset, make_method
 from fewlabels.data import FeatureRows
 from fewlabels.data import features as feature_files
 from fewlabels.data.given import joined_labels
@@ -326,6 +326,27 @@ def test_training_on_moves_the_net_slowly_from_where_it_was(color_images):
     after = method.network_.encoder.body.blocks[0][0].weight
     moved = (after - before).abs().max()
     assert 0 < moved < 4 * 1e-3 * 0.1 * 0.75 * 1.05, "four steps of Adam at the rate of the first of two blocks"
+
+
+def test_a_net_none_of_whose_parameters_is_to_be_trained_is_told_of(color_images):
+    X, y = color_images
+    net = Colors().requires_grad_(False)
+    with pytest.warns(TrainingWarning, match="trains the head alone"):
+        method = make_method("noisy-student", net=net, freeze=False, steps=3, random_state=0).fit(X, y)
+    assert sum("trains the head alone" in note for note in method.notes_) == 1
+    net.blocks[1].requires_grad_(True)
+    method = make_method("supervised", net=net, freeze=False, steps=3, random_state=0).fit(X, y)
+    assert not method.notes_, "a part may be kept as it is"
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_a_net_of_torchscript_is_refused_where_it_is_to_be_trained_further(color_images):
+    X, y = color_images
+    net = torch.jit.trace(Colors().eval(), torch.zeros(1, 3, 16, 16))
+    with pytest.raises(InputError, match="TorchScript cannot be trained further; give the torch"):
+        make_method("supervised", net=net, freeze=False, steps=3, random_state=0).fit(X, y)
+    assert make_method("supervised", net=net, steps=3, random_state=0).fit(X, y).predict(X).shape == y.shape
 
 
 @pytest.mark.parametrize("settings", [{}, {"freeze": False}])

@@ -497,6 +497,28 @@ def test_rates_fall_block_by_block_and_every_parameter_has_one(dino):
     assert found["encoder.body.embeddings.cls_token"] == pytest.approx(0.0125)
 
 
+def test_stages_that_follow_each_other_are_one_list_of_blocks():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(4, 4, 1)
+
+        def forward(self, images):
+            return images + self.conv(images)
+
+    stages = {f"layer{number}": nn.Sequential(Block(), Block()) for number in (1, 2, 3)}
+    ends = {"bn": nn.BatchNorm2d(4), "fc": nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))}
+    body = nn.Module()
+    for name, module in {"stem": nn.Conv2d(3, 4, 1), **stages, **ends}.items():
+        setattr(body, name, module)
+    facts = BackboneFacts("module", None, (0.0,) * 3, (1.0,) * 3, feature_size=3)
+    rates = layer_rates(Backbone(body, facts), share=0.1, decay=0.5)
+    blocks = [f"body.layer{stage}.{number}." for stage in (1, 2, 3) for number in (0, 1)]
+    assert [rates[block] for block in blocks] == pytest.approx([0.1 * 0.5**before for before in (5, 4, 3, 2, 1, 0)])
+    assert {rates[f"body.{name}"] for name in ("bn.weight", "fc.2.weight")} == {0.1}
+    assert rates["body."] == pytest.approx(0.1 * 0.5**6)
+
+
 def test_batch_statistics_stay_those_of_the_pretraining():
     backbone = load_backbone(Colors()).train()
     before = backbone.body.blocks[0][1].running_mean.clone()

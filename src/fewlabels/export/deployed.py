@@ -21,6 +21,7 @@ from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.storage.visible import encodable
+from fewlabels.storage.wording import first_line
 
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
 # The newest that both PyTorch writes without conversion and the runtimes of the last years read.
@@ -94,7 +95,8 @@ def export_model(
     Raises
     ------
     InputError
-        If the format is unknown, what it needs is not installed, or the model has a frozen pretrained net before it.
+        If the format is unknown, what it needs is not installed, the model has a frozen pretrained net before it, or
+        PyTorch cannot write its net as one graph.
     """
     check_is_fitted(method)
     target = Path(path)
@@ -120,8 +122,16 @@ def export_model(
     # Two samples: a batch of one would be taken for a batch of always one.
     kind = torch.uint8 if module.is_image else torch.float32
     example = torch.zeros((2, *method.sample_shape_), dtype=kind)
-    with _quiet():
-        content = _onnx(module, example, facts) if chosen == "onnx" else _program(module, example, facts)
+    try:
+        with _quiet():
+            content = _onnx(module, example, facts) if chosen == "onnx" else _program(module, example, facts)
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # PyTorch's own of many kinds, and what the net raises
+        raise InputError(
+            f"PyTorch cannot write this net as one graph: {first_line(error.__cause__ or error)}; what its forward "
+            "does may not depend on the values of its images (torch.where takes the place of an if)"
+        ) from error
     write_bytes(target, content)
     return target
 
@@ -201,12 +211,11 @@ def _program(module: Deployed, example: Tensor, facts: dict[str, str]) -> bytes:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep back what PyTorch says of its own translation: nobody who exports a model can act on it."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    level, said = logging.root.manager.disable, io.StringIO()
+    logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(level)

@@ -18,8 +18,9 @@ from fewlabels.methods.prediction import predict_logits
 from fewlabels.methods.spending import cost_of_step, steps_in_budget
 from fewlabels.methods.training_set import TrainingSet
 from fewlabels.nets import Classifier, build_classifier
-from fewlabels.nets.backbone import layer_rates
+from fewlabels.nets.backbone import PretrainedClassifier, layer_rates
 from fewlabels.nets.statistics import drawn_in
+from fewlabels.storage.errors import InputError
 from fewlabels.training.average import WeightAverage
 from fewlabels.training.batches import Batch, Batches, Rows, ShuffledRows, pool_order
 from fewlabels.training.budget import Budget, TimeBudget, read_budget
@@ -271,6 +272,8 @@ class Session:
             network = build_classifier(method.net, self.sample_shape, self.classes, dropout=method.dropout)
         else:
             network = method._empty_network(self.sample_shape, self.classes)
+        if isinstance(network, PretrainedClassifier):
+            self._check_can_train(network.encoder)
         network.to(self.device)
         if not self.is_vectors:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -278,6 +281,21 @@ class Session:
         if self.shared is not None:
             self.shared.divide(network)
         return network
+
+    def _check_can_train(self, backbone: nn.Module) -> None:
+        """Refuse a pretrained net whose copies cannot be trained, and note where none of its parameters is to be."""
+        parameters = list(backbone.parameters())
+        if not all(parameter.is_leaf for parameter in parameters):
+            raise InputError(
+                "a net of TorchScript cannot be trained further; give the torch.nn.Module that it was made of, or "
+                "leave freeze=True"
+            )
+        sentence = (
+            "no parameter of the net has requires_grad, so that freeze=False trains the head alone; turn it on by "
+            "net.requires_grad_(), or leave freeze=True, which takes less time"
+        )
+        if not any(parameter.requires_grad for parameter in parameters) and sentence not in self.monitor.notes:
+            self.monitor.note(sentence)
 
     def start(self, network: Classifier) -> None:
         """Give a classifier its normalization, and what else depends on the data, from labeled and pool samples."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from typing import Any, Self
 
 import torch
@@ -216,8 +217,9 @@ def fingerprint(module: nn.Module) -> str:
 def layer_rates(nets: nn.Module, *, share: float, decay: float) -> dict[str, float]:
     """Return the learning rates of the layers of all backbones in `nets`, as multiples of the head's.
 
-    A backbone's longest list of blocks is its depth: the last block and what follows it get `share`, each block
-    before `decay` times that of the next, and what comes before the first block as if it were one more.
+    A backbone's longest list of blocks is its depth, where lists of one kind of block that follow each other, such as
+    the stages of a ResNet, are one: the last block and what follows it get `share`, each block before `decay` times
+    that of the next, and what comes before the first block as if it were one more.
 
     Parameters
     ----------
@@ -249,29 +251,35 @@ def layer_rates(nets: nn.Module, *, share: float, decay: float) -> dict[str, flo
         if not isinstance(module, Backbone):
             continue
         prefix = f"{name}." if name else ""
-        place, depth = _blocks(module.body)
-        blocks = f"{prefix}body.{place}." if place else f"{prefix}body."
-        for number in range(depth):
-            rates[f"{blocks}{number}."] = share * decay ** (depth - 1 - number)
-        for after in _after(module.body, place):
+        blocks = max(_lists(module.body), key=len, default=[])
+        for number, block in enumerate(blocks):
+            rates[f"{prefix}body.{block}."] = share * decay ** (len(blocks) - 1 - number)
+        for after in _after(module.body, blocks):
             rates[f"{prefix}body.{after}"] = share
-        rates[f"{prefix}body."] = share * decay**depth
+        rates[f"{prefix}body."] = share * decay ** len(blocks)
     return rates
 
 
-def _lists(body: nn.Module) -> Iterator[tuple[str, int]]:
+def _lists(body: nn.Module) -> Iterator[list[str]]:
+    """Yield the names of the blocks of each list of modules, and of lists of one kind that follow each other."""
     for name, module in body.named_modules():
+        prefix = f"{name}." if name else ""
         if isinstance(module, nn.ModuleList | nn.Sequential):
-            yield name, len(module)
+            yield [f"{prefix}{block}" for block, _ in module.named_children()]
+        for kind, stages in groupby(module.named_children(), lambda child: _kind_of_blocks(child[1])):
+            if kind is not None:
+                yield [f"{prefix}{stage}.{block}" for stage, blocks in stages for block, _ in blocks.named_children()]
 
 
-def _blocks(body: nn.Module) -> tuple[str, int]:
-    """Return the name of the longest list of modules, the outermost of equally long ones, and its length."""
-    return max(_lists(body), key=lambda found: found[1], default=("", 0))
+def _kind_of_blocks(module: nn.Module) -> type | None:
+    """Return the class of a list's blocks, None for what is no list or one of several classes."""
+    kinds = {type(block) for block in module.children()} if isinstance(module, nn.ModuleList | nn.Sequential) else set()
+    return kinds.pop() if len(kinds) == 1 else None
 
 
-def _after(body: nn.Module, place: str) -> list[str]:
-    """Return the parameters that come after the list of blocks, in the order in which the net names them."""
+def _after(body: nn.Module, blocks: list[str]) -> list[str]:
+    """Return the parameters that come after the blocks, in the order in which the net names them."""
     names = [name for name, _ in body.named_parameters()]
-    inside = [number for number, name in enumerate(names) if place and name.startswith(f"{place}.")]
+    beginnings = tuple(f"{block}." for block in blocks)
+    inside = [number for number, name in enumerate(names) if name.startswith(beginnings)]
     return names[inside[-1] + 1 :] if inside else []
