@@ -463,6 +463,13 @@ def test_a_command_that_is_stopped_before_it_trains_says_so(command, kind, expec
     assert os.listdir(tmp_path) in ([], ["cache"])
 
 
+def test_a_stop_while_a_class_is_made_is_a_stop(tmp_path):
+    made = 'type("Made", (), {"x": type("X", (), {"__set_name__": lambda *given: time.sleep(100)})()})'
+    begin = SLOW.replace("time.sleep(100)", made)
+    code, _, errors = interrupted(tmp_path, "fit", "digits", wait_for=lambda: True, kind=signal.SIGTERM, begin=begin)
+    assert (code, errors) == (143, "error: stopped; nothing was written\n")
+
+
 def test_a_further_signal_leaves_the_end_of_a_command_as_it_is(tmp_path):
     # Threads that Python waits for, and what is done at its end, take a moment.
     begin = SLOW.replace("import main\n", "import command as main\n")

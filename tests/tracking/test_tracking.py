@@ -299,6 +299,31 @@ def test_a_tracker_that_fails_does_not_end_a_training(tmp_path, few_labels):
     assert len(curve(events_in(tmp_path / "tensorboard" / "b"), "loss/sum")) == 4
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
+@pytest.mark.parametrize("from_the_start", [True, False])
+def test_tensorboard_on_a_full_disk_is_told_with_its_folder_and_no_traceback(from_the_start, tmp_path, capsys):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def track_until_full():
+        limit = (10, hard)
+        if from_the_start:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        with fewlabels.track("tensorboard", tmp_path) as run:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+            run({"stage_number": 1, "stage": "only", "step": 1, "loss": 0.5})
+        return run
+
+    try:
+        with pytest.warns(TrainingWarning, match=rf"is told no more .* File too large: '{tmp_path}/tensorboard/fit'"):
+            run = track_until_full()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert run.trackers == []
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(("kind", "status"), [(KeyboardInterrupt, "KILLED"), (ValueError, "FAILED")])
 def test_how_a_run_ended_is_told(kind, status, store, tmp_path):
     with pytest.raises(kind), fewlabels.track("mlflow", tmp_path):

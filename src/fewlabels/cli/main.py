@@ -86,6 +86,9 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(1)
     except (RuntimeError, MemoryError) as error:
+        # Python 3.11 wraps what is raised while a class is being made.
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            _fail(_STOPPED, _ENDED if ended else _INTERRUPTED)
         if not _ran_out_of_memory(error):
             raise
         _fail("memory ran out; close other programs, or take a smaller net, smaller images or fewer of them", 1)

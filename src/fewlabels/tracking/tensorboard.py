@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+from fewlabels.storage.atomic import located
 from fewlabels.storage.errors import InputError
 from fewlabels.tracking.tracker import FAILED, FINISHED, Entry
 
@@ -17,6 +20,35 @@ if TYPE_CHECKING:
 FOLDER = "tensorboard"
 _EVENTS = "events.out.tfevents.*"
 _FLUSH_SECONDS = 5
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _naming_its_folder(
+    call: Callable[Concatenate[TensorBoard, _P], _R],
+) -> Callable[Concatenate[TensorBoard, _P], _R]:
+    """Have an error of the system name the folder, which the writer's own do not."""
+
+    @functools.wraps(call)
+    def named(board: TensorBoard, /, *words: _P.args, **options: _P.kwargs) -> _R:
+        try:
+            return call(board, *words, **options)
+        except OSError as error:
+            raise located(error, Path(board.run)) from error
+
+    return named
+
+
+@functools.cache
+def _quiet_writers() -> None:
+    """Keep a writer's thread from printing a traceback of what ends it: the next call raises that, and tells it."""
+    before = threading.excepthook
+
+    def hook(ended: threading.ExceptHookArgs) -> None:
+        if not type(ended.thread).__module__.startswith("tensorboard."):
+            before(ended)
+
+    threading.excepthook = hook
 
 
 def check() -> None:
@@ -50,6 +82,7 @@ class TensorBoard:
         An earlier run of the same name and folder is replaced, if this one does not go on with it.
     """
 
+    @_naming_its_folder
     def __init__(self, entry: Entry) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
@@ -62,21 +95,25 @@ class TensorBoard:
         else:
             for path in self._folder.glob(_EVENTS):
                 path.unlink()
+        _quiet_writers()
         self._writer: Any = SummaryWriter(str(self._folder), flush_secs=_FLUSH_SECONDS)
         if entry.settings:
             self._describe(entry)
 
+    @_naming_its_folder
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Keep finite numbers by name."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
+    @_naming_its_folder
     def take_back(self, step: int) -> None:
         """Tell readers to forget this step and later ones, as after a restart."""
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
         self._writer.file_writer.add_event(Event(session_log=SessionLog(status=SessionLog.START)), step)
 
+    @_naming_its_folder
     def figure(self, name: str, figure: Figure, step: int) -> None:
         """Keep a picture."""
         import numpy as np
@@ -90,6 +127,7 @@ class TensorBoard:
     def file(self, path: Path) -> None:
         """Do nothing: event files hold no other files."""
 
+    @_naming_its_folder
     def end(self, status: str) -> None:
         """Close the files, and say how the run ended where TensorBoard shows hyper-parameters."""
         from tensorboard.compat.proto.summary_pb2 import Summary

@@ -83,7 +83,8 @@ def track(
     settings = {} if method is None else method.resolved_settings()
     facts = {} if method is None else {"method": type(method).__name__}
     entry = Entry(name, Path(folder), settings, facts, resumed)
-    return TrackedRun([TRACKERS[tracker][1](entry) for tracker in check_trackers(names)])
+    begun = [_begun(tracker, entry) for tracker in check_trackers(names)]
+    return TrackedRun([tracker for tracker in begun if tracker is not None])
 
 
 def check_trackers(names: Sequence[str] | str | None) -> list[str]:
