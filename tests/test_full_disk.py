@@ -127,6 +127,31 @@ def test_a_model_that_a_full_disk_has_no_room_for_is_saved_elsewhere(small_disk,
     assert [path.name for path in small_disk.iterdir()] == ["filler"]
 
 
+def test_what_was_found_out_is_told_where_a_full_disk_has_no_room_for_its_file(small_disk, photos, tmp_path):
+    fit = ("fit", photos, "--method", "supervised", "--labels-per-class", 5, "--steps", 3, "--out", "model", "-q")
+    ((code, _, errors),) = run(small_disk, fit, cache=tmp_path / "cache")
+    assert code == 0, errors
+    fill(small_disk, left=0)
+    found = run(
+        small_disk,
+        ("evaluate", "model", "--card", "-q"),
+        ("evaluate", "model", "--card", "-q", "--json"),
+        ("label", "model", "--out", "table.csv", "-q"),
+        ("label", "model", "--out", "table.csv", "-q", "--json"),
+        cache=tmp_path / "cache",
+    )
+    for (code, _, errors), path in zip(found, ("config.json", "config.json", "table.csv", "table.csv"), strict=True):
+        assert code == 1, errors
+        line = last_line(errors)
+        assert line.startswith("error: No space left on device")
+        assert path in line
+    assert "test accuracy" in found[0][1]
+    assert json.loads(found[1][1])["test_images"] > 0
+    assert "probability" in found[2][1]
+    assert "table.csv" not in found[2][1]
+    assert json.loads(found[3][1])["out"] is None
+
+
 def test_a_cache_on_a_full_disk_is_told_with_its_path_and_need(small_disk, photos, tmp_path):
     fill(small_disk, left=500_000)
     words = ("fit", photos, "--method", "supervised", "--steps", 1, "--image-size", 64, "--out", tmp_path / "m", "-q")

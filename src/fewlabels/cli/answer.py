@@ -32,11 +32,14 @@ class Answer:
         Prints them for a person.
     code : int
         What the process exits with.
+    unwritten : OSError, optional
+        Why a file with the answer could not be written; raised once the answer, which would be lost, is shown.
     """
 
     facts: Callable[[], dict[str, Any]]
     show: Callable[[], None]
     code: int = 0
+    unwritten: OSError | None = None
 
 
 def answers(command: Callable[_P, Answer | None]) -> Callable[_P, None]:
@@ -62,6 +65,8 @@ def answers(command: Callable[_P, Answer | None]) -> Callable[_P, None]:
             answer = command(*words, **options)
             if answer is not None:
                 answer.show()
+        if answer is not None and answer.unwritten is not None:
+            raise answer.unwritten
         if answer is not None and answer.code:
             raise typer.Exit(answer.code)
 

@@ -112,9 +112,13 @@ def evaluate(
             f"warning: {seen:,} of the {found['test_images']:,} test images are among the labeled ones that the model "
             "was fitted on, so its figures are too good; a folder test/ in the source keeps images apart for good"
         )
-    if card and not add_measurement(model, measurement(data.name, found)):
-        warn(f"{model}/README.md was changed by hand and stays as it is; config.json holds the figures")
-    return Answer(lambda: found, lambda: _show(found, model, place))
+    unwritten = None
+    try:
+        if card and not add_measurement(model, measurement(data.name, found)):
+            warn(f"{model}/README.md was changed by hand and stays as it is; config.json holds the figures")
+    except OSError as error:
+        unwritten = error
+    return Answer(lambda: found, lambda: _show(found, model, place), unwritten=unwritten)
 
 
 def _named(classes: list[str]) -> str:

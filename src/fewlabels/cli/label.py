@@ -145,13 +145,21 @@ def label(
     else:
         with _or_a_model(model):
             found = first_to_label(model, net=net, **given)
+    unwritten = None
     if out is not None:
-        found.write(Path(out))
+        try:
+            found.write(Path(out))
+        except OSError as error:
+            unwritten, out = error, None
     show_notes(found.notes, quiet=quiet, labels=labels)
     show_left_out(found.skipped)
     first = _SHOWN if show is None else show
-    hint = "" if has_model or quiet else _next_step(model, out, labels)
-    return Answer(lambda: found.summary(first) | {"out": out}, lambda: _show(found, first, out, kept, hint))
+    hint = "" if has_model or quiet or unwritten else _next_step(model, out, labels)
+    return Answer(
+        lambda: found.summary(first) | {"out": out},
+        lambda: _show(found, first, out, kept, hint),
+        unwritten=unwritten,
+    )
 
 
 def _is_source(place: str) -> bool:
