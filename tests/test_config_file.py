@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 
 import pytest
 
 import fewlabels
+from command_line import run_here as run
 from fewlabels import InputError
 from fewlabels.cli.main import _options
 from fewlabels.config_file import NAME, read_config
@@ -29,11 +28,6 @@ optimizer = "adam"
 [compare.choose]
 dropout = [0.0, 0.1]
 """
-
-
-def run(folder, *words):
-    command = [sys.executable, "-m", "fewlabels", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 def test_a_command_takes_what_the_file_says_and_the_command_line_wins(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 
 import fewlabels
 from fewlabels.methods.pool_quality import PoolQuality
+from made_once import made_once
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
@@ -31,7 +32,11 @@ CELLS = [
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory):
     """Outputs of the cells."""
-    folder = tmp_path_factory.mktemp("notebook")
+    folder = made_once(tmp_path_factory, "notebook", execute)
+    return nbformat.read(folder / "executed.ipynb", nbformat.NO_CONVERT).cells
+
+
+def execute(folder):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         # Of the packages that talk to the kernel.
@@ -42,11 +47,11 @@ def executed(tmp_path_factory):
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
         client = nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}})
         client.execute()
-        if place := os.environ.get("FEWLABELS_KEEP_NOTEBOOK"):
-            nbformat.write(notebook, place)
+        for place in (folder / "executed.ipynb", os.environ.get("FEWLABELS_KEEP_NOTEBOOK")):
+            if place:
+                nbformat.write(notebook, place)
         # The client leaves its loop behind, which is noticed as a leak in whatever test comes next.
         asyncio.set_event_loop(None)
-    return notebook.cells
 
 
 def html(cell):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -18,6 +19,7 @@ import pytest
 from PIL import Image
 
 import fewlabels
+from command_line import run_here
 
 NET = f"python:{Path(__file__).parent / 'small_backbones.py'}:colors"
 
@@ -36,31 +38,10 @@ def place(tmp_path_factory):
     return folder
 
 
-# Several commands in one process, each with an output of its own: importing PyTorch takes longer than all else.
-COMMANDS = """
-import contextlib, io, json, sys
-from fewlabels.cli import main
-
-for words in json.loads(sys.argv[1]):
-    sys.argv = ["fewlabels", *words]
-    out = io.StringIO()
-    code = 0
-    with contextlib.redirect_stdout(out):
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-    print(json.dumps([code, out.getvalue()]))
-"""
-
-
 def run_all(place, *commands):
     """Return exit code and standard output of each command, and standard error of all."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "FEWLABELS_CACHE": str(place / "cache")}
-    words = [sys.executable, "-c", COMMANDS, json.dumps([list(map(str, command)) for command in commands])]
-    ended = subprocess.run(words, cwd=place, env=environment, capture_output=True, text=True, timeout=600)
-    assert ended.returncode == 0, ended.stderr
-    return [tuple(json.loads(line)) for line in ended.stdout.splitlines()], ended.stderr
+    ended = [run_here(place, *command) for command in commands]
+    return [(one.returncode, one.stdout) for one in ended], "".join(one.stderr for one in ended)
 
 
 def test_every_command_answers_with_one_json_document(place):
@@ -243,18 +224,16 @@ def test_a_pipe_gets_no_code_and_no_bar(place):
     assert "30/30" not in ended.stderr
 
 
-def test_characters_that_the_output_has_not_are_written_out(place):
+def test_characters_that_the_output_has_not_are_written_out(run, place, monkeypatch):
     shutil.copytree(place / "photos" / "train", place / "cjk" / "train")
     (place / "cjk" / "train" / "red").rename(place / "cjk" / "train" / "猫")
-    words = ["fit", "cjk", "--method", "linear-probe", "--out", "cat"]
-    environment = os.environ | {"FEWLABELS_CACHE": str(place / "cache"), "PYTHONIOENCODING": "cp1252"}
-    script = f"import sys\nfrom fewlabels.cli import main\nfor words in ({words}, ['predict', 'cat', 'cjk/train']):\n"
-    script += "    sys.argv = ['fewlabels', *words]\n    try:\n        main()\n    except SystemExit:\n        pass\n"
-    ended = subprocess.run(
-        [sys.executable, "-c", script], cwd=place, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert "Traceback" not in ended.stderr
-    assert "\\u732b" in ended.stdout
+    monkeypatch.chdir(place)
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", screen)
+    for words in (("fit", "cjk", "--method", "linear-probe", "--out", "cat"), ("predict", "cat", "cjk/train")):
+        assert run(*words)[0] == 0
+    screen.flush()
+    assert b"\\u732b" in screen.buffer.getvalue()
 
 
 def test_a_model_is_measured_on_what_it_learned_from_where_nothing_else_is_said(place):
