@@ -13,8 +13,8 @@ import pytest
 from fewlabels.cli import main
 
 
-def run_here(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    """Return a command that has ended in a folder, which has its cache too."""
+def run_here(folder: Path, *words: object, cache: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Return a command that has ended in a folder; its cache is there too, where no other is given."""
     typed = ["fewlabels", *map(str, words)]
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -22,7 +22,8 @@ def run_here(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
         contextlib.redirect_stderr(io.StringIO()) as errors,
     ):
         patch.chdir(folder)
-        patch.setenv("FEWLABELS_CACHE", str(folder / "cache"))
+        patch.setenv("FEWLABELS_CACHE", str(cache or folder / "cache"))
+        patch.setenv("COLUMNS", "300")
         patch.setattr(sys, "argv", typed)
         with pytest.raises(SystemExit) as stop:
             main()

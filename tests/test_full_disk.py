@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +11,7 @@ import pytest
 from PIL import Image
 
 import fewlabels
+from command_line import run_here
 
 SIZE = 12 << 20
 
@@ -27,7 +25,8 @@ def small_disk(tmp_path):
     if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("a file system cannot be mounted here")
     yield place
-    subprocess.run(["umount", str(place)], check=True)
+    # Lazily: weights that were loaded from it are mapped into the memory of this process.
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 @pytest.fixture
@@ -48,30 +47,9 @@ def fill(disk, left):
     (disk / "filler").write_bytes(bytes(max(0, room)))
 
 
-# Each command in turn, as if it were a process of its own; importing PyTorch takes longer than they do.
-COMMANDS = """
-import contextlib, io, json, sys
-from fewlabels.cli import main
-
-for words in json.loads(sys.argv[1]):
-    sys.argv = ["fewlabels", *words]
-    out, errors = io.StringIO(), io.StringIO()
-    code = 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-    print(json.dumps([code, out.getvalue(), errors.getvalue()]))
-"""
-
-
 def run(disk, *commands, cache):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "FEWLABELS_CACHE": str(cache), "COLUMNS": "300"}
-    words = [sys.executable, "-c", COMMANDS, json.dumps([list(map(str, command)) for command in commands])]
-    ended = subprocess.run(words, cwd=disk, env=environment, capture_output=True, text=True, timeout=600)
-    assert ended.returncode == 0, ended.stderr
-    return [json.loads(line) for line in ended.stdout.splitlines()]
+    ended = [run_here(disk, *command, cache=cache) for command in commands]
+    return [(one.returncode, one.stdout, one.stderr) for one in ended]
 
 
 def last_line(errors):

@@ -408,29 +408,26 @@ def test_a_model_in_the_cache_is_loaded_without_a_network(model, hub, monkeypatc
         push(model, NAME)
 
 
-def test_the_commands_push_pull_and_predict(model, hub, tmp_path, color_images):
+def test_the_commands_push_pull_and_predict(model, hub, run, tmp_path, color_images):
     X, y = color_images
     folder = make_method("supervised", steps=2, random_state=0).fit(X, y).save(tmp_path / "colors")
     Image.fromarray(X[0]).save(tmp_path / "one.png")
     environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HOME": str(tmp_path / "home")}
     environment |= {"HF_HUB_DISABLE_XET": "1", "COLUMNS": "200", "HF_HUB_DISABLE_UPDATE_CHECK": "1"}
-
-    def run(*words):
-        command = [sys.executable, "-m", "fewlabels", *map(str, words)]
-        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    pushed = run("push", folder, "jane/colors", "--private", "--quiet")
+    # By what a user says in the environment; the others go by what the fixture has set.
+    command = [sys.executable, "-m", "fewlabels", "push", str(folder), "jane/colors", "--private", "--quiet"]
+    pushed = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert pushed.returncode == 0, pushed.stderr
     assert f"{hub.url}/jane/colors/commit/" in pushed.stdout
     assert hub.repositories["jane/colors"].private
-    predicted = run("predict", "hub:jane/colors", "one.png", "--quiet")
-    assert predicted.returncode == 0, predicted.stderr
-    assert "one.png" in predicted.stdout
-    refused = run("pull", "nobody", "--quiet")
-    assert refused.returncode == 2
-    assert refused.stderr.count("\n") == 1
-    pulled = run("pull", "jane/colors", "--out", "here", "--quiet")
-    assert pulled.returncode == 0, pulled.stderr
+    code, output, errors = run("predict", "hub:jane/colors", "one.png", "--quiet")
+    assert code == 0, errors
+    assert "one.png" in output
+    code, _, errors = run("pull", "nobody", "--quiet")
+    assert code == 2
+    assert errors.count("\n") == 1
+    code, _, errors = run("pull", "jane/colors", "--out", "here", "--quiet")
+    assert code == 0, errors
     assert (tmp_path / "here" / "config.json").exists()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 
 import fewlabels
 from fewlabels.data import Diagnostics, ImageDataset
@@ -31,6 +32,7 @@ def full_gallery(seed):
     return PoolSample(guesses, confidences, guesses, np.arange(160), images[:], 5000, 5000)
 
 
+@pytest.mark.usefixtures("narrow_net")
 def test_ten_runs_on_32_pixel_color_images_are_under_five_megabytes(tmp_path):
     (labeled, labels), (pool, truth), (test, test_labels) = noisy(50, 1), noisy(400, 2), noisy(200, 3)
     names = tuple(f"class {n}" for n in range(CLASSES))

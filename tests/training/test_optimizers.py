@@ -14,15 +14,15 @@ import numpy as np
 from fewlabels import Supervised
 
 images = np.random.default_rng(0).integers(0, 255, (40, 8, 8, 3), dtype=np.uint8)
-method = Supervised(steps=2, optimizer=sys.argv[1], random_state=0).fit(images, np.arange(40) % 2)
-print(sorted(name for name in sys.modules if name.startswith("torch._dynamo")))
+for optimizer in ("muon", "sgd", "adam"):
+    Supervised(steps=2, optimizer=optimizer, random_state=0).fit(images, np.arange(40) % 2)
+    print(optimizer, sorted(name for name in sys.modules if name.startswith("torch._dynamo")))
 """
 
 
-@pytest.mark.parametrize("optimizer", ["muon", "sgd", "adam"])
-def test_a_training_does_not_import_the_compiler(optimizer):
-    found = subprocess.run([sys.executable, "-c", PROGRAM, optimizer], capture_output=True, text=True, check=True)
-    assert found.stdout == "[]\n"
+def test_a_training_does_not_import_the_compiler():
+    found = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    assert found.stdout == "muon []\nsgd []\nadam []\n"
 
 
 @pytest.mark.parametrize(
