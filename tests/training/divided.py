@@ -98,7 +98,11 @@ def main(folder: Path, names: list[str], *, decide: bool) -> None:
                 np.savez(folder / f"{name}-{rank}.npz", **found)
                 print(name, flush=True)
         if decide:
+            # It loads what the others are asked by, which who trains alone has not.
+            from divided_layers import write_layers
+
             warnings.simplefilter("ignore")
+            write_layers(processes, folder)
             (folder / f"decisions-{rank}.json").write_text(json.dumps(decisions(processes, folder)))
     # Who trains alone pays nothing for what several need.
     loaded = "fewlabels.training.synchronized" in sys.modules

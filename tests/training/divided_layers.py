@@ -57,17 +57,26 @@ def channels(processes: Processes | None) -> dict[str, torch.Tensor]:
     return {name: value for name, value in layer.named_buffers() if "running" in name}
 
 
+def layers(processes: Processes | None) -> dict[str, np.ndarray]:
+    """Return what all passes give, by name."""
+    found = {f"channels/{name}": value.numpy() for name, value in channels(processes).items()}
+    shared = None if processes is None else SharedRows(processes)
+    for net, shape in (("fast", (8, 8, 3)), ("mlp", (5,)), ("notebook-autoencoder", (12, 12, 1))):
+        for rows in (8, 7, 2):
+            for name, value in passes(net, shape, rows, shared).items():
+                found[f"{net}/{rows}/{name}"] = value.numpy()
+    return found
+
+
+def write_layers(processes: Processes, folder: Path) -> None:
+    np.savez(folder / f"layers-{processes.rank}.npz", **layers(processes))
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     with joined() as processes:
-        found = {f"channels/{name}": value.numpy() for name, value in channels(processes).items()}
-        shared = None if processes is None else SharedRows(processes)
-        for net, shape in (("fast", (8, 8, 3)), ("mlp", (5,)), ("notebook-autoencoder", (12, 12, 1))):
-            for rows in (8, 7, 2):
-                for name, value in passes(net, shape, rows, shared).items():
-                    found[f"{net}/{rows}/{name}"] = value.numpy()
-        rank = 0 if processes is None else processes.rank
-        np.savez(folder / f"layers-{rank}.npz", **found)
+        assert processes is not None
+        write_layers(processes, folder)
 
 
 if __name__ == "__main__":

@@ -29,15 +29,6 @@ def alone(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def by_two(tmp_path_factory):
-    def fit(folder):
-        # With what else two processes have to do: to start two more takes longer.
-        succeeded(torchrun(2, HERE / "divided.py", folder, ",".join(METHODS), "decide"))
-
-    return made_once(tmp_path_factory, "processes-two", fit)
-
-
-@pytest.fixture(scope="module")
 def by_four(tmp_path_factory):
     def fit(folder):
         succeeded(torchrun(4, HERE / "divided.py", folder, ",".join(BY_FOUR)))

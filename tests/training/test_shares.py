@@ -1,31 +1,25 @@
 """Nets whose rows are divided among processes give what one process gives, forward and backward."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from divided_layers import layers
 from launches import succeeded, torchrun
 
-from made_once import made_once
 
-SCRIPT = Path(__file__).parent / "divided_layers.py"
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    folder = made_once(
-        tmp_path_factory, "shares-alone", lambda folder: succeeded([sys.executable, str(SCRIPT), str(folder)])
-    )
-    return np.load(folder / "layers-0.npz")
+@pytest.fixture
+def by_three(tmp_path):
+    succeeded(torchrun(3, Path(__file__).parent / "divided_layers.py", tmp_path))
+    return tmp_path
 
 
 # Three divide neither 8 nor 7 rows evenly, and are more than 2.
-@pytest.mark.parametrize("count", [2, 3])
-def test_outputs_gradients_and_running_statistics_are_those_of_one_process(count, alone, tmp_path):
-    succeeded(torchrun(count, SCRIPT, tmp_path))
+@pytest.mark.parametrize(("count", "divided"), [(2, "by_two"), (3, "by_three")])
+def test_outputs_gradients_and_running_statistics_are_those_of_one_process(count, divided, request):
+    alone = layers(None)
     for rank in range(count):
-        found = np.load(tmp_path / f"layers-{rank}.npz")
-        assert set(found.files) == set(alone.files)
-        for name in alone.files:
+        found = np.load(request.getfixturevalue(divided) / f"layers-{rank}.npz")
+        assert set(found.files) == set(alone)
+        for name in alone:
             np.testing.assert_allclose(found[name], alone[name], rtol=1e-9, atol=1e-11, err_msg=f"{name} in {rank}")
