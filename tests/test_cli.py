@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from fewlabels.methods.fitting import fit_dataset
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.lock import FolderLock
 from fewlabels.training.checkpoint import Checkpoints
+from interruptions import interrupted_script
 from small_backbones import tiny_dinov2
 
 
@@ -474,17 +474,10 @@ def test_a_further_signal_leaves_the_end_of_a_command_as_it_is(tmp_path):
     # Threads that Python waits for, and what is done at its end, take a moment.
     begin = SLOW.replace("import main\n", "import command as main\n")
     ending = "import atexit, os, signal; atexit.register(lambda: [os.kill(os.getpid(), k) for k in (2, 15)])\n"
-    code, _, errors = interrupted(tmp_path, "fit", "digits", wait_for=lambda: True, begin=ending + begin)
-    assert code == 130, errors
-    assert errors == "error: stopped; nothing was written\n"
-
-
-def interrupted(tmp_path, *words, wait_for, kind=signal.SIGINT, begin=BEGIN):
-    environment = os.environ | {"FEWLABELS_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-c", begin, *words],
+        [sys.executable, "-c", ending + begin, "fit", "digits"],
         cwd=tmp_path,
-        env=environment,
+        env=os.environ | {"FEWLABELS_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -493,14 +486,16 @@ def interrupted(tmp_path, *words, wait_for, kind=signal.SIGINT, begin=BEGIN):
     )
     try:
         assert process.stdout.readline() == "ready\n"
-        deadline = time.monotonic() + 120
-        while not wait_for() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        process.send_signal(kind)
-        output, errors = process.communicate(timeout=120)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
     finally:
         process.kill()
-    return process.returncode, output, errors
+    assert process.returncode == 130, errors
+    assert errors == "error: stopped; nothing was written\n"
+
+
+def interrupted(tmp_path, *words, wait_for, kind=signal.SIGINT, begin=BEGIN):
+    return interrupted_script(begin, words, tmp_path, wait_for=wait_for, kind=kind)
 
 
 def weights(folder):
@@ -510,7 +505,7 @@ def weights(folder):
 @pytest.mark.parametrize(("kind", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_fit_that_is_stopped_says_how_to_go_on_and_ends_the_same(kind, expected, run, tmp_path):
     words = ["fit", "--steps", "30", "--labels-per-class", "10", "--out", "model", "--method", "self-training", "-q"]
-    words += ["--set", "batch_size=16", "--checkpoint-every", "0"]
+    words += ["--set", "batch_size=16", "--set", "rounds=1", "--checkpoint-every", "0"]
     checkpoint = tmp_path / "model.checkpoint"
     code, _, errors = interrupted(
         tmp_path, *words, wait_for=lambda: any(checkpoint.glob("at-*.safetensors")), kind=kind

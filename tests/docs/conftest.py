@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from shortened import connect_nowhere, defaults
+from shortened import connect_nowhere, defaults, small_nets
 
 from fewlabels.methods import settings
+from fewlabels.nets import registry
 
 # Small squares keep their size, and take little to learn.
 SIDE = 12
@@ -40,6 +41,8 @@ def place_of_a_reader(tmp_path, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", connect_nowhere)
     for name, steps in defaults().items():
         monkeypatch.setattr(settings, name, steps)
+    for name, encoder in small_nets().items():
+        monkeypatch.setitem(registry._ENCODERS, name, encoder)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

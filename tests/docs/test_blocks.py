@@ -1,7 +1,7 @@
 """Every Python and shell block of README.md, CONTRIBUTING.md and docs/ runs, page by page, from top to bottom.
 
-Trainings are cut to a few steps (`shortened.py`); nothing else differs from what a reader types. A block that cannot
-run in a test has a line `<!-- skip: next "the reason" -->` before it.
+Trainings are cut to a few steps of a narrow net (`shortened.py`); nothing else differs from what a reader types. A
+block that cannot run in a test has a line `<!-- skip: next "the reason" -->` before it.
 """
 
 from __future__ import annotations
