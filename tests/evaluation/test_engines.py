@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from command_line import run_here
 from fewlabels import InputError
 from fewlabels.evaluation import compare, engines
 from fewlabels.evaluation.contenders import Contender
 from fewlabels.evaluation.training import Draws, Training
-from fewlabels.storage.engine import check_engine, ray_cluster
+from fewlabels.storage.engine import check_engine
 from made_once import made_once
 from ray_cluster import ENVIRONMENT, cluster_in, start_fewlabels, workers_of
 
@@ -113,15 +114,6 @@ def test_a_training_whose_process_dies_each_time_ends_the_comparison_in_one_line
     assert "--resume" in line
 
 
-def test_a_cluster_that_is_not_to_be_had_is_told_in_one_line(monkeypatch):
-    monkeypatch.setenv("RAY_ADDRESS", "nowhere")
-    with (
-        pytest.raises(InputError, match=r"no Ray cluster is to be had: .*nowhere; RAY_ADDRESS=HOST:PORT"),
-        ray_cluster(),
-    ):
-        pass
-
-
 def test_a_training_on_a_cluster_has_one_thread_whatever_the_environment_says(tmp_path, monkeypatch):
     given = ("supervised", "supervised", "digits", None)
     draws = Draws("digits", {})
@@ -134,16 +126,28 @@ def test_a_training_on_a_cluster_has_one_thread_whatever_the_environment_says(tm
     assert threads == [1]
 
 
-def test_what_a_process_cannot_use_is_told_as_it_is_without_a_cluster(tmp_path):
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster that this process is connected to."""
+    ray = pytest.importorskip("ray")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("RAY_USAGE_STATS_ENABLED", "RAY_worker_niceness", "OMP_NUM_THREADS"):
+            patch.setenv(name, ENVIRONMENT[name])
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        ray.init(address="local", num_cpus=2, log_to_driver=False)
+        yield ray
+        ray.shutdown()
+
+
+def test_what_a_process_cannot_use_is_told_as_it_is_without_a_cluster(cluster, tmp_path):
     # Too few labels to look at the pool by; only the training finds that.
     words = ["compare", "digits", "--methods=supervised", "--labels-per-class=1", "--steps=3", "--no-check"]
     words += ["--set=assess_pool=true"]
     said = []
     for engine in ("local", "ray"):
-        command = start_fewlabels(*words, f"--engine={engine}", "--out", tmp_path / engine, cache=tmp_path)
-        _, errors = command.communicate(timeout=300)
-        assert command.returncode == 2, errors
-        said.append(errors)
+        command = run_here(tmp_path, *words, f"--engine={engine}", "--out", tmp_path / engine)
+        assert command.returncode == 2, command.stderr
+        said.append(command.stderr)
     assert "assess_pool=True needs two labeled samples of each class to learn from" in said[0]
     assert said[1] == said[0]
     assert not (tmp_path / "ray").exists()
@@ -163,20 +167,12 @@ def test_relative_paths_are_those_of_the_folder_that_the_command_was_typed_in(ph
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_arrays_go_to_the_cluster_and_are_learned_from(tmp_path, monkeypatch):
-    ray = pytest.importorskip("ray")
-    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_worker_niceness", "OMP_NUM_THREADS"):
-        monkeypatch.setenv(name, ENVIRONMENT[name])
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+def test_arrays_go_to_the_cluster_and_are_learned_from(cluster, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
     source = {"train": (images, np.arange(40) % 2), "test": (images[:10], np.arange(10) % 2)}
     given = {"methods": ["supervised", "prototypes"], "steps": 4, "check": False}
-    ray.init(address="local", num_cpus=2, log_to_driver=False)
-    try:
-        there = compare(source, **given, engine="ray", out=tmp_path / "there")
-        assert ray.is_initialized()
-    finally:
-        ray.shutdown()
+    there = compare(source, **given, engine="ray", out=tmp_path / "there")
+    assert cluster.is_initialized()
     here = compare(source, **given, out=tmp_path / "here")
     for one, other in zip(there.runs, here.runs, strict=True):
         np.testing.assert_array_equal(one.test_probabilities, other.test_probabilities)

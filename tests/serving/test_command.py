@@ -47,22 +47,22 @@ def test_without_gradio_it_says_how_to_install_it(trained, without_gradio):
     assert "\n" not in errors
 
 
-def test_a_port_that_is_taken_is_refused_in_one_line(place):
+def test_a_port_that_is_taken_is_refused_in_one_line(run, place):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        code, errors = refused(place / "model", "--port", other.getsockname()[1])
+        code, _, errors = run("serve", place / "model", "--no-open", "--port", other.getsockname()[1])
     assert code == 2
     assert "cannot be had" in errors
     assert "--port" in errors
 
 
-def test_there_must_be_a_model(tmp_path):
-    code, errors = refused(tmp_path / "nothing")
+def test_there_must_be_a_model(run, tmp_path):
+    code, _, errors = run("serve", tmp_path / "nothing", "--no-open")
     assert code == 2
     assert errors == (
         f"error: there is no model folder at {tmp_path / 'nothing'}; to label the first images and make one, give "
-        "--source"
+        "--source\n"
     )
 
 
