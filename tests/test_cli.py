@@ -26,6 +26,7 @@ from interruptions import interrupted_script
 from small_backbones import tiny_dinov2
 
 
+@pytest.mark.usefixtures("narrow_net")
 def test_compare_leaves_everything_of_the_run_in_one_folder(run, tmp_path):
     code, output, _ = run("compare", "digits", "--steps", 3, "--out", "here", "--quiet")
     assert code == 0
@@ -45,6 +46,7 @@ def test_compare_leaves_everything_of_the_run_in_one_folder(run, tmp_path):
     assert config["command"].startswith("fewlabels compare digits")
 
 
+@pytest.mark.usefixtures("narrow_net")
 def test_the_report_of_a_folder_is_written_anew(run):
     assert run("compare", "digits", "--methods", "supervised", "--steps", 2, "--out", "here", "-q")[0] == 0
     before = Path("here/report.html").read_text()
@@ -60,6 +62,7 @@ def test_the_report_of_a_folder_is_written_anew(run):
     assert errors == "error: nowhere is no folder; give the one that `fewlabels compare --out` wrote\n"
 
 
+@pytest.mark.usefixtures("narrow_net")
 def test_compare_takes_several_label_counts_and_seeds(run):
     code, *_ = run(
         "compare",
@@ -134,6 +137,7 @@ def test_the_table_of_a_comparison_says_how_many_labels_it_is_of(run):
     assert "digits with 1 label per class: accuracy in %" in output
 
 
+@pytest.mark.usefixtures("narrow_net")
 def test_the_ladder_is_climbed_on_the_same_images_and_ends_in_advice(run, photos, tmp_path):
     net = tiny_dinov2(tmp_path / "dino")
     words = ("compare", photos, "--net", net, "--steps", 5, "--labels-per-class", 3, "--out", "ladder", "-q")
@@ -194,8 +198,9 @@ def test_the_version_is_told(run):
 
 
 def test_the_lists_name_everything_known(run):
-    assert all(name in run("datasets")[1] for name in ("digits", "stl10", "cifar10", "cifar100"))
-    assert all(name in run("methods")[1] for name in METHODS)
+    sources, methods = (run(command)[1] for command in ("datasets", "methods"))
+    assert all(name in sources for name in ("digits", "stl10", "cifar10", "cifar100"))
+    assert all(name in methods for name in METHODS)
     code, text, _ = run("methods", "fix-match")
     assert code == 0
     assert "threshold=0.95" in text
@@ -279,6 +284,7 @@ def test_a_model_of_images_that_are_no_squares_is_measured_and_asked_as_it_was_f
     assert json.loads(run("label", "model", "--json")[1])["images"] == 10
 
 
+@pytest.mark.usefixtures("narrow_net")
 def test_a_folder_that_holds_a_run_is_not_overwritten_unasked(run, tmp_path):
     words = ("compare", "--methods", "supervised", "--steps", 1, "--out", "o", "-q")
     assert run(*words)[0] == 0

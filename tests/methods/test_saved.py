@@ -34,6 +34,7 @@ def test_what_a_process_left_that_was_killed_while_saving_goes_with_time(few_lab
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("kind", ["images", "vectors"])
+@pytest.mark.usefixtures("narrow_net")
 def test_a_loaded_model_predicts_bit_for_bit_as_the_saved_one(name, kind, few_labels, tmp_path):
     X, y, test, _ = few_labels
     if kind == "vectors":

@@ -198,6 +198,7 @@ def test_a_budget_too_short_for_several_students_goes_into_one(name, few_labels)
 
 
 @pytest.mark.usefixtures("narrow_net")
+@pytest.mark.usefixtures("narrow_net")
 def test_a_budget_with_time_for_a_teacher_goes_into_all_rounds(few_labels):
     X, y, *_ = few_labels
     method = SelfTraining(budget="7k images", batch_size=4, random_state=0).fit(X, y)

@@ -90,6 +90,7 @@ def hyper_parameters(events):
     return found
 
 
+@pytest.mark.usefixtures("narrow_net")
 def test_a_comparison_is_in_both_trackers_with_curves_settings_and_test_figures(store, tmp_path):
     found = fewlabels.compare(
         "digits",

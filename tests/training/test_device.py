@@ -18,6 +18,7 @@ def test_a_gpu_without_double_precision_is_not_taken(monkeypatch):
 
 
 @pytest.mark.parametrize("name", METHODS)
+@pytest.mark.usefixtures("narrow_net")
 def test_every_method_trains_with_operations_that_repeat_themselves(name, few_labels):
     X, y, *_ = few_labels
     known = METHODS[name]().get_params()
@@ -33,6 +34,7 @@ def test_every_method_trains_with_operations_that_repeat_themselves(name, few_la
 @pytest.mark.parametrize(
     ("name", "more"), [*((name, {}) for name in METHODS), ("supervised", {"net": colors(), "feature_views": 2})]
 )
+@pytest.mark.usefixtures("narrow_net")
 def test_a_default_of_double_precision_changes_nothing(name, more, color_images):
     X, y = color_images
     known = METHODS[name]().get_params()
