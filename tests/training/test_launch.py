@@ -88,10 +88,14 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(undisturbed, tmp_
 @needs_proc
 def test_a_signal_to_all_processes_which_the_launcher_sends_on_is_one(tmp_path):
     out = tmp_path / "model"
-    with started(torchrun(2, *FIT, "--out", out)) as launcher:
-        wait_for(lambda: any(checkpoints(out)), launcher)
-        for process in (launcher.pid, worker(out, rank=0), worker(out, rank=1)):
+    # Of steps that take seconds, so that both signals come within one.
+    words = ["-m", "fewlabels", "fit", "digits", "--labels-per-class=6", "--method=fix-match", "--steps=40", "--quiet"]
+    words += ["--checkpoint-every=0", "--set=batch_size=256"]
+    with started(torchrun(2, *words, "--out", out)) as launcher:
+        wait_for(lambda: any(out.with_name("model.checkpoint").glob("at-*.safetensors")), launcher)
+        for process in (worker(out, rank=0), worker(out, rank=1), launcher.pid):
             os.kill(process, signal.SIGTERM)
+            time.sleep(0.1)
         _, errors = launcher.communicate(timeout=PATIENCE)
     assert launcher.returncode != 0
     assert "stopped at once" not in errors
