@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from fewlabels.evaluation.training import Draws, Training
 from fewlabels.methods.training_set import looked_at
 from fewlabels.report import render_report
 from fewlabels.storage.errors import Interrupted, TrainingWarning
+from fewlabels.storage.lock import FolderLock
 from small_backbones import Colors
 
 TINY = {"methods": ["supervised", "self-training", "joint-autoencoder"], "labels_per_class": 5, "steps": 6}
@@ -361,6 +363,41 @@ def begun_with_one_of_two(folder, **arguments):
     with pytest.raises(Interrupted):
         compare("digits", **TWO, out=folder, observer=stop_in(2), **arguments)
     return {**TWO, "out": folder, "resume": True}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
+def test_a_full_disk_in_the_second_training_says_that_the_first_is_kept(tmp_path):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(event):
+        if event["run"] == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            with pytest.raises(OSError, match="File too large") as full:
+                compare("digits", **TWO, out=tmp_path / "run", observer=fill)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    # The training goes on to its end without them.
+    curves = [str(one.message) for one in caught if "curves" in str(one.message)]
+    assert curves == [f"curves of trainings may have gaps: File too large: {tmp_path / 'run' / 'metrics.jsonl'}"]
+    assert full.value.filename == str(tmp_path / "run" / "models" / "self-training-5-0")
+    assert full.value.__notes__ == [f"1 of 2 trainings were finished and are kept in {tmp_path / 'run'}"]
+    assert full.value.folder == tmp_path / "run"
+    assert len(compare("digits", **TWO, out=tmp_path / "run", resume=True).runs) == 2
+
+
+def test_what_another_process_keeps_is_not_told_as_kept(tmp_path):
+    begun_with_one_of_two(tmp_path / "run")
+    assert any((tmp_path / "run" / "checkpoints").glob("*/training.json"))
+    assert not RunFolder(tmp_path / "run", "digits", overwrite=True).has_checkpoints
+    with FolderLock(tmp_path / "run"), pytest.raises(InputError, match="in use by process") as refused:
+        compare("digits", **TWO, out=tmp_path / "run", overwrite=True)
+    assert not hasattr(refused.value, "__notes__")
 
 
 def test_a_comparison_does_not_go_on_with_arguments_added_or_dropped(tmp_path):

@@ -23,10 +23,11 @@ from fewlabels.evaluation.run_folder import RunFolder, check_out
 from fewlabels.evaluation.training import Draws
 from fewlabels.evaluation.watched import Watching
 from fewlabels.storage.engine import check_engine, import_ray
-from fewlabels.storage.errors import InputError, Interrupted
+from fewlabels.storage.errors import InputError, Interrupted, tell_kept
 from fewlabels.training.checkpoint import EVERY
 from fewlabels.training.device import choose_device
 from fewlabels.training.monitor import Observer
+from fewlabels.training.recovery import Diverged
 from fewlabels.training.stopping import StopSignals
 
 _CHECKED_SIDE = 64
@@ -343,33 +344,37 @@ def _carry_out(
             conclude()
         code = stop.code if isinstance(stop, Interrupted) else signals.exit_code
         raise _stopped(len(comparison.runs), len(plan), folder, code) from stop
-    except InputError:
+    except Exception as error:
         # What goes wrong in the same way again is not worth going on with. A pool that cannot be reached, or memory
         # that others have taken, does not: what was learned until then is kept.
-        if not comparison.runs and not folder.was_in_the_midst:
+        if isinstance(error, InputError) and not comparison.runs and not folder.was_in_the_midst:
             folder.discard()
-        with contextlib.suppress(OSError):
-            conclude()
-        raise
-    except Exception:
         # The error that ended it says more than one that may follow from it.
         with contextlib.suppress(OSError):
             conclude()
+        if (kept := _kept(len(comparison.runs), len(plan), folder)) is not None:
+            tell_kept(error, kept, None if isinstance(error, Diverged) else folder.path)
         raise
     finally:
         folder.close()
 
 
 def _stopped(done: int, all_runs: int, folder: RunFolder, code: int) -> Interrupted:
-    continued = folder.has_checkpoints
-    if not done and not continued:
+    kept = _kept(done, all_runs, folder)
+    if kept is None:
         folder.discard()
         message = "stopped before the first training was finished; nothing was written"
         if folder.has_replaced:
             message += f", and the earlier comparison in {folder.path} is gone"
         return Interrupted(message, code=code)
-    message = f"stopped; {done} of {all_runs} trainings were finished and are kept in {folder.path}"
+    return Interrupted(f"stopped; {kept}", code=code, folder=folder.path)
+
+
+def _kept(done: int, all_runs: int, folder: RunFolder) -> str | None:
+    """Return in words what is kept of a comparison that came to no end, None where nothing is."""
+    continued = folder.has_checkpoints
+    if not done and not continued:
+        return None
     # After the last one, the checkpoint is that of a training which was finished.
-    if continued and done < all_runs:
-        message += ", and so is what the next one has reached"
-    return Interrupted(message, code=code, folder=folder.path)
+    reached = ", and so is what the next one has reached" if continued and done < all_runs else ""
+    return f"{done} of {all_runs} trainings were finished and are kept in {folder.path}{reached}"

@@ -23,7 +23,7 @@ from fewlabels.evaluation.run_record import read_record, write_record
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.card import measurement
 from fewlabels.methods.saved import save_model
-from fewlabels.storage.atomic import located, remove_leftovers, write_bytes, write_json, write_text
+from fewlabels.storage.atomic import remove_leftovers, write_bytes, write_json, write_text
 from fewlabels.storage.errors import InputError, TrainingWarning
 from fewlabels.storage.hub import is_hub_address
 from fewlabels.storage.lock import FolderLock
@@ -78,6 +78,7 @@ class RunFolder:
         self._made: list[Path] = []
         self.path = self._new(name) if out is None else Path(out)
         self._metrics: IO[str] | None = None
+        self._has_warned = False
         self._lock: FolderLock | None = None
         check_out(out, overwrite=overwrite or resume)
 
@@ -174,8 +175,8 @@ class RunFolder:
 
     @property
     def has_checkpoints(self) -> bool:
-        """Whether a training can be continued here."""
-        return any((self.path / "checkpoints").glob("*/training.json"))
+        """Whether a training of this comparison can be continued here; until it begins, those are of an earlier one."""
+        return (self._began or self._was_there) and any((self.path / "checkpoints").glob("*/training.json"))
 
     @property
     def was_in_the_midst(self) -> bool:
@@ -200,13 +201,20 @@ class RunFolder:
         write_text(path, "".join(kept))
 
     def add_event(self, event: dict[str, Any]) -> None:
-        """Append a line to `metrics.jsonl`; it can be read at once."""
+        """Append a line to `metrics.jsonl`; it can be read at once. A full disk does not end a training."""
         if self._metrics is not None:
             try:
                 self._metrics.write(json.dumps(plain(event)) + "\n")
                 self._metrics.flush()
             except OSError as error:
-                raise located(error, self.path / "metrics.jsonl", 0) from error
+                # With the next event it is tried again: there may be room by then.
+                if not self._has_warned:
+                    self._has_warned = True
+                    warnings.warn(
+                        f"curves of trainings may have gaps: {error.strerror or error}: {self.path / 'metrics.jsonl'}",
+                        TrainingWarning,
+                        stacklevel=2,
+                    )
 
     def add_run(self, comparison: Comparison, run: Run, method: SemiSupervisedClassifier) -> None:
         """Write a run's model and predictions, join it to the comparison's runs and write all results."""
@@ -235,7 +243,7 @@ class RunFolder:
         """End `metrics.jsonl`."""
         if self._metrics is not None:
             metrics, self._metrics = self._metrics, None
-            with contextlib.suppress(OSError):  # of a full disk, which writing to it has told already
+            with contextlib.suppress(OSError):  # of a full disk, which was warned of
                 metrics.close()
         with contextlib.suppress(OSError):
             (self.path / "checkpoints").rmdir()
