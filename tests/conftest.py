@@ -28,10 +28,21 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
+NARROW = partial(FastNet, widths=(8, 16, 32))
+
+
 @pytest.fixture
 def narrow_net(monkeypatch):
     """Make the default net a quarter as wide, for tests of what does not depend on it: most of their time is its."""
-    monkeypatch.setitem(registry._ENCODERS, "fast", partial(FastNet, widths=(8, 16, 32)))
+    monkeypatch.setitem(registry._ENCODERS, "fast", NARROW)
+
+
+@pytest.fixture(scope="module")
+def narrow_nets():
+    """The same for all tests of a file whose fixtures train too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry._ENCODERS, "fast", NARROW)
+        yield
 
 
 _ITERATIONS = feature_map._ITERATIONS

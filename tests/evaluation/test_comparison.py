@@ -34,6 +34,7 @@ from fewlabels.storage.errors import Interrupted, TrainingWarning
 from fewlabels.storage.lock import FolderLock
 from small_backbones import Colors
 
+pytestmark = pytest.mark.usefixtures("narrow_nets")
 TINY = {"methods": ["supervised", "self-training", "joint-autoencoder"], "labels_per_class": 5, "steps": 6}
 
 

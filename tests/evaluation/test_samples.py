@@ -17,6 +17,8 @@ from fewlabels.evaluation.feature_sample import FeatureSample
 from fewlabels.evaluation.pool_sample import few_of_each
 from fewlabels.report import render_report
 
+pytestmark = pytest.mark.usefixtures("narrow_nets")
+
 
 @pytest.fixture(scope="module")
 def data():

@@ -101,7 +101,7 @@ def test_a_stopped_fit_ends_bit_for_bit_as_one_never_stopped(name, few, tmp_path
         ("fix-match", {"optimizer": "adam"}),
         ("uda", {"guard": True, "preset": "short"}),
         ("self-training", {"guard": True}),
-        ("self-training", {"guard": True, "assess_pool": True, "steps": None, "budget": "3k images"}),
+        ("self-training", {"guard": True, "assess_pool": True, "steps": None, "budget": "1k images"}),
     ],
 )
 def test_what_is_trained_beside_a_method_is_continued_too(name, settings, few, tmp_path):
