@@ -56,9 +56,9 @@ def brief(method, **settings):
 @signs
 @parametrize_with_checks([brief(method) for method in METHODS.values()])
 def test_scikit_learns_own_checks_pass(estimator, check):
-    # The rest of the checks is about inputs and attributes, which five steps show as well.
+    # The rest of the checks is about inputs and attributes, which two steps show as well.
     if "steps" in estimator.get_params() and not check.func.__name__.startswith(NEED_LEARNING):
-        estimator.set_params(steps=5)
+        estimator.set_params(steps=2)
     check(estimator)
 
 
@@ -450,8 +450,8 @@ def test_a_budget_for_less_than_a_step_is_said_to_be_that(images, told, times, f
 @every_trained_net
 def test_a_budget_of_images_is_spent_and_not_more(name, few_labels):
     X, y, *_ = few_labels
-    method = brief(METHODS[name], steps=None, pretraining_steps=None, budget="4k images", random_state=0).fit(X, y)
-    assert 3_500 < method.gradient_images_ <= 4_000 + 3 * 32
+    method = brief(METHODS[name], steps=None, pretraining_steps=None, budget="2k images", random_state=0).fit(X, y)
+    assert 1_750 < method.gradient_images_ <= 2_000 + 3 * 32
 
 
 # The mended notebook's say how long they train, in passes over thousands of images.
