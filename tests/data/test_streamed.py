@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from command_line import run_here
 from fewlabels import InputError, load_dataset, make_method
 from fewlabels.data import StreamedRows, shards
 from fewlabels.data.pool import read_size
@@ -614,6 +615,7 @@ def brief(name, **settings):
 
 
 @pytest.mark.parametrize("name", ["mean-teacher", "self-training", "two-step-autoencoder", "supervised"])
+@pytest.mark.usefixtures("narrow_net")
 def test_training_on_a_pool_in_shards_is_the_same_each_time_and_after_a_stop(name, photos, tmp_path):
     data = load(photos, tmp_path, labels_per_class=8)
     whole = brief(name).fit(data.labeled, data.labels, unlabeled=data.pool)
@@ -732,9 +734,7 @@ def test_a_report_looks_at_two_blocks_and_not_at_the_whole_pool(photos, tmp_path
 def test_the_command_fit_takes_such_a_pool(photos, tmp_path):
     archive, pool, _ = photos
     words = ["fit", archive, "--pool", pool, "--pool-limit", "1MB", "--method", "mean-teacher", "--steps", "2"]
-    command = [sys.executable, "-m", "fewlabels", *map(str, words), "--out", str(tmp_path / "model")]
-    environment = {**os.environ, "FEWLABELS_CACHE": str(tmp_path / "cache")}
-    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    found = run_here(tmp_path, *words, "--out", "model")
     assert found.returncode == 0, found.stderr
     assert "160 pool images in 4 files are read as they are needed" in found.stderr
     assert "160 unlabeled samples" in (tmp_path / "model" / "README.md").read_text()

@@ -12,6 +12,8 @@ import fewlabels
 from fewlabels.cli.app import screen
 from fewlabels.data import LabelsFile
 
+pytestmark = pytest.mark.usefixtures("narrow_net")
+
 
 @pytest.fixture
 def fitted(run, photos):
