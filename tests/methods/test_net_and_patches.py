@@ -170,6 +170,7 @@ def test_the_net_is_what_its_method_makes_of_it(name, few_labels, tmp_path):
     assert np.array_equal(load(tmp_path / "model").predict_proba(test), method.predict_proba(test))
 
 
+@pytest.mark.usefixtures("narrow_net")
 def test_the_guard_guards_the_net(few_labels):
     X, y, test, truth = few_labels
     method = NetAndPatches(net_method="uda", guard=True, **BRIEF).fit(X, y)

@@ -179,6 +179,7 @@ def test_the_ensembles_labels_are_those_of_the_mean_opinion(clusters, monkeypatc
             assert mean.max(1)[own & taken].min() >= mean.max(1)[own & ~taken].max()
 
 
+@pytest.mark.usefixtures("narrow_net")
 def test_on_images_the_net_is_one_of_the_teachers(few_labels):
     X, y, test, truth = few_labels
     method = make_method("ensemble-labels", steps=60, random_state=0).fit(X, y)
@@ -189,6 +190,7 @@ def test_on_images_the_net_is_one_of_the_teachers(few_labels):
     assert method.top_share is None
 
 
+@pytest.mark.usefixtures("narrow_net")
 def test_with_nothing_held_out_the_teachers_are_calibrated_on_labeled_images_left_out(few_labels):
     X, y, test, truth = few_labels
     method = make_method("ensemble-labels", steps=60, validation_fraction=0.0, random_state=0).fit(X, y)
