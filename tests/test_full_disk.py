@@ -18,8 +18,11 @@ SIZE = 12 << 20
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def small_disk(tmp_path, monkeypatch):
     """A file system of 12 MB."""
+    # Where models go that it has no room for.
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     place = tmp_path / "disk"
     place.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(place)]
@@ -90,9 +93,7 @@ def test_a_full_disk_leaves_the_old_state_and_is_told_with_path_and_need(small_d
     assert [code for code, *_ in again] == [0, 0], again
 
 
-def test_a_model_that_a_full_disk_has_no_room_for_is_saved_elsewhere(small_disk, tmp_path, monkeypatch):
-    (tmp_path / "temporary").mkdir()
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+def test_a_model_that_a_full_disk_has_no_room_for_is_saved_elsewhere(small_disk, tmp_path):
     fill(small_disk, left=60_000)
     fit = ("fit", "digits", "--method", "supervised", "--steps", 3, "--out", "model", "-q")
     ((code, _, errors),) = run(small_disk, fit, cache=tmp_path / "cache")
