@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
-_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+from fewlabels.storage.atomic import NO_ROOM
+
 _LONGEST = 500
 
 
@@ -20,7 +21,7 @@ def in_words(error: Exception) -> str:
     told = str(error) or repr(error)
     if isinstance(error, OSError) and error.strerror:
         told = error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
-        if error.errno in _FULL:
+        if error.errno in NO_ROOM:
             told = told.replace(os.strerror(errno.ENOSPC), "the disk is full")
             told += "; make room, then try again (the labels given so far are kept)"
     return " ".join(told.split())[:_LONGEST]
