@@ -376,11 +376,16 @@ def test_a_download_that_is_stopped_says_what_is_kept(server, tmp_path, monkeypa
     handler, url = server
     handler.content, handler.delay = CONTENT, 2.0
     (tmp_path / "file.bin.part").write_bytes(CONTENT[:500_000])
+    # Tests that run in the background of a shell are started with it ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
-    with pytest.raises(
-        Interrupted, match=r"^stopped; what has come is kept in .*file\.bin\.part, and the same command"
-    ):
-        download(url, tmp_path / "file.bin", MD5)
+    try:
+        with pytest.raises(
+            Interrupted, match=r"^stopped; what has come is kept in .*file\.bin\.part, and the same command"
+        ):
+            download(url, tmp_path / "file.bin", MD5)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_two_that_want_the_same_file_fetch_it_once(server, tmp_path):
