@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fewlabels import METHODS, InputError, make_method
-from fewlabels.methods import UDA, VAT, FixMatch, MixMatch, ReMixMatch, fixmatch, online
+from fewlabels.methods import UDA, VAT, FixMatch, MixMatch, ReMixMatch, fixmatch, mixmatch, online, remixmatch
 from fewlabels.storage.errors import TrainingWarning
 
 pytestmark = pytest.mark.usefixtures("narrow_net")
@@ -131,6 +131,26 @@ def test_an_averaged_teacher_guesses_and_is_what_remains(color_images, monkeypat
     alone = FixMatch(**settings).fit(X, y, unlabeled=X)
     pairs = zip(method.network_.parameters(), alone.network_.parameters(), strict=True)
     assert any(not torch.equal(a, b) for a, b in pairs)
+
+
+def test_remixmatchs_averaged_teacher_guesses(color_images, monkeypatch):
+    X, y = color_images
+    asked = []
+    original = remixmatch.probabilities
+    monkeypatch.setattr(remixmatch, "probabilities", lambda net, weak: asked.append(net) or original(net, weak))
+    ReMixMatch(steps=2, batch_size=8, teacher_decay=0.9, warm_start=0.5, random_state=0).fit(X, y, unlabeled=X)
+    assert asked
+    assert not any(parameter.requires_grad for net in asked for parameter in net.parameters())
+
+
+def test_mixmatch_guesses_by_as_many_views_as_were_asked_for(color_images, monkeypatch):
+    X, y = color_images
+    asked = []
+    original = mixmatch.probabilities
+    monkeypatch.setattr(mixmatch, "probabilities", lambda net, view: asked.append(len(view)) or original(net, view))
+    method = MixMatch(guesses=3, unlabeled_ratio=1.0, steps=1, batch_size=8, random_state=0)
+    method.fit(X, y, unlabeled=X)
+    assert asked == [8, 8, 8]
 
 
 def test_a_budget_with_a_warm_start_is_kept_and_its_steps_repeat_the_run(color_images):
