@@ -273,8 +273,7 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
     except InputError:
         raise
     except Exception as error:  # what somebody else wrote may be wrong in any way
-        reason = str(error).splitlines()[0] if str(error) else repr(error)
-        raise InputError(f"{folder} is damaged and cannot be loaded: {reason}") from error
+        raise InputError(f"{folder} is damaged and cannot be loaded: {first_line(error)}") from error
     return method if weights is None else method.with_weights(weights)
 
 

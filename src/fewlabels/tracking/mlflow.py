@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from fewlabels.storage.errors import InputError
+from fewlabels.storage.wording import first_line
 from fewlabels.tracking.tracker import FAILED, FINISHED, STOPPED, Entry
 
 if TYPE_CHECKING:
@@ -65,10 +66,9 @@ def check() -> None:
     try:
         _experiment(_client())
     except Exception as error:  # of any kind: of the store, its database, the network
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"MLflow's store {mlflow.get_tracking_uri()} cannot be used ({reason}); set MLFLOW_TRACKING_URI to a "
-            "server or a database such as sqlite:///mlflow.db"
+            f"MLflow's store {mlflow.get_tracking_uri()} cannot be used ({first_line(error)}); set "
+            "MLFLOW_TRACKING_URI to a server or a database such as sqlite:///mlflow.db"
         ) from error
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fewlabels.evaluation import Comparison, Run
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.storage.errors import InputError, Interrupted, TrainingWarning, nearest
+from fewlabels.storage.wording import first_line
 from fewlabels.tracking import mlflow, tensorboard
 from fewlabels.tracking.tracker import FAILED, FINISHED, STOPPED, Entry, Tracker
 from fewlabels.training.monitor import Event
@@ -228,8 +229,7 @@ def _begun(name: str, entry: Entry) -> Tracker | None:
 
 
 def _warn_of(name: str, error: Exception, what: str) -> None:
-    reason = (str(error) or type(error).__name__).splitlines()[0]
-    warnings.warn(f"{name} {what} of this training: {reason}", TrainingWarning, stacklevel=4)
+    warnings.warn(f"{name} {what} of this training: {first_line(error)}", TrainingWarning, stacklevel=4)
 
 
 class TrackedComparison:
