@@ -69,8 +69,10 @@ def test_pseudo_label_learns_sure_guesses_from_the_same_view():
     weak = torch.tensor([[3.0, 0.0], [0.5, 0.0], [0.0, 4.0]], requires_grad=True)
     method = PseudoLabel(threshold=0.9, unlabeled_weight=2.0, ramp_up=0.4)
     views = GivenViews(weak, None)
-    losses = method.loss(torch.nn.Identity(), batch_of(views, 3, progress=0.1))
+    batch = batch_of(views, 3, progress=0.1)
+    losses = method.loss(torch.nn.Identity(), batch)
     # 0.953 and 0.982 are above the threshold, 0.62 is not; a quarter of the way up the ramp.
+    assert batch.admitted.item() == pytest.approx(2 / 3)
     terms = -math.log(softmax(3, 0)[0]) - math.log(softmax(0, 4)[1])
     assert losses["pseudo-label"].item() == pytest.approx(2 * 0.25 * terms / 3, rel=1e-5)
     losses["pseudo-label"].backward()
