@@ -32,8 +32,9 @@ def connect_nowhere(self: socket.socket, address: Any) -> None:
 
 
 def with_short_budget(words: list[str]) -> list[str]:
-    """Return the words of a command, any budget replaced."""
-    return [BUDGET if before == "--budget" else word for before, word in zip(["", *words[:-1]], words, strict=True)]
+    """Return the words of a command, any budget replaced, and the length of a pretraining."""
+    short = [f"pretraining_steps={STEPS}" if word.startswith("pretraining_steps=") else word for word in words]
+    return [BUDGET if before == "--budget" else word for before, word in zip(["", *short[:-1]], short, strict=True)]
 
 
 def main() -> None:

@@ -146,12 +146,16 @@ def test_images_and_places_of_this_machine_stay_here_unless_asked_for(hub, tmp_p
     assert "examples.safetensors" not in hub.files(NAME)
 
 
-@pytest.mark.parametrize("kind", ["hf:", "timm:local-dir:"])
+@pytest.mark.parametrize("kind", ["hf:", "timm:local-dir:", "model:"])
 def test_where_a_pretrained_net_lies_stays_here(kind, hub, tmp_path, monkeypatch, color_images):
     X, y = color_images
     small_backbones.stub_timm(monkeypatch)
-    make_net = small_backbones.tiny_dinov2 if kind == "hf:" else small_backbones.tiny_timm
-    net = make_net(tmp_path / "nets" / "dino")
+    folder = tmp_path / "nets" / "dino"
+    if kind == "model:":
+        net = f"model:{make_method('supervised', steps=2, random_state=0).fit(X, y).save(folder)}"
+    else:
+        make_net = small_backbones.tiny_dinov2 if kind == "hf:" else small_backbones.tiny_timm
+        net = make_net(folder)
     fitted = make_method("supervised", net=net, steps=2, random_state=0).fit(X, y)
     push(fitted.save(tmp_path / "model"), NAME)
     told = hub.files(NAME)

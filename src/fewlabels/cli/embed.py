@@ -22,7 +22,7 @@ def embed(
         str,
         typer.Option(
             help="See `fewlabels fit --help`.",
-            autocompletion=completion.words("hf:", "timm:", "python:"),
+            autocompletion=completion.words("hf:", "timm:", "model:", "python:"),
         ),
     ] = "hf:facebook/dinov2-small",
     out: Annotated[Path, typer.Option(help="Folder for the features.")] = Path("features"),

@@ -112,9 +112,9 @@ CheckpointEvery = Annotated[float, typer.Option(help="Seconds between checkpoint
 Net = Annotated[
     str | None,
     typer.Option(
-        help="A pretrained net: hf:NAME_OR_FOLDER (Hugging Face transformers), timm:NAME, or "
-        "python:FILE_OR_MODULE:FUNCTION.",
-        autocompletion=completion.one_of("nets.registry", "NETS", "hf:", "timm:", "python:"),
+        help="A pretrained net: hf:NAME_OR_FOLDER (Hugging Face transformers), timm:NAME, model:FOLDER (a model of "
+        "yours, without its head), or python:FILE_OR_MODULE:FUNCTION.",
+        autocompletion=completion.one_of("nets.registry", "NETS", "hf:", "timm:", "model:", "python:"),
     ),
 ]
 # The largest that scikit-learn takes.

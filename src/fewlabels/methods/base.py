@@ -57,7 +57,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         100,000, which is what the command line and `compare` take.
     net : str or torch.nn.Module
         A key of `fewlabels.nets.NETS`; or, for images, a pretrained net: "hf:NAME_OR_FOLDER", "timm:NAME",
-        "python:FILE_OR_MODULE:FUNCTION", or a module that maps images in [0, 1] to features (see
+        "model:FOLDER", "python:FILE_OR_MODULE:FUNCTION", or a module that maps images in [0, 1] to features (see
         `fewlabels.nets.pretrained.load_backbone`).
     freeze : bool
         Leave a pretrained net as it is: images go through it once, before anything is learned, and the method learns

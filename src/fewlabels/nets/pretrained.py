@@ -1,4 +1,4 @@
-"""Pretrained backbones: from Hugging Face transformers, from timm, from a Python file, or as a module."""
+"""Pretrained backbones: from transformers, from timm, from a model of ours, from a Python file, or as a module."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from fewlabels.nets.backbone import UNKNOWN_TRAINING, Backbone, BackboneFacts, fingerprint, pooled, pooling_of
+from fewlabels.nets.own_model import OWN_MODEL, backbone_of_model, empty_encoder
 from fewlabels.nets.provenance import folder_of, trained_on
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import check_reachable
@@ -28,6 +29,7 @@ from fewlabels.storage.wording import first_line
 KINDS = {
     "hf": "hf:NAME_OR_FOLDER, a vision model of Hugging Face transformers",
     "timm": "timm:NAME, a model of timm",
+    OWN_MODEL: "model:FOLDER, the net of a model of fewlabels, without its head",
     "python": "python:FILE_OR_MODULE:FUNCTION, what a function of your own returns, a torch.nn.Module",
 }
 MODULE = "module"
@@ -74,6 +76,8 @@ def load_backbone(net: Any) -> Backbone:
         raise InputError(f"{net!r} is no backbone; give {'; '.join(KINDS.values())}; or in Python a torch.nn.Module")
     if kind == "python":
         return _from_module(_own_module(net, name), net)
+    if kind == OWN_MODEL:
+        return backbone_of_model(name_from_anywhere(net), Path(name))
     from_kind = _from_timm if kind == "timm" else _from_transformers
     return from_kind(name_from_anywhere(net), name)
 
@@ -143,6 +147,8 @@ def empty_backbone(facts: BackboneFacts) -> Backbone:
         return Backbone(_vision_part(transformers.AutoModel.from_config(config)), facts)
     if kind == "timm":
         return Backbone(_empty_timm(facts), facts)
+    if kind == OWN_MODEL:
+        return Backbone(empty_encoder(facts.architecture), facts)
     raise InputError(
         f"the model was fitted with {_of_its_own(facts)}; give it as net (in Python: load(folder, net=module), "
         "on the command line: --net)"

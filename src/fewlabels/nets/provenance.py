@@ -22,6 +22,7 @@ _TRAINED_ON = (
     ),
 )
 _IMAGENET = "ImageNet"
+_KINDS_WITH_FOLDERS = ("hf:", "timm:local-dir:", "model:")
 # Data sets whose images were taken from ImageNet.
 _FROM_IMAGENET = re.compile(r"stl-?10|tiny-?imagenet|imagenette|imagewoof|mini-?imagenet|imagenet", re.IGNORECASE)
 
@@ -51,7 +52,7 @@ def folder_of(net: str) -> str:
     >>> folder_of("hf:/nets/dino"), folder_of("timm:local-dir:/nets/plants"), folder_of("timm:resnet18")
     ('/nets/dino', '/nets/plants', '')
     """
-    return next((net.removeprefix(kind) for kind in ("hf:", "timm:local-dir:") if net.startswith(kind)), "")
+    return next((net.removeprefix(kind) for kind in _KINDS_WITH_FOLDERS if net.startswith(kind)), "")
 
 
 def _known_as(name: str) -> tuple[str, bool]:
@@ -83,10 +84,16 @@ just like them, so accuracies are higher than on images that are new to it'
     >>> leak_warning("ImageNet", "clothing") is None
     True
     """
-    if images == UNKNOWN_TRAINING:
+    if UNKNOWN_TRAINING in images:
         return (
             f"what the backbone was trained on is unknown: if the test images of {data_set} were among that, "
             "accuracies are higher than on images that are new to it"
+        )
+    if net.startswith("model:") and _is_named_in(data_set, images):
+        return (
+            f"the backbone was trained on {images}: unless the test images of {data_set} were held out from that too, "
+            "as they always are in a source that has test images of its own, accuracies are higher than on images that "
+            "are new to it"
         )
     if not _FROM_IMAGENET.search(data_set):
         name, _ = _known_as(folder_of(net) or net)
