@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from served import photo, serving
@@ -167,6 +168,33 @@ def test_with_an_old_pillow_photos_alone_are_taken_and_the_way_to_a_new_one_is_t
             assert ("not an image" in shown) != taken
 
 
+def test_a_file_in_place_of_text_is_refused_and_copied_nowhere(place, tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    with serving(place) as server:
+        file = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
+        for given in ([file, ""], ["", {**file, "is_stream": True}], [[file], ""], ["", {"within": file}]):
+            success, told = asked(server.address, "skip", *given)
+            assert not success
+            assert "files are taken as images alone" in told
+        _, text = post(server.address, b"MZ no image", "no.png")
+        uploads = Path(json.loads(text)[0]).parent.parent
+        assert [path.name for path in uploads.rglob("*") if path.is_file()] == ["no.png"]
+        assert "Traceback" not in (place / "log").read_text()
+        # What the page sends goes on to work.
+        config = json.load(urllib.request.urlopen(f"{server.address}/config", timeout=30))
+        (opening,) = [
+            one["props"]["value"] for one in config["components"] if one["props"].get("elem_id") == "fl-opening"
+        ]
+        _, told = asked(server.address, "open")
+        image = json.loads(told)["data"][2]
+        success, told = asked(server.address, "label_0", image, opening)
+        assert success
+        assert "Saved" in told
+        assert len(server.labels) == 1
+        assert asked(server.address, "skip", json.loads(told)["data"][1], opening)[0]
+
+
 def test_uploads_are_limited_and_files_of_the_machine_stay_its_own(place, tmp_path):
     secret = tmp_path / "secret.png"
     photo("red", 1).save(secret)
@@ -202,6 +230,7 @@ def test_uploads_are_limited_and_files_of_the_machine_stay_its_own(place, tmp_pa
                 assert not success
                 assert "fl-first" not in shown
                 assert "not here" not in shown, "which files there are"
+        assert "Traceback" not in (place / "log").read_text()
         for hidden in (f"gradio_api/file={secret}", "gradio_api/proxy=http://127.0.0.1:9/", "monitoring/summary"):
             with pytest.raises(urllib.error.HTTPError):
                 urllib.request.urlopen(f"{server.address}/{hidden}", timeout=30)

@@ -73,7 +73,15 @@ def test_the_page_can_use_itself(guard):
 
 
 @pytest.mark.parametrize(
-    "path", ["/gradio_api/proxy=http://evil.example", "/gradio_api/vibe-edit", "/monitoring", "/docs", "/login"]
+    "path",
+    [
+        "/gradio_api/proxy=http://evil.example",
+        "/gradio_api/file=https://evil.example/large",
+        "/gradio_api/vibe-edit",
+        "/monitoring",
+        "/docs",
+        "/login",
+    ],
 )
 def test_what_the_page_does_not_need_is_not_there(guard, path):
     assert ask(guard, path)[0] == 404

@@ -136,7 +136,8 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and _split(origin).netloc != host:
             return 403, "requests from other sites are not answered"
-        if path not in _PATHS and path not in _CALLS and not path.startswith(_BELOW):
+        # A file's address may be one on the net, which Gradio would fetch.
+        if (path not in _PATHS and path not in _CALLS and not path.startswith(_BELOW)) or "://" in path:
             return 404, "there is nothing here"
         if path == _UPLOAD and self._uploads >= self.limits.uploads:
             return 503, _busy(self.limits.uploads, "uploads are on their way")

@@ -41,6 +41,7 @@ def build_page(service: Service) -> Any:
             if service.desk is not None:
                 with gr.Tab("Label", id="label"):
                     label_tab(page, service, about)
+    _take_files_as_images_alone(page)
     page.queue(max_size=service.limits.waiting, default_concurrency_limit=1, api_open=False)
     return page
 
@@ -119,7 +120,7 @@ def _keep_as_uploaded(image: Any) -> None:
             or not place.resolve().is_relative_to(uploads)
             or (place.exists() and not place.is_file())
         ):
-            raise gr.Error("upload a file")
+            raise gr.Error("upload a file", print_exception=False)
         return str(path)
 
     async def moved(path: Any) -> str:
@@ -128,3 +129,20 @@ def _keep_as_uploaded(image: Any) -> None:
     # Gradio asks for the second only where a request says that it brings a file.
     image.preprocess = lambda payload: None if payload is None else uploaded(payload.path)
     image.async_move_resource_to_block_cache = moved
+
+
+def _take_files_as_images_alone(page: Any) -> None:
+    """Have a page refuse files that are given in place of text.
+
+    Gradio looks for files in what any component is given, and copies them from wherever they lie, devices too. To
+    replace what copies them in each component would not do: one that is shown anew is made anew.
+    """
+    preprocess = page.preprocess_data
+
+    async def preprocessed(function: Any, inputs: list[Any], *more: Any, **options: Any) -> Any:
+        for block, given in zip(function.inputs, inputs, strict=False):
+            if isinstance(given, dict | list) and not block.stateful and not isinstance(block, gr.Image):
+                raise gr.Error("files are taken as images alone", print_exception=False)
+        return await preprocess(function, inputs, *more, **options)
+
+    page.preprocess_data = preprocessed
