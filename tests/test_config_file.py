@@ -70,6 +70,10 @@ def test_a_setting_that_is_typed_takes_the_place_of_that_one_alone(tmp_path):
         ("[compare.seeds]\na = 3", "seeds is a table"),
         ("[compare]\nsteps = 1979-05-27", "is no text, number"),
         ("[compare.set]\nsteps = 1979-05-27", "set has a value that is no text, number"),
+        ('net = "python:evil.py:make"', "net names code to run .*; take it out, and type --net python:… yourself"),
+        ('[fit]\nnet = ["python:evil.py:make"]', "names code to run"),
+        ('[compare.set]\nnet = "python:evil.py:make"', "set names code to run"),
+        ('[compare.choose]\nnet = ["fast", "python:evil.py:make"]', "choose names code to run"),
     ],
 )
 def test_what_the_file_gets_wrong_is_one_line(text, message, tmp_path):

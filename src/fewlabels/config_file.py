@@ -48,7 +48,8 @@ def read_config(
     Raises
     ------
     InputError
-        If the file cannot be read, or asks for a command, option or kind of value that there is not.
+        If the file cannot be read, or asks for a command, option or kind of value that there is not, or for code to be
+        run.
 
     Examples
     --------
@@ -96,6 +97,9 @@ def _without_rivals(values: Mapping[str, Any], chosen: Collection[str]) -> dict[
 
 def _as_typed(path: Path, command: str, key: str, value: Any) -> Any:
     """Return a value of a command as the command line would have it."""
+    if key in ("net", *_TABLES) and "python:" in str(value):
+        # The folder may have come from others, and whoever works in it has not looked.
+        raise InputError(f"{path}: {key} names code to run (python:…); take it out, and type --net python:… yourself")
     if isinstance(value, dict):
         if key not in _TABLES:
             raise InputError(f"{path}: {key} is a table; only {' and '.join(_TABLES)} are, as in [{command}.set]")
