@@ -306,6 +306,11 @@ def test_classes_may_come_with_the_images(begin, flat, tmp_path):
         ("-1", "means in a labels file that an image has no class"),
         ("a\nb", "one line of at most 100"),
         ("x" * 101, "one line of at most 100"),
+        ("=1+2", "a spreadsheet takes what begins with = for a formula"),
+        (" +cat", "begins with +"),
+        ("-cat", "begins with -"),
+        ("@cat", "begins with @"),
+        ("\t\r=cat", "begins with ="),
     ):
         typed, panel, shown, *_ = add(given, service.desk.opening, request)
         assert why in panel, given

@@ -38,6 +38,8 @@ from fewlabels.storage.visible import visible
 _BLOCK = 1024
 # More than a person tells apart; whoever reaches the page may add some.
 _MOST_CLASSES, _LONGEST_NAME = 1000, 100
+# With these a spreadsheet begins a formula, which it runs as it opens the labels file.
+_OF_FORMULAS = ("=", "+", "-", "@")
 
 
 class _Closed(Exception):
@@ -143,6 +145,8 @@ class Desk:
         if not name:
             raise InputError("type the name of the class first")
         _check_name(name)
+        if name.startswith(_OF_FORMULAS):
+            raise InputError(f"a spreadsheet takes what begins with {name[0]} for a formula; find another name")
         for known in classes:
             # Two that differ in case alone are one that was typed twice.
             if _folded(known) == _folded(name):
