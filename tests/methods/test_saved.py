@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
 import fewlabels
 from fewlabels import METHODS, InputError, Supervised, make_method
@@ -11,6 +12,7 @@ from fewlabels.methods.card import measurement
 from fewlabels.methods.examples import remember
 from fewlabels.methods.saved import EXAMPLES, add_measurement
 from fewlabels.storage.model_folder import model_files
+from small_backbones import tiny_dinov2
 
 
 @pytest.fixture
@@ -214,6 +216,54 @@ def test_no_net_that_a_description_names_is_run_or_fetched(where, net, few_label
     with pytest.raises(InputError, match="to be run or fetched"):
         fewlabels.load(tmp_path / "model")
     assert not (tmp_path / "owned").exists()
+
+
+def owning(tmp_path, name="code.py"):
+    """Return a net of a person's own code, and the file that is there once the code has run."""
+    (tmp_path / name).write_text(
+        f"from pathlib import Path\nfrom small_backbones import Colors\n\n\ndef make():\n"
+        f"    Path({str(tmp_path / 'owned')!r}).touch()\n    return Colors()\n"
+    )
+    return f"python:{tmp_path / name}:make", tmp_path / "owned"
+
+
+@pytest.mark.parametrize("settings", [{}, {"freeze": False}])
+def test_no_net_but_the_one_that_is_described_is_learned_from_anew(settings, color_images, tmp_path):
+    X, y = color_images
+    mine = tiny_dinov2(tmp_path / "dino")
+    make_method("supervised", net=mine, steps=2, random_state=0, **settings).fit(X, y).save(tmp_path / "model")
+    net, owned = owning(tmp_path)
+    for other in (net, "hf:somebody/net", "timm:dino"):
+        edit(tmp_path / "model", lambda config, other=other: config["parameters"].update(net=other))
+        with pytest.raises(InputError, match="to be run or fetched, and does not describe it"):
+            fewlabels.load(tmp_path / "model")
+    # A description that lies throughout is one of code of a person's own, which is not run unasked.
+    edit(tmp_path / "model", lambda config: (config["parameters"].update(net=net), config["backbone"].update(net=net)))
+    with pytest.raises(InputError, match=r"your own code \(python:.*give it as net"):
+        fewlabels.load(tmp_path / "model")
+    assert not owned.exists()
+    # As it was typed elsewhere, and as the Hub has it.
+    for typed, whole in (("hf:nets/dino", mine), ("hf:.", mine), ("hf:nets/dino/", "hf:./dino"), ("module", mine)):
+        edit(
+            tmp_path / "model",
+            lambda c, typed=typed, whole=whole: (c["parameters"].update(net=typed), c["backbone"].update(net=whole)),
+        )
+        assert fewlabels.load(tmp_path / "model").predict(X).shape == y.shape
+
+
+@pytest.mark.parametrize("settings", [{}, {"freeze": False}])
+def test_code_of_a_person_s_own_is_run_where_it_is_given_and_nowhere_else(settings, color_images, tmp_path):
+    X, y = color_images
+    net, owned = owning(tmp_path)
+    method = make_method("supervised", net=net, steps=2, random_state=0, **settings).fit(X, y)
+    method.save(tmp_path / "model")
+    owned.unlink()
+    with pytest.raises(InputError, match=r"your own code \(python:.*give it as net"):
+        fewlabels.load(tmp_path / "model")
+    assert not owned.exists()
+    loaded = fewlabels.load(tmp_path / "model", net=net)
+    assert np.allclose(loaded.predict_proba(X), method.predict_proba(X), atol=1e-6)
+    assert clone(loaded).fit(X, y).score(X, y) == method.score(X, y)
 
 
 def test_names_stay_where_a_loaded_model_is_saved_again(saved, few_labels, tmp_path):

@@ -365,7 +365,47 @@ def test_a_function_of_a_file_gives_a_backbone_but_is_never_run_for_recorded_fac
     assert not [name for name in sys.modules if name.startswith("_own_")], "other processes could not import it"
     with pytest.raises(InputError, match="not loaded unasked"):
         open_backbone(backbone.facts)
+    with pytest.raises(InputError, match="not loaded unasked"):
+        load_backbone(backbone.facts)
+    with pytest.raises(InputError, match="give it as net"):
+        empty_backbone(backbone.facts)
     assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"use_pretrained_backbone": True}, "another net to be fetched"),
+        ({"backbone": "somebody/net"}, "another net to be fetched"),
+        ({"backbone_config": {"model_type": "timm_backbone", "backbone": "hf-hub:somebody/net"}}, "to be fetched"),
+        ({"model_type": "timm_wrapper", "architecture": "hf-hub:somebody/net"}, "to be fetched"),
+        ({"num_hidden_layers": 1_000_000}, "more than 1000 layers"),
+        ({"depths": [3, 1_000_000]}, "more than 1000 layers"),
+    ],
+)
+def test_a_description_that_asks_for_another_net_or_for_endless_layers_is_refused(dino, asked, message):
+    facts = load_backbone(dino).facts
+    described = {"kind": "hf", "config": facts.architecture["config"] | asked}
+    with pytest.raises(InputError, match=message):
+        empty_backbone(replace(facts, architecture=described))
+
+
+def test_a_description_names_no_code_that_a_net_is_computed_with(dino):
+    backbone = load_backbone(dino).eval()
+    facts = backbone.facts
+    asked = {
+        "attn_implementation": "somebody/kernel",
+        "_attn_implementation": "somebody/kernel",
+        "auto_map": {"AutoModel": "somebody/net--code.Net"},
+        "quantization_config": {"quant_method": "gptq", "bits": 4},
+        "use_kernels": True,
+    }
+    described = {"kind": "hf", "config": facts.architecture["config"] | asked}
+    again = empty_backbone(replace(facts, architecture=described)).eval()
+    again.load_state_dict(backbone.state_dict())
+    images = torch.rand(2, 3, 28, 28)
+    with torch.inference_mode():
+        assert torch.equal(again(images), backbone(images))
 
 
 @pytest.mark.parametrize(

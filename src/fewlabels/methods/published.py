@@ -11,7 +11,7 @@ from typing import Any
 
 from fewlabels.methods.card import PLACE, checksum
 from fewlabels.methods.saved import is_ours, load
-from fewlabels.nets.pretrained import MODULE
+from fewlabels.nets.pretrained import MODULE, is_own_code
 from fewlabels.nets.provenance import folder_of
 from fewlabels.storage.atomic import atomic_folder
 from fewlabels.storage.errors import InputError
@@ -145,7 +145,7 @@ digits, -, _ and ., such as jane/birds
     config = read_description(found)
     net = config.get("parameters", {}).get("net")
     # Code of its own is never run unasked; whoever has it gives it to `load`.
-    if not (net == MODULE or str(net).startswith("python:")):
+    if not (net == MODULE or is_own_code(net)):
         load(found)
     with atomic_folder(target) as temporary:
         for file in model_files(found):

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,8 @@ from fewlabels.methods.card import card_facts, checksum, model_card
 from fewlabels.methods.reconstruction import Autoencoder, AutoencoderClassifier
 from fewlabels.methods.weight_sets import WeightSet
 from fewlabels.nets import Backbone, BackboneFacts, build_decoder, load_backbone
-from fewlabels.nets.pretrained import MODULE, as_recorded, empty_backbone, is_backbone
+from fewlabels.nets.pretrained import MODULE, as_recorded, empty_backbone, is_backbone, is_own_code
+from fewlabels.nets.provenance import folder_of
 from fewlabels.storage.atomic import ABANDONED, atomic_folder, remove_leftovers, write_bytes, write_json, write_text
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import HubAddress, is_hub_address
@@ -229,8 +230,8 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
         known = METHODS.get(config["method"])
         before = {} if known is None else known._SETTINGS_BEFORE
         method = make_method(config["method"], **{**before, **config["parameters"]})
-        if method.net == MODULE:
-            # What is fitted anew with these settings is to learn from the same net.
+        if method.net == MODULE or is_own_code(method.net):
+            # What is fitted anew with these settings is to learn from the same net, and runs no code unasked.
             method.net = BackboneFacts.from_dict(config["backbone"]) if net is None else net
         method._parameters_ = method.get_params(deep=False)  # type: ignore[misc]
         method.sample_shape_ = tuple(int(n) for n in config["sample_shape"])
@@ -292,18 +293,30 @@ def _examples(file: Path, method: SemiSupervisedClassifier, checksum: str) -> An
 def _refuse_nets_to_run(folder: Path, config: dict[str, Any]) -> None:
     """Refuse a description that asks for code to be run, or for weights to be fetched, to build the model's net.
 
-    A model with a pretrained net describes that, and is built by the description.
+    A model with a pretrained net describes that, and is built by the description; what is fitted anew learns from the
+    net of the parameters, which is to be the same.
     """
     choice = config["records"].get("choice_") or {}
     asked = [choice.get("settings", {}).get("net")]
-    if "backbone" not in config:
-        asked.append(config["parameters"].get("net"))
+    net = config["parameters"].get("net")
+    if "backbone" not in config or (net != MODULE and not _is_described(str(net), config["backbone"]["net"])):
+        asked.append(net)
     for net in asked:
         if net == MODULE or is_backbone(net):
             raise InputError(
                 f"{folder} asks for the net {str(net)[:80]!r} to be run or fetched, and does not describe it; loading "
                 "a model runs nothing: take another model"
             )
+
+
+def _is_described(net: str, described: str) -> bool:
+    """Say whether a net as it was typed may be the one described, which is told with its whole place."""
+    place, whole = folder_of(net), folder_of(described)
+    if not place or not whole:
+        return net == described
+    same_kind = net.removesuffix(place) == described.removesuffix(whole)
+    # It was typed in another folder, where "." may have been its place; "" is the name of that.
+    return same_kind and PureWindowsPath(place).name in ("", PureWindowsPath(whole).name)
 
 
 def add_measurement(folder: Path, found: dict[str, Any]) -> bool:

@@ -35,6 +35,19 @@ KINDS = {
 MODULE = "module"
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _PROBE = 64
+# What the description of a net of transformers may name code on the Hub by; the net computes the same without.
+_CODE = {
+    "attn_implementation",
+    "_attn_implementation",
+    "experts_implementation",
+    "_experts_implementation",
+    "auto_map",
+    "kernel_config",
+    "use_kernels",
+    "quantization_config",
+}
+# How such a description calls numbers of layers, and far more than any net has: these would be built for minutes.
+_LAYERS, _MOST_LAYERS = ("layers", "depth", "depths", "blocks"), 1000
 
 
 def is_backbone(net: Any) -> bool:
@@ -50,14 +63,26 @@ def is_backbone(net: Any) -> bool:
     return isinstance(net, str) and net.partition(":")[0] in KINDS and ":" in net
 
 
+def is_own_code(net: Any) -> bool:
+    """Say whether `net` names code of a person's own, which runs where the net is loaded.
+
+    Examples
+    --------
+    >>> is_own_code("python:nets.py:mine"), is_own_code("hf:facebook/dinov2-small")
+    (True, False)
+    """
+    return isinstance(net, str) and net.startswith("python:")
+
+
 def load_backbone(net: Any) -> Backbone:
     """Return a backbone with its pretrained weights.
 
     Parameters
     ----------
-    net : str or nn.Module
-        See `KINDS`. A module is copied; its attributes `image_size`, `image_mean`, `image_std` (of pixels in [0, 1])
-        and `trained_on` are taken where it has them, else it is given pixels in [0, 1] of any size.
+    net : str, nn.Module or BackboneFacts
+        See `KINDS`; of facts, see `open_backbone`. A module is copied; its attributes `image_size`, `image_mean`,
+        `image_std` (of pixels in [0, 1]) and `trained_on` are taken where it has them, else it is given pixels in
+        [0, 1] of any size.
 
     Raises
     ------
@@ -71,6 +96,8 @@ def load_backbone(net: Any) -> Backbone:
     """
     if isinstance(net, nn.Module):
         return _from_module(net, MODULE)
+    if isinstance(net, BackboneFacts):
+        return open_backbone(net)
     kind, _, name = str(net).partition(":")
     if not is_backbone(net) or not name:
         raise InputError(f"{net!r} is no backbone; give {'; '.join(KINDS.values())}; or in Python a torch.nn.Module")
@@ -96,7 +123,7 @@ def open_backbone(facts: BackboneFacts) -> Backbone:
     InputError
         If it is not there any more, is a module or the reader's own code, or has other weights now.
     """
-    if facts.net.partition(":")[0] in (MODULE, "python"):
+    if facts.net == MODULE or is_own_code(facts.net):
         raise InputError(
             f"the backbone is {_of_its_own(facts)}, which is not loaded unasked; give it as net "
             "(in Python: load(folder, net=module), on the command line: --net)"
@@ -138,12 +165,15 @@ def empty_backbone(facts: BackboneFacts) -> Backbone:
     Raises
     ------
     InputError
-        If it was a module of its own, whose layers no file tells.
+        If it was a module of its own, whose layers no file tells; or what is described would be fetched, or has more
+        layers than nets have.
     """
-    kind = facts.architecture.get("kind")
+    # Whatever it is described as, code of a person's own is run where it is given alone.
+    kind = MODULE if facts.net == MODULE or is_own_code(facts.net) else facts.architecture.get("kind")
     if kind == "hf":
         transformers = _transformers()
-        config = _hiding_nothing(transformers.AutoConfig.for_model(**facts.architecture["config"]))
+        described = _needing_nothing_else(facts.architecture["config"], facts.net)
+        config = _hiding_nothing(transformers.AutoConfig.for_model(**described))
         return Backbone(_vision_part(transformers.AutoModel.from_config(config)), facts)
     if kind == "timm":
         return Backbone(_empty_timm(facts), facts)
@@ -153,6 +183,35 @@ def empty_backbone(facts: BackboneFacts) -> Backbone:
         f"the model was fitted with {_of_its_own(facts)}; give it as net (in Python: load(folder, net=module), "
         "on the command line: --net)"
     )
+
+
+def _needing_nothing_else(described: Any, net: str) -> Any:
+    """Return what a net of transformers is described as without what would have code fetched to compute with.
+
+    Raises
+    ------
+    InputError
+        If another net would be fetched to build it, or building would take minutes.
+    """
+    if isinstance(described, list):
+        return [_needing_nothing_else(one, net) for one in described]
+    if not isinstance(described, dict):
+        return described
+    for key, value in described.items():
+        # timm builds what it knows by name, and fetches what has an address.
+        is_name = described.get("model_type") == "timm_backbone" and ":" not in str(value)
+        addressed = key == "architecture" and ":" in str(value)
+        if addressed or (key == "backbone" and value and not is_name) or (key == "use_pretrained_backbone" and value):
+            raise InputError(
+                f"the description of {net} asks for another net to be fetched ({key} is {str(value)[:80]!r}); loading "
+                "a model fetches nothing: take another model"
+            )
+        counts = value if isinstance(value, list) else [value]
+        if key.endswith(_LAYERS) and any(isinstance(one, int | float) and one > _MOST_LAYERS for one in counts):
+            raise InputError(
+                f"the description of {net} asks for more than {_MOST_LAYERS} layers ({key}); it is damaged"
+            )
+    return {key: _needing_nothing_else(value, net) for key, value in described.items() if key not in _CODE}
 
 
 def _of_its_own(facts: BackboneFacts) -> str:
