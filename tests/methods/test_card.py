@@ -1,4 +1,5 @@
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -6,11 +7,12 @@ import torch
 from huggingface_hub import ModelCard
 
 import fewlabels
-from fewlabels import InputError, load_dataset, make_method
+from fewlabels import METHODS, InputError, Supervised, load_dataset, make_method
 from fewlabels.data import FeatureRows
 from fewlabels.evaluation import evaluate_model, wilson_interval
 from fewlabels.methods.card import measurement, model_card
 from fewlabels.methods.embedding import features_of
+from fewlabels.methods.registry import method_name
 from fewlabels.methods.saved import add_measurement
 from fewlabels.nets import load_backbone
 from fewlabels.storage.model_folder import model_files
@@ -58,6 +60,23 @@ def test_what_a_guard_held_back_is_not_said_to_have_been_learned_from(few_labels
     method = make_method("uda", preset="short", budget="600 images", batch_size=8, guard=True, random_state=0).fit(X, y)
     assert method.guard_["held_back"]
     assert "labeled samples (90 unlabeled ones say how inputs are scaled)" in read(method.save(tmp_path / "model"))
+
+
+class Silent(Supervised):
+    pass
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SilentToo(Supervised):
+    sharp: float = 1.0
+
+
+@pytest.mark.parametrize("kind", [Silent, SilentToo])
+def test_a_method_of_one_s_own_may_say_nothing_of_itself(kind, few_labels, tmp_path, monkeypatch):
+    X, y, *_ = few_labels
+    monkeypatch.setitem(METHODS, method_name(kind), kind)
+    card = read(kind(steps=1).fit(X, y).save(tmp_path / "model"))
+    assert f"classifier\n\nA classifier learned by {kind.__name__}.\n\n-" in card
 
 
 def test_without_held_out_samples_nothing_is_measured(few_labels, tmp_path):

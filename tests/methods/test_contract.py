@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from waits import Waits
 
-from fewlabels import METHODS, InputError, SelfTraining, TrainingWarning, make_method
+from fewlabels import METHODS, InputError, SelfTraining, Supervised, TrainingWarning, make_method
 from fewlabels.data import ImageRows
 from fewlabels.methods.training_set import looked_at
 from small_backbones import colors
@@ -314,6 +314,19 @@ def test_settings_that_cannot_be_used_are_refused_with_what_would(settings, mess
     X, y, *_ = few_labels
     with pytest.raises(InputError, match=message):
         make_method("supervised", **settings).fit(X, y)
+
+
+class Overridden(Supervised):
+    """A method whose constructor hides what all methods share."""
+
+    def __init__(self, sharp=1.0, **settings):
+        super().__init__(**settings)
+        self.sharp = sharp
+
+
+def test_a_constructor_that_would_lose_settings_is_refused():
+    with pytest.raises(InputError, match="Overridden overrides `__init__`, by which 'preset' and other settings are"):
+        Overridden(steps=7).check_settings()
 
 
 @pytest.mark.parametrize(

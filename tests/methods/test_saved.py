@@ -1,6 +1,8 @@
 import json
 import os
 import pickle
+from dataclasses import dataclass, field
+from typing import Optional
 
 import numpy as np
 import pytest
@@ -296,6 +298,32 @@ def test_a_method_of_one_s_own_is_saved_where_it_is_known(few_labels, tmp_path, 
     loaded = fewlabels.load(method.save(tmp_path / "model"))
     assert type(loaded) is OwnSupervised
     assert np.array_equal(loaded.predict_proba(test), method.predict_proba(test))
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Layered(Supervised):
+    """A method with settings that JSON has no form of."""
+
+    sizes: tuple[int, ...] = (8, 16)
+    pairs: tuple[tuple[int, str], ...] = ()
+    shares: list[float] = field(default_factory=list)
+    sharp: Optional[float] = None  # noqa: UP045 - as many write it
+
+
+def test_settings_of_a_method_of_one_s_own_are_read_as_what_they_were(few_labels, tmp_path, monkeypatch):
+    X, y, *_ = few_labels
+    monkeypatch.setitem(METHODS, "layered", Layered)
+    given = {"sizes": (4, 2), "pairs": ((1, "a"), (2, "b")), "shares": [0.5]}
+    folder = Layered(steps=1, **given).fit(X, y).save(tmp_path / "model")
+    loaded = fewlabels.load(folder)
+    assert {name: getattr(loaded, name) for name in given} == given
+    assert loaded.sharp is None
+    assert make_method("layered", sizes=[4, 2]).check_settings().sizes == (4, 2)
+    with pytest.raises(InputError, match=r"sizes=\[4, 2\] is not a tuple"):
+        Layered(sizes=[4, 2]).check_settings()
+    monkeypatch.delitem(METHODS, "layered")
+    with pytest.raises(InputError, match=r"make it known by fewlabels.METHODS\['layered'\] = its class before"):
+        fewlabels.load(folder)
 
 
 def test_classes_are_told_apart_by_their_names(few_labels, tmp_path):

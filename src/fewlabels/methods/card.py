@@ -40,9 +40,24 @@ def card_facts(method: SemiSupervisedClassifier, class_names: list[str]) -> dict
     'A classifier learned from the labeled samples alone.'
     """
     return {
-        "summary": (type(method).__doc__ or "").strip().splitlines()[0],
+        "summary": summary_of(type(method)),
         "findings": findings(method, [_in_markdown(name) for name in class_names]),
     }
+
+
+def summary_of(kind: type[SemiSupervisedClassifier]) -> str:
+    """Return the first line of what a method says of itself; one of one's own may say nothing.
+
+    Examples
+    --------
+    >>> from fewlabels import FixMatch
+    >>> summary_of(FixMatch)
+    'Pseudo-labels from weak views for strong views, where the net is sure.'
+    """
+    said = (kind.__doc__ or "").strip()
+    # A dataclass without a docstring has its signature for one.
+    silent = not said or said.startswith(f"{kind.__name__}(")
+    return f"A classifier learned by {kind.__name__}." if silent else said.splitlines()[0]
 
 
 def model_card(config: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Any
 
 import numpy as np
@@ -31,9 +31,11 @@ def check_kinds(method: Any) -> None:
         With the name and value of the first such field.
     """
     for field in fields(method):
-        value, kinds = getattr(method, field.name), set(re.findall(r"\w+", str(field.type)))
+        value, kinds = getattr(method, field.name), _kinds(field)
         if isinstance(value, list | tuple | dict) and not kinds & {"Any", type(value).__name__}:
-            raise InputError(f"{field.name}={value!r} is not one value; a comparison tries several (`choose`)")
+            several = kinds & {"list", "tuple", "dict"}
+            advice = f"a {several.pop()}" if several else "one value; a comparison tries several (`choose`)"
+            raise InputError(f"{field.name}={value!r} is not {advice}")
         if isinstance(value, float | np.floating) and "int" in kinds and "float" not in kinds:
             hint = f"; write {int(value)}" if math.isfinite(value) and value == int(value) else ""
             raise InputError(f"{field.name}={value} is not a whole number{hint}")
@@ -47,6 +49,12 @@ def check_kinds(method: Any) -> None:
             raise InputError(f"{field.name}={value!r} is neither true nor false")
         if kinds & {"int", "float"}:
             raise InputError(f"{field.name}={value!r} is not a number")
+
+
+def with_tuples(method: type[Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings as a method's fields say: JSON, TOML and the command line have lists where tuples are meant."""
+    tuples = {field.name for field in fields(method) if "tuple" in (kinds := _kinds(field)) and "list" not in kinds}
+    return {name: _as_tuple(value) if name in tuples else value for name, value in settings.items()}
 
 
 def check_within(method: object, interval: str, *names: str) -> None:
@@ -99,3 +107,14 @@ def check_count(value: Any, least: int, name: str) -> None:
 def _check_finite(method: object, name: str) -> None:
     if not math.isfinite(getattr(method, name)):
         raise InputError(f"{name}={getattr(method, name)} is not a finite number")
+
+
+def _kinds(field: Field[Any]) -> set[str]:
+    """Return the words of the type that a field says, which is text, or a type, as its module has it."""
+    words = set(re.findall(r"\w+", str(field.type)))
+    # As `typing` calls them.
+    return words | {"None" if word == "Optional" else word.lower() for word in words & {"Optional", "Tuple", "List"}}
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value

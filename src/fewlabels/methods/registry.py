@@ -22,6 +22,7 @@ from fewlabels.methods.noisy_student import NoisyStudent
 from fewlabels.methods.pi_model import MeanTeacher, PiModel
 from fewlabels.methods.prototypes import Prototypes
 from fewlabels.methods.pseudo_label import PseudoLabel
+from fewlabels.methods.ranges import with_tuples
 from fewlabels.methods.remixmatch import ReMixMatch
 from fewlabels.methods.self_training import SelfTraining
 from fewlabels.methods.simclr import SimCLR
@@ -76,7 +77,7 @@ _ALL: tuple[type[SemiSupervisedClassifier], ...] = (
     SoftMatch,
     SimMatch,
 )
-METHODS = {method_name(method): method for method in _ALL}
+METHODS: dict[str, type[SemiSupervisedClassifier]] = {method_name(method): method for method in _ALL}
 # What a comparison takes when nothing is said: the four ideas that the project began with.
 BASIC_METHODS = ("supervised", "self-training", "two-step-autoencoder", "joint-autoencoder")
 
@@ -109,4 +110,4 @@ def make_method(name: str, **settings: Any) -> SemiSupervisedClassifier:
             raise InputError(
                 f"{called} has no setting {setting!r}{near or f'; `fewlabels methods {called}` lists what it has'}"
             )
-    return method(**settings)
+    return method(**with_tuples(method, settings))

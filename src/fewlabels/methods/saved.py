@@ -227,9 +227,12 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
     version = config["format_version"]
     try:
         _refuse_nets_to_run(folder, config)
-        known = METHODS.get(config["method"])
-        before = {} if known is None else known._SETTINGS_BEFORE
-        method = make_method(config["method"], **{**before, **config["parameters"]})
+        if (name := config["method"]) not in METHODS:
+            raise InputError(
+                f"unknown method {name!r} in {folder}; if it is one of your own, make it known by "
+                f"fewlabels.METHODS[{name!r}] = its class before the model is loaded"
+            )
+        method = make_method(name, **{**METHODS[name]._SETTINGS_BEFORE, **config["parameters"]})
         if method.net == MODULE or is_own_code(method.net):
             # What is fitted anew with these settings is to learn from the same net, and runs no code unasked.
             method.net = BackboneFacts.from_dict(config["backbone"]) if net is None else net

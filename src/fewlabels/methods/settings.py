@@ -136,6 +136,13 @@ class Settings(BaseEstimator):
 
     def _resolved(self) -> Self:
         check_kinds(self)
+        kept = self.get_params(deep=False)
+        if hidden := [field.name for field in fields(self) if field.name not in kept]:
+            kind = type(self).__name__
+            raise InputError(
+                f"{kind} overrides `__init__`, by which {hidden[0]!r} and other settings are lost; take that away and "
+                "write its settings as dataclass fields"
+            )
         presets = {"default": {}, "auto": {}, **self.PRESETS}
         if (self.steps or 0) < _LONG_STEPS:
             presets["auto"] = self.PRESETS.get("short", {})

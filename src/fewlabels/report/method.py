@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from fewlabels.evaluation.run import Run
 from fewlabels.evaluation.standings import Group, Standing
 from fewlabels.evaluation.verdicts import duel_sentence, labels_text, standing_sentences
 from fewlabels.methods import METHODS
+from fewlabels.methods.card import summary_of
 from fewlabels.report.classes import class_rows, confusion_cells, frequent_confusions
 from fewlabels.report.curves import admitted_chart, reliability_chart, rounds_chart, selective_chart
 from fewlabels.report.feature_map import feature_map
@@ -51,7 +51,7 @@ def method_view(name: str, groups: list[Group], class_names: tuple[str, ...], ro
     runs = [run for group in groups for standing in group.standings if standing.method == name for run in standing.runs]
     return {
         "name": name,
-        "idea": (inspect.getdoc(known) or "").partition("\n")[0] if known else idea_of(name),
+        "idea": summary_of(known) if known else idea_of(name),
         "parts": parts,
         "first": runs[0],
         "first_is": f" {_which(runs[0])}" if len(runs) > 1 else "",
