@@ -158,11 +158,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Names are imported when first used: `import fewlabels` and `fewlabels --help` need no PyTorch.
-    if name not in _HOMES:
-        raise AttributeError(f"module 'fewlabels' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"fewlabels.{_HOMES[name]}"), name)
+if not TYPE_CHECKING:  # or checkers would take any name for one of these
+
+    def __getattr__(name: str) -> Any:
+        # Names are imported when first used: `import fewlabels` and `fewlabels --help` need no PyTorch.
+        if name not in _HOMES:
+            raise AttributeError(f"module 'fewlabels' has no attribute {name!r}")
+        return getattr(importlib.import_module(f"fewlabels.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -63,7 +63,7 @@ def compare(
     progress: bool = False,
     engine: str = "local",
     on_finished: Callable[[Comparison], None] | None = None,
-    watching: Watching | None = None,
+    track: Sequence[str] | str | Watching | None = None,
 ) -> Comparison:
     """Train several methods on the same images and labels and find out which is best, and how surely.
 
@@ -130,9 +130,11 @@ def compare(
     on_finished : callable, optional
         Is called with the comparison at the end, also when it is stopped after a finished training.
         `fewlabels.compare` writes the report here.
-    watching : Watching, optional
-        Is told of the trainings one by one, and of what was measured; `fewlabels.compare` makes one of `track`, names
-        of trackers ("tensorboard", "mlflow").
+    track : sequence of str, optional
+        Of `fewlabels.compare`: keys of `fewlabels.tracking.TRACKERS`, "tensorboard", "mlflow". Each training is a run
+        there, with its hyper-parameters, losses and accuracies on the way, and in the end the figures and confusion
+        matrix of the test images; one more holds the learning curves. Here, and there too: a `Watching`, which is
+        told of the trainings one by one, and of what was measured.
 
     Returns
     -------
@@ -155,6 +157,8 @@ def compare(
     ...     sorted(path.name for path in found.folder.iterdir())[-2:]
     ['results.csv', 'results.json']
     """
+    if not isinstance(track, Watching | None):
+        raise InputError(f"track={track!r}: trackers are told by fewlabels.compare; call that")
     asked = Asked.of(
         methods=methods,
         rungs=rungs,
@@ -243,7 +247,7 @@ def compare(
         comparison=comparison,
         folder=folder,
         observer=observer,
-        watching=watching,
+        watching=track,
         resume=resume,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from fewlabels.evaluation.run import Run
 from fewlabels.training.monitor import Event
@@ -29,6 +29,7 @@ class WatchedRun(Protocol):
         """Take note of what was measured when training was done."""
 
 
+@runtime_checkable
 class Watching(Protocol):
     """Begins to watch trainings."""
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from fewlabels.data.parts import as_labels
 from fewlabels.methods.given import Given, read_given, rows_to_predict
+from fewlabels.methods.learned import Learned
 from fewlabels.methods.learning import learn
 from fewlabels.methods.prediction import output_chunks, predict_logits
 from fewlabels.methods.session import Session
@@ -45,7 +46,7 @@ _OF_FEATURES = ("n_features_in_", "feature_names_in_")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, Settings):
+class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, Learned, Settings):
     """Base of all methods: settings, `fit`, `predict`, `save`.
 
     Parameters
@@ -265,9 +266,9 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             More samples without labels, of the same form; read a batch at a time, so it may lie on disk. scikit-learn's
             `cross_validate` and `GridSearchCV` cut it with the folds where it has as many rows as `X`: give them the
             pool as rows of `X` with -1 in `y`, and leave `scoring` at its default, as any other takes -1 for a class.
-            So do `cross_val_predict` with a `method`, `CalibratedClassifierCV`, `VotingClassifier` and
-            `StackingClassifier`: give these no -1. The first takes the pool as `params={"unlabeled": pool}`, the
-            second's `fit` as `unlabeled`.
+            So do `cross_val_predict` with a `method`, `CalibratedClassifierCV`, `VotingClassifier`,
+            `StackingClassifier`, `BaggingClassifier`, `OneVsRestClassifier` and `OneVsOneClassifier`: give these no
+            -1. The first takes the pool as `params={"unlabeled": pool}`, the second's `fit` as `unlabeled`.
         validation : tuple of (X, y), optional
             Labeled samples to measure and calibrate on, in place of a share of those in `X`.
         observer : callable, optional
@@ -569,7 +570,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         return (side, side, len(facts.mean))
 
     def _device(self) -> torch.device:
-        return self.network_.mean.device  # type: ignore[no-any-return]
+        return self.network_.mean.device
 
     def _guesses(self, rows: Rows, *, flip: bool) -> NDArray[np.int64]:
         chunks = output_chunks(self.network_, rows, self._device(), flip=flip)

@@ -60,7 +60,7 @@ def strong_logits(nets: nn.Module, batch: Batch) -> Tensor:
     """Return the logits of strong views of a batch's pool samples."""
     # Strong views have other statistics than the images to be classified.
     with frozen_statistics(nets):
-        return nets(batch.views.strong(batch.unlabeled))  # type: ignore[no-any-return, arg-type]
+        return nets(batch.views.strong(batch.pool))  # type: ignore[no-any-return]
 
 
 def consistency(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

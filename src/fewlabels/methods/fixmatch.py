@@ -56,8 +56,7 @@ class FixMatch(OnlineClassifier):
 
     def pool_loss(self, nets: nn.Module, teacher: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy of strong views to the classes of weak views that are sure."""
-        assert batch.unlabeled is not None
-        found = probabilities(teacher, batch.views.weak(batch.unlabeled))
+        found = probabilities(teacher, batch.views.weak(batch.pool))
         weights = self.weights(found, batch)
         batch.admitted = weights.mean()
         logits = strong_logits(nets, batch)

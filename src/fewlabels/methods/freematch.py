@@ -109,8 +109,7 @@ class FreeMatch(OnlineClassifier):
 
     def pool_loss(self, nets: nn.Module, teacher: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy of strong views to guesses above their class's threshold, and the fairness."""
-        assert batch.unlabeled is not None
-        found = probabilities(teacher, batch.views.weak(batch.unlabeled))
+        found = probabilities(teacher, batch.views.weak(batch.pool))
         self._state.update(found)
         confidences, classes = found.max(1)
         logits = strong_logits(nets, batch).float()

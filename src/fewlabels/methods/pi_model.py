@@ -60,10 +60,9 @@ class PiModel(OnlineClassifier):
 
     def pool_loss(self, nets: nn.Module, teacher: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the mean squared difference between the probabilities of two views."""
-        assert batch.unlabeled is not None
-        targets = probabilities(teacher, batch.views.jittered(batch.unlabeled))
+        targets = probabilities(teacher, batch.views.jittered(batch.pool))
         with frozen_statistics(nets):
-            logits = nets(batch.views.jittered(batch.unlabeled))
+            logits = nets(batch.views.jittered(batch.pool))
         weight = self.unlabeled_weight * gaussian_ramp(batch.progress, self.ramp_up)
         return {"consistency": weight * F.mse_loss(logits.float().softmax(1), targets)}
 

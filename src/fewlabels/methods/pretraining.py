@@ -134,8 +134,7 @@ class PretrainingClassifier(SemiSupervisedClassifier):
     def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return step 1's loss for projected nets, else step 2's cross-entropy on the labeled samples."""
         if isinstance(nets, Projected):
-            assert batch.unlabeled is not None
-            both = torch.cat([batch.views.cropped(batch.unlabeled), batch.views.cropped(batch.unlabeled)])
+            both = torch.cat([batch.views.cropped(batch.pool), batch.views.cropped(batch.pool)])
             batch.pool_passes = 2
             first, second = nets(both).chunk(2)
             return self.view_loss(first, second)

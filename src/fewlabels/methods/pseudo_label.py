@@ -56,8 +56,7 @@ class PseudoLabel(OnlineClassifier):
 
     def pool_loss(self, nets: nn.Module, teacher: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy of sure guesses to themselves."""
-        assert batch.unlabeled is not None
-        views = batch.views.weak(batch.unlabeled)
+        views = batch.views.weak(batch.pool)
         with frozen_statistics(nets):
             logits = nets(views)
         guesses = logits.detach().float().softmax(1) if teacher is nets else probabilities(teacher, views)

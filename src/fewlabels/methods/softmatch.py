@@ -103,8 +103,7 @@ class SoftMatch(OnlineClassifier):
 
     def pool_loss(self, nets: nn.Module, teacher: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted cross-entropy of strong views to the classes of weak views."""
-        assert batch.unlabeled is not None
-        found = probabilities(teacher, batch.views.weak(batch.unlabeled))
+        found = probabilities(teacher, batch.views.weak(batch.pool))
         weighed = found
         if self.align:
             seen = self._state.probabilities.update(found.mean(0))

@@ -102,8 +102,7 @@ class TwoStepAutoencoder(AutoencoderClassifier):
     def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the reconstruction error of step 1."""
         assert isinstance(nets, Autoencoder)
-        assert batch.unlabeled is not None
-        corrupted, originals, mask = self._corrupted(batch.views, batch.unlabeled)
+        corrupted, originals, mask = self._corrupted(batch.views, batch.pool)
         feature_map = nets.classifier.feature_map(corrupted)
         return {"reconstruction": self._reconstruction_loss(nets, feature_map, originals, mask)}
 

@@ -73,8 +73,7 @@ class UDA(OnlineClassifier):
 
     def pool_loss(self, nets: nn.Module, teacher: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy of strong views to the sharpened probabilities of weak views."""
-        assert batch.unlabeled is not None
-        found = probabilities(teacher, batch.views.weak(batch.unlabeled))
+        found = probabilities(teacher, batch.views.weak(batch.pool))
         logits = strong_logits(nets, batch)
         sure = (found.amax(1) >= self.threshold).to(logits.dtype)
         if self.threshold > 0:  # else all guesses count, as is asked for

@@ -61,9 +61,8 @@ class VAT(OnlineClassifier):
 
     def pool_loss(self, nets: nn.Module, teacher: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the divergence of predictions in the worst direction, and their entropy."""
-        assert batch.unlabeled is not None
         batch.pool_passes = 3  # as they are, towards the worst direction, and moved in it
-        views = batch.views.weak(batch.unlabeled)
+        views = batch.views.weak(batch.pool)
         # The trial step is so small that half precision would not see it.
         with torch.autocast(views.device.type, enabled=False), frozen_statistics(nets):
             logits = nets(views).float()

@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from fewlabels import evaluation
 from fewlabels.evaluation import Comparison
+from fewlabels.evaluation.watched import Watching
 from fewlabels.report.html import write_report
 from fewlabels.tracking import TrackedComparison
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
-@functools.wraps(evaluation.compare)
+
+def _called_as(function: Callable[_P, _R]) -> Callable[[Callable[..., _R]], Callable[_P, _R]]:
+    """Give another function's signature and docstring, to checkers too, which take `functools.wraps` for no such."""
+    return functools.wraps(function)
+
+
+@_called_as(evaluation.compare)
 def compare(
     source: Any = "digits",
     *,
     on_finished: Callable[[Comparison], None] | None = None,
-    track: Sequence[str] | str | None = None,
+    track: Sequence[str] | str | Watching | None = None,
     **options: Any,
 ) -> Comparison:
     """Compare methods, write `report.html` and tell trackers; see `fewlabels.evaluation.compare`.
 
     Parameters
     ----------
-    source, on_finished, **options
+    source, on_finished, track, **options
         Those of `fewlabels.evaluation.compare`.
-    track : sequence of str, optional
-        Keys of `fewlabels.tracking.TRACKERS`: "tensorboard", "mlflow". Each training is a run there, with its
-        hyper-parameters, losses and accuracies on the way, and in the end the figures and confusion matrix of the test
-        images; one more holds the learning curves.
     """
-    with TrackedComparison(track, resumed=bool(options.get("resume"))) as tracked:
+    watching, names = (track, None) if isinstance(track, Watching) else (None, track)
+    with TrackedComparison(names, resumed=bool(options.get("resume"))) as tracked:
 
         def finish(comparison: Comparison) -> None:
             if comparison.folder is not None:
@@ -40,4 +46,4 @@ def compare(
             if on_finished is not None:
                 on_finished(comparison)
 
-        return evaluation.compare(source, on_finished=finish, watching=tracked, **options)
+        return evaluation.compare(source, on_finished=finish, track=watching or tracked, **options)

@@ -34,7 +34,7 @@ class Batch:
     weights : Tensor or None
         Weight of each labeled sample's loss, (batch,).
     unlabeled : Tensor or None
-        Stored samples of the pool.
+        Stored samples of the pool; `pool` where they are sure to be there.
     views : Views
         Makes random views of them.
     progress : float
@@ -62,6 +62,13 @@ class Batch:
     pool_passes: int = 1
     admitted: Tensor | None = None
     sized_by: str = "batch_size"
+
+    @property
+    def pool(self) -> Tensor:
+        """Stored samples of the pool, of a batch that has some, as `pool_loss` gets it."""
+        if self.unlabeled is None:
+            raise ValueError("the batch has no pool samples")
+        return self.unlabeled
 
 
 class Rows:
