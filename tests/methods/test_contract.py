@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from waits import Waits
 
@@ -123,6 +124,19 @@ def test_fitting_leaves_the_callers_random_generators_alone(name, few_labels):
     torch.manual_seed(5)
     brief(METHODS[name], steps=2).fit(X, y)
     assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)])
+@pytest.mark.parametrize("name", ["fix-match", "joint-autoencoder"])
+def test_a_fit_is_the_same_within_whatever_mode_of_pytorch_s(name, around, few_labels):
+    X, y, test, _ = few_labels
+    expected = brief(METHODS[name], random_state=0, steps=2).fit(X, y)
+    with around():
+        # What is made within `inference_mode` can never have a gradient.
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+        found = brief(METHODS[name], random_state=0, steps=2).fit(torch.tensor(X), y)
+        Supervised(net=net, freeze=False, steps=1, random_state=0).fit(X, y)
+    assert np.array_equal(found.predict_proba(test), expected.predict_proba(test))
 
 
 @every_trained_net

@@ -11,6 +11,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_sp
 from torch import nn
 
 import fewlabels
+import fewlabels.evaluation
 from fewlabels import InputError, TrainingWarning, load_dataset, make_method
 from fewlabels.data import FeatureRows
 from fewlabels.data import features as feature_files
@@ -508,6 +509,27 @@ def test_a_model_needs_the_folder_of_its_timm_net_no_more(color_images, tmp_path
     method.save(tmp_path / "model")
     (tmp_path / "plants").rename(tmp_path / "elsewhere")
     assert np.array_equal(fewlabels.load(tmp_path / "model").predict_proba(X), method.predict_proba(X))
+
+
+def test_nets_that_draw_weights_as_they_are_built_leave_the_caller_s_generator_alone(
+    arrays, color_images, tmp_path, monkeypatch
+):
+    stub_timm(monkeypatch)
+    net = tiny_timm(tmp_path / "plants")
+    X, y = color_images
+    before = torch.get_rng_state()
+    embed(arrays, net, tmp_path / "features", cache_dir=tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+    make_method("supervised", net=net, steps=1, random_state=0).fit(X, y).save(tmp_path / "model")
+    assert torch.equal(torch.get_rng_state(), before)
+    fewlabels.load(tmp_path / "model", net=net)
+    assert torch.equal(torch.get_rng_state(), before)
+    data = load_dataset(tmp_path / "features", labels_per_class=3)
+    make_method("supervised", steps=1, random_state=0).fit(data.labeled, data.labels).predict(X)
+    assert torch.equal(torch.get_rng_state(), before)
+    options = {"net": net, "steps": 1, "out": tmp_path / "run", "cache_dir": tmp_path, "labels_per_class": 3}
+    fewlabels.evaluation.compare(arrays, methods="supervised", **options)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_timm_net_that_only_its_folder_describes_is_asked_for(color_images, tmp_path, monkeypatch):

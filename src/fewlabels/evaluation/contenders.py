@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fewlabels.data import ImageDataset
 from fewlabels.data.features import is_feature_folder
 from fewlabels.methods import SemiSupervisedClassifier, make_method, method_name
@@ -108,7 +110,8 @@ def enter(
     if is_features and net is not None:
         raise InputError(f"{source} holds features already; leave net away")
     chosen = [] if rungs is None else check_rungs(rungs, net=net, is_features=is_features)
-    backbone = None if net is None else load_backbone(net)
+    with torch.random.fork_rng(devices=[]):
+        backbone = None if net is None else load_backbone(net)
     place, embedded, read_at = source, dict[str, Any](), None
     if backbone is not None and (rungs is None or any(rung.on_features for rung in chosen)):
         read_at = own_size(source, backbone) if image_size is None else image_size

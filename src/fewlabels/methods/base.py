@@ -32,6 +32,7 @@ from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch, Rows
 from fewlabels.training.checkpoint import EVERY, Checkpoints
 from fewlabels.training.conformal import COVERAGE, conformal_sets, conformal_threshold
+from fewlabels.training.device import gradients
 from fewlabels.training.memory import ran_out_of_memory
 from fewlabels.training.monitor import Observer
 from fewlabels.training.processes import Processes, current
@@ -243,6 +244,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     # Whether its outputs hold how frequent the classes are among the labels, which can then be taken off.
     _holds_shares: ClassVar[bool] = True
 
+    # Around all of it: a net that is copied within `inference_mode` could never be trained.
+    @gradients()
     def fit(
         self,
         X: Any,

@@ -66,6 +66,8 @@ class Embedded:
         return table(rows) + sentences([self.warning] if self.warning else [])
 
 
+# As in `load`.
+@torch.random.fork_rng(devices=[])
 def embed(
     source: Any,
     net: Any,

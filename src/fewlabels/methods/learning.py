@@ -179,7 +179,8 @@ def _embedded(
     worker: SemiSupervisedClassifier, given: Given, device: torch.device, seed: int, shared: SharedRows | None
 ) -> Given:
     """Return the features of images, from which the method learns from now on as from any vectors."""
-    worker.backbone_ = load_backbone(worker.net).to(device)
+    with torch.random.fork_rng(devices=[]):
+        worker.backbone_ = load_backbone(worker.net).to(device)
     worker.backbone_facts_ = worker.backbone_.facts
     if shared is not None:
         shared.divide(worker.backbone_)

@@ -189,6 +189,8 @@ def _keep_others(folder: Path, temporary: Path) -> None:
             shutil.copy2(path, temporary / path.name, follow_symlinks=False)
 
 
+# Nets are built with weights that are drawn; the caller's generator is left as it was.
+@torch.random.fork_rng(devices=[])
 def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> SemiSupervisedClassifier:
     """Read a model that `save` wrote.
 

@@ -115,6 +115,8 @@ def name_from_anywhere(net: str) -> str:
     return f"{net.removesuffix(folder)}{Path(folder).absolute()}" if folder and Path(folder).is_dir() else net
 
 
+# Code of one's own draws weights before it reads some; the caller's generator is left as it was.
+@torch.random.fork_rng(devices=[])
 def open_backbone(facts: BackboneFacts) -> Backbone:
     """Return the backbone that facts were recorded of, from where it was taken then.
 

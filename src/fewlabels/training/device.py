@@ -98,3 +98,21 @@ def single_precision() -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+@contextlib.contextmanager
+def gradients() -> Iterator[None]:
+    """Let gradients be computed, and nothing be cast, whatever is around: `no_grad`, `inference_mode` or `autocast`.
+
+    Examples
+    --------
+    >>> with torch.no_grad(), gradients():
+    ...     torch.is_grad_enabled()
+    True
+    """
+    with contextlib.ExitStack() as modes:
+        modes.enter_context(torch.inference_mode(False))
+        modes.enter_context(torch.enable_grad())
+        for kind in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+            modes.enter_context(torch.autocast(kind, enabled=False))
+        yield
