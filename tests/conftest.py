@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -115,6 +117,15 @@ def photos(tmp_path):
             pixels[..., 2 if "blue" in part else 0] += 150
             Image.fromarray(pixels.astype(np.uint8)).save(place / f"{index}.png")
     return tmp_path / "photos"
+
+
+@pytest.fixture
+def aged():
+    """Return what lets a minute pass since a folder changed, so that it is remembered."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Nobody can set when a file was last changed.
+        clock = SimpleNamespace(time_ns=lambda: time.time_ns() + 60 * 10**9)
+        yield lambda: patch.setattr("fewlabels.data.listing.time", clock)
 
 
 @pytest.fixture

@@ -181,6 +181,17 @@ def test_an_archive_that_is_copied_or_touched_is_the_same_data(cifar_folder, tmp
     assert read(copy) != before
 
 
+def test_an_archive_that_is_replaced_by_another_of_its_size_and_time_is_read_anew(cifar_folder, tmp_path):
+    path = cifar_folder / "data_batch_1"
+    os.utime(path, (1, 1))
+    before = load_dataset(f"cifar10:{cifar_folder}", cache_dir=tmp_path / "cache").fingerprint
+    batch = pickle.loads(path.read_bytes())
+    batch[b"data"][0, 0] ^= 1
+    path.write_bytes(pickle.dumps(batch, protocol=2))
+    os.utime(path, (1, 1))
+    assert load_dataset(f"cifar10:{cifar_folder}", cache_dir=tmp_path / "cache").fingerprint != before
+
+
 def test_an_archives_entry_that_does_not_tell_its_content_is_made_anew(cifar_folder, tmp_path):
     before = load_dataset(f"cifar10:{cifar_folder}", cache_dir=tmp_path / "cache").fingerprint
     (entry,) = (tmp_path / "cache" / "archives").iterdir()

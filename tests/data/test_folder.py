@@ -165,15 +165,8 @@ def names(data):
     return found.labeled_names, found.pool_names, found.test_names
 
 
-def aged(folder, seconds=60):
-    """Make a folder look as if nothing in it had changed for a while."""
-    then = time.time() - seconds
-    for path in [folder, *folder.rglob("*")]:
-        os.utime(path, (then, then))
-
-
-def test_an_unchanged_folder_is_not_listed_again(photos, tmp_path, monkeypatch):
-    aged(photos)
+def test_an_unchanged_folder_is_not_listed_again(photos, tmp_path, monkeypatch, aged):
+    aged()
     first = read(photos, tmp_path)
     monkeypatch.setattr(Listing, "entries", lambda *_: pytest.fail("listed again"))
     again = read(photos, tmp_path)
@@ -195,12 +188,52 @@ def test_an_unchanged_folder_is_not_listed_again(photos, tmp_path, monkeypatch):
         lambda f: save(f / "train" / "red" / "img3.png", (9, 9, 9)),
     ],
 )
-def test_a_change_of_a_remembered_folder_is_noticed(photos, tmp_path, change):
-    aged(photos)
+def test_a_change_of_a_remembered_folder_is_noticed(photos, tmp_path, change, aged):
+    aged()
     before = read(photos, tmp_path)
     change(photos)
     after = read(photos, tmp_path)
     assert after.content_key != before.content_key or names(after) != names(before)
+
+
+def unpack(source, folder):
+    """Put a folder over another as an archive would in which all times are 0, as reproducible ones are."""
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    for path in [folder, *folder.rglob("*")]:
+        os.utime(path, (0, 0))
+
+
+def test_an_archive_with_fixed_times_that_is_unpacked_over_another_is_noticed(tmp_path, aged):
+    places = [tmp_path / "1", tmp_path / "2"]
+    for place in places:
+        for index in range(4):
+            save(place / "train" / "red" / f"{index}.bmp", (200 + index, 0, 0))
+            save(place / "train" / "blue" / f"{index}.bmp", (0, 0, 200 + index))
+        save(place / "unlabeled" / "0.bmp", (9, 9, 9))
+    swapped = [places[1] / "train" / name / "0.bmp" for name in ("red", "blue")]
+    for path, content in zip(swapped, [path.read_bytes() for path in swapped][::-1], strict=True):
+        path.write_bytes(content)
+    save(places[1] / "unlabeled" / "1.bmp", (9, 9, 9))
+    photos = tmp_path / "photos"
+    unpack(places[0], photos)
+    aged()
+    read(photos, tmp_path)
+    unpack(places[1], photos)
+    data, expected = (read(place, tmp_path) for place in (photos, places[1]))
+    assert names(data) == names(expected)
+    assert np.array_equal(data.labeled[:], expected.labeled[:])
+
+
+def test_a_remembered_image_that_is_written_anew_with_its_time_of_before_is_noticed(photos, tmp_path, aged):
+    path = photos / "train" / "red" / "img3.bmp"
+    save(path, (1, 2, 3))
+    aged()
+    before, times = read(photos, tmp_path), path.stat()
+    with path.open("r+b") as file:
+        file.seek(-3, os.SEEK_END)
+        file.write(b"\xff\xff\xff")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert read(photos, tmp_path).content_key != before.content_key
 
 
 def test_a_folder_that_just_changed_is_not_taken_as_known(photos, tmp_path, monkeypatch):
@@ -212,8 +245,8 @@ def test_a_folder_that_just_changed_is_not_taken_as_known(photos, tmp_path, monk
     assert listed
 
 
-def test_a_change_is_noticed_wherever_the_folder_was_read_from(photos, tmp_path, monkeypatch):
-    aged(photos)
+def test_a_change_is_noticed_wherever_the_folder_was_read_from(photos, tmp_path, monkeypatch, aged):
+    aged()
     monkeypatch.chdir(tmp_path)
     read("photos", tmp_path)
     shutil.copytree(photos, tmp_path / "elsewhere" / "photos", copy_function=shutil.copy2)
@@ -231,8 +264,8 @@ def test_a_change_is_noticed_wherever_the_folder_was_read_from(photos, tmp_path,
     ],
     ids=["cut off", "a bit turned"],
 )
-def test_a_damaged_memory_of_a_folder_is_no_trouble(photos, tmp_path, damage):
-    aged(photos)
+def test_a_damaged_memory_of_a_folder_is_no_trouble(photos, tmp_path, damage, aged):
+    aged()
     before = read(photos, tmp_path)
     for path in (tmp_path / "cache" / "folders").iterdir():
         path.write_bytes(damage(path.read_bytes()))
@@ -268,13 +301,13 @@ def test_a_broken_cache_entry_is_built_anew(photos, tmp_path):
     assert np.array_equal(read(photos, tmp_path).labeled[:], expected)
 
 
-def test_a_cache_that_cannot_be_written_is_no_trouble_where_the_images_are_in_it(photos, tmp_path):
+def test_a_cache_that_cannot_be_written_is_no_trouble_where_the_images_are_in_it(photos, tmp_path, aged):
     first = read(photos, tmp_path)
     for name in ("folders", "manifests"):
         shutil.rmtree(tmp_path / "cache" / name, ignore_errors=True)
         # Whoever the tests run as, nothing can be written below a file.
         (tmp_path / "cache" / name).write_bytes(b"")
-    aged(photos)
+    aged()
     assert np.array_equal(read(photos, tmp_path).labeled[:], first.labeled[:])
 
 
@@ -583,12 +616,12 @@ def test_images_without_class_folders_are_told_what_to_do(tmp_path):
         read(tmp_path / "p", tmp_path)
 
 
-def test_what_lies_beside_the_parts_and_classes_is_told(photos, tmp_path):
+def test_what_lies_beside_the_parts_and_classes_is_told(photos, tmp_path, aged):
     save(photos / "1.png")
     save(photos / "train" / "2.png")
     save(photos / "extra photos" / "3.png")
     (photos / "notes.txt").write_text("not an image")
-    aged(photos)
+    aged()
     first = read(photos, tmp_path)
     assert first.notes[:2] == (
         "not read: extra photos/ (the parts are train/, unlabeled/, validation/ and test/)",
@@ -652,8 +685,8 @@ def test_a_folder_that_is_called_digits_is_not_passed_over_in_silence(photos, tm
     assert len(read("./digits", tmp_path).labeled) == 12
 
 
-def test_an_image_that_could_not_be_reached_once_is_read_the_next_time(photos, tmp_path, monkeypatch):
-    aged(photos)
+def test_an_image_that_could_not_be_reached_once_is_read_the_next_time(photos, tmp_path, monkeypatch, aged):
+    aged()
     read_file = workers.read_file
 
     def fails(path):
@@ -831,9 +864,9 @@ def test_links_that_lead_nowhere_and_photos_of_telephones_are_left_out_by_name(p
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
-def test_a_part_or_class_on_a_disk_that_is_not_there_is_told_and_read_when_it_is(photos, tmp_path):
+def test_a_part_or_class_on_a_disk_that_is_not_there_is_told_and_read_when_it_is(photos, tmp_path, aged):
     shutil.rmtree(photos / "unlabeled")
-    aged(photos)
+    aged()
     for place in ("unlabeled", "train/green"):
         (photos / place).symlink_to(tmp_path / "disk" / place)
         os.utime((photos / place).parent, (1e9, 1e9))

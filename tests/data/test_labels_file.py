@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -276,13 +275,11 @@ def images_of(folder, names):
 
 
 @pytest.mark.parametrize("where", ["", "images/", "unlabeled/", "train/", "unlabeled/2024/", "years"])
-def test_images_in_no_class_folders_have_the_classes_of_the_labels_file(tmp_path, where):
+def test_images_in_no_class_folders_have_the_classes_of_the_labels_file(tmp_path, aged, where):
     folder, path = tmp_path / "photos", tmp_path / "labels.csv"
     names = [f"{where}{number}.png" if where != "years" else f"202{number % 3}/{number}.png" for number in range(30)]
     images_of(folder, names)
-    then = time.time() - 60  # so that the folder is remembered
-    for place in [folder, *folder.rglob("*")]:
-        os.utime(place, (then, then))
+    aged()  # so that the folder is remembered
     classes = {name: ("zebra", "ape", "cat")[number % 3] for number, name in enumerate(names[:24])}
     path.write_text("File,Class\n" + "".join(f"{name},{label}\n" for name, label in classes.items()))
     data = load_dataset(folder, cache_dir=tmp_path / "cache", labels=path)

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -50,6 +51,17 @@ def test_one_file_with_text_labels_holds_out_its_own_test(tmp_path):
     assert data.class_names == ("a", "b")
     assert len(data.labeled) + len(data.test) == 20
     assert set(data.test_labels) == {0, 1}
+
+
+def test_a_file_that_is_replaced_by_another_of_its_size_and_time_is_read_anew(tmp_path):
+    path, sizes = tmp_path / "all.parquet", []
+    for start in (12, 13):
+        write(path, ["a", "b"] * 4, start=start)
+        os.utime(path, (1, 1))
+        sizes.append(path.stat().st_size)
+        data = load_dataset(path, cache_dir=tmp_path / "cache")
+        assert max(data.labeled[:].max(), data.test[:].max()) == start + 7
+    assert sizes[0] == sizes[1]
 
 
 def test_labels_that_read_alike_are_one_class(tmp_path):

@@ -42,7 +42,7 @@ class EncodedImages:
     Attributes
     ----------
     manifest : list
-        What identifies the source without reading it (paths, sizes, modification times); plain JSON.
+        What identifies the source without reading it (paths, and what `stamp_of` returns of each); plain JSON.
     items : callable
         Returns an iterator of paths or bytes.
     name : callable

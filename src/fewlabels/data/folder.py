@@ -181,8 +181,7 @@ def _content(folder: Path, listing: Listing, *, labels_elsewhere: bool) -> tuple
     files = [file for part in PART_NAMES for _, file in found[part]]
     content = FolderContent(
         names=tuple(os.path.relpath(file.path, folder) for file in files),
-        sizes=np.array([file.size for file in files], np.int64),
-        times=np.array([file.time for file in files], np.int64),
+        stamps=np.array([file.stamp for file in files], np.int64).reshape(-1, 4),
         parts=np.repeat(np.arange(len(PART_NAMES), dtype=np.int8), [len(found[part]) for part in PART_NAMES]),
         labels=np.concatenate(
             [class_indices([name for name, _ in found[part]], class_names, f"{part}/")[0] for part in PART_NAMES]
@@ -312,6 +311,6 @@ def _encoded(folder: Path, names: tuple[str, ...], files: list[FileFacts]) -> En
     def items() -> Iterator[Encoded]:
         return map(Path, paths)
 
-    # Sizes and times alone do not tell apart two files that swap their names, as of bitmaps that came in one copy.
-    facts = [[file.size, file.time, file.changed, file.inode] for file in files]
-    return EncodedImages([str(folder.resolve()), names, facts], items, paths.__getitem__, len(paths))
+    # Sizes and times of writing do not tell apart two files that swap their names, as of bitmaps that came in one copy.
+    stamps = [file.stamp for file in files]
+    return EncodedImages([str(folder.resolve()), names, stamps], items, paths.__getitem__, len(paths))

@@ -1,6 +1,6 @@
 """A folder of images that was read before opens in milliseconds while nothing in it has changed.
 
-Asking each of 60,000 files when it was last written takes longer than all the rest. So the times of the folders
+Asking each of 60,000 files when it was last changed takes longer than all the rest. So the times of the folders
 answer for what was added, removed, renamed or replaced, which changes them, and files are asked up to a limit: of
 more than that, a random choice, which an image written anew in place may slip through once.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fewlabels.data.listing import Listing
+from fewlabels.data.listing import Listing, stamp_of
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.keys import key_of
 
-_VERSION = 5
+_VERSION = 6
 _ASKED = 10_000
 
 
@@ -32,8 +33,8 @@ class FolderContent:
     ----------
     names : tuple of str
         Paths relative to the folder.
-    sizes, times : ndarray of int64
-        Bytes, and nanoseconds of the last change.
+    stamps : ndarray of int64 of shape (files, 4)
+        What `stamp_of` returned of each.
     parts : ndarray of int8
         Index into `PART_NAMES` of each file.
     labels : ndarray of int64
@@ -45,8 +46,7 @@ class FolderContent:
     """
 
     names: tuple[str, ...]
-    sizes: NDArray[np.int64]
-    times: NDArray[np.int64]
+    stamps: NDArray[np.int64]
     parts: NDArray[np.int8]
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
@@ -85,14 +85,13 @@ class FolderMemory:
             np.savez(
                 buffer,
                 names=_pack(content.names),
-                sizes=content.sizes,
-                times=content.times,
+                stamps=content.stamps,
                 parts=content.parts,
                 labels=content.labels,
                 class_names=_pack(content.class_names),
                 notes=_pack(content.notes),
                 folders=_pack(tuple(listing.folders)),
-                folder_times=np.array(list(listing.folders.values()), np.int64),
+                folder_stamps=np.array(list(listing.folders.values()), np.int64),
                 key=_pack((key,)),
             )
             write_bytes(self._path, buffer.getvalue())
@@ -102,38 +101,34 @@ class FolderMemory:
         try:
             with np.load(io.BytesIO(self._path.read_bytes()), allow_pickle=False) as stored:
                 found: dict[str, NDArray[Any]] = {name: stored[name] for name in stored.files}
-            for place, changed in zip(_unpack(found["folders"]), found["folder_times"].tolist(), strict=True):
-                if os.stat(place).st_mtime_ns != changed:
-                    return None
+            if not _are_as_before(_unpack(found["folders"]), found["folder_stamps"]):
+                return None
             content = FolderContent(
                 _unpack(found["names"]),
-                found["sizes"],
-                found["times"],
+                found["stamps"],
                 found["parts"],
                 found["labels"],
                 _unpack(found["class_names"]),
                 _unpack(found["notes"]),
             )
-            if not self._are_as_before(content):
+            if not self._has_files_as_before(content):
                 return None
             return content, _unpack(found["key"])[0]
         except Exception:  # of a damaged file, the readers of NumPy and of zip archives may raise anything at all
             return None
 
-    def _are_as_before(self, content: FolderContent) -> bool:
+    def _has_files_as_before(self, content: FolderContent) -> bool:
         count = len(content.names)
         numbers = np.arange(count)
         if count > _ASKED:
             # Another choice each time; nothing that is learned depends on it.
             numbers = np.random.default_rng().choice(count, _ASKED, replace=False)
         start = self._folder + os.sep
-        for number, size, time in zip(
-            numbers.tolist(), content.sizes[numbers].tolist(), content.times[numbers].tolist(), strict=True
-        ):
-            facts = os.stat(start + content.names[number])
-            if facts.st_size != size or facts.st_mtime_ns != time:
-                return False
-        return True
+        return _are_as_before((start + content.names[number] for number in numbers.tolist()), content.stamps[numbers])
+
+
+def _are_as_before(paths: Iterable[str], stamps: NDArray[np.int64]) -> bool:
+    return all(stamp_of(os.stat(path)) == tuple(stamp) for path, stamp in zip(paths, stamps.tolist(), strict=True))
 
 
 def _pack(texts: tuple[str, ...]) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -35,6 +36,19 @@ _CLUTTER = {"thumbs.db", "desktop.ini"}
 # change again without looking different.
 _TICK_NS = 2_000_000_000
 
+Stamp = tuple[int, int, int, int]
+
+
+def stamp_of(facts: os.stat_result) -> Stamp:
+    """Return what changes with a file or folder, each at most 63 bits.
+
+    Its size, when it was last written, when it was last written or got another name, owner or mode (nanoseconds), and
+    its number on the disk. When it was last written, an archive that is unpacked sets to what it likes.
+    """
+    # Windows does not tell the number where it lists a folder.
+    inode = 0 if sys.platform == "win32" else facts.st_ino & (2**63 - 1)
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, inode
+
 
 @dataclass
 class FileFacts:
@@ -44,36 +58,27 @@ class FileFacts:
     ----------
     path : str
         Where it is.
-    size : int
-        Bytes.
-    time : int
-        When it was last written, nanoseconds.
-    changed : int
-        When it was last written or got another name, owner or mode, nanoseconds.
-    inode : int
-        Its number on the disk.
+    stamp : tuple of int
+        See `stamp_of`.
     """
 
     path: str
-    size: int
-    time: int
-    changed: int = 0
-    inode: int = 0
+    stamp: Stamp = (0, 0, 0, 0)
 
 
 @dataclass
 class Listing:
-    """Lists folders and keeps in mind when each was last changed.
+    """Lists folders and keeps in mind how each was.
 
     Attributes
     ----------
-    folders : dict of str to int
-        Absolute path of each folder that was listed with its time of change, nanoseconds, before it was.
+    folders : dict of str to tuple of int
+        Absolute path of each folder that was listed with what `stamp_of` returned before it was.
     written : list of str
         Path of each folder that was passed over because fewlabels, or a tracker, wrote it.
     """
 
-    folders: dict[str, int] = field(default_factory=dict)
+    folders: dict[str, Stamp] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
     _settled: bool = True
 
@@ -85,10 +90,11 @@ class Listing:
     def entries(self, folder: str | Path) -> list[os.DirEntry[str]]:
         """Return what a folder holds, but for hidden things, in natural order."""
         place = os.fspath(folder)
-        changed = os.stat(place).st_mtime_ns
+        stamp = stamp_of(os.stat(place))
         # Not normalized: `..` after a link leads elsewhere than the path without both.
-        self.folders[str(Path(place).absolute())] = changed
-        self._settled = self._settled and time.time_ns() - changed > _TICK_NS
+        self.folders[str(Path(place).absolute())] = stamp
+        _, written, changed, _ = stamp
+        self._settled = self._settled and time.time_ns() - max(written, changed) > _TICK_NS
         with os.scandir(place) as found:
             visible = [entry for entry in found if not entry.name.startswith(".")]
         return sorted(visible, key=lambda entry: natural_key(entry.name))
@@ -99,7 +105,7 @@ class Listing:
             return None
         # What it leads to may come back, as a disk does, and nothing that was listed changes.
         self._settled = False
-        return FileFacts(entry.path, 0, 0)
+        return FileFacts(entry.path)
 
     def files_in(self, folder: str | Path) -> Iterator[FileFacts]:
         """Yield the files that lie in a folder itself, in natural order."""
@@ -146,8 +152,7 @@ class Listing:
             elif entry.name.lower() in _CLUTTER or not entry.name.lower().endswith(endings):
                 continue
             elif _is_file(entry):
-                facts = entry.stat()
-                yield FileFacts(entry.path, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
+                yield FileFacts(entry.path, stamp_of(entry.stat()))
             elif (lost := self.lost(entry)) is not None:
                 yield lost
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fewlabels.data.listing import stamp_of
 from fewlabels.data.room import hold, make_room
 from fewlabels.storage.atomic import atomic_folder, write_json
 from fewlabels.storage.errors import InputError
@@ -88,7 +89,8 @@ def packed(
         Say what is going on.
     """
     files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
-    facts = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    # Without the number on the disk, which some network file systems make up anew each time: an entry is large.
+    facts = [[str(path.resolve()), *stamp_of(path.stat())[:3]] for path in files]
     entry = cache / "archives" / key_of([_FORMAT_VERSION, kind, facts])
     found = _open(entry)
     if found is None:

@@ -17,7 +17,7 @@ from fewlabels.data.cache import EncodedImages, decoded
 from fewlabels.data.dataset import ImageNames
 from fewlabels.data.decode import natural_key
 from fewlabels.data.folder import OR_A_FILE
-from fewlabels.data.listing import IMAGE_SUFFIXES, Listing
+from fewlabels.data.listing import IMAGE_SUFFIXES, Listing, stamp_of
 from fewlabels.data.parts import Part, Parts, class_indices, is_no_label, spelled_once
 from fewlabels.data.rows import ImageRows
 from fewlabels.data.workers import Encoded
@@ -289,8 +289,7 @@ def _names_in_schema(file: pq.ParquetFile) -> tuple[str, ...] | None:
 
 
 def _encoded(paths: list[Path], counts: list[int]) -> EncodedImages:
-    manifest = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
-
+    manifest = [[str(path.resolve()), *stamp_of(path.stat())] for path in paths]
     starts = np.cumsum([0, *counts])
 
     def items() -> Iterator[Encoded]:
