@@ -142,3 +142,14 @@ def test_a_cache_on_a_full_disk_is_told_with_its_path_and_need(small_disk, photo
     assert str(small_disk / "cache") in line
     assert "MB" in line or "No space left" in line
     assert not (tmp_path / "m").exists()
+
+
+def test_a_disk_of_its_own_is_no_place_for_a_model_which_is_said_before_the_training(small_disk, tmp_path):
+    message = "is a mount point, which cannot be replaced as a whole; give a folder in it:"
+    refused = [(2, "", f"error: {small_disk} {message} {small_disk}/model\n")]
+    words = ("fit", "digits", "--steps", 10**9, "--out", small_disk)
+    assert run(tmp_path, words, cache=tmp_path / "cache") == refused
+    images = np.random.default_rng(0).integers(0, 255, (8, 8, 8, 3)).astype(np.uint8)
+    model = fewlabels.Supervised(steps=1, batch_size=4, random_state=0).fit(images, [0, 1] * 4)
+    shutil.copytree(model.save(tmp_path / "model"), small_disk, dirs_exist_ok=True)
+    assert run(tmp_path, words, cache=tmp_path / "cache") == refused

@@ -1,6 +1,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from fewlabels.storage.atomic import atomic_folder, remove_leftovers, write_bytes, write_json, write_text
+from fewlabels.storage.atomic import (
+    atomic_folder,
+    check_writable,
+    copy_all,
+    remove_leftovers,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from fewlabels.storage.errors import InputError
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_names_path_and_need(tmp_path):
@@ -120,3 +130,42 @@ def test_a_private_file_stays_private(tmp_path):
     path.chmod(0o600)
     write_bytes(path, b"new")
     assert (path.stat().st_mode & 0o777, path.read_bytes()) == (0o600, b"new")
+
+
+@pytest.mark.parametrize("words", [("-t", "tmpfs", "tmpfs"), ("--bind", ".")], ids=["disk", "folder of the same disk"])
+def test_a_mount_point_which_no_rename_replaces_is_refused(tmp_path, words):
+    place = tmp_path / "my models"
+    place.mkdir()
+    check_writable(place)
+    mount = ["mount", *words, str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, cwd=tmp_path).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        (tmp_path / "link").symlink_to(place)
+        for target in (place, tmp_path / "link"):
+            with pytest.raises(InputError, match=f"{target} is a mount point.* give a folder in it: {target}/model$"):
+                check_writable(target)
+        check_writable(place / "model")
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_where_no_mode_can_be_set_files_and_folders_are_written_all_the_same(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(1, "Operation not permitted")
+
+    kept = tmp_path / "kept"
+    (kept / "deep").mkdir(parents=True)
+    (kept / "deep" / "file").write_text("mine")
+    (kept / "link").symlink_to("deep")
+    monkeypatch.setattr(os, "chmod", refuse)
+    write_text(tmp_path / "file", "new")
+    for content in ("old", "new"):
+        with atomic_folder(tmp_path / "model") as folder:
+            write_text(folder / "a", content)
+            copy_all(kept, folder / "kept")
+    assert (tmp_path / "file").read_text() == "new"
+    assert (tmp_path / "model" / "a").read_text() == "new"
+    assert (tmp_path / "model" / "kept" / "deep" / "file").read_text() == "mine"
+    assert (tmp_path / "model" / "kept" / "link").readlink() == Path("deep")
+    assert sorted(os.listdir(tmp_path)) == ["file", "kept", "model"]

@@ -126,7 +126,9 @@ def fit(
         """Refuse a folder that cannot take the model, and say whether another thing is there that it replaces."""
         check_target(out)
         replaces = holds_anything(out)
-        (check_place_before if replaces else check_writable)(out)
+        check_writable(out)
+        if replaces:
+            check_place_before(out)
         return replaces
 
     given: dict[str, Any] = {

@@ -13,7 +13,7 @@ from fewlabels.methods.card import PLACE, checksum
 from fewlabels.methods.saved import is_ours, load
 from fewlabels.nets.pretrained import MODULE, is_own_code
 from fewlabels.nets.provenance import folder_of
-from fewlabels.storage.atomic import atomic_folder
+from fewlabels.storage.atomic import atomic_folder, check_writable
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import HubAddress, download_file, forget_file, hub_api, progress_bars, upload_files
 from fewlabels.storage.model_folder import (
@@ -140,6 +140,7 @@ digits, -, _ and ., such as jane/birds
     target = Path(address.name.partition("/")[2]) if out is None else Path(out)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target} is there already; give another folder with --out")
+    check_writable(target)
     with progress_bars(progress):
         found = fetch_model(address)
     config = read_description(found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path, PureWindowsPath
@@ -25,7 +24,15 @@ from fewlabels.methods.weight_sets import WeightSet
 from fewlabels.nets import Backbone, BackboneFacts, build_decoder, load_backbone
 from fewlabels.nets.pretrained import MODULE, as_recorded, empty_backbone, is_backbone, is_own_code
 from fewlabels.nets.provenance import folder_of
-from fewlabels.storage.atomic import ABANDONED, atomic_folder, remove_leftovers, write_bytes, write_json, write_text
+from fewlabels.storage.atomic import (
+    ABANDONED,
+    atomic_folder,
+    copy_all,
+    remove_leftovers,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.hub import HubAddress, is_hub_address
 from fewlabels.storage.model_folder import (
@@ -183,10 +190,7 @@ def _keep_others(folder: Path, temporary: Path) -> None:
     for path in folder.iterdir() if folder.is_dir() else []:
         if path.name in own or is_weights(path.name):
             continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.copytree(path, temporary / path.name, symlinks=True)
-        else:
-            shutil.copy2(path, temporary / path.name, follow_symlinks=False)
+        copy_all(path, temporary / path.name)
 
 
 # Nets are built with weights that are drawn; the caller's generator is left as it was.

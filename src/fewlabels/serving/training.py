@@ -18,6 +18,7 @@ from fewlabels.methods.feature_cache import make_features
 from fewlabels.methods.fitting import fit_dataset
 from fewlabels.methods.origin import how_to_read, load_to_label, on_features, origin_of, place_of, size_to_read
 from fewlabels.methods.replaced import check_place_before, keep_before
+from fewlabels.storage.atomic import check_writable
 from fewlabels.storage.errors import InputError, TrainingWarning
 from fewlabels.storage.model_folder import check_target, holds_anything
 from fewlabels.storage.wording import counted
@@ -52,6 +53,7 @@ def train(
     budget: str = FIRST_BUDGET,
 ) -> str:
     """Train the model of a folder again, or where it has none, the first one; see `train_again` and `train_first`."""
+    check_writable(folder)
     if source is not None and begins(folder, source):
         return train_first(tell, folder, source, labels, net, budget)
     return train_again(tell, folder, source, labels, net)

@@ -9,6 +9,7 @@ import functools
 import glob
 import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -31,18 +32,34 @@ NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def check_writable(target: Path) -> None:
-    """Refuse a place that no folder can be written to, before the work whose result is to lie there.
+    """Refuse a place that no folder can be put in as a whole, before the work whose result is to lie there.
 
     Raises
     ------
     InputError
         With why.
     """
+    if _is_mount_point(target.resolve()):
+        raise InputError(
+            f"{target} is a mount point, which cannot be replaced as a whole; give a folder in it: {target / 'model'}"
+        )
     parent = next(folder for folder in target.resolve().parents if folder.is_dir())
     try:
         Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=parent)).rmdir()
     except OSError as error:
         raise InputError(f"{target} cannot be written: {parent}: {error.strerror}") from error
+
+
+def _is_mount_point(folder: Path) -> bool:
+    if os.path.ismount(folder):
+        return True
+    # What is mounted from the same disk looks like any other folder.
+    escaped = re.sub(rb"[ \t\n\\]", lambda found: b"\\%03o" % ord(found[0]), os.fsencode(folder))
+    try:
+        mounted = Path("/proc/self/mountinfo").read_bytes()
+    except OSError:
+        return False
+    return any(line.split(b" ")[4] == escaped for line in mounted.splitlines())
 
 
 @contextlib.contextmanager
@@ -61,7 +78,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             if path.is_file():
                 sync(path)
         # mkdtemp makes the folder private; the finished one follows the umask as any other would.
-        temporary.chmod(0o777 & ~_umask())
+        _set_mode(temporary, 0o777 & ~_umask())
         if not (_renamed(temporary, target) or _exchange(temporary, target)):
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
             target.rename(old / "old")
@@ -98,7 +115,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, _mode_of(place))
+        _set_mode(name, _mode_of(place))
         os.replace(name, place)
         _sync_folder(place.parent)
     except BaseException as error:
@@ -108,6 +125,26 @@ def write_bytes(path: Path, content: bytes) -> None:
         if isinstance(error, OSError):
             raise located(error, path, len(content)) from error
         raise
+
+
+def copy_all(source: Path, target: Path) -> None:
+    """Copy a file, a link or a folder with all that is in it, with times and modes where the place has such."""
+    if source.is_symlink():
+        target.symlink_to(os.readlink(source))
+    elif source.is_dir():
+        target.mkdir()
+        for path in source.iterdir():
+            copy_all(path, target / path.name)
+    else:
+        shutil.copyfile(source, target)
+    with contextlib.suppress(OSError):
+        shutil.copystat(source, target, follow_symlinks=False)
+
+
+def _set_mode(path: str | Path, mode: int) -> None:
+    # Disks without modes, or of another owner, may refuse it where files can be made all the same.
+    with contextlib.suppress(OSError):
+        os.chmod(path, mode)
 
 
 def _mode_of(path: Path) -> int:
