@@ -1,6 +1,7 @@
 """Classes of files, as other programs read them."""
 
 import csv
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -52,3 +53,9 @@ def test_any_name_of_a_class_is_written_so_that_it_can_be_read(tmp_path):
     write_predictions(Predictions(("a.png",), ("x\ry",), np.full(1, 0.5), ()), tmp_path / "found.csv")
     with (tmp_path / "found.csv").open(newline="") as file:
         assert [row["class"] for row in csv.DictReader(file)] == ["x\ry"]
+
+
+def test_a_closed_standard_output_is_told_of(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(OSError, match="Bad file descriptor: 'standard output'"):
+        write_predictions(Predictions(NAMES, ("cat", "dog", "cat"), np.full(3, 0.5), ()), None)

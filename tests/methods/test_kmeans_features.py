@@ -120,7 +120,8 @@ def test_a_saved_model_predicts_the_same(color_images, tmp_path):
 
 
 def test_it_is_followed_on_the_screen(color_images, capsys, monkeypatch):
-    monkeypatch.setenv("FORCE_COLOR", "1")  # into a pipe there is no bar
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("fewlabels.training.progress.shows_progress", lambda console: True)  # into a pipe there is none
     KMeansFeatures(centroids=4, patches=200, random_state=0, verbose=True).fit(*color_images)
     assert "KMeansFeatures 2/2 classifier" in capsys.readouterr().err
 

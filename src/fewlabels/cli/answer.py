@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from typing import Any, ParamSpec
 import typer
 
 from fewlabels.storage.errors import Interrupted, tell_kept
+from fewlabels.storage.screen import standard_output
 
 _P = ParamSpec("_P")
 
@@ -52,9 +51,7 @@ def answers(command: Callable[_P, Answer | None]) -> Callable[_P, None]:
     @functools.wraps(command)
     def run(*words: _P.args, **options: _P.kwargs) -> None:
         if options["as_json"]:
-            out = sys.stdout
-            if out is None:
-                raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard output")
+            out = standard_output()
             with contextlib.redirect_stdout(sys.stderr):
                 answer = command(*words, **options)
                 document = None if answer is None else _as_json(answer.facts())

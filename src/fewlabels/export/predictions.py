@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from fewlabels.storage.cells import table
 from fewlabels.storage.csv_quoting import quoting_for
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.frames import new_frame
+from fewlabels.storage.screen import standard_output
 from fewlabels.storage.visible import encodable, visible
 
 _COLUMNS = ("file", "class", "probability")
@@ -149,6 +149,7 @@ def write_predictions(predictions: Predictions, out: Path | None) -> None:
         writer.writerow((path, name, f"{probability:.4f}"))
     if out is None:
         # What a program reads is left as it is; a terminal would obey what is hidden in a name.
-        sys.stdout.write(visible(text.getvalue(), keep="\n") if sys.stdout.isatty() else text.getvalue())
+        screen = standard_output()
+        screen.write(visible(text.getvalue(), keep="\n") if screen.isatty() else text.getvalue())
     else:
         write_bytes(out, text.getvalue().encode("utf-8", "surrogateescape"))

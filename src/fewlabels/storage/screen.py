@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
-from typing import Any
+import sys
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -13,6 +15,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 def is_plain() -> bool:
     """Say whether the environment asks for text without codes: `NO_COLOR` is set, or `TERM` is dumb."""
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
+def standard_output() -> TextIO:
+    """Return where a program reads an answer.
+
+    Raises
+    ------
+    OSError
+        If it was closed before the command began.
+    """
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard output")
+    return sys.stdout
 
 
 def new_console(*, stderr: bool = True, **options: Any) -> Console:
@@ -33,6 +48,8 @@ def new_console(*, stderr: bool = True, **options: Any) -> Console:
     >>> text.getvalue()
     'leak\n'
     """
+    if os.environ.get("COLUMNS") == "0":  # what does not know its width says so
+        options = {"width": 80, **options}
     return Console(stderr=stderr, force_terminal=False if is_plain() else None, **options)
 
 
@@ -47,7 +64,8 @@ def shows_progress(console: Console) -> bool:
     """
     if console.is_jupyter:
         return importlib.util.find_spec("ipywidgets") is not None
-    return console.is_terminal and not console.is_dumb_terminal
+    # Where color is asked for, a file counts as a terminal to Rich.
+    return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
 
 
 def new_bar(*columns: str | ProgressColumn, shown: bool) -> Progress:
