@@ -17,6 +17,7 @@ from PIL import Image
 
 import fewlabels
 from fewlabels import METHODS
+from fewlabels.cli.app import screen
 from fewlabels.methods import BASIC_METHODS
 from fewlabels.methods.fitting import fit_dataset
 from fewlabels.storage.errors import InputError
@@ -44,6 +45,25 @@ def test_compare_leaves_everything_of_the_run_in_one_folder(run, tmp_path):
     assert {event["method"] for event in events} == set(BASIC_METHODS)
     config = json.loads((tmp_path / "here" / "config.json").read_text())
     assert config["command"].startswith("fewlabels compare digits")
+
+
+@pytest.mark.usefixtures("narrow_net")
+def test_on_a_narrow_screen_methods_keep_their_names_and_figures_are_whole(run, monkeypatch):
+    for width, shown in ((80, "train valid. test 95 % seconds"), (50, "train valid. test 95 %"), (40, "test 95 %")):
+        monkeypatch.setattr(screen, "_width", width)
+        code, output, _ = run("compare", "digits", "--methods", "supervised", "--steps", 2, "-q")
+        assert code == 0
+        heading, line, row = (one for one in output.splitlines() if one[:7] in (" method", " ──────", " superv"))
+        assert len(line) <= width
+        assert heading.split() == ["method", *shown.split()]
+        assert row.split()[0] == "supervised"
+        assert "…" not in row
+
+
+def test_on_a_narrow_screen_data_sets_keep_their_names(run, monkeypatch):
+    monkeypatch.setattr(screen, "_width", 24)
+    _, output, _ = run("datasets")
+    assert all(name in output for name in ("digits", "cifar10", "cifar100", "stl10"))
 
 
 @pytest.mark.usefixtures("narrow_net")

@@ -40,6 +40,9 @@ from fewlabels.cli.source_code import check_methods
 from fewlabels.storage.visible import visible
 from fewlabels.storage.wording import counted, percentage, seconds
 
+# Characters of a method's name that always have room, and those between two columns.
+_NAME, _GAP = 12, 3
+
 
 @app.command()
 @answers
@@ -180,6 +183,18 @@ def _show_data(draws: list[dict[str, Any]], quiet: bool, labels: str | None) -> 
         warn(f"left out {counted(skipped, 'unreadable file')}: `fewlabels check` names them")
 
 
+def _make_room(columns: dict[str, list[str]]) -> None:
+    """Take out what is least asked for where a narrow screen has no room for names beside it; the report has all."""
+    for heading in ("seconds", "train", "valid."):
+        figures = sum(_width(*column) + _GAP for column in columns.items() if column[0] != "method")
+        if _NAME + figures + _GAP > screen.width:
+            del columns[heading]
+
+
+def _width(heading: str, cells: list[str]) -> int:
+    return max(map(len, (heading, *cells)))
+
+
 def _show_comparison(comparison: Any) -> None:
     # Loads PyTorch, which has been loaded by now.
     from fewlabels.evaluation.verdicts import labels_text
@@ -200,6 +215,7 @@ def _show_comparison(comparison: Any) -> None:
     columns["seconds"] = [seconds(row["fit_seconds"]) for row in rows]
     first = comparison.groups[0]
     labels = "" if len(sizes) > 1 else f" {labels_text(first.labels_per_class, first.labels_given)}"
+    _make_room(columns)
     table = Table(
         title=visible(f"{comparison.config['source']}{labels}: accuracy in %"),
         box=box.SIMPLE_HEAD,
@@ -207,12 +223,11 @@ def _show_comparison(comparison: Any) -> None:
     )
     for heading, cells in columns.items():
         if heading == "method":
-            table.add_column(heading, overflow="ellipsis")
+            table.add_column(heading, overflow="fold", min_width=_NAME)
             continue
-        # On a narrow screen the names give way: figures are never cut.
-        width = max(map(len, (heading, *cells)))
+        # On a narrow screen the names are folded: figures are never cut.
         style = "bold" if heading == "test" else ""
-        table.add_column(heading, justify="right", no_wrap=True, min_width=width, style=style)
+        table.add_column(heading, justify="right", no_wrap=True, min_width=_width(heading, cells), style=style)
     for row_cells in zip(*columns.values(), strict=True):
         table.add_row(*row_cells)
     screen.print(table)

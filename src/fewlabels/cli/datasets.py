@@ -11,6 +11,8 @@ from fewlabels.cli.answer import Answer, answers
 from fewlabels.cli.app import app, screen, tell
 from fewlabels.cli.options import SOURCE_HELP, Json
 
+_ROOM = 60
+
 
 @app.command()
 @answers
@@ -27,9 +29,12 @@ def datasets(as_json: Json = False) -> Answer:
 
 def _show(datasets: Any) -> None:
     table = Table(title="data sets")
-    for heading in ("name", "what", "size", "how to get it"):
-        table.add_column(heading)
+    table.add_column("name", overflow="fold", min_width=max(len(known.name) for known in datasets))
+    # On a narrow screen the names stay, and how to get them.
+    has_room = screen.width >= _ROOM
+    for heading in ("what", "size", "how to get it") if has_room else ("how to get it",):
+        table.add_column(heading, overflow="fold")
     for known in datasets:
-        table.add_row(known.name, known.description, known.size, known.how)
+        table.add_row(known.name, *([known.description, known.size] if has_room else []), known.how)
     screen.print(table)
     tell(f"SOURCE may also be: {SOURCE_HELP[0].lower()}{SOURCE_HELP[1:]}")
