@@ -153,6 +153,16 @@ def test_where_caches_cannot_be_written_the_way_out_is_told(place):
     assert ended.stderr.endswith(": /sys/fewlabels; set FEWLABELS_CACHE to a folder that can be written to\n")
 
 
+@pytest.mark.parametrize("variable", ["FEWLABELS_CACHE", "XDG_CACHE_HOME"])
+def test_where_the_cache_is_a_file_the_way_out_is_told(run, photos, tmp_path, monkeypatch, variable):
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("FEWLABELS_CACHE")
+    monkeypatch.setenv(variable, str(tmp_path / "file"))
+    code, _, errors = run("check", photos)
+    assert (code, errors.count("\n")) == (1, 1)
+    assert errors.endswith("; set FEWLABELS_CACHE to a folder that can be written to\n")
+
+
 def test_quiet_prints_results_alone(place):
     words = ("fit", "photos", "--method", "supervised", "--steps", 2, "--out", "quiet", "-q")
     found, errors = run_all(place, words, ("embed", "photos", "--net", NET, "--out", "features-quiet", "-q"))

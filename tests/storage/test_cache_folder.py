@@ -21,6 +21,11 @@ def test_an_empty_variable_names_no_folder():
     assert cache_folder() == Path.home() / ".cache" / "fewlabels"
 
 
+def test_a_variable_that_names_no_absolute_path_is_ignored_as_its_specification_says(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "caches")
+    assert cache_folder() == Path.home() / ".cache" / "fewlabels"
+
+
 def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
     def home():
         raise RuntimeError("Could not determine home directory.")

@@ -34,6 +34,8 @@ _FOR_THE_FIRST = 10.0  # seconds
 # Typer brings Click's exceptions under its own name; this is the one all usage errors derive from.
 _UsageError: Any = typer.BadParameter.__mro__[1]
 _INTERRUPTED, _ENDED = 130, 143
+# Of a folder that cannot be written to, lies in what is none, or cannot be made.
+_NO_PLACE = {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOENT}
 _STOPPED = "stopped; nothing was written"
 
 
@@ -112,7 +114,7 @@ def command() -> None:
 
 def _another_cache(error: OSError) -> str:
     """Return the end of a message where it is the folder of caches that cannot be written to."""
-    if error.errno not in (errno.EACCES, errno.EROFS, errno.EPERM) or error.filename is None:
+    if error.errno not in _NO_PLACE or error.filename is None:
         return ""
     with contextlib.suppress(InputError, TypeError):
         cache, place = cache_folder(), Path(error.filename)
