@@ -19,7 +19,7 @@ from fewlabels.storage.atomic import atomic_folder, write_json
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.keys import key_of
 from fewlabels.storage.mapped import new_mapped_array
-from fewlabels.storage.screen import new_console
+from fewlabels.storage.screen import new_console, shows_progress
 
 _FORMAT_VERSION = 1
 
@@ -95,7 +95,8 @@ def packed(
     found = _open(entry)
     if found is None:
         make_room(cache)
-        console = new_console(quiet=not progress)
+        console = new_console()
+        console.quiet = not (progress and shows_progress(console))
         with console.status(f"reading {source.name} once …"), atomic_folder(entry) as temporary:
             sink = PackedImages(temporary)
             read(sink)
