@@ -1,6 +1,7 @@
 """Pools in shards: what is read is what was written, and what is kept stays below the limit."""
 
 import copy
+import hashlib
 import io
 import json
 import os
@@ -115,7 +116,7 @@ def web(tmp_path):
     """A web server of a folder that tells when files were changed, and nothing of their content."""
 
     class Handler(BaseHTTPRequestHandler):
-        ranges, fails = True, None
+        ranges, fails, tells_content = True, None, False
 
         def do_HEAD(self):
             self.do_GET()
@@ -135,6 +136,8 @@ def web(tmp_path):
                 self.send_header("Accept-Ranges", "bytes")
                 self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(content)}")
             self.send_header("Last-Modified", formatdate(path.stat().st_mtime, usegmt=True))
+            if self.tells_content:
+                self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
             self.send_header("Content-Length", str(end - begin))
             self.end_headers()
             if self.command == "GET":
@@ -207,6 +210,64 @@ def test_files_of_a_web_server_are_told_apart_by_place_and_time(web, tmp_path):
     handler.ranges = False
     with pytest.raises(InputError, match=r"parts? (is|of)"):
         streamed(f"{address}/dogs/pool-0.tar", tmp_path / "other")[:]
+
+
+SECRETS = ("PASSSECRET", "SIGSECRET")
+
+
+def with_secrets(address, signature="SIGSECRET"):
+    return f"{address.replace('http://', 'http://jane:PASSSECRET@')}?X-Amz-Signature={signature}"
+
+
+@pytest.mark.parametrize("kind", ["parquet", "tar"])
+def test_what_opens_an_address_is_in_no_name_message_or_origin(web, tmp_path, kind):
+    address, handler = web
+    place = f"{address}/a.{kind}"
+    images = random_images(20)
+    (tmp_path / "web").mkdir()
+    contents = [b"no image", *(as_png(image) for image in images)]
+    (write_tar if kind == "tar" else write_parquet)(str(tmp_path / "web" / f"a.{kind}"), contents)
+    np.savez(tmp_path / "few.npz", X_train=images, y_train=np.arange(20) % 2, X_test=images[:2], y_test=[0, 1])
+    data = load_dataset(tmp_path / "few.npz", pool=with_secrets(place), cache_dir=tmp_path / "cache")
+    assert data.origin["pool"] == place
+    assert data.pool[:].shape[0] == 21
+    assert data.pool_names[3].startswith(place)
+    assert data.pool.skipped[0].path.startswith(place)
+    said = [repr(data.origin), *data.pool_names, *data.notes, data.pool.skipped[0].path]
+    for name in ("b.tar", "b.npz"):
+        (tmp_path / "web" / name).write_bytes(b"no archive")
+    pq.write_table(pa.table({"picture": [b""]}), tmp_path / "web" / "b.parquet")
+    looks = [with_secrets(f"{address}/{name}") for name in (f"b.{kind}", "b.npz")]
+    looks.append(with_secrets(place).replace("http:", "HTTP:"))
+    for look in looks:
+        with pytest.raises(InputError) as error:
+            streamed(look, tmp_path)
+        said.append(str(error.value))
+    for handler.fails in (403, 404):
+        with pytest.raises(InputError) as error:
+            streamed(with_secrets(place), tmp_path)
+        said.append(str(error.value))
+    assert [one for one in said if any(secret in one for secret in SECRETS)] == []
+    assert not [path for path in tmp_path.rglob("*") if any(secret in str(path) for secret in SECRETS)]
+
+
+@pytest.mark.parametrize("tells_content", [True, False])
+def test_a_fresh_signature_is_the_same_pool_where_the_content_is_told(web, tmp_path, tells_content):
+    address, handler = web
+    handler.tells_content = tells_content
+    write_tar(str(tmp_path / "web" / "a.tar"), [as_png(image) for image in random_images(3)])
+    first, second = (streamed(with_secrets(f"{address}/a.tar", signature), tmp_path) for signature in ("1a/b", "2"))
+    assert (first.content_key == second.content_key) is tells_content
+    assert np.array_equal(first[:], second[:])
+
+
+def test_files_whose_addresses_differ_behind_the_question_mark_alone_are_refused(web, tmp_path, monkeypatch):
+    address, _ = web
+    found = [f"{address}/pool/a.tar?part={part}" for part in (1, 2)]
+    monkeypatch.setattr(shards, "_find", lambda *_: (found, []))
+    write_tar(str(tmp_path / "web" / "pool" / "a.tar"), [as_png(random_images(1)[0])])
+    with pytest.raises(InputError, match=r"the pool has http\S*/pool/a\.tar several times"):
+        streamed(f"{address}/pool", tmp_path)
 
 
 def test_an_object_store_is_read_by_ranges(bucket, tmp_path):

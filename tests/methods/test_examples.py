@@ -57,6 +57,13 @@ def project(tmp_path, color_images):
     return tmp_path / "project", data
 
 
+def test_a_remembered_pool_that_cannot_be_reached_is_said_to_be_without_its_signature(saved):
+    method = fewlabels.load(saved[0])
+    method.source_ = {**method.source_, "pool": "http://127.0.0.1:9/pool.tar"}
+    with pytest.raises(fewlabels.InputError, match=r"pool\.tar cannot be read: .*whole address again"):
+        load_source(method)
+
+
 def test_a_project_that_is_moved_whole_finds_its_source_and_labels_again(project, tmp_path):
     folder, data = project
     moved = folder.rename(tmp_path / "moved")

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from fewlabels.data.archives import Header
 from fewlabels.data.decode import natural_key
 from fewlabels.data.listing import READ_SUFFIXES, Listing
+from fewlabels.storage.addresses import without_secrets, without_secrets_in, without_user
 from fewlabels.storage.atomic import write_json
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.keys import key_of
@@ -127,7 +128,8 @@ class Shards:
     def __init__(self, url: str, cache: Path) -> None:
         if not url:
             raise InputError("the address of the pool is empty; give its files, a folder or a pattern")
-        self.url = url
+        # What is shown and kept says where the files are, not what opens them.
+        self.url = without_secrets(url)
         with self._reached(url):
             self._system, self._place = _file_system(url)
             self.files, left = _find(self._system, self._place)
@@ -136,7 +138,8 @@ class Shards:
             with self._reached(path):
                 facts.append(self._system.info(path))
         if not self.files:
-            raise InputError(f"{url} holds no {' or '.join('*' + ending for ending in _ENDINGS)} files")
+            raise InputError(f"{self.url} holds no {' or '.join('*' + ending for ending in _ENDINGS)} files")
+        _refuse_one_name(self.files)
         self._versions = [_version(path, info) for path, info in zip(self.files, facts, strict=True)]
         self.key = key_of([_FORMAT_VERSION, BLOCK_ROWS, self._versions])
         self.blocks: list[Block] = []
@@ -148,14 +151,17 @@ class Shards:
                     self.blocks += _parquet_blocks(self._open_parquet(path), number)
                 else:
                     memo = (
-                        cache / "shards" / "indexes" / f"{key_of([_INDEX_VERSION, path, self._versions[number]])}.json"
+                        cache
+                        / "shards"
+                        / "indexes"
+                        / f"{key_of([_INDEX_VERSION, without_secrets(path), self._versions[number]])}.json"
                     )
                     found = self._index(path, memo)
                     self.blocks += _archive_blocks(found["members"], number)
                     passed += found["passed"]
                     others += found["others"]
         if not self.blocks:
-            raise InputError(f"{url}: there is no image in its {len(self.files)} files")
+            raise InputError(f"{self.url}: there is no image in its {len(self.files)} files")
         self.notes = _notes(left, passed, others)
 
     def part(self, numbers: Sequence[int]) -> Shards:
@@ -187,22 +193,23 @@ class Shards:
         """
         block = self.blocks[number]
         path = self.files[block.file]
+        shown = without_secrets(path)
         with self._reached(path):
             # What the file system remembers of it would be as before.
             self._system.invalidate_cache(path)
             if _version(path, self._system.info(path)) != self._versions[block.file]:
-                raise InputError(f"{path} has changed since the pool was opened; put it back, or begin anew")
+                raise InputError(f"{shown} has changed since the pool was opened; put it back, or begin anew")
             if block.members:
                 first, last = block.members[0], block.members[-1]
                 content = self._system.cat_file(path, start=first[1], end=last[1] + last[2])
                 if len(content) > last[1] + last[2] - first[1]:
-                    raise _sent_whole(path)
+                    raise _sent_whole(shown)
                 for _, offset, size in block.members:
                     start = offset - first[1]
                     yield content[start : start + size]
                 return
             file = self._open_parquet(path)
-            column = _image_column(file, path)
+            column = _image_column(file, shown)
             for batch in file.iter_batches(batch_size=_BATCH, row_groups=list(block.groups), columns=[column]):
                 values = batch.column("image")
                 for content in values.field("bytes") if pa.types.is_struct(values.type) else values:
@@ -211,7 +218,7 @@ class Shards:
     def name(self, number: int, row: int) -> str:
         """Return what the image in a row of a block is called."""
         block = self.blocks[number]
-        path = str(self._system.unstrip_protocol(self.files[block.file]))
+        path = without_secrets(str(self._system.unstrip_protocol(self.files[block.file])))
         if block.members:
             return f"{path}::{block.members[row][0]}"
         return f"{path} row {block.first + row}"
@@ -219,6 +226,7 @@ class Shards:
     @contextlib.contextmanager
     def _reached(self, place: str) -> Iterator[None]:
         """Turn what goes wrong with a file system into one line."""
+        shown = without_secrets(place)
         try:
             yield
         except InputError:
@@ -229,19 +237,20 @@ class Shards:
             # Of a web server, fsspec calls any answer but a file a missing one.
             cause = error.__cause__
             if cause is not None and place.startswith(_ON_THE_WEB) and getattr(cause, "status", None) != _NOT_FOUND:
-                raise InputError(f"{place} cannot be read: {first_line(cause)}") from error
-            where = f"where the link {place} leads" if os.path.islink(place) else f"at {place}"
+                raise InputError(f"{shown} cannot be read: {without_secrets_in(first_line(cause))}") from error
+            where = f"where the link {shown} leads" if os.path.islink(place) else f"at {shown}"
             raise InputError(f"there is nothing {where}") from error
         except (pa.ArrowException, tarfile.TarError) as error:
-            raise InputError(f"{place} is damaged, or no file of its kind: {first_line(error)}") from error
+            said = without_secrets_in(first_line(error))
+            raise InputError(f"{shown} is damaged, or no file of its kind: {said}") from error
         except Exception as error:  # each file system has errors of its own
             if "range requests" in str(error):
-                raise _sent_whole(place) from error
-            raise InputError(f"{place} cannot be read: {first_line(error)}") from error
+                raise _sent_whole(shown) from error
+            raise InputError(f"{shown} cannot be read: {without_secrets_in(first_line(error))}") from error
 
     def _open_parquet(self, path: str) -> pq.ParquetFile:
         file = pq.ParquetFile(self._system.open(path, "rb"))
-        _image_column(file, path)
+        _image_column(file, without_secrets(path))
         return file
 
     def _index(self, path: str, memo: Path) -> _Index:
@@ -270,7 +279,7 @@ class Shards:
                 else:
                     seen.add(sample)
                     found["members"].append((member.name, member.offset_data, member.size))
-            _refuse_another(file, archive.offset, path)
+            _refuse_another(file, archive.offset, without_secrets(path))
         write_json(memo, found)
         return found
 
@@ -293,7 +302,8 @@ def _file_system(url: str) -> tuple[AbstractFileSystem, str]:
     try:
         system, place = url_to_fs(url)
     except ValueError as error:
-        raise InputError(f"{url}: {first_line(error)}; a path, or an address such as s3://bucket/folder") from error
+        shown, said = without_secrets(url), without_secrets_in(first_line(error))
+        raise InputError(f"{shown}: {said}; a path, or an address such as s3://bucket/folder") from error
     return system, str(place)
 
 
@@ -323,7 +333,8 @@ def _find(system: AbstractFileSystem, place: str) -> tuple[list[str], list[str]]
     else:
         system.info(place)  # raises where there is nothing
         if not _plain(place).endswith(_ENDINGS):
-            raise InputError(f"{place} is no {' and no '.join('*' + ending for ending in _ENDINGS)} file")
+            kinds = " and no ".join("*" + ending for ending in _ENDINGS)
+            raise InputError(f"{without_secrets(place)} is no {kinds} file")
         found = [place]
     # Hidden ones are no archives: a Mac writes ._pool.tar beside pool.tar.
     shown = (str(path) for path in found if not posixpath.basename(path).startswith("."))
@@ -347,6 +358,15 @@ def _matching(pattern: str) -> list[str]:
     return [path for path in _below(folder) if _fits(pattern, path)]
 
 
+def _refuse_one_name(paths: list[str]) -> None:
+    """Refuse files whose addresses differ in what opens them alone: images of both would have the same names."""
+    seen: set[str] = set()
+    for path in paths:
+        if (shown := without_secrets(path)) in seen:
+            raise InputError(f"the pool has {shown} several times, by addresses that differ behind ? alone; give one")
+        seen.add(shown)
+
+
 def _refuse_another(file: IO[bytes], end: int, path: str) -> None:
     """Refuse an archive behind whose end mark there is more than padding: `tarfile` stops there."""
     file.seek(end)
@@ -361,7 +381,7 @@ def _refuse_another(file: IO[bytes], end: int, path: str) -> None:
 def _notes(left: list[str], passed: int, others: list[str]) -> tuple[str, ...]:
     notes = []
     if left:
-        names = enumeration([visible(posixpath.basename(path)) for path in left], most=1)
+        names = enumeration([visible(posixpath.basename(without_secrets(path))) for path in left], most=1)
         notes.append(f"not read: {names} (compressed; unpack to .tar)")
     if passed:
         notes.append(
@@ -378,11 +398,13 @@ def _version(path: str, info: dict[str, Any]) -> list[Any]:
     """Return what changes when a file does: what its file system says of its content, or where it lies and when."""
     for name in _SAY_CONTENT:
         if info.get(name):
-            return [posixpath.basename(path), info.get("size"), str(info[name])]
+            # Also behind another signature, or with another password.
+            return [posixpath.basename(without_secrets(path)), info.get("size"), str(info[name])]
     known = [name for name in _SAY_TIME if info.get(name)]
     # On a disk, that is when a file got its name or its rights: it changes with these too.
     times = [str(info[name]) for name in known if name != "created" or len(known) == 1]
-    return [path, info.get("size"), *times]
+    # What stands behind `?` may tell files apart, which nothing else does then.
+    return [without_user(path), info.get("size"), *times]
 
 
 def _parquet_blocks(file: pq.ParquetFile, number: int) -> list[Block]:

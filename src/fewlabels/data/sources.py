@@ -23,6 +23,7 @@ from fewlabels.data.parquet import holds_shards, read_parquet
 from fewlabels.data.parts import Parts
 from fewlabels.data.pool import DEFAULT_LIMIT, with_pool
 from fewlabels.data.split import split_parts, without_test
+from fewlabels.storage.addresses import without_secrets
 from fewlabels.storage.cache_folder import cache_folder
 from fewlabels.storage.errors import InputError, MissingSource, nearest
 
@@ -138,7 +139,7 @@ def load_dataset(
     )
     place = None if pool is None else _pool_from_anywhere(str(pool))
     if place is not None and read.origin is not None:
-        read.origin.update(pool=place, pool_limit=pool_limit)
+        read.origin.update(pool=without_secrets(place), pool_limit=pool_limit)
     data = read.draw(labels_per_class, test_per_class=test_per_class, random_state=random_state)
     return data if place is None else with_pool(data, place, pool_limit, cache_folder(cache_dir), strict=strict)
 

@@ -128,7 +128,8 @@ def load_source(method: SemiSupervisedClassifier, **changes: Any) -> ImageDatase
     if not known and "source" not in changes:
         raise InputError("the model does not say what it was fitted on; give the source")
     given = {**known, **changes}
-    with remembered(None if "source" in changes else known["source"]):
+    pool = None if "pool" in changes else known.get("pool")
+    with remembered(None if "source" in changes else known["source"]), _telling_what_opened(pool):
         return load_dataset(given.pop("source"), **given)
 
 
@@ -232,4 +233,18 @@ def remembered(source: str | None) -> Iterator[None]:
             raise
         raise InputError(
             f"{error}; the model was fitted on it: where it has moved, give the SOURCE as it is called now"
+        ) from error
+
+
+@contextlib.contextmanager
+def _telling_what_opened(pool: str | None) -> Iterator[None]:
+    """Have an error say that of a remembered pool's address no password or signature is kept, as it may need one."""
+    try:
+        yield
+    except InputError as error:
+        if pool is None or "://" not in pool or pool not in str(error):
+            raise
+        raise InputError(
+            f"{error}; a model keeps no password or signature of its pool's address: where it needs one, give the "
+            "whole address again (pool=, or `fewlabels fit --pool`)"
         ) from error
