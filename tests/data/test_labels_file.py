@@ -579,13 +579,42 @@ def test_a_table_in_parquet_gives_labels_too(photos, tmp_path):
         read_labels(tmp_path / "cut.parquet")
 
 
+@pytest.mark.parametrize("column", ["file", "class"])
+def test_a_small_table_in_parquet_that_holds_gigabytes_is_refused_in_little_memory(tmp_path, column):
+    large = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x" * 20_000_000]))
+    names = pa.array([str(number) for number in range(20_000)])
+    table = pa.table({"file": names, "class": names} | {column: large})
+    pq.write_table(table, tmp_path / "l.parquet", compression="zstd", store_schema=False)
+    del table, large
+    assert (tmp_path / "l.parquet").stat().st_size < 1_000_000
+    # What such a table takes whole is 400 GB.
+    before = pa.default_memory_pool().max_memory()
+    with pytest.raises(InputError, match=r"l\.parquet has a cell of 20,000,000 bytes, which is no name"):
+        read_labels(tmp_path / "l.parquet")
+    assert pa.default_memory_pool().max_memory() < before + 500_000_000
+
+
+def test_a_table_in_parquet_with_too_much_text_or_lists_is_refused(tmp_path, monkeypatch):
+    pq.write_table(pa.table({"more": [{"a": 1}], "file": ["a" * 5000], "class": ["cat"]}), tmp_path / "l.parquet")
+    assert len(read_labels(tmp_path / "l.parquet").classes) == 1
+    pq.write_table(pa.table({"file": ["a"], "class": [["cat"]]}), tmp_path / "lists.parquet")
+    with pytest.raises(InputError, match="has lists in its column 'class'; expected text or numbers"):
+        read_labels(tmp_path / "lists.parquet")
+    files = [f"{number}{'a' * 5000}" for number in range(9)]
+    pq.write_table(pa.table({"file": files, "class": files}), tmp_path / "l.parquet")
+    assert (tmp_path / "l.parquet").stat().st_size < 40_000
+    monkeypatch.setattr(labels_file, "_LARGEST", 40_000)
+    with pytest.raises(InputError, match=r"l\.parquet holds more than 0 MB of names, too much for a labels file"):
+        read_labels(tmp_path / "l.parquet")
+
+
 def test_a_table_is_refused_by_an_error_that_says_nothing_too(tmp_path, monkeypatch):
     pq.write_table(pa.table({"file": ["a"], "class": ["cat"]}), tmp_path / "l.parquet")
 
     def failing(path):
         raise OSError
 
-    monkeypatch.setattr(pq, "read_table", failing)
+    monkeypatch.setattr(pq, "read_schema", failing)
     with pytest.raises(InputError, match=r"l\.parquet cannot be read as Parquet: OSError$"):
         read_labels(tmp_path / "l.parquet")
 

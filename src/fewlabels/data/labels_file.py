@@ -15,9 +15,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fewlabels.data.parts import class_name, is_no_label
@@ -33,6 +34,11 @@ _WHOLE, _NUMBER = re.compile(r"-?[0-9]+\.0"), re.compile(r"-?[0-9]+(\.0)?")
 _PARQUET = b"PAR1"
 # A table of ten million images is about as large; what is larger is no such file.
 _LARGEST = 1 << 30
+# No path of any system, and no class, has as many bytes.
+_LONGEST = 8 << 10
+# Rows of a Parquet table at a time.
+_BATCH = 16_384
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
 # What spreadsheets put between columns, by the country.
 _DELIMITERS = (",", ";", "\t")
 _SIGNS = {mark: re.compile(rb'[\n"%b]' % mark.encode()) for mark in _DELIMITERS}
@@ -196,20 +202,48 @@ def _classes_meant(cells: dict[str, str]) -> dict[str, str]:
 
 def _in_parquet(path: Path) -> tuple[dict[str, str], bool]:
     """Return the class of each file as a Parquet table has it, empty for none, and whether it has more columns."""
+    classes: dict[str, str] = {}
     try:
-        table = pq.read_table(path)
+        schema = pq.read_schema(path)
+        names = schema.names
+        columns = [_column(name, names) for name in COLUMNS]
+        if None in columns:
+            missing = COLUMNS[columns.index(None)]
+            raise InputError(f"{path} has no column {missing!r} (its columns: {', '.join(names)[:80]})")
+        wanted = [str(column) for column in columns]
+        for column in wanted:
+            if pa.types.is_nested(schema.types[names.index(column)]):
+                raise InputError(f"{path} has lists in its column {column!r}; expected text or numbers")
+        has_more = len(names) > len(COLUMNS)
+        # A value that is repeated takes its room once: a small file may hold gigabytes of them.
+        with pq.ParquetFile(path, read_dictionary=wanted) as file:
+            _refuse_large(file, wanted, path)
+            for batch in file.iter_batches(batch_size=_BATCH, columns=wanted):
+                files, labels = (batch.column(batch.schema.names.index(column)) for column in wanted)
+                for name, label in zip(_cells(files, path), _cells(labels, path), strict=True):
+                    _take(classes, str(name), "" if is_no_label(label) else class_name(label), has_more=has_more)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} cannot be read as Parquet: {first_line(error)}") from error
-    columns = [_column(name, table.column_names) for name in COLUMNS]
-    if None in columns:
-        missing = COLUMNS[columns.index(None)]
-        raise InputError(f"{path} has no column {missing!r} (its columns: {', '.join(table.column_names)[:80]})")
-    files, labels = (table[column].to_pylist() for column in columns)
-    classes: dict[str, str] = {}
-    has_more = table.num_columns > len(COLUMNS)
-    for file, label in zip(files, labels, strict=True):
-        _take(classes, str(file), "" if is_no_label(label) else class_name(label), has_more=has_more)
     return classes, has_more
+
+
+def _refuse_large(file: pq.ParquetFile, wanted: list[str], path: Path) -> None:
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    parts = [group.column(number) for group in groups for number in range(group.num_columns)]
+    if sum(part.total_uncompressed_size for part in parts if part.path_in_schema in wanted) > _LARGEST:
+        raise InputError(f"{path} holds more than {_LARGEST >> 20} MB of names, too much for a labels file")
+
+
+def _cells(column: pa.Array, path: Path) -> list[Any]:
+    """Return what the rows hold, refusing text that is no name of a file or class before each row gets a copy."""
+    repeats = pa.types.is_dictionary(column.type)
+    texts = column.dictionary if repeats else column
+    if any(is_kind(texts.type) for is_kind in _TEXTS):
+        longest = pc.max(pc.binary_length(texts)).as_py() or 0
+        if longest > _LONGEST:
+            raise InputError(f"{path} has a cell of {longest:,} bytes, which is no name of a file or class")
+    cells: list[Any] = (column.dictionary_decode() if repeats else column).to_pylist()
+    return cells
 
 
 def _column(name: str, heading: list[str]) -> str | None:
