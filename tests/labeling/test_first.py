@@ -145,7 +145,7 @@ def test_parts_to_test_with_are_left_alone_and_an_npz_file_needs_no_label(tmp_pa
     for size in (0, 2000):
         with pytest.raises(InputError, match=f"image_size={size} is not a whole number"):
             first_to_label({"train": (images, None)}, image_size=size)
-    with pytest.raises(InputError, match="count=0 is not at least 1"):
+    with pytest.raises(InputError, match="count=0 is not a whole number of at least 1"):
         first_to_label({"train": (images, None)}, strategy="random", count=0)
     empty = load_unlabeled({"train": (images, None)})
     with pytest.raises(InputError, match="there is nothing to ask for"):

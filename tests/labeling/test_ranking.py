@@ -122,7 +122,7 @@ def test_a_large_pool_takes_memory_in_proportion():
         ({"probabilities": np.ones((4, 1))}, "shape \\(4, 1\\); expected a column for each of at least 2 classes"),
         ({"embeddings": np.full((4, 2), np.nan)}, "NaN or infinity"),
         ({"labeled_embeddings": np.ones((1, 3))}, "expected \\(m, 2\\)"),
-        ({"count": 0}, "count=0 is not at least 1"),
+        ({"count": 0}, "count=0 is not a whole number of at least 1"),
         ({"probabilities": None, "strategy": "entropy"}, "'entropy' asks a model .*; take diverse or random"),
         ({"probabilities": None, "embeddings": np.ones(4)}, "expected \\(n, features\\)"),
     ],

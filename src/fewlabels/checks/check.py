@@ -17,6 +17,7 @@ from fewlabels.checks.looks import Looks, look_at
 from fewlabels.checks.shift import compare_parts
 from fewlabels.data.dataset import UNKNOWN, ImageDataset
 from fewlabels.data.rows import ImageRows
+from fewlabels.storage.arguments import check_kind
 from fewlabels.storage.wording import enumeration
 
 # Of the labeled images: fewer copies among themselves change little.
@@ -72,6 +73,7 @@ def check_dataset(data: ImageDataset, *, near: bool = True) -> DataCheck:
     >>> [(finding.kind, finding.parts[1]) for finding in found.problems]  # most test digits are of other hands
     [('shifted-part', 'pool'), ('shifted-part', 'test')]
     """
+    check_kind("data", data, ImageDataset, "a data set; read one by fewlabels.load_dataset")
     began = time.perf_counter()
     names = data.diagnostics
     parts = [

@@ -17,6 +17,7 @@ from fewlabels.data.dataset import Diagnostics, ImageDataset, ImageNames
 from fewlabels.data.given import FoundLabels, find_labels, kept_apart_error
 from fewlabels.data.labels_file import GivenLabels
 from fewlabels.data.parts import Part, Parts, notes_of_classes
+from fewlabels.storage.arguments import check_count
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.wording import counted
 
@@ -174,6 +175,7 @@ def _test_part(parts: Parts, source: str, per_class: int | None, notes: list[str
     else:
         test = _with_labels(parts.test, "test", notes)
     if per_class is not None:
+        check_count("test_per_class", per_class)
         least = int(np.bincount(test.labels, minlength=len(parts.class_names)).min())
         if least < per_class:
             notes.append(f"some class has only {counted(least, 'test image')}, fewer than the {per_class:,} asked for")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -13,6 +13,7 @@ from fewlabels.evaluation.choosing import check_choices, combinations, fields_of
 from fewlabels.evaluation.conditions import VARIED
 from fewlabels.methods import BASIC_METHODS, METHODS, make_method, method_name
 from fewlabels.methods.rungs import RUNGS
+from fewlabels.storage.arguments import check_kind
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.storage.plain import python_number
 
@@ -74,6 +75,15 @@ class Asked:
         InputError
             If one of them cannot be read.
         """
+        if methods is not None:
+            check_kind("methods", methods, (str, Collection), "names of methods, such as ['supervised']")
+            for method in [] if isinstance(methods, str) else methods:
+                check_kind("methods", method, str, "a name; methods=['supervised'], and settings= for its settings")
+        check_kind("vary", vary, (str, Collection), f"a list of {', '.join(VARIED)}")
+        if settings is not None:
+            check_kind("settings", settings, Mapping, "a dict, such as {'learning_rate': 0.1}")
+        if choose is not None:
+            check_kind("choose", choose, Mapping, "a dict, such as {'learning_rate': [0.1, 0.2]}")
         if rungs is not None and methods is not None:
             raise InputError("methods and rungs are given; give one of them")
         return cls(

@@ -22,6 +22,7 @@ from fewlabels.evaluation.records import Comparison
 from fewlabels.evaluation.run_folder import RunFolder, check_out
 from fewlabels.evaluation.training import Draws
 from fewlabels.evaluation.watched import Watching
+from fewlabels.storage.arguments import check_callable
 from fewlabels.storage.engine import check_engine, import_ray
 from fewlabels.storage.errors import InputError, Interrupted, tell_kept
 from fewlabels.training.checkpoint import EVERY
@@ -157,6 +158,8 @@ def compare(
     ...     sorted(path.name for path in found.folder.iterdir())[-2:]
     ['results.csv', 'results.json']
     """
+    check_callable("observer", observer)
+    check_callable("on_finished", on_finished)
     if not isinstance(track, Watching | None):
         raise InputError(f"track={track!r}: trackers are told by fewlabels.compare; call that")
     asked = Asked.of(

@@ -15,6 +15,7 @@ from fewlabels.evaluation.trust import measure_trust
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.examples import seen_images
 from fewlabels.methods.origin import as_read_by
+from fewlabels.storage.arguments import check_kind
 from fewlabels.storage.errors import InputError
 
 _UNKNOWN = -1
@@ -138,6 +139,8 @@ def evaluate_model(method: SemiSupervisedClassifier, data: ImageDataset) -> dict
         If the model's classes are not among the data set's, or could be names and indices and these differ, or its
         images have another size.
     """
+    check_kind("method", method, SemiSupervisedClassifier, "a fitted method; read a saved one by fewlabels.load")
+    check_kind("data", data, ImageDataset, "a data set; read one by fewlabels.load_dataset")
     columns = _columns(method, data.class_names)
     data = as_read_by(method, data)
     probabilities = class_probabilities(method, data.test, columns, len(data.class_names))

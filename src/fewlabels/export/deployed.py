@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from fewlabels.methods import SemiSupervisedClassifier
+from fewlabels.storage.arguments import check_kind
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.storage.visible import encodable
@@ -98,6 +99,7 @@ def export_model(
         If the format is unknown, what it needs is not installed, the model has a frozen pretrained net before it, or
         PyTorch cannot write its net as one graph.
     """
+    check_kind("method", method, SemiSupervisedClassifier, "a fitted method; read a saved one by fewlabels.load")
     check_is_fitted(method)
     target = Path(path)
     chosen = _format(target, format)

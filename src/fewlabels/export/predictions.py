@@ -18,6 +18,7 @@ from fewlabels.data import SkippedImage
 from fewlabels.data.files import files_in, image_chunks
 from fewlabels.data.heading import TABLE_SUFFIXES, heading_of
 from fewlabels.methods import SemiSupervisedClassifier
+from fewlabels.storage.arguments import check_kind
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.cells import table
 from fewlabels.storage.csv_quoting import quoting_for
@@ -97,6 +98,7 @@ def predict_files(
     InputError
         If a path is missing, no file is readable, or the model reads vectors.
     """
+    check_kind("model", model, SemiSupervisedClassifier, "a fitted method; read a saved one by fewlabels.load")
     shape = model.image_shape_
     if shape is None:
         raise InputError("this model classifies vectors, not image files; use its predict method in Python")

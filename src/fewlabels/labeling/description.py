@@ -38,6 +38,7 @@ from fewlabels.methods.origin import (
     origin_of,
     place_of,
 )
+from fewlabels.storage.arguments import check_count, check_kind
 from fewlabels.storage.atomic import write_bytes
 from fewlabels.storage.cells import table
 from fewlabels.storage.csv_quoting import quoting_for
@@ -293,6 +294,8 @@ def describe_pool(
     >>> len(found), sorted(found.rows(count=1)[0])
     (1180, ['class', 'file', 'guess', 'in_distribution', 'probability', 'rank'])
     """
+    check_kind("model", model, SemiSupervisedClassifier, "a fitted method; read a saved one by fewlabels.load")
+    check_count("count", count)
     strategy = check_strategy(strategy)
     if hasattr(pool, "shape"):
         raise InputError(

@@ -19,6 +19,7 @@ from fewlabels.labeling.ranking import CANDIDATES, DEFAULT_COUNT, check_strategy
 from fewlabels.methods.embedding import features_of, own_size
 from fewlabels.methods.typical_patches import PatchFeatures
 from fewlabels.nets.pretrained import load_backbone
+from fewlabels.storage.arguments import check_count
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.screen import new_bar
 from fewlabels.training.device import choose_device
@@ -99,6 +100,7 @@ def first_to_label(
     >>> len(found), found.rows(count=1)[0]["rank"], found.guesses[0]
     (300, 1, '')
     """
+    check_count("count", count)
     strategy = check_strategy(strategy, has_model=False)
     is_place = isinstance(source, str | Path)
     if net is not None and (getattr(source, "is_features", False) or (is_place and is_feature_folder(Path(source)))):
@@ -116,8 +118,6 @@ def first_to_label(
     count_of_pool = len(data.pool)
     if not count_of_pool:
         raise InputError(f"{data.source} has no images without a label: there is nothing to ask for")
-    if count < 1:
-        raise InputError(f"count={count} is not at least 1")
     order = first_order(
         data, strategy=strategy, count=count, random_state=random_state, net=net, device=device, progress=progress
     )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from torch import Tensor
 
+from fewlabels.storage.arguments import check_count
 from fewlabels.storage.errors import InputError, nearest
 
 DEFAULT_STRATEGY = "uncertain-diverse"
@@ -112,8 +113,7 @@ def rank_for_labeling(
         raise InputError(f"labeled_embeddings of shape {known.shape}; expected (m, {places.shape[1]})")
     if not all(np.isfinite(values).all() for values in (table, places, known) if values is not None):
         raise InputError("probabilities or embeddings hold NaN or infinity")
-    if count < 1:
-        raise InputError(f"count={count} is not at least 1")
+    check_count("count", count)
     return STRATEGIES[strategy](table, places, known, count, check_random_state(random_state))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -28,6 +28,7 @@ from fewlabels.methods.targets import labeled_rows
 from fewlabels.methods.weight_sets import use_weights
 from fewlabels.nets import Backbone, Classifier, build_classifier, open_backbone
 from fewlabels.nets.backbone import PretrainedClassifier
+from fewlabels.storage.arguments import check_callable
 from fewlabels.storage.errors import InputError
 from fewlabels.training.batches import Batch, Rows
 from fewlabels.training.checkpoint import EVERY, Checkpoints
@@ -299,6 +300,9 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
                 f"{type(self).__name__}.fit requires y to be passed, but the target y is None; "
                 "mark samples without a label by -1"
             )
+        if X is None or isinstance(X, Mapping | str | bytes):
+            raise InputError(f"X is of the type {type(X).__name__}; expected an array of images or vectors")
+        check_callable("observer", observer)
         worker = self._resolved()
         known = {name: value for name, value in vars(self).items() if name in _OF_FEATURES}
         try:

@@ -6,12 +6,14 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import Field, fields
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from fewlabels.storage.errors import InputError
 
+_PLAIN = {"int", "float", "bool", "str", "None"}
 _RANGES: dict[str, Callable[[Any], bool]] = {
     "[0, 1)": lambda value: 0 <= value < 1,
     "(0, 1]": lambda value: 0 < value <= 1,
@@ -36,11 +38,15 @@ def check_kinds(method: Any) -> None:
             several = kinds & {"list", "tuple", "dict"}
             advice = f"a {several.pop()}" if several else "one value; a comparison tries several (`choose`)"
             raise InputError(f"{field.name}={value!r} is not {advice}")
+        if kinds == {"str"} and not isinstance(value, str):
+            raise InputError(f"{field.name}={value!r} is no text")
+        if kinds <= _PLAIN and not isinstance(value, str | bool | np.bool_ | Real | None):
+            raise InputError(f"{field.name} is of the type {type(value).__name__}, and is to be one value")
+        if isinstance(value, bool | np.bool_) and kinds & {"int", "float"} and "bool" not in kinds:
+            raise InputError(f"{field.name}={value} is not a number")
         if isinstance(value, float | np.floating) and "int" in kinds and "float" not in kinds:
             hint = f"; write {int(value)}" if math.isfinite(value) and value == int(value) else ""
             raise InputError(f"{field.name}={value} is not a whole number{hint}")
-        if kinds == {"str"} and not isinstance(value, str):
-            raise InputError(f"{field.name}={value!r} is no text")
         if not isinstance(value, str | None) or kinds & {"str", "Any"}:
             continue
         if value is None and "None" in kinds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -197,6 +198,9 @@ class Settings(BaseEstimator):
             value = getattr(self, name)
             if value is not None and (value != int(value) or value < 0):
                 raise InputError(f"{name}={value!r} is not a whole number of at least 0")
+        state = self.random_state
+        if isinstance(state, str | bytes | bool | float) or (isinstance(state, Integral) and state < 0):
+            raise InputError(f"random_state={state!r} is not a whole number of at least 0, nor a generator")
         if self.flip not in (True, False, "auto"):
             raise InputError(f"flip={self.flip!r} is none of True, False and 'auto'")
         check_within(

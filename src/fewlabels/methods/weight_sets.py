@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fewlabels.methods.examples import with_embeddings
 from fewlabels.methods.prediction import predict_logits
 from fewlabels.nets import Classifier
+from fewlabels.storage.arguments import check_kind
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.training.calibration import best_temperature
 from fewlabels.training.conformal import conformal_scores
@@ -99,6 +100,7 @@ def finish_weights(method: SemiSupervisedClassifier, session: Session, network: 
 def use_weights(method: _Method, name: str) -> _Method:
     """Return a fitted method with another of its `kept_weights_`; see `SemiSupervisedClassifier.with_weights`."""
     known = method.kept_weights_
+    check_kind("weights", name, str, f"one of {', '.join(known)}")
     if name not in known:
         raise InputError(f"no weights {name!r} were kept{nearest(name, known)} (there are: {', '.join(known)})")
     other = copy.copy(method)

@@ -10,6 +10,7 @@ from fewlabels import evaluation
 from fewlabels.evaluation import Comparison
 from fewlabels.evaluation.watched import Watching
 from fewlabels.report.html import write_report
+from fewlabels.storage.arguments import check_callable, check_kind
 from fewlabels.tracking import TrackedComparison
 
 _P = ParamSpec("_P")
@@ -36,7 +37,10 @@ def compare(
     source, on_finished, track, **options
         Those of `fewlabels.evaluation.compare`.
     """
+    check_callable("on_finished", on_finished)
     watching, names = (track, None) if isinstance(track, Watching) else (None, track)
+    if names is not None:
+        check_kind("track", names, (str, Sequence), "names of trackers, such as ['tensorboard']")
     with TrackedComparison(names, resumed=bool(options.get("resume"))) as tracked:
 
         def finish(comparison: Comparison) -> None:
