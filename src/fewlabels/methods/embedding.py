@@ -16,10 +16,10 @@ from fewlabels.data.dataset import ImageDataset
 from fewlabels.data.features import is_feature_folder, write_features
 from fewlabels.data.parts import Part
 from fewlabels.data.sources import read_parts
-from fewlabels.methods.ranges import check_count
 from fewlabels.nets.backbone import Backbone, BackboneFacts
 from fewlabels.nets.pretrained import is_backbone, load_backbone
 from fewlabels.nets.provenance import leak_warning
+from fewlabels.storage.arguments import check_count
 from fewlabels.storage.cache_folder import cache_folder
 from fewlabels.storage.cells import sentences, table
 from fewlabels.storage.errors import InputError
@@ -131,7 +131,7 @@ def embed(
     >>> written.images, data.labeled.shape
     (1797, (100, 5))
     """
-    check_count(views, 1, "views")
+    check_count("views", views)
     backbone = load_backbone(net)
     where = choose_device(device)
     backbone.to(where)

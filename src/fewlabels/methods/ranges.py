@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fewlabels.storage.arguments import check_count
 from fewlabels.storage.errors import InputError
 
 _PLAIN = {"int", "float", "bool", "str", "None"}
@@ -101,13 +102,7 @@ def check_not_below_zero(method: object, *names: str) -> None:
 def check_whole(method: object, least: int, *names: str) -> None:
     """Refuse settings that are not whole numbers of at least `least`; see `check_within`."""
     for name in names:
-        check_count(getattr(method, name), least, name)
-
-
-def check_count(value: Any, least: int, name: str) -> None:
-    """Refuse a value that is not a whole number of at least `least`; see `check_within`."""
-    if value != int(value) or value < least:
-        raise InputError(f"{name}={value} is not a whole number of at least {least}")
+        check_count(name, getattr(method, name), least)
 
 
 def _check_finite(method: object, name: str) -> None:

@@ -38,10 +38,10 @@ def check_kind(name: str, value: Any, kinds: type | tuple[type, ...], expected: 
         raise InputError(f"{name}={_shown(value)} is not {expected}")
 
 
-def check_count(name: str, value: Any) -> None:
-    """Refuse what is no whole number of at least 1; see `check_kind`."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{name}={_shown(value)} is not a whole number of at least 1")
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """Refuse what is no whole number of at least `least`; see `check_kind`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise InputError(f"{name}={_shown(value)} is not a whole number of at least {least}")
 
 
 def check_callable(name: str, value: Callable[..., Any] | None) -> None:
