@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics import accuracy_score
@@ -300,7 +301,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
                 f"{type(self).__name__}.fit requires y to be passed, but the target y is None; "
                 "mark samples without a label by -1"
             )
-        if X is None or isinstance(X, Mapping | str | bytes):
+        # Some sparse matrices are mappings, and are told of as scikit-learn does.
+        if X is None or (isinstance(X, Mapping | str | bytes) and not issparse(X)):
             raise InputError(f"X is of the type {type(X).__name__}; expected an array of images or vectors")
         check_callable("observer", observer)
         worker = self._resolved()

@@ -14,6 +14,8 @@ import numpy as np
 from fewlabels.storage.arguments import check_count
 from fewlabels.storage.errors import InputError
 
+# Its tools set an estimator's parameter of this name to False, which is none of ours either.
+_OF_SCIKIT_LEARN = "warm_start"
 _PLAIN = {"int", "float", "bool", "str", "None"}
 _RANGES: dict[str, Callable[[Any], bool]] = {
     "[0, 1)": lambda value: 0 <= value < 1,
@@ -43,7 +45,8 @@ def check_kinds(method: Any) -> None:
             raise InputError(f"{field.name}={value!r} is no text")
         if kinds <= _PLAIN and not isinstance(value, str | bool | np.bool_ | Real | None):
             raise InputError(f"{field.name} is of the type {type(value).__name__}, and is to be one value")
-        if isinstance(value, bool | np.bool_) and kinds & {"int", "float"} and "bool" not in kinds:
+        is_truth = isinstance(value, bool | np.bool_) and not (field.name == _OF_SCIKIT_LEARN and not value)
+        if is_truth and kinds & {"int", "float"} and "bool" not in kinds:
             raise InputError(f"{field.name}={value} is not a number")
         if isinstance(value, float | np.floating) and "int" in kinds and "float" not in kinds:
             hint = f"; write {int(value)}" if math.isfinite(value) and value == int(value) else ""
