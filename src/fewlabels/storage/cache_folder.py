@@ -40,8 +40,8 @@ def cache_folder(chosen: str | Path | None = None) -> Path:
             base = Path.home() / "Library" / "Caches"
         else:
             # By its specification, one that is not absolute is to be ignored.
-            chosen = os.environ.get("XDG_CACHE_HOME", "")
-            base = Path(chosen) if os.path.isabs(chosen) else Path.home() / ".cache"
+            given = os.environ.get("XDG_CACHE_HOME", "")
+            base = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
     except RuntimeError as error:  # a user without a home, as in a container
         raise InputError("there is no home folder to keep decoded images in; set FEWLABELS_CACHE") from error
     return base / "fewlabels"
