@@ -1,6 +1,7 @@
-"""A program of somebody who checks types: never run, `mypy` reads it with the package (see pyproject.toml).
+"""A program of somebody who checks types: `mypy` reads it with the package (see pyproject.toml).
 
-What must be refused has a `type: ignore`, and mypy tells of each that is not needed.
+Nothing runs it: pytest imports it, as it looks for examples, so that its lines are in a function. What
+must be refused has a `type: ignore`, and mypy tells of each that is not needed.
 """
 
 from dataclasses import dataclass
@@ -34,23 +35,25 @@ class EntropyMinimization(OnlineClassifier):
         return {"entropy": self.unlabeled_weight * entropy}
 
 
-fewlabels.METHODS["entropy-minimization"] = EntropyMinimization
-data = fewlabels.load_dataset("digits", labels_per_class=10)
-method = EntropyMinimization(steps=3, sharp=0.5).fit(data.labeled, data.labels, unlabeled=data.pool)
-assert_type(method, EntropyMinimization)
-assert_type(method.classes_, NDArray[Any])
-assert_type(method.network_, Classifier)
-assert_type(method.history_, list[dict[str, Any]])
-assert_type(method.notes_, list[str])
-assert_type(method.kept_weights_, dict[str, WeightSet])
-assert_type(method.predict_proba(data.test), NDArray[np.float64])
-assert_type(method.save("model"), Path)
-assert_type(fewlabels.load("model").temperature_, float)
-for image in data.pool:
-    assert_type(image, NDArray[Any])
-found = fewlabels.compare("digits", methods=["supervised"], steps=3, track=["tensorboard"])
-assert_type(found, Comparison)
+def program() -> None:
+    """Do what such a program does."""
+    fewlabels.METHODS["entropy-minimization"] = EntropyMinimization
+    data = fewlabels.load_dataset("digits", labels_per_class=10)
+    method = EntropyMinimization(steps=3, sharp=0.5).fit(data.labeled, data.labels, unlabeled=data.pool)
+    assert_type(method, EntropyMinimization)
+    assert_type(method.classes_, NDArray[Any])
+    assert_type(method.network_, Classifier)
+    assert_type(method.history_, list[dict[str, Any]])
+    assert_type(method.notes_, list[str])
+    assert_type(method.kept_weights_, dict[str, WeightSet])
+    assert_type(method.predict_proba(data.test), NDArray[np.float64])
+    assert_type(method.save("model"), Path)
+    assert_type(fewlabels.load("model").temperature_, float)
+    for image in data.pool:
+        assert_type(image, NDArray[Any])
+    found = fewlabels.compare("digits", methods=["supervised"], steps=3, track=["tensorboard"])
+    assert_type(found, Comparison)
 
-misspelled = fewlabels.Superviced  # type: ignore[attr-defined]
-fewlabels.compare("digits", method=["supervised"])  # type: ignore[call-arg]
-fewlabels.compare("digits", watching=None)  # type: ignore[call-arg]
+    print(fewlabels.Superviced)  # type: ignore[attr-defined]
+    fewlabels.compare("digits", method=["supervised"])  # type: ignore[call-arg]
+    fewlabels.compare("digits", watching=None)  # type: ignore[call-arg]
