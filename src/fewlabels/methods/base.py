@@ -302,7 +302,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
                 "mark samples without a label by -1"
             )
         # Some sparse matrices are mappings, and are told of as scikit-learn does.
-        if X is None or (isinstance(X, Mapping | str | bytes) and not issparse(X)):
+        if X is None or (isinstance(X, Mapping) and not issparse(X)):
             raise InputError(f"X is of the type {type(X).__name__}; expected an array of images or vectors")
         check_callable("observer", observer)
         worker = self._resolved()
