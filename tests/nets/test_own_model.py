@@ -147,6 +147,15 @@ def test_weights_that_are_not_what_was_saved_are_refused(pretrained):
         load_backbone(f"model:{folder}")
 
 
+def test_a_damaged_description_is_told_in_a_line(pretrained):
+    _, folder = pretrained
+    config = json.loads((folder / "config.json").read_text())
+    for broken in ({"sample_shape": None}, {"sample_shape": ["a"]}, {"records": {"settings_": {"net": 3}}}):
+        (folder / "config.json").write_text(json.dumps(config | broken))
+        with pytest.raises(InputError, match=r"own is damaged and cannot be read|the net of .* cannot be built"):
+            load_backbone(f"model:{folder}")
+
+
 def test_a_description_cannot_have_code_run(pretrained, color_images, tmp_path):
     X, y = color_images
     _, folder = pretrained

@@ -36,6 +36,25 @@ def backbone_of_model(net: str, folder: Path) -> Backbone:
         If there is no such model, it reads vectors, its net was left as it came, or is more than an encoder.
     """
     config = read_description(folder)
+    try:
+        return _backbone(net, folder, config)
+    except InputError:
+        raise
+    except Exception as error:  # what somebody else wrote may be wrong in any way
+        raise InputError(f"{folder} is damaged and cannot be read: {first_line(error)}") from error
+
+
+def empty_encoder(architecture: dict[str, Any]) -> Encoder:
+    """Return the encoder that a backbone's `architecture` tells, its weights still to be read."""
+    from fewlabels.nets.registry import NETS, build_classifier
+
+    # A description that somebody else wrote names a net that is known here, and nothing that is run or fetched.
+    if architecture["net"] not in NETS:
+        raise InputError(f"unknown net {str(architecture['net'])[:80]!r}")
+    return build_classifier(architecture["net"], tuple(architecture["sample_shape"]), 2).encoder
+
+
+def _backbone(net: str, folder: Path, config: dict[str, Any]) -> Backbone:
     shape = tuple(int(size) for size in config["sample_shape"])
     if config.get("backbone_place", "network") != "network":
         raise InputError(
@@ -63,16 +82,6 @@ def backbone_of_model(net: str, folder: Path) -> Backbone:
     return Backbone(
         body, replace(facts, net=net, mean=mean, std=std, trained_on=_seen(config), weights=fingerprint(body))
     )
-
-
-def empty_encoder(architecture: dict[str, Any]) -> Encoder:
-    """Return the encoder that a backbone's `architecture` tells, its weights still to be read."""
-    from fewlabels.nets.registry import NETS, build_classifier
-
-    # A description that somebody else wrote names a net that is known here, and nothing that is run or fetched.
-    if architecture["net"] not in NETS:
-        raise InputError(f"unknown net {str(architecture['net'])[:80]!r}")
-    return build_classifier(architecture["net"], tuple(architecture["sample_shape"]), 2).encoder
 
 
 def _single(value: Tensor) -> Tensor:
