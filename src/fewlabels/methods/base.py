@@ -246,8 +246,6 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     # Whether its outputs hold how frequent the classes are among the labels, which can then be taken off.
     _holds_shares: ClassVar[bool] = True
 
-    # Around all of it: a net that is copied within `inference_mode` could never be trained.
-    @gradients()
     def fit(
         self,
         X: Any,
@@ -305,18 +303,20 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         if X is None or (isinstance(X, Mapping) and not issparse(X)):
             raise InputError(f"X is of the type {type(X).__name__}; expected an array of images or vectors")
         check_callable("observer", observer)
-        worker = self._resolved()
-        known = {name: value for name, value in vars(self).items() if name in _OF_FEATURES}
-        try:
-            given = read_given(self, X, y, unlabeled, validation)
-            self._learn_from(given, worker, observer, checkpoint, checkpoint_every)
-        except BaseException:
-            # What was fitted before is as it was, and what was not is still not.
-            for name in _OF_FEATURES:
-                self.__dict__.pop(name, None)
-            if "network_" in vars(self):
-                self.__dict__.update(known)
-            raise
+        # A net that is copied within `inference_mode` could never be trained.
+        with gradients():
+            worker = self._resolved()
+            known = {name: value for name, value in vars(self).items() if name in _OF_FEATURES}
+            try:
+                given = read_given(self, X, y, unlabeled, validation)
+                self._learn_from(given, worker, observer, checkpoint, checkpoint_every)
+            except BaseException:
+                # What was fitted before is as it was, and what was not is still not.
+                for name in _OF_FEATURES:
+                    self.__dict__.pop(name, None)
+                if "network_" in vars(self):
+                    self.__dict__.update(known)
+                raise
         return self
 
     def _learn_from(
