@@ -7,7 +7,6 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import blake2b
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -175,11 +174,11 @@ def _test_part(parts: Parts, source: str, per_class: int | None, notes: list[str
     else:
         test = _with_labels(parts.test, "test", notes)
     if per_class is not None:
-        check_count("test_per_class", per_class)
+        chosen = first_of_each_class(test.labels, per_class)
         least = int(np.bincount(test.labels, minlength=len(parts.class_names)).min())
         if least < per_class:
             notes.append(f"some class has only {counted(least, 'test image')}, fewer than the {per_class:,} asked for")
-        test = test.take(first_of_each_class(test.labels, per_class))
+        test = test.take(chosen)
     return test, held_out
 
 
@@ -237,10 +236,8 @@ def draw_labeled(
     >>> draw_labeled(np.array([0, 1, 1, 0]), 1, ("a", "b"), random_state=0)
     array([0, 1])
     """
-    if not isinstance(per_class, Integral) or per_class < 1:
-        raise InputError(f"labels_per_class={per_class} is not a whole number of at least 1")
-    if not isinstance(random_state, Integral) or random_state < 0:
-        raise InputError(f"random_state={random_state!r} is not a whole number of at least 0")
+    check_count("labels_per_class", per_class)
+    check_count("random_state", random_state, 0)
     drawn = []
     for index, name in enumerate(class_names):
         rows = np.flatnonzero(labels == index)
@@ -257,8 +254,7 @@ def draw_labeled(
 
 def first_of_each_class(labels: NDArray[np.int64], per_class: int) -> NDArray[np.int64]:
     """Return the rows of the first `per_class` of each class (or all it has), sorted."""
-    if not isinstance(per_class, Integral) or per_class < 1:
-        raise InputError(f"test_per_class={per_class} is not a whole number of at least 1")
+    check_count("test_per_class", per_class)
     return np.sort(np.concatenate([np.flatnonzero(labels == index)[:per_class] for index in np.unique(labels)]))
 
 

@@ -175,8 +175,8 @@ class Settings(BaseEstimator):
 
     def _check_settings(self) -> None:
         check_net(self.net)
-        if self.steps is not None and (self.steps != int(self.steps) or self.steps < 1):
-            raise InputError(f"steps={self.steps} is not a whole number of at least 1")
+        if self.steps is not None:
+            check_whole(self, 1, "steps")
         if self.epochs is not None:
             check_above_zero(self, "epochs")
         if self.budget is not None:
@@ -195,9 +195,8 @@ class Settings(BaseEstimator):
         if self.final_weights == AVERAGE and not (self.ema_decay > 0 or getattr(self, "teacher_decay", 0) > 0):
             raise InputError(f"final_weights={AVERAGE!r} needs an average; give ema_decay, such as 0.99")
         for name in ("weights_seed", "order_seed"):
-            value = getattr(self, name)
-            if value is not None and (value != int(value) or value < 0):
-                raise InputError(f"{name}={value!r} is not a whole number of at least 0")
+            if getattr(self, name) is not None:
+                check_whole(self, 0, name)
         state = self.random_state
         if isinstance(state, str | bytes | bool | float) or (isinstance(state, Integral) and state < 0):
             raise InputError(f"random_state={state!r} is not a whole number of at least 0, nor a generator")

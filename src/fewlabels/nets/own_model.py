@@ -17,7 +17,6 @@ from fewlabels.storage.model_folder import WEIGHTS, check_content, read_descript
 from fewlabels.storage.wording import first_line
 
 OWN_MODEL = "model"
-_CODE_OF_ITS_OWN = ("module", "python")
 
 
 def backbone_of_model(net: str, folder: Path) -> Backbone:
@@ -101,10 +100,10 @@ def _from_scratch(config: dict[str, Any], folder: Path, shape: tuple[int, ...]) 
 
 
 def _trained_further(config: dict[str, Any], folder: Path) -> tuple[nn.Module, BackboneFacts]:
-    from fewlabels.nets.pretrained import empty_backbone
+    from fewlabels.nets.pretrained import MODULE, empty_backbone
 
     facts = BackboneFacts.from_dict(config["backbone"])
-    if facts.architecture.get("kind") in _CODE_OF_ITS_OWN:
+    if facts.architecture.get("kind") == MODULE:
         raise InputError(
             f"the net of {folder} was made by code of your own, which no file tells; in Python, give "
             f"load({str(folder)!r}, net=module).network_.encoder.body"
