@@ -1,5 +1,7 @@
 """Methods that pretrain an encoder on views: their losses by hand, and their two steps."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -171,3 +173,77 @@ def test_the_rates_of_both_steps_are_those_that_were_asked_for(color_images, mon
     settings = {"steps": 1, "pretraining_steps": 1, "pretraining_batch": 16, "random_state": 0}
     SimCLR(pretraining_rate=0.03, learning_rate=0.2, encoder_rate=0.25, **settings).fit(X, y, unlabeled=X)
     assert told == {"encoder": (0.03, {}), "classifier": (0.2, {"encoder.": 0.25})}
+
+
+GOING_ON = ("self-training", "noisy-student", "uda", "vat", "free-match", "re-mix-match", "sim-match")
+
+
+@pytest.mark.parametrize("name", GOING_ON)
+def test_another_method_goes_on_from_the_pretrained_encoder_at_its_rate(name, color_images):
+    X, y = color_images
+    shared = {"steps": 6, "pretraining_steps": 6, "pretraining_batch": 32, "random_state": 0, "precision": "float32"}
+    left = dict(SimCLR(freeze_encoder=True, **shared).fit(X, y, unlabeled=X).network_.encoder.named_parameters())
+    with warnings.catch_warnings():
+        # Of so short a training, that nothing was sure enough.
+        warnings.simplefilter("ignore", TrainingWarning)
+        still, moved = (
+            SimCLR(classifier_method=name, encoder_rate=rate, **shared).fit(X, y, unlabeled=X).network_
+            for rate in (1e-7, 0.5)
+        )
+    for parameter, value in still.encoder.named_parameters():
+        assert torch.allclose(value, left[parameter], atol=1e-3)
+    assert any(not torch.allclose(value, left[name], atol=1e-2) for name, value in moved.encoder.named_parameters())
+
+
+@pytest.mark.parametrize("method", [SimCLR, VICReg])
+def test_for_minutes_the_pool_is_learned_from_by_its_classes_too(method, color_images):
+    X, y = color_images
+    fitted = method(preset="short", steps=10, pretraining_steps=4, pretraining_batch=16, guard=True, random_state=0)
+    fitted.fit(X, y, unlabeled=X)
+    # The guard falls back on what the labels alone made of the encoder, and trains no net of its own.
+    assert fitted.stage_steps_ == {"encoder": 4, "labeled samples alone": 2, "classifier": 8}
+    assert fitted.guard_["supervised_accuracy"] is not None
+    assert fitted.settings_["classifier_method"] == "free-match"
+    assert fitted.settings_["classifier.warm_start"] == 0.2
+    assert fitted.gradient_images_ == 4 * 2 * 16 + 2 * 128 + 8 * 3 * 128
+
+
+def test_a_share_of_a_budget_is_for_the_encoder(color_images):
+    X, y = color_images
+    method = SimCLR(pretraining_share=0.8, budget="20k images", pretraining_batch=50, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)
+        steps = method.fit(X, y, unlabeled=X).stage_steps_
+    assert steps == {"encoder": 16_000 // 100, "classifier": 4_000 // 128}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"classifier_method": "freematch"},
+            "no method that trains a pretrained encoder further; did you mean",
+        ),
+        ({"classifier_method": "kmeans-features"}, r"further \(known: supervised, self-training, "),
+        ({"classifier_method": "uda", "freeze_encoder": True}, "nothing but a head to train; give classifier_method="),
+        ({"pretraining_share": 1.0}, "pretraining_share="),
+    ],
+)
+def test_what_cannot_go_on_is_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        SimCLR(**settings).check_settings()
+
+
+def test_the_rate_of_the_preset_is_no_other_value_for_a_pretrained_net(color_images):
+    method = SimCLR(net=colors(), freeze=False, preset="short")
+    method.check_settings()
+    with pytest.raises(InputError, match=r"encoder_rate=0\.2 does not count"):
+        method.set_params(encoder_rate=0.2).check_settings()
+
+
+def test_features_without_an_encoder_learn_by_the_method_alone(color_images):
+    X, y = color_images
+    vectors = X.reshape(len(X), -1)[:, :50].astype(np.float32)
+    with pytest.warns(TrainingWarning, match="no encoder to pretrain"):
+        fitted = SimCLR(net="linear", preset="short", steps=10, random_state=0).fit(vectors, y, unlabeled=vectors)
+    assert fitted.stage_steps_ == {"labeled samples alone": 2, "classifier": 8}

@@ -100,6 +100,7 @@ def test_a_stopped_fit_ends_bit_for_bit_as_one_never_stopped(name, few, tmp_path
         ("fix-match", {"assess_pool": True}),
         ("fix-match", {"optimizer": "adam"}),
         ("uda", {"guard": True, "preset": "short"}),
+        ("sim-clr", {"guard": True, "preset": "short"}),
         ("self-training", {"guard": True}),
         ("self-training", {"guard": True, "assess_pool": True, "steps": None, "budget": "1k images"}),
     ],

@@ -241,6 +241,8 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     _pretrains: ClassVar[bool] = False
     # Values that later settings had before there were any, for models that were saved without them.
     _SETTINGS_BEFORE: ClassVar[dict[str, Any]] = {}
+    # Whether all that it trains is a classifier, which may begin with an encoder that has learned before.
+    _goes_on: ClassVar[bool] = False
     # Whether there is something to guard against: no gradient of the others comes from the pool.
     _pool_can_harm: ClassVar[bool] = True
     # Whether its outputs hold how frequent the classes are among the labels, which can then be taken off.

@@ -85,6 +85,7 @@ class EnsembleLabels(SelfTraining):
     True
     """
 
+    _goes_on: ClassVar[bool] = False
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
 
     rounds: int = 1

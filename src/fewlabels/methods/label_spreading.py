@@ -77,6 +77,7 @@ class LabelSpreading(SelfTraining):
     """
 
     # The notebook knew no graph.
+    _goes_on: ClassVar[bool] = False
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
 
     ensemble: bool = False

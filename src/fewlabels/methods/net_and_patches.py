@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.guard import has_fallen_back, learn_guarded, was_held_back
+from fewlabels.methods.inner import inner_method, settings_with_inner
 from fewlabels.methods.kmeans_features import KMeansFeatures
 from fewlabels.methods.looks import accuracies
 from fewlabels.methods.ranges import check_within
 from fewlabels.methods.session import Session
-from fewlabels.methods.settings import Settings
 from fewlabels.methods.training_set import looked_at
 from fewlabels.nets import Classifier
 from fewlabels.nets.joined import joined, scale_logits
@@ -118,7 +118,7 @@ class NetAndPatches(KMeansFeatures):
         network = learn_guarded(method, own)
         found = {name: value for name, value in vars(method).items() if name.endswith("_")}
         self.__dict__.update({name: value for name, value in found.items() if name not in _OF_NET_ALONE})
-        self.settings_ = self._settings_with_those_of(method)
+        self.settings_ = settings_with_inner(self, method, "net")
         why = None
         if was_held_back(self):
             why = f"in so short a budget the net learned from the labels alone: {self.net_method} needs a longer one"
@@ -138,20 +138,8 @@ class NetAndPatches(KMeansFeatures):
         return both
 
     def _of_net(self) -> SemiSupervisedClassifier:
-        """Return the method that the net learns by, with what was set here of the settings that all methods share."""
-        from fewlabels.methods.registry import METHODS
-
-        method = METHODS[self.net_method]
-        given = self._shared_settings()
-        if given.get("preset") not in ("auto", *method.PRESETS):
-            given.pop("preset", None)
-        return method(**given)._resolved()
-
-    def _settings_with_those_of(self, method: SemiSupervisedClassifier) -> dict[str, Any]:
-        """Return the hyper-parameters as they were learned by, given the method that the net learned by."""
-        shared = {field.name for field in fields(Settings)}
-        of_net = method._plain_settings().items()
-        return self._plain_settings() | {name if name in shared else f"net.{name}": value for name, value in of_net}
+        """Return the method that the net learns by."""
+        return inner_method(self, self.net_method)
 
     @torch.no_grad()
     def _seconds_to_answer(self, session: Session, patches: Classifier) -> float:

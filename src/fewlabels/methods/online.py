@@ -65,6 +65,7 @@ class OnlineClassifier(SemiSupervisedClassifier):
     view: str = "weak"
     label_smoothing: float = 0.0
 
+    _goes_on: ClassVar[bool] = True
     # Whether what a guess must pass moves in training, from where all may pass it.
     _threshold_moves: ClassVar[bool] = False
     # The average of the net, while one is being trained; without an annotation it is no hyper-parameter.

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
+from fewlabels.methods.inner import inner_method, settings_with_inner
 from fewlabels.methods.ranges import check_above_zero, check_whole, check_within
 from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import labeled_loss
 from fewlabels.nets import Classifier, is_backbone
-from fewlabels.storage.errors import InputError
+from fewlabels.storage.errors import InputError, nearest
 from fewlabels.training.batches import Batch
 
 
@@ -88,21 +89,41 @@ def check_pretraining(method: Any) -> None:
     check_above_zero(method, "pretraining_rate")
 
 
+def further_methods() -> list[str]:
+    """Return the methods that may train a pretrained encoder further, with a head: those whose only net it is.
+
+    Examples
+    --------
+    >>> further_methods()[:2]
+    ['supervised', 'self-training']
+    """
+    from fewlabels.methods.registry import METHODS
+
+    return [name for name, method in METHODS.items() if method._goes_on]
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class PretrainingClassifier(SemiSupervisedClassifier):
     """Base of methods in two steps: an encoder learns from all samples, then a classifier starts from it.
 
     Step 1 draws batches from labeled and pool samples together, their labels not used, and minimizes `view_loss` of
-    the projections of two views. Step 2 minimizes the cross-entropy on the labeled samples. A net whose encoder has
-    nothing to learn, `linear` on features as they are, has no step 1, and `notes_` says so.
+    the projections of two views. Step 2 minimizes the cross-entropy on the labeled samples, or what another method
+    does, `classifier_method`. A net whose encoder has nothing to learn, `linear` on features as they are, has no step
+    1, and `notes_` says so.
+
+    `preset="short"` is for few labels and minutes to hours: most of a budget for step 1, then `FreeMatch`, the encoder
+    at a low rate. With `guard` and such a method, what there is to fall back on has learned from the labels alone, but
+    for step 1.
 
     See `SemiSupervisedClassifier` for the other parameters and attributes.
 
     Parameters
     ----------
     pretraining_steps, pretraining_epochs : optional
-        Length of step 1: steps, or passes over all samples; with neither, as many steps as step 2, or half of the
-        budget.
+        Length of step 1: steps, or passes over all samples; with neither, as many steps as step 2, or its share of
+        the budget.
+    pretraining_share : float
+        Share of a budget for step 1, in (0, 1).
     pretraining_batch : int
         Samples in a batch of step 1, at least 2; no more than there are, whose copies would count as other samples.
     pretraining_rate : float
@@ -114,25 +135,41 @@ class PretrainingClassifier(SemiSupervisedClassifier):
     encoder_rate : float
         The encoder's learning rate in step 2 as a multiple of the head's, in (0, 1]. The layers of a pretrained net
         that is trained have the rates of `backbone_rate` and `layer_decay` in both steps; another value is refused.
+    classifier_method : str
+        What step 2 learns by: a key of `fewlabels.METHODS`, "supervised" or one that learns from the pool's guesses.
+        Settings that all methods share are passed on to it, `preset` where it has that one; the others are at its
+        defaults.
+
+    Attributes
+    ----------
+    settings_ : dict
+        Of the settings that all methods share, the values that were learned by; those that only the method of step 2
+        has are named `classifier.NAME`.
     """
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "short": {"classifier_method": "free-match", "encoder_rate": 0.1, "pretraining_share": 0.75}
+    }
 
     _pretrains: ClassVar[bool] = True
 
     pretraining_steps: int | None = None
     pretraining_epochs: float | None = None
+    pretraining_share: float = 0.5
     pretraining_batch: int = 256
     pretraining_rate: float = 0.12
     projection_width: int = 256
     projection_size: int = 64
     freeze_encoder: bool = False
     encoder_rate: float = 0.5
+    classifier_method: str = "supervised"
 
     def view_loss(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
         """Return the named loss terms of the projections of two views of the same samples, (batch, size)."""
         raise NotImplementedError
 
     def loss(self, nets: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return step 1's loss for projected nets, else step 2's cross-entropy on the labeled samples."""
+        """Return step 1's loss for projected nets, else step 2's, of the labeled samples alone."""
         if isinstance(nets, Projected):
             both = torch.cat([batch.views.cropped(batch.pool), batch.views.cropped(batch.pool)])
             batch.pool_passes = 2
@@ -145,13 +182,15 @@ class PretrainingClassifier(SemiSupervisedClassifier):
     def _learn(self, session: Session) -> Any:
         network = session.new_classifier()
         if can_pretrain(network):
-            session.monitor.stage_count = 2
+            session.monitor.stage_count = 3 if self._begins_with_labels else 2
             self._pretrain(session, network)
         else:
             session.monitor.note(
                 f"net={self.net!r} has no encoder to pretrain: all of the training went into the classifier, and "
                 "nothing was learned from the pool"
             )
+        if self.classifier_method != "supervised":
+            return self._learn_further(session, network)
         if self.freeze_encoder:
             network.encoder.requires_grad_(False)
         session.train(
@@ -163,6 +202,23 @@ class PretrainingClassifier(SemiSupervisedClassifier):
             **self._length(session),
         )
         return network
+
+    def _learn_further(self, session: Session, network: Classifier) -> Any:
+        """Return what the method of step 2 makes of the encoder."""
+        method = inner_method(self, self.classifier_method)
+        if can_pretrain(network):
+            session.monitor.stages_before += 1
+        session.monitor.stage_count = 1
+        learned = method._learn(session.of(method).beginning_with(network.encoder, self.encoder_rate))
+        self.__dict__.update({name: value for name, value in vars(method).items() if name.endswith("_")})
+        self.settings_ = settings_with_inner(self, method, "classifier")
+        return learned
+
+    @property
+    def _begins_with_labels(self) -> bool:
+        return self.classifier_method != "supervised" and (
+            inner_method(self, self.classifier_method)._begins_with_labels
+        )
 
     def _pretrain(self, session: Session, network: Classifier) -> None:
         torch.manual_seed(session.next_seed(weights=True))
@@ -181,7 +237,7 @@ class PretrainingClassifier(SemiSupervisedClassifier):
                 sized_by="pretraining_batch",
             ),
             epoch_samples=round(len(everything) * self.batch_size / size),
-            budget_share=0.5,
+            budget_share=self.pretraining_share,
             recipe=replace(session.recipe, learning_rate=self.pretraining_rate),
             **pretraining_length(self, session),
         )
@@ -189,7 +245,11 @@ class PretrainingClassifier(SemiSupervisedClassifier):
     def _check_settings(self) -> None:
         super()._check_settings()
         check_within(self, "(0, 1]", "encoder_rate")
-        if is_backbone(self.net) and not self.freeze and self.encoder_rate != type(self).encoder_rate:
+        check_within(self, "(0, 1)", "pretraining_share")
+        usual = [type(self).encoder_rate]
+        if self.preset != "default":
+            usual.append(self.PRESETS["short"]["encoder_rate"])
+        if is_backbone(self.net) and not self.freeze and self.encoder_rate not in usual:
             raise InputError(
                 f"encoder_rate={self.encoder_rate} does not count for a pretrained net that is trained; leave it away "
                 "and give backbone_rate, or layer_decay, which are for its layers"
@@ -197,3 +257,16 @@ class PretrainingClassifier(SemiSupervisedClassifier):
         check_whole(self, 2, "pretraining_batch")
         check_whole(self, 1, "projection_width", "projection_size")
         check_pretraining(self)
+        known = further_methods()
+        if self.classifier_method not in known:
+            hint = nearest(str(self.classifier_method), known)
+            asked = f"classifier_method={self.classifier_method!r}"
+            raise InputError(
+                f"{asked} is no method that trains a pretrained encoder further{hint} (known: {', '.join(known)})"
+            )
+        if self.freeze_encoder and self.classifier_method != "supervised":
+            raise InputError(
+                f"freeze_encoder=True leaves classifier_method={self.classifier_method!r} nothing but a head to train; "
+                "give classifier_method='supervised', or a low encoder_rate in place of freeze_encoder"
+            )
+        inner_method(self, self.classifier_method)

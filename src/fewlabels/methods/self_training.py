@@ -120,6 +120,7 @@ class SelfTraining(SemiSupervisedClassifier):
     ('max_iter', 0.8)
     """
 
+    _goes_on: ClassVar[bool] = True
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "notebook": {
             **Supervised.PRESETS["notebook"],

@@ -26,7 +26,7 @@ from fewlabels.training.batches import Batch, Batches, Rows, ShuffledRows, pool_
 from fewlabels.training.budget import Budget, TimeBudget, read_budget
 from fewlabels.training.checkpoint import Checkpoints, GlobalRandom, Stage
 from fewlabels.training.device import has_room
-from fewlabels.training.kept import AVERAGE, LAST, KeptWeights, kept_state
+from fewlabels.training.kept import AVERAGE, LAST, KeptWeights, copied_state, kept_state
 from fewlabels.training.loop import EVALUATIONS, Loss, train
 from fewlabels.training.monitor import Monitor
 from fewlabels.training.processes import Processes
@@ -153,6 +153,9 @@ class Session:
         self.kept: weakref.WeakKeyDictionary[nn.Module, dict[str, dict[str, Any]]] = weakref.WeakKeyDictionary()
         # Of the stage that runs, and so part of its checkpoints.
         self._stage_kept: dict[str, dict[str, Any]] = {}
+        # What new classifiers begin with, and at which share of the rate that is trained; see `beginning_with`.
+        self._encoder: dict[str, Tensor] | None = None
+        self._encoder_rate = 1.0
         self._drawn = 0
         self._random = GlobalRandom(device)
         self._sample = self.everything.sample(_SAMPLE, device)
@@ -211,6 +214,20 @@ class Session:
         other = copy.copy(self)
         other.method = method
         other.recipe = method._recipe(self.device, vectors=self.is_vectors)
+        return other
+
+    def beginning_with(self, encoder: nn.Module, rate: float) -> Session:
+        """Return a session whose new classifiers begin with an encoder's weights, as they are now.
+
+        Parameters
+        ----------
+        encoder : nn.Module
+            Of a classifier that this session made.
+        rate : float
+            Learning rate of the encoder as a multiple of the head's.
+        """
+        other = copy.copy(self)
+        other._encoder, other._encoder_rate = copied_state(encoder), rate
         return other
 
     @property
@@ -278,6 +295,8 @@ class Session:
         if not self.is_vectors:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.start(network)
+        if self._encoder is not None:
+            network.encoder.load_state_dict(self._encoder)
         if self.shared is not None:
             self.shared.divide(network)
         return network
@@ -426,6 +445,8 @@ class Session:
             self.monitor.tell_again()
             return ended
         of_layers = layer_rates(nets, share=self.method.backbone_rate, decay=self.method.layer_decay)
+        if self._encoder is not None:
+            of_layers |= dict.fromkeys(_encoders(nets), self._encoder_rate)
         settings: dict[str, Any] = {
             "recipe": self.recipe if recipe is None else recipe,
             "rate_factors": {**of_layers, **(rate_factors or {})},
@@ -524,3 +545,9 @@ class Session:
         """
         flip = self.flip if flip is None else flip
         return predict_logits(classifier, rows, self.device, flip=flip, precision=self.recipe.precision)
+
+
+def _encoders(nets: nn.Module) -> list[str]:
+    """Return how the names of the parameters of all classifiers' encoders in `nets` begin."""
+    names = [name for name, module in nets.named_modules() if isinstance(module, Classifier)]
+    return [f"{name}.encoder." if name else "encoder." for name in names]

@@ -47,6 +47,7 @@ class Supervised(SemiSupervisedClassifier):
     True
     """
 
+    _goes_on: ClassVar[bool] = True
     _learns_from_pool: ClassVar[bool] = False
     _pool_can_harm: ClassVar[bool] = False
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
