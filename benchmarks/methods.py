@@ -21,6 +21,8 @@ from harness import machine
 
 LABELS = (10, 50, 500)
 SEEDS = (0, 1, 2)
+# Learn from the labels alone once they have an encoder; their settings for minutes go on by another method.
+PRETRAINING = ("sim-clr", "vicreg")
 NOTEBOOK = ("supervised", "self-training", "two-step-autoencoder", "joint-autoencoder")
 
 
@@ -30,6 +32,8 @@ def contenders() -> dict[str, tuple[str, dict[str, Any]]]:
         "supervised": ("supervised", {}),
         "supervised (strong views)": ("supervised", {"view": "strong"}),
     }
+    for name in PRETRAINING:
+        found |= {name: (name, {}), f"{name} (short)": (name, {"preset": "short"})}
     for name, method in METHODS.items():
         found.setdefault(name, (name, {"preset": "short"} if "short" in method.PRESETS else {}))
     for name in NOTEBOOK:

@@ -27,7 +27,8 @@ Test accuracy in per cent on [the reference split](../results.md) (CIFAR-10 shap
 images in the pool, 8,000 test images that are classified once, when a model is final), from scratch, mean ± \
 standard deviation of three draws of the labels, or as many as the number in brackets says. Each training takes the \
 same number of *gradient images*, what goes forward and backward through the net, each view for itself, and all \
-train the same net with the same optimizer. Methods with settings for minutes (`preset="short"`) use these. \
+train the same net with the same optimizer. Methods with settings for minutes (`preset="short"`) use these; those \
+that pretrain have a row with and one without. \
 `python benchmarks/methods.py CIFAR10_FOLDER --images {images}` goes on where it was stopped.
 """
 NOTES = """
@@ -35,7 +36,7 @@ NOTES = """
 above it is the pool's. Rows with † do not train the common net: `kmeans-features` has features of patches and a \
 linear head, `net-and-patches` has the common net beside those, as `auto` does, `linear-probe` and `prototypes` \
 stand on the pixels as they are, and those of \
-the notebook have its net. Self-training and what is built on it also read the pool to label it, which takes no \
+the notebook have its net. `sim-clr (short)` goes on by `free-match` once the encoder has learned. Self-training and what is built on it also read the pool to label it, which takes no \
 gradient images.
 """
 
@@ -119,12 +120,13 @@ def sentence(by_length: dict[str, list[Run]], method: str) -> str:
     said = []
     for images, runs in by_length.items():
         parts = []
-        for n in sorted({run["labels_per_class"] for run in runs}):
-            found = of(runs, method, n)
-            if found:
-                beside = "" if method == BAR else f" ({gain(runs, method, n)} to {BAR} on the same draws)"
-                few = "" if len(found) == DRAWS else f" in {len(found)} of {DRAWS} draws"
-                parts.append(f"{plain(found)} % with {n} labels a class{few}{beside}")
+        for row, how in ((method, ""), (f"{method} (short)", ' and `preset="short"`')):
+            for n in sorted({run["labels_per_class"] for run in runs}):
+                found = of(runs, row, n)
+                if found:
+                    beside = "" if row == BAR else f" ({gain(runs, row, n)} to {BAR} on the same draws)"
+                    few = "" if len(found) == DRAWS else f" in {len(found)} of {DRAWS} draws"
+                    parts.append(f"{plain(found)} % with {n} labels a class{how}{few}{beside}")
         if parts:
             said.append(f"{count_of(images):,.0f} gradient images: " + ", ".join(parts))
     if not said:
