@@ -39,5 +39,5 @@ def inner_method(outer: SemiSupervisedClassifier, name: str) -> SemiSupervisedCl
 def settings_with_inner(outer: SemiSupervisedClassifier, inner: SemiSupervisedClassifier, part: str) -> dict[str, Any]:
     """Return the hyper-parameters that were learned by: those that only the inner method has are named `part.NAME`."""
     shared = {field.name for field in fields(Settings)}
-    of_part = inner._plain_settings().items()
+    of_part = getattr(inner, "settings_", inner._plain_settings()).items()
     return outer._plain_settings() | {name if name in shared else f"{part}.{name}": value for name, value in of_part}
