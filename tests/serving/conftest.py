@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from served import CLASSES, photo
 
 from fewlabels import Supervised, load_dataset
 from fewlabels.methods.examples import remember
+from prestarted import context_as_spawned
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +35,13 @@ def place(trained, tmp_path, monkeypatch):
     monkeypatch.setenv("FEWLABELS_CACHE", str(trained / "cache"))
     shutil.copytree(trained / "model", tmp_path / "model")
     return tmp_path
+
+
+@pytest.fixture
+def quick_starts(monkeypatch):
+    """Have trainings of a service in this process begin where what takes long is imported.
+
+    Those of `test_retraining.py`, and of servers in a process of their own, start a new interpreter as always.
+    """
+    here = SimpleNamespace(get_context=lambda kind: context_as_spawned())
+    monkeypatch.setattr("fewlabels.serving.retraining.multiprocessing", here)

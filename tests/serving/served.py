@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from prestarted import Started, fewlabels
+
 CLASSES = ("blue", "red", "<b>green")
 
 
@@ -30,7 +32,7 @@ def photo(name: str, seed: int) -> Image.Image:
 class Served:
     """A server in a process of its own."""
 
-    process: subprocess.Popen
+    process: subprocess.Popen | Started
     address: str
     folder: Path
 
@@ -45,17 +47,25 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *words: str, **more: str):
-    """Run `fewlabels serve` on a folder's model until the block ends, with more in its environment."""
-    command = [sys.executable, "-m", "fewlabels", "serve", str(folder / "model"), "--port", "0", "--no-open", *words]
+def serving(folder: Path, *words: str, typed: bool = False, **more: str):
+    """Run `fewlabels serve` on a folder's model until the block ends, with more in its environment.
+
+    Where it is to be as somebody types it, with a Python of its own, that takes seconds.
+    """
+    command = ["serve", str(folder / "model"), "--port", "0", "--no-open", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", **more}
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
+    log = folder / "log"
+    if typed:
+        with log.open("w") as said:
+            command = [sys.executable, "-m", "fewlabels", *command]
+            process = subprocess.Popen(command, stdout=said, stderr=said, env=environment, cwd=folder)
+    else:
+        process = Started(*fewlabels(*command), folder=folder, environment=environment, out=log, errors=log)
     try:
         end = time.monotonic() + 120
         found = None
         while found is None:
-            text = (folder / "log").read_text()
+            text = log.read_text()
             assert process.poll() is None, text
             assert time.monotonic() < end, text
             found = re.search(r"at (http://\S+)", text)

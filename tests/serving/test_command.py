@@ -68,7 +68,7 @@ def test_there_must_be_a_model(run, tmp_path):
 
 
 def test_it_says_where_the_page_is_and_ends_cleanly_by_ctrl_c(place):
-    with serving(place) as server:
+    with serving(place, typed=True) as server:
         assert server.address.startswith("http://127.0.0.1:")
         with urllib.request.urlopen(server.address, timeout=30) as answer:
             assert answer.status == 200
@@ -156,7 +156,7 @@ def old_pillow(tmp_path):
 
 
 def test_with_an_old_pillow_photos_alone_are_taken_and_the_way_to_a_new_one_is_told(place, old_pillow):
-    with serving(place, PYTHONPATH=old_pillow) as server:
+    with serving(place, typed=True, PYTHONPATH=old_pillow) as server:
         assert "pip install --no-deps 'pillow>=13'" in (place / "log").read_text().replace("\n", " ")
         for kind, taken in (("JPEG", True), ("TIFF", False)):
             content = io.BytesIO()

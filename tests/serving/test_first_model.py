@@ -14,6 +14,8 @@ from fewlabels.methods.examples import remember
 from fewlabels.serving.service import Service
 from fewlabels.storage.errors import InputError, TrainingWarning
 
+pytestmark = pytest.mark.usefixtures("quick_starts")
+
 
 @pytest.fixture
 def flat(tmp_path, monkeypatch):

@@ -24,6 +24,8 @@ from fewlabels.serving.training import data_to_fit, train_again
 from fewlabels.storage.errors import InputError, TrainingWarning
 from shard_files import as_png, random_images, write_parquet
 
+pytestmark = pytest.mark.usefixtures("quick_starts")
+
 
 @pytest.fixture
 def service(place):
