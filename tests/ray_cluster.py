@@ -6,10 +6,14 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import fewlabels
+from prestarted import Started
+from prestarted import fewlabels as command_line
 
 ENVIRONMENT = os.environ | {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -42,9 +46,26 @@ def start_fewlabels(
     )
 
 
+def begin_fewlabels(*words: object, cache: Path | str, folder: Path, **more: str) -> Started:
+    """Begin the same where PyTorch is imported, for commands whose start is not what is tested."""
+    said = Path(tempfile.mkdtemp(dir=folder.parent))
+    environment = ENVIRONMENT | {"FEWLABELS_CACHE": str(cache)} | more
+    out, errors = said / "out", said / "errors"
+    return Started(*command_line(*words), environment=environment, folder=folder, out=out, errors=errors)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where a cluster is that goes on from command to command."""
+
+    address: str
+    folder: Path
+    pid: int
+
+
 @contextlib.contextmanager
-def cluster_in(folder: Path) -> Iterator[str]:
-    """Have a cluster whose processes work in a folder, for as long as the block lasts; its address."""
+def cluster_in(folder: Path) -> Iterator[Cluster]:
+    """Have a cluster whose processes work in a folder, for as long as the block lasts."""
     command = [sys.executable, "-c", _CLUSTER]
     # Else it takes those alone who know a password that it makes up.
     own = ENVIRONMENT | {"RAY_AUTH_MODE": "disabled"}
@@ -52,7 +73,7 @@ def cluster_in(folder: Path) -> Iterator[str]:
         command, env=own, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as cluster:
         assert cluster.stdout is not None
-        yield cluster.stdout.readline().strip()
+        yield Cluster(cluster.stdout.readline().strip(), folder, cluster.pid)
 
 
 def workers_of(parent: int, what: bytes) -> list[int]:

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from fewlabels.evaluation.contenders import Contender
 from fewlabels.evaluation.training import Draws, Training
 from fewlabels.storage.engine import check_engine
 from made_once import made_once
-from ray_cluster import ENVIRONMENT, cluster_in, start_fewlabels, workers_of
+from ray_cluster import begin_fewlabels, cluster_in, start_fewlabels, workers_of
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="the processes of a cluster are found by /proc")
@@ -34,9 +33,17 @@ def alone(tmp_path_factory):
     """A comparison of one process."""
 
     def run(folder):
-        succeeded(start_fewlabels(*WORDS, "--out", folder / "run", cache=folder))
+        succeeded(begin_fewlabels(*WORDS, "--out", folder / "run", cache=folder, folder=folder))
 
     return made_once(tmp_path_factory, "engines-alone", run) / "run"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A cluster that goes on from test to test; its processes work in a folder of their own."""
+    with cluster_in(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+    assert not list(cluster.folder.iterdir())
 
 
 def succeeded(command):
@@ -53,7 +60,7 @@ def results_of(folder):
 
 
 def on_ray(out, *words):
-    return start_fewlabels(*WORDS, "--engine=ray", "--out", out, *words, cache=out.parent)
+    return [*WORDS, "--engine=ray", "--out", out, *words]
 
 
 def wait_for(condition, command):
@@ -70,7 +77,8 @@ def begun(out):
 
 def test_a_killed_process_changes_nothing_of_what_is_found(alone, tmp_path):
     out = tmp_path / "run"
-    command = on_ray(out, "--json")
+    # With a cluster of its own.
+    command = start_fewlabels(*on_ray(out, "--json"), cache=tmp_path)
     wait_for(lambda: begun(out), command)
     os.kill(workers_of(command.pid, b"_train_there")[0], signal.SIGKILL)
     told = json.loads(succeeded(command))
@@ -86,24 +94,25 @@ def test_a_killed_process_changes_nothing_of_what_is_found(alone, tmp_path):
     assert not (out / "checkpoints").exists()
 
 
-def test_a_stopped_comparison_goes_on_where_its_trainings_were(alone, tmp_path):
-    out = tmp_path / "run"
-    command = on_ray(out)
+def test_a_stopped_comparison_goes_on_where_its_trainings_were(alone, cluster, tmp_path):
+    out, where = tmp_path / "run", {"cache": tmp_path, "folder": tmp_path, "RAY_ADDRESS": cluster.address}
+    command = begin_fewlabels(*on_ray(out), **where)
     wait_for(lambda: begun(out), command)
     command.send_signal(signal.SIGINT)
     _, errors = command.communicate(timeout=300)
     assert command.returncode == 130, errors
     assert "--resume" in errors
     assert begun(out)
-    succeeded(on_ray(out, "--resume"))
+    succeeded(begin_fewlabels(*on_ray(out, "--resume"), **where))
     assert results_of(out) == results_of(alone)
 
 
-def test_a_training_whose_process_dies_each_time_ends_the_comparison_in_one_line(tmp_path):
+def test_a_training_whose_process_dies_each_time_ends_the_comparison_in_one_line(cluster, tmp_path):
     words = ["compare", "digits", "--methods=supervised", "--labels-per-class=6", "--steps=5000", "--no-check"]
-    command = start_fewlabels(*words, "--engine=ray", "--out", tmp_path / "run", cache=tmp_path)
+    words += ["--engine=ray", "--out", tmp_path / "run"]
+    command = begin_fewlabels(*words, cache=tmp_path, folder=tmp_path, RAY_ADDRESS=cluster.address)
     while command.poll() is None:
-        for process in workers_of(command.pid, b"_train_there"):
+        for process in workers_of(cluster.pid, b"_train_there"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         time.sleep(0.1)
@@ -126,20 +135,16 @@ def test_a_training_on_a_cluster_has_one_thread_whatever_the_environment_says(tm
     assert threads == [1]
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """A cluster that this process is connected to."""
+@pytest.fixture
+def connected(cluster):
+    """Ray, which this process has connected to the cluster already."""
     ray = pytest.importorskip("ray")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("RAY_USAGE_STATS_ENABLED", "RAY_worker_niceness", "OMP_NUM_THREADS"):
-            patch.setenv(name, ENVIRONMENT[name])
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        ray.init(address="local", num_cpus=2, log_to_driver=False)
-        yield ray
-        ray.shutdown()
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield ray
+    ray.shutdown()
 
 
-def test_what_a_process_cannot_use_is_told_as_it_is_without_a_cluster(cluster, tmp_path):
+def test_what_a_process_cannot_use_is_told_as_it_is_without_a_cluster(connected, tmp_path):
     # Too few labels to look at the pool by; only the training finds that.
     words = ["compare", "digits", "--methods=supervised", "--labels-per-class=1", "--steps=3", "--no-check"]
     words += ["--set=assess_pool=true"]
@@ -153,26 +158,24 @@ def test_what_a_process_cannot_use_is_told_as_it_is_without_a_cluster(cluster, t
     assert not (tmp_path / "ray").exists()
 
 
-def test_relative_paths_are_those_of_the_folder_that_the_command_was_typed_in(photos, tmp_path):
+def test_relative_paths_are_those_of_the_folder_that_the_command_was_typed_in(cluster, photos, tmp_path):
     (tmp_path / "net.py").write_text(
         "from torch import nn\n\n\ndef make():\n    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())\n"
     )
     (tmp_path / "given.csv").write_text("file,class\nunlabeled/0.png,red\n")
     words = ["compare", "photos", "--labels=given.csv", "--rungs=finetune", "--net=python:net.py:make", "--steps=3"]
     words += ["--no-check", "--out=run", "--engine=ray"]
-    (tmp_path / "elsewhere").mkdir()
-    with cluster_in(tmp_path / "elsewhere") as address:
-        succeeded(start_fewlabels(*words, cache="cache", folder=tmp_path, RAY_ADDRESS=address))
+    succeeded(begin_fewlabels(*words, cache="cache", folder=tmp_path, RAY_ADDRESS=cluster.address))
     assert json.loads((tmp_path / "run" / "results.json").read_text())["runs"]
-    assert not list((tmp_path / "elsewhere").iterdir())
+    assert not list(cluster.folder.iterdir())
 
 
-def test_arrays_go_to_the_cluster_and_are_learned_from(cluster, tmp_path):
+def test_arrays_go_to_the_cluster_and_are_learned_from(connected, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
     source = {"train": (images, np.arange(40) % 2), "test": (images[:10], np.arange(10) % 2)}
     given = {"methods": ["supervised", "prototypes"], "steps": 4, "check": False}
     there = compare(source, **given, engine="ray", out=tmp_path / "there")
-    assert cluster.is_initialized()
+    assert connected.is_initialized()
     here = compare(source, **given, out=tmp_path / "here")
     for one, other in zip(there.runs, here.runs, strict=True):
         np.testing.assert_array_equal(one.test_probabilities, other.test_probabilities)

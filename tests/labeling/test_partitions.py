@@ -24,7 +24,7 @@ from fewlabels.cli import app
 from fewlabels.data.shards import Shards
 from fewlabels.labeling import InDistribution, label_shards, partitions
 from fewlabels.methods.examples import remember
-from ray_cluster import cluster_in, start_fewlabels, workers_of
+from ray_cluster import begin_fewlabels, cluster_in, workers_of
 from shard_files import as_png, random_images, write_parquet, write_tar
 
 
@@ -37,6 +37,14 @@ def model(tmp_path_factory):
     method = make_method("supervised", steps=2, random_state=0).fit(data.labeled, data.labels)
     remember(method, data)
     return method.save(place / "model", class_names=["cat", "dog"])
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A cluster that goes on from test to test; its processes work in a folder of their own."""
+    pytest.importorskip("ray")
+    with cluster_in(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
 
 
 def read(folder):
@@ -222,20 +230,19 @@ def test_a_file_of_another_plan_is_not_taken_for_this_ones(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="the processes of a cluster are found by /proc")
-def test_a_cluster_that_loses_a_process_still_gives_each_image_one_row(model, tmp_path):
-    pytest.importorskip("ray")
+def test_a_cluster_that_loses_a_process_still_gives_each_image_one_row(model, cluster, tmp_path):
     (tmp_path / "pool").mkdir()
     pool(tmp_path / "pool", files=48, images=6)
     wanted = label_shards(model, str(tmp_path / "pool"), tmp_path / "here", cache_dir=tmp_path)
     assert wanted["partitions"] == 6
     words = ["label", model, tmp_path / "pool", "--engine", "ray", "--out", tmp_path / "out", "--json"]
-    run = start_fewlabels(*words, cache=tmp_path)
+    run = begin_fewlabels(*words, cache=tmp_path, folder=tmp_path, RAY_ADDRESS=cluster.address)
     killed = []
 
     def kill():
         while run.poll() is None:
             done = len(list((tmp_path / "out").glob("part-*.parquet")))
-            if 1 <= done < 6 and (alive := workers_of(run.pid, b"Labeler")):
+            if 1 <= done < 6 and (alive := workers_of(cluster.pid, b"Labeler")):
                 os.kill(alive[0], signal.SIGKILL)
                 killed.append((alive[0], done))
                 return
@@ -255,18 +262,15 @@ def test_a_cluster_that_loses_a_process_still_gives_each_image_one_row(model, tm
     assert read(tmp_path / "out") == read(tmp_path / "here")
 
 
-def test_a_cluster_writes_where_the_command_was_typed(model, tmp_path):
-    pytest.importorskip("ray")
-    for name in ("pool", "elsewhere"):
-        (tmp_path / name).mkdir()
+def test_a_cluster_writes_where_the_command_was_typed(model, cluster, tmp_path):
+    (tmp_path / "pool").mkdir()
     pool(tmp_path / "pool", files=2, images=6)
     words = ["label", model, "pool", "--engine=ray", "--out=out"]
-    with cluster_in(tmp_path / "elsewhere") as address:
-        run = start_fewlabels(*words, cache="cache", folder=tmp_path, RAY_ADDRESS=address)
-        _, errors = run.communicate(timeout=400)
+    run = begin_fewlabels(*words, cache="cache", folder=tmp_path, RAY_ADDRESS=cluster.address)
+    _, errors = run.communicate(timeout=400)
     assert run.returncode == 0, errors
     assert len(read(tmp_path / "out")) == 12
-    assert not list((tmp_path / "elsewhere").iterdir())
+    assert not list(cluster.folder.iterdir())
 
 
 def test_a_place_that_cannot_be_written_to_is_named():
