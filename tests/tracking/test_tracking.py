@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 import time
 import warnings
@@ -25,6 +23,7 @@ from fewlabels.tracking.mlflow import Mlflow
 from fewlabels.tracking.tensorboard import TensorBoard
 from fewlabels.tracking.tracked import TRACKERS
 from fewlabels.tracking.tracker import FINISHED, STOPPED, Entry
+from prestarted import Started, script
 
 pytestmark = pytest.mark.filterwarnings("ignore::fewlabels.TrainingWarning")
 
@@ -191,12 +190,11 @@ WORDS += ["--track", "tensorboard", "--track", "mlflow", "--checkpoint-every", "
 
 
 def test_a_fit_that_was_killed_goes_on_in_the_same_runs_without_a_step_twice(store, tmp_path):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     place = tmp_path / "killed"
     place.mkdir()
-    command = [sys.executable, "-c", KILLED, "15", *WORDS]
-    ended = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=900)
-    assert ended.returncode == -9, ended.stderr
+    said = {"out": tmp_path / "out", "errors": tmp_path / "errors"}
+    killed = Started(script, KILLED, ("15", *WORDS), folder=place, **said)
+    assert killed.wait(900) == -9, said["errors"].read_text()
     assert runs_of(store)["model"].info.status == "RUNNING"
     ended = run_here(place, *WORDS, "--resume")
     assert ended.returncode == 0, ended.stderr
@@ -339,15 +337,13 @@ def test_an_unknown_tracker_is_named():
 
 
 @pytest.mark.parametrize(("name", "package"), [("tensorboard", "tensorboard"), ("mlflow", "mlflow")])
-def test_a_package_that_is_not_there_is_told_in_one_line_before_anything_is_trained(name, package, tmp_path):
-    code = f"import sys; sys.modules[{package!r}] = None; from fewlabels.cli import main; main()"
-    ended = subprocess.run(
-        [sys.executable, "-c", code, "compare", "digits", "--track", name, "--out", "o", "--steps", "1"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+def test_a_package_that_is_not_there_is_told_in_one_line_before_anything_is_trained(
+    name, package, tmp_path, monkeypatch
+):
+    for loaded in [module for module in sys.modules if module.startswith(f"{package}.")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setitem(sys.modules, package, None)
+    ended = run_here(tmp_path, "compare", "digits", "--track", name, "--out", "o", "--steps", "1")
     assert ended.returncode == 2
     assert ended.stderr == (
         f"error: --track {name} needs a package that is not installed: pip install 'fewlabels[{name}]'\n"
