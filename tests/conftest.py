@@ -39,6 +39,12 @@ def narrow_net(monkeypatch):
     monkeypatch.setitem(registry._ENCODERS, "fast", NARROW)
 
 
+@pytest.fixture
+def bare_net(monkeypatch):
+    """Make it as small as it can be, for tests of how many steps are made."""
+    monkeypatch.setitem(registry._ENCODERS, "fast", partial(FastNet, widths=(4,)))
+
+
 @pytest.fixture(scope="module")
 def narrow_nets():
     """The same for all tests of a file whose fixtures train too."""

@@ -146,7 +146,7 @@ def test_labels_that_count_among_the_pool_make_it_no_larger(digits):
 
 def test_the_choice_is_told_and_saved(few_labels, tmp_path):
     X, y, test, _ = few_labels
-    method = Auto(steps=20, net="fast-wide", random_state=0).fit(X, y)
+    method = Auto(steps=20, batch_size=16, net="fast-wide", random_state=0).fit(X, y)
     assert findings(method)[0].startswith(f"auto chose {method.choice_['method']}")
     again = load(method.save(tmp_path / "model"))
     assert isinstance(again, Auto)

@@ -118,18 +118,21 @@ def test_labels_are_averaged_over_the_nets_of_all_rounds(few_labels):
 
 def test_a_student_that_is_far_worse_is_thrown_away(few_labels):
     X, y, *_ = few_labels
-    teacher = SelfTraining(rounds=0, steps=60, validation_fraction=0.3, random_state=0).fit(X, y)
-    method = SelfTraining(rounds=2, steps=60, student_steps=0.01, validation_fraction=0.3, random_state=0).fit(X, y)
+    settings = {"steps": 60, "batch_size": 16, "validation_fraction": 0.3, "random_state": 0}
+    teacher = SelfTraining(rounds=0, **settings).fit(X, y)
+    method = SelfTraining(rounds=2, student_steps=0.01, **settings).fit(X, y)
     assert method.termination_condition_ == "validation"
     assert method.rounds_[-1]["accepted"] is False
     assert np.array_equal(method.predict(X), teacher.predict(X))
 
 
+@pytest.mark.usefixtures("narrow_net")
 @pytest.mark.parametrize("labeled_share", [0.5, None])
 def test_a_pool_sample_of_zero_weight_gets_no_gradient(labeled_share, few_labels):
     """With a threshold, pool samples below it are in no batch."""
     X, y, *_ = few_labels
-    method = SelfTraining(rounds=1, steps=20, threshold=0.6, labeled_share=labeled_share, random_state=0)
+    settings = {"rounds": 1, "steps": 20, "batch_size": 32, "threshold": 0.6}
+    method = SelfTraining(labeled_share=labeled_share, random_state=0, **settings)
     seen = []
     original = SelfTraining.loss
 
@@ -182,7 +185,7 @@ def test_a_short_budget_is_spent_on_steps_rather_than_on_looks_at_accuracies(few
     assert all(event["step"] == event["steps"] for event in looks)
 
 
-@pytest.mark.usefixtures("narrow_net")
+@pytest.mark.usefixtures("bare_net")
 @pytest.mark.parametrize("name", ["self-training", "noisy-student"])
 def test_a_budget_too_short_for_several_students_goes_into_one(name, few_labels):
     X, y, *_ = few_labels
@@ -197,8 +200,7 @@ def test_a_budget_too_short_for_several_students_goes_into_one(name, few_labels)
     assert asked.stage_steps_["round 4"] == 3 * asked.stage_steps_["teacher"]
 
 
-@pytest.mark.usefixtures("narrow_net")
-@pytest.mark.usefixtures("narrow_net")
+@pytest.mark.usefixtures("bare_net")
 def test_a_budget_with_time_for_a_teacher_goes_into_all_rounds(few_labels):
     X, y, *_ = few_labels
     method = SelfTraining(budget="7k images", batch_size=4, random_state=0).fit(X, y)

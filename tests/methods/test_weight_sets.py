@@ -164,6 +164,7 @@ def test_two_methods_start_from_the_same_weights(few_labels, monkeypatch):
     assert not torch.equal(starts[0], starts[2])
 
 
+@pytest.mark.usefixtures("narrow_net")
 @pytest.mark.parametrize("stopped_at", [(1, 14), (2, 20)])
 def test_a_training_that_was_stopped_and_continued_keeps_the_same_weights(stopped_at, few_labels, tmp_path):
     images, y, *_ = few_labels
