@@ -531,7 +531,8 @@ def weights(folder):
 @pytest.mark.parametrize(("kind", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_fit_that_is_stopped_says_how_to_go_on_and_ends_the_same(kind, expected, run, tmp_path):
     words = ["fit", "--steps", "30", "--labels-per-class", "10", "--out", "model", "--method", "self-training", "-q"]
-    words += ["--set", "batch_size=16", "--set", "rounds=1", "--checkpoint-every", "0"]
+    words += ["--set", "batch_size=16", "--set", "rounds=1", "--set", "student_steps=1"]
+    words += ["--checkpoint-every", "0"]
     checkpoint = tmp_path / "model.checkpoint"
     code, _, errors = interrupted(
         tmp_path, *words, wait_for=lambda: any(checkpoint.glob("at-*.safetensors")), kind=kind
@@ -652,7 +653,7 @@ def test_a_training_that_runs_is_in_use_and_not_stopped(run, tmp_path):
 
 def test_a_comparison_that_is_killed_goes_on_and_ends_the_same(run, tmp_path):
     words = ["compare", "--methods", "supervised,fix-match", "--steps", "20", "-q", "--checkpoint-every", "0"]
-    words += ["--labels-per-class", "10", "--out"]
+    words += ["--labels-per-class", "10", "--set", "batch_size=16", "--out"]
     at = tmp_path / "o" / "checkpoints" / "fix-match-10-0"
     code, _, _ = interrupted(tmp_path, *words, "o", wait_for=lambda: any(at.glob("at-*")), kind=signal.SIGKILL)
     assert code == -signal.SIGKILL
