@@ -97,7 +97,7 @@ class MeanTeacher(PiModel):
     >>> y = digits.target.copy()
     >>> y[100:] = -1
     >>> images = (digits.images / 16).astype("float32")
-    >>> method = MeanTeacher(steps=120, random_state=0).fit(images, y)
+    >>> method = MeanTeacher(steps=60, batch_size=32, random_state=0).fit(images, y)
     >>> method.score(images[100:], digits.target[100:]) > 0.6
     True
     """
