@@ -136,6 +136,25 @@ def test_the_settings_are_those_that_the_chosen_method_learned_by(few_labels, mo
     assert (told[f"{prefix}warm_start"], told["batch_size"], told["trial_share"]) == (own["warm_start"], 16, 0.2)
 
 
+@pytest.mark.parametrize(
+    ("chosen", "settings", "prefix"), [("sim-clr", {}, ""), ("net-and-patches", {"net_method": "sim-clr"}, "net.")]
+)
+def test_an_encoder_that_another_method_goes_on_from_is_guarded_told_and_saved(
+    few_labels, monkeypatch, chosen, settings, prefix, tmp_path
+):
+    X, y, test, _ = few_labels
+    found = [Candidate(chosen, {"preset": "short", **settings}, "asked for")]
+    monkeypatch.setattr(auto, "candidates", lambda situation: found)
+    method = Auto(steps=10, batch_size=16, random_state=0).fit(X, y)
+    stages = ["encoder", "labeled samples alone", "classifier"]
+    assert [stage for stage in method.stage_steps_ if "both" not in stage and "patches" not in stage] == stages
+    assert method.guard_["accuracy"] is not None
+    assert method.settings_[f"{prefix}classifier_method"] == "free-match"
+    assert method.settings_[f"{prefix}classifier.warm_start"] == 0.2
+    again = load(method.save(tmp_path / "model"))
+    assert np.array_equal(again.predict_proba(test), method.predict_proba(test))
+
+
 def test_labels_that_count_among_the_pool_make_it_no_larger(digits):
     images, labels = digits
     for settings in ({}, {"labeled_in_pool": True}):
