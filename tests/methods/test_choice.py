@@ -17,13 +17,15 @@ USUAL = Situation(labels=500, classes=10, least=50, pool=45_000, side=32, images
         ({"pool": 200}, "supervised"),
         ({}, "two-step-autoencoder"),
         ({"labels": 5000, "least": 500}, "self-training"),
-        ({"images": 500_000}, "sim-clr"),
-        ({"images": 500_000, "labels": 5000, "least": 500}, "uda"),
-        ({"images": 500_000, "decodable": False}, "uda"),
+        ({"images": 500_000}, "uda"),
+        ({"images": 500_000, "labels": 200, "least": 20}, "sim-clr"),
+        ({"images": 500_000, "labels": 200, "least": 20, "decodable": False}, "uda"),
+        ({"images": 500_000, "labels": 250, "least": 25}, "uda"),
         ({"decodable": False}, "self-training"),
         ({"budgeted": True}, "supervised"),
-        ({"budgeted": True, "images": 500_000}, "sim-clr"),
-        ({"budgeted": True, "images": 490_000}, "uda"),
+        ({"budgeted": True, "images": 500_000}, "uda"),
+        ({"budgeted": True, "images": 500_000, "labels": 200, "least": 20}, "sim-clr"),
+        ({"budgeted": True, "images": 490_000, "labels": 200, "least": 20}, "uda"),
         ({"budgeted": True, "images": 120_000}, "uda"),
         ({"budgeted": True, "images": 256_000, "labels": 5000, "least": 500}, "supervised"),
         ({"budgeted": True, "images": 450_000, "labels": 5000, "least": 500}, "uda"),
@@ -40,10 +42,9 @@ def test_the_likeliest_method_follows_from_the_situation(change, expected):
 
 
 def test_a_long_training_takes_a_wider_net():
-    many = replace(USUAL, labels=5000, least=500)
-    assert "net" not in candidates(replace(many, images=500_000))[0].settings
-    assert candidates(replace(many, images=3_000_000))[0].settings["net"] == "fast-wide"
-    assert "net" not in candidates(replace(many, images=3_000_000, any_net=False))[0].settings
+    assert "net" not in candidates(replace(USUAL, images=500_000))[0].settings
+    assert candidates(replace(USUAL, images=3_000_000))[0].settings["net"] == "fast-wide"
+    assert "net" not in candidates(replace(USUAL, images=3_000_000, any_net=False))[0].settings
 
 
 @pytest.mark.parametrize("change", [{}, {"pool": 0}, {"pool": 200}])
