@@ -208,6 +208,27 @@ def test_for_minutes_the_pool_is_learned_from_by_its_classes_too(method, color_i
     assert fitted.gradient_images_ == 4 * 2 * 16 + 2 * 128 + 8 * 3 * 128
 
 
+@pytest.mark.parametrize("name", GOING_ON)
+def test_another_method_leaves_a_frozen_encoder_as_it_is(name, color_images):
+    X, y = color_images
+    shared = {"pretraining_steps": 4, "pretraining_batch": 16, "freeze_encoder": True, "random_state": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)
+        alone, gone_on = (
+            SimCLR(classifier_method=further, steps=steps, **shared).fit(X, y, unlabeled=X).network_
+            for further, steps in ((None, 1), (name, 5))
+        )
+    before, after = alone.encoder.state_dict(), gone_on.encoder.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_the_labels_alone_can_be_asked_for_whatever_the_preset(color_images):
+    X, y = color_images
+    settings = {"preset": "auto", "steps": 2, "pretraining_steps": 2, "pretraining_batch": 16, "random_state": 0}
+    alone = SimCLR(classifier_method="supervised", **settings).fit(X, y, unlabeled=X)
+    assert alone.stage_steps_ == {"encoder": 2, "classifier": 2}
+
+
 def test_a_share_of_a_budget_is_for_the_encoder(color_images):
     X, y = color_images
     method = SimCLR(pretraining_share=0.8, budget="20k images", pretraining_batch=50, random_state=0)
@@ -225,7 +246,6 @@ def test_a_share_of_a_budget_is_for_the_encoder(color_images):
             "no method that trains a pretrained encoder further; did you mean",
         ),
         ({"classifier_method": "kmeans-features"}, r"further \(known: supervised, self-training, "),
-        ({"classifier_method": "uda", "freeze_encoder": True}, "nothing but a head to train; give classifier_method="),
         ({"pretraining_share": 1.0}, "pretraining_share="),
     ],
 )

@@ -135,10 +135,10 @@ class PretrainingClassifier(SemiSupervisedClassifier):
     encoder_rate : float
         The encoder's learning rate in step 2 as a multiple of the head's, in (0, 1]. The layers of a pretrained net
         that is trained have the rates of `backbone_rate` and `layer_decay` in both steps; another value is refused.
-    classifier_method : str
-        What step 2 learns by: a key of `fewlabels.METHODS`, "supervised" or one that learns from the pool's guesses.
-        Settings that all methods share are passed on to it, `preset` where it has that one; the others are at its
-        defaults.
+    classifier_method : str, optional
+        What step 2 learns by: a key of `fewlabels.METHODS`, such as "free-match", which then has the pool too. Settings
+        that all methods share are passed on to it, `preset` where it has that one; the others are at its defaults.
+        "supervised", and the same when not given and no preset says otherwise: the labels alone.
 
     Attributes
     ----------
@@ -162,7 +162,7 @@ class PretrainingClassifier(SemiSupervisedClassifier):
     projection_size: int = 64
     freeze_encoder: bool = False
     encoder_rate: float = 0.5
-    classifier_method: str = "supervised"
+    classifier_method: str | None = None
 
     def view_loss(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
         """Return the named loss terms of the projections of two views of the same samples, (batch, size)."""
@@ -185,11 +185,11 @@ class PretrainingClassifier(SemiSupervisedClassifier):
             session.monitor.stage_count = 3 if self._begins_with_labels else 2
             self._pretrain(session, network)
         else:
+            rest = ", and nothing was learned from the pool" if self._further is None else f", by {self._further}"
             session.monitor.note(
-                f"net={self.net!r} has no encoder to pretrain: all of the training went into the classifier, and "
-                "nothing was learned from the pool"
+                f"net={self.net!r} has no encoder to pretrain: all of the training went into the classifier{rest}"
             )
-        if self.classifier_method != "supervised":
+        if self._further is not None:
             return self._learn_further(session, network)
         if self.freeze_encoder:
             network.encoder.requires_grad_(False)
@@ -205,20 +205,25 @@ class PretrainingClassifier(SemiSupervisedClassifier):
 
     def _learn_further(self, session: Session, network: Classifier) -> Any:
         """Return what the method of step 2 makes of the encoder."""
-        method = inner_method(self, self.classifier_method)
+        assert self._further is not None
+        method = inner_method(self, self._further)
         if can_pretrain(network):
             session.monitor.stages_before += 1
         session.monitor.stage_count = 1
-        learned = method._learn(session.of(method).beginning_with(network.encoder, self.encoder_rate))
+        rate = 0.0 if self.freeze_encoder else self.encoder_rate
+        learned = method._learn(session.of(method).beginning_with(network.encoder, rate))
         self.__dict__.update({name: value for name, value in vars(method).items() if name.endswith("_")})
         self.settings_ = settings_with_inner(self, method, "classifier")
         return learned
 
     @property
+    def _further(self) -> str | None:
+        """The method that goes on from the encoder; None for the labels alone."""
+        return None if self.classifier_method == "supervised" else self.classifier_method
+
+    @property
     def _begins_with_labels(self) -> bool:
-        return self.classifier_method != "supervised" and (
-            inner_method(self, self.classifier_method)._begins_with_labels
-        )
+        return self._further is not None and inner_method(self, self._further)._begins_with_labels
 
     def _pretrain(self, session: Session, network: Classifier) -> None:
         torch.manual_seed(session.next_seed(weights=True))
@@ -258,15 +263,11 @@ class PretrainingClassifier(SemiSupervisedClassifier):
         check_whole(self, 1, "projection_width", "projection_size")
         check_pretraining(self)
         known = further_methods()
-        if self.classifier_method not in known:
+        if self.classifier_method is not None and self.classifier_method not in known:
             hint = nearest(str(self.classifier_method), known)
             asked = f"classifier_method={self.classifier_method!r}"
             raise InputError(
                 f"{asked} is no method that trains a pretrained encoder further{hint} (known: {', '.join(known)})"
             )
-        if self.freeze_encoder and self.classifier_method != "supervised":
-            raise InputError(
-                f"freeze_encoder=True leaves classifier_method={self.classifier_method!r} nothing but a head to train; "
-                "give classifier_method='supervised', or a low encoder_rate in place of freeze_encoder"
-            )
-        inner_method(self, self.classifier_method)
+        if self._further is not None:
+            inner_method(self, self._further)

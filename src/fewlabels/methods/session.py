@@ -224,7 +224,7 @@ class Session:
         encoder : nn.Module
             Of a classifier that this session made.
         rate : float
-            Learning rate of the encoder as a multiple of the head's.
+            Learning rate of the encoder as a multiple of the head's; 0: it stays as it is.
         """
         other = copy.copy(self)
         other._encoder, other._encoder_rate = copied_state(encoder), rate
@@ -297,6 +297,8 @@ class Session:
         self.start(network)
         if self._encoder is not None:
             network.encoder.load_state_dict(self._encoder)
+            if not self._encoder_rate:
+                network.encoder.requires_grad_(False)
         if self.shared is not None:
             self.shared.divide(network)
         return network
@@ -446,7 +448,9 @@ class Session:
             return ended
         of_layers = layer_rates(nets, share=self.method.backbone_rate, decay=self.method.layer_decay)
         if self._encoder is not None:
-            of_layers |= dict.fromkeys(_encoders(nets), self._encoder_rate)
+            of_layers |= {f"{name}.": self._encoder_rate for name in _encoders(nets)}
+            if not self._encoder_rate:
+                loss = _with_frozen(loss, list(_encoders(nets).values()))
         settings: dict[str, Any] = {
             "recipe": self.recipe if recipe is None else recipe,
             "rate_factors": {**of_layers, **(rate_factors or {})},
@@ -547,7 +551,18 @@ class Session:
         return predict_logits(classifier, rows, self.device, flip=flip, precision=self.recipe.precision)
 
 
-def _encoders(nets: nn.Module) -> list[str]:
-    """Return how the names of the parameters of all classifiers' encoders in `nets` begin."""
-    names = [name for name, module in nets.named_modules() if isinstance(module, Classifier)]
-    return [f"{name}.encoder." if name else "encoder." for name in names]
+def _encoders(nets: nn.Module) -> dict[str, nn.Module]:
+    """Return the encoders of all classifiers in `nets` by name."""
+    found = {name: module.encoder for name, module in nets.named_modules() if isinstance(module, Classifier)}
+    return {f"{name}.encoder" if name else "encoder": encoder for name, encoder in found.items()}
+
+
+def _with_frozen(loss: Loss, encoders: list[nn.Module]) -> Loss:
+    """Return a loss for which encoders leave their statistics as they are."""
+
+    def of(batch: Batch) -> dict[str, Tensor]:
+        for encoder in encoders:
+            encoder.eval()
+        return loss(batch)
+
+    return of
