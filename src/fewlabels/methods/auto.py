@@ -13,6 +13,7 @@ from sklearn.model_selection import StratifiedKFold
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.choice import Candidate, Situation, candidates, why_patches
 from fewlabels.methods.guard import affordable_samples, cost_of_labels_alone, is_worse, right_answers
+from fewlabels.methods.inner import learned_attributes
 from fewlabels.methods.net_and_patches import NetAndPatches
 from fewlabels.methods.ranges import check_within
 from fewlabels.methods.session import Session
@@ -77,7 +78,7 @@ class Auto(SemiSupervisedClassifier):
     def _learn(self, session: Session) -> Any:
         method = self._choose(session)
         network = method._learn(session.of(method))
-        self.__dict__.update({name: value for name, value in vars(method).items() if name.endswith("_")})
+        self.__dict__.update(learned_attributes(method))
         self.settings_ = self._plain_settings() | getattr(method, "settings_", method._plain_settings())
         self._left_out = method._left_out  # type: ignore[misc]
         return network

@@ -36,6 +36,11 @@ def inner_method(outer: SemiSupervisedClassifier, name: str) -> SemiSupervisedCl
     return method(**given)._resolved()
 
 
+def learned_attributes(inner: SemiSupervisedClassifier) -> dict[str, Any]:
+    """Return what a method has learned so far, by name, for the one that it teaches a part of."""
+    return {name: value for name, value in vars(inner).items() if name.endswith("_")}
+
+
 def settings_with_inner(outer: SemiSupervisedClassifier, inner: SemiSupervisedClassifier, part: str) -> dict[str, Any]:
     """Return the hyper-parameters that were learned by: those that only the inner method has are named `part.NAME`."""
     shared = {field.name for field in fields(Settings)}

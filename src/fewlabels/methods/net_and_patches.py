@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.guard import has_fallen_back, learn_guarded, was_held_back
-from fewlabels.methods.inner import inner_method, settings_with_inner
+from fewlabels.methods.inner import inner_method, learned_attributes, settings_with_inner
 from fewlabels.methods.kmeans_features import KMeansFeatures
 from fewlabels.methods.looks import accuracies
 from fewlabels.methods.ranges import check_within
@@ -116,8 +116,8 @@ class NetAndPatches(KMeansFeatures):
             afterwards = session.budget.cost_of(partial(self._seconds_to_answer, session, patches))
             own.budget = session.budget.part(session.decided(session.budget.left) - afterwards)
         network = learn_guarded(method, own)
-        found = {name: value for name, value in vars(method).items() if name.endswith("_")}
-        self.__dict__.update({name: value for name, value in found.items() if name not in _OF_NET_ALONE})
+        found = learned_attributes(method).items()
+        self.__dict__.update({name: value for name, value in found if name not in _OF_NET_ALONE})
         self.settings_ = settings_with_inner(self, method, "net")
         why = None
         if was_held_back(self):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
-from fewlabels.methods.inner import inner_method, settings_with_inner
+from fewlabels.methods.inner import inner_method, learned_attributes, settings_with_inner
 from fewlabels.methods.ranges import check_above_zero, check_whole, check_within
 from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import labeled_loss
@@ -212,7 +212,7 @@ class PretrainingClassifier(SemiSupervisedClassifier):
         session.monitor.stage_count = 1
         rate = 0.0 if self.freeze_encoder else self.encoder_rate
         learned = method._learn(session.of(method).beginning_with(network.encoder, rate))
-        self.__dict__.update({name: value for name, value in vars(method).items() if name.endswith("_")})
+        self.__dict__.update(learned_attributes(method))
         self.settings_ = settings_with_inner(self, method, "classifier")
         return learned
 

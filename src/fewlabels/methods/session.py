@@ -448,9 +448,10 @@ class Session:
             return ended
         of_layers = layer_rates(nets, share=self.method.backbone_rate, decay=self.method.layer_decay)
         if self._encoder is not None:
-            of_layers |= {f"{name}.": self._encoder_rate for name in _encoders(nets)}
+            encoders = _encoders(nets)
+            of_layers |= {f"{name}.": self._encoder_rate for name in encoders}
             if not self._encoder_rate:
-                loss = _with_frozen(loss, list(_encoders(nets).values()))
+                loss = _with_frozen(loss, list(encoders.values()))
         settings: dict[str, Any] = {
             "recipe": self.recipe if recipe is None else recipe,
             "rate_factors": {**of_layers, **(rate_factors or {})},
