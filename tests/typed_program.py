@@ -51,9 +51,16 @@ def program() -> None:
     assert_type(fewlabels.load("model").temperature_, float)
     for image in data.pool:
         assert_type(image, NDArray[Any])
+    assert_type(method.set_params(steps=4), EntropyMinimization)
+    assert_type(method.score(data.test, data.test_labels), float)
+    for parameters in fewlabels.TwoStepAutoencoder().autoencoder_.parameters():
+        assert_type(parameters, nn.Parameter)
     found = fewlabels.compare("digits", methods=["supervised"], steps=3, track=["tensorboard"])
     assert_type(found, Comparison)
 
     print(fewlabels.Superviced)  # type: ignore[attr-defined]
+    fewlabels.FixMatch(treshold=0.9)  # type: ignore[call-arg]
+    EntropyMinimization(sharp="very")  # type: ignore[arg-type]
+    print(method.pool_share_)  # type: ignore[attr-defined]
     fewlabels.compare("digits", method=["supervised"])  # type: ignore[call-arg]
     fewlabels.compare("digits", watching=None)  # type: ignore[call-arg]

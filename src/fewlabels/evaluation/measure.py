@@ -18,6 +18,7 @@ from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.choices import choices
 from fewlabels.methods.findings import findings, learner_of
 from fewlabels.methods.guard import has_fallen_back, was_held_back
+from fewlabels.methods.reconstruction import AutoencoderClassifier
 from fewlabels.storage.wording import counted
 from fewlabels.training.watch import POOL_ACCURACY
 
@@ -161,7 +162,9 @@ def _mistakes(probabilities: NDArray[np.float64], data: ImageDataset) -> list[Mi
 
 
 def _reconstructions(method: SemiSupervisedClassifier, data: ImageDataset) -> Reconstructions | None:
-    if not getattr(method, "has_autoencoder", False) or data.is_features or hasattr(method, "backbone_"):
+    if not isinstance(method, AutoencoderClassifier) or not method.has_autoencoder:
+        return None
+    if data.is_features or hasattr(method, "backbone_"):
         return None
     # The first test image of each class shows more than the first ten, which may be all of one class.
     firsts = [int(np.flatnonzero(data.test_labels == label)[0]) for label in np.unique(data.test_labels)]

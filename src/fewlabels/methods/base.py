@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 from scipy.special import softmax
-from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 from torch import Tensor, nn
 
 from fewlabels.data.parts import as_labels
+from fewlabels.methods.estimator import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from fewlabels.methods.given import Given, read_given, rows_to_predict
 from fewlabels.methods.learned import Learned
 from fewlabels.methods.learning import learn

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from fewlabels.methods.examples import Examples
+    from fewlabels.methods.reconstruction import Autoencoder
     from fewlabels.methods.weight_sets import WeightSet
     from fewlabels.nets import Backbone, BackboneFacts, Classifier
 
@@ -19,6 +20,7 @@ class Learned:
     classes_: NDArray[Any]
     class_names_: list[str]
     n_features_in_: int
+    feature_names_in_: NDArray[Any]
     n_iter_: int
     transduction_: NDArray[Any]
     network_: Classifier
@@ -46,7 +48,17 @@ class Learned:
     sample_shape_: tuple[int, ...]
     mirrors_: bool
     backbone_facts_: BackboneFacts
+    backbone_warning_: str | None
     features_net_: str
     backbone_: Backbone
     examples_: Examples
     source_: dict[str, Any]
+    # What some methods chose their penalty by, and whether some judged their rounds: for what is told of choices.
+    _penalty_looked_at_: str
+    _rounds_judged_: bool
+
+
+class LearnedAutoencoder:
+    """Types of what a fit leaves in the methods that have an autoencoder."""
+
+    autoencoder_: Autoencoder

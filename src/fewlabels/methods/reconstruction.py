@@ -14,6 +14,7 @@ from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.consistency import consistency, guess
 from fewlabels.methods.given import rows_to_predict
 from fewlabels.methods.guard import was_held_back
+from fewlabels.methods.learned import LearnedAutoencoder
 from fewlabels.methods.ranges import check_above_zero, check_not_below_zero, check_whole, check_within
 from fewlabels.methods.session import Session
 from fewlabels.nets import Classifier, build_decoder
@@ -51,7 +52,7 @@ class Autoencoder(nn.Module):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class AutoencoderClassifier(SemiSupervisedClassifier):
+class AutoencoderClassifier(SemiSupervisedClassifier, LearnedAutoencoder):
     """Base of the two autoencoders: their common fields, corruption and reconstructions.
 
     Parameters

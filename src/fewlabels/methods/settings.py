@@ -7,8 +7,9 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 
+from fewlabels.methods.estimator import BaseEstimator
 from fewlabels.methods.ranges import check_above_zero, check_kinds, check_not_below_zero, check_whole, check_within
 from fewlabels.nets import check_net, is_backbone
 from fewlabels.storage.errors import InputError, nearest

@@ -154,7 +154,7 @@ def _share_memory() -> None:
 def _quiet_server(base: Any) -> Any:
     """Return a server that ends by Ctrl-C and SIGTERM as by a request, without raising them again."""
 
-    class Server(base):
+    class Server(base):  # type: ignore[misc]
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             if threading.current_thread() is not threading.main_thread():
