@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from waits import Waits
 
-from fewlabels import METHODS, InputError, SelfTraining, Supervised, TrainingWarning, make_method
+from fewlabels import METHODS, FixMatch, InputError, SelfTraining, Supervised, TrainingWarning, make_method
 from fewlabels.data import ImageRows
 from fewlabels.methods.training_set import looked_at
 from small_backbones import colors
@@ -341,6 +342,26 @@ class Overridden(Supervised):
 def test_a_constructor_that_would_lose_settings_is_refused():
     with pytest.raises(InputError, match="Overridden overrides `__init__`, by which 'preset' and other settings are"):
         Overridden(steps=7).check_settings()
+
+
+class NotDecorated(FixMatch):
+    """A method whose default is none, as it is no dataclass of its own."""
+
+    threshold: float = 0.5
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Decorated(FixMatch):
+    """The same as it should be."""
+
+    threshold: float = 0.5
+
+
+def test_a_default_that_the_constructor_would_not_take_is_refused():
+    message = "has threshold = 0.5, but its constructor keeps 0.95; write `threshold: float = 0.5`, and `@dataclass"
+    with pytest.raises(InputError, match=message):
+        NotDecorated(steps=7).check_settings()
+    assert Decorated(steps=7).check_settings().threshold == 0.5
 
 
 @pytest.mark.parametrize(

@@ -138,13 +138,7 @@ class Settings(BaseEstimator):
 
     def _resolved(self) -> Self:
         check_kinds(self)
-        kept = self.get_params(deep=False)
-        if hidden := [field.name for field in fields(self) if field.name not in kept]:
-            kind = type(self).__name__
-            raise InputError(
-                f"{kind} overrides `__init__`, by which {hidden[0]!r} and other settings are lost; take that away and "
-                "write its settings as dataclass fields"
-            )
+        self._check_class()
         presets = {"default": {}, "auto": {}, **self.PRESETS}
         if (self.steps or 0) < _LONG_STEPS:
             presets["auto"] = self.PRESETS.get("short", {})
@@ -173,6 +167,24 @@ class Settings(BaseEstimator):
         worker.set_params(**chosen)
         worker._check_settings()
         return worker
+
+    def _check_class(self) -> None:
+        """Refuse a subclass of which settings or their defaults would be lost."""
+        kind = type(self).__name__
+        kept = self.get_params(deep=False)
+        for field in fields(self):
+            if field.name not in kept:
+                raise InputError(
+                    f"{kind} overrides `__init__`, by which {field.name!r} and other settings are lost; take that away "
+                    "and write its settings as dataclass fields"
+                )
+            default = getattr(type(self), field.name, field.default)
+            if default is not field.default:
+                told_as = f"{field.name}: {getattr(field.type, '__name__', field.type)} = {default!r}"
+                raise InputError(
+                    f"{kind} has {field.name} = {default!r}, but its constructor keeps {field.default!r}; write "
+                    f"`{told_as}`, and `@dataclass(kw_only=True, eq=False, repr=False)` before the class"
+                )
 
     def _check_settings(self) -> None:
         check_net(self.net)
