@@ -10,6 +10,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from multiprocessing import forkserver
@@ -110,6 +111,20 @@ class Started:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+
+def run(
+    work: Callable[..., object], *given: object, environment: Mapping[str, str] | None = None, timeout: float = 900
+) -> subprocess.CompletedProcess[str]:
+    """Return such a process that has ended, as `subprocess.run` does."""
+    with tempfile.TemporaryDirectory() as said:
+        out, errors = Path(said) / "out", Path(said) / "errors"
+        process = Started(work, *given, environment=environment, out=out, errors=errors)
+        try:
+            told = process.communicate(timeout)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(given, process.returncode, *told)
 
 
 def fewlabels(*words: object) -> tuple[Callable[..., object], str, tuple[str, ...]]:

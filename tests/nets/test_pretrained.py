@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import threading
 from dataclasses import replace
@@ -14,6 +13,7 @@ import torch
 from huggingface_hub import constants
 from torch import nn
 
+import prestarted
 from fewlabels import InputError
 from fewlabels.nets import build_classifier, build_decoder
 from fewlabels.nets.backbone import Backbone, BackboneFacts, fingerprint, layer_rates, pooling_of
@@ -204,17 +204,12 @@ def test_code_that_comes_with_a_model_is_not_run_nor_asked_about(dino, tmp_path)
     own = {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}
     config.write_text(json.dumps(json.loads(config.read_text()) | own))
     (tmp_path / "dino" / "own.py").write_text(f"from pathlib import Path\nPath({str(marker)!r}).touch()\n")
-    code = f"from fewlabels.nets import load_backbone; load_backbone({dino!r})"
     parent, child = os.openpty()  # it asks on a terminal alone
+    code = f"import sys; sys.stdin = open({os.ttyname(child)!r}); "
+    code += f"from fewlabels.nets import load_backbone; load_backbone({dino!r})"
     try:
         os.write(parent, b"y\n")
-        found = subprocess.run(
-            [sys.executable, "-c", code],
-            env={"PYTHONPATH": ":".join(sys.path), "HF_HOME": str(tmp_path / "home")},
-            stdin=child,
-            capture_output=True,
-            text=True,
-        )
+        found = prestarted.run(prestarted.script, code, (), environment={"HF_HOME": str(tmp_path / "home")})
     finally:
         os.close(parent)
         os.close(child)
@@ -471,13 +466,9 @@ def test_a_timm_that_cannot_be_imported_says_what_to_do(code, reason, tmp_path):
     package = tmp_path / "timm"
     package.mkdir()
     (package / "__init__.py").write_text(code)
-    code = "from fewlabels.nets import load_backbone; load_backbone('timm:resnet18')"
-    found = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"PYTHONPATH": f"{tmp_path}:{':'.join(sys.path)}"},
-        capture_output=True,
-        text=True,
-    )
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); "
+    code += "from fewlabels.nets import load_backbone; load_backbone('timm:resnet18')"
+    found = prestarted.run(prestarted.script, code, ())
     last = found.stderr.strip().splitlines()[-1]
     assert reason in last
     assert "hf:NAME" in last
@@ -518,7 +509,8 @@ def test_a_net_of_timm_in_a_folder_goes_by_its_whole_path_and_no_more_than_its_n
 def test_nothing_of_ours_imports_torchvision(dino):
     code = f"import sys; from fewlabels.nets import load_backbone; load_backbone({dino!r})"
     code += "; sys.exit('torchvision' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
+    found = prestarted.run(prestarted.script, code, ())
+    assert found.returncode == 0, found.stderr
 
 
 def test_rates_fall_block_by_block_and_every_parameter_has_one(dino):

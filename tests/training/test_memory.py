@@ -1,10 +1,10 @@
 """A training step uses the memory of the step before, and gives it back in the end."""
 
-import subprocess
 import sys
 
 import pytest
 
+import prestarted
 from fewlabels.training import memory
 
 PROGRAM = """
@@ -61,14 +61,16 @@ print(before - resident())
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads memory as Linux tells it")
 def test_memory_is_kept_until_the_last_training_has_ended_and_no_longer():
     program = PROGRAM.partition("with reused_memory()")[0] + AFTERWARDS
-    found = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
-    again, given_back = map(int, found.split())
+    found = prestarted.run(prestarted.script, program, ())
+    assert found.returncode == 0, found.stderr
+    again, given_back = map(int, found.stdout.split())
     assert again < 5 * 2000, "pages that were asked for anew after the inner one"
     assert given_back > 700 << 20, "of 768 MiB"
 
 
 def run(how: str) -> tuple[int, int]:
-    made = subprocess.run([sys.executable, "-c", PROGRAM, how], check=True, capture_output=True, text=True)
+    made = prestarted.run(prestarted.script, PROGRAM, (how,))
+    assert made.returncode == 0, made.stderr
     first, last = made.stdout.splitlines()
     return int(first.split()[0]), int(last)
 
