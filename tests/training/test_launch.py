@@ -8,17 +8,17 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from launches import ENVIRONMENT, PATIENCE, ended, succeeded, torchrun
+from launches import ENVIRONMENT, PATIENCE, ended, started, succeeded, together, torchrun
 
 from fewlabels import load
 from made_once import made_once
+from prestarted import Started, fewlabels
 
 SETTINGS = ("batch_size=8", "unlabeled_ratio=1", "warm_start=0.2", "dropout=0.1")
 FIT = ["-m", "fewlabels", "fit", "digits", "--labels-per-class=6", "--method=flex-match", "--steps=40", "--quiet"]
@@ -105,27 +105,27 @@ def test_a_signal_to_all_processes_which_the_launcher_sends_on_is_one(tmp_path):
 def test_the_first_process_alone_needs_a_place_for_the_model(tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file.txt").touch()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    words = [sys.executable, "-m", "fewlabels", "fit", "digits", "--labels-per-class=2", "--method=supervised"]
+    words = ["fit", "digits", "--labels-per-class=2", "--method=supervised"]
     words += ["--steps=2", "--set=validation_fraction=0", "--quiet", "--out"]
-    shared = ENVIRONMENT | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    processes = [
-        subprocess.Popen([*words, tmp_path / out], env=shared | {"RANK": rank}, stderr=subprocess.PIPE, text=True)
-        for rank, out in (("0", "model"), ("1", "other"))
-    ]
-    said = [process.communicate(timeout=PATIENCE)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
+    codes, said = together(2, rank_s_own, words, {"0": tmp_path / "model", "1": tmp_path / "other"})
+    assert codes == [0, 0], said
     assert load(tmp_path / "model")
+
+
+def rank_s_own(words, folders):
+    """Run a command whose last word each process has of its own."""
+    work, *given = fewlabels(*words, folders[os.environ["RANK"]])
+    work(*given)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="MLflow is not installed")
 def test_one_process_alone_makes_the_tables_of_a_tracker(tmp_path):
-    words = ["-m", "fewlabels", "fit", "digits", "--labels-per-class=2", "--method=supervised", "--steps=2", "--quiet"]
+    words = ("fit", "digits", "--labels-per-class=2", "--method=supervised", "--steps=2", "--quiet")
     store = f"sqlite:///{tmp_path}/mlflow.db"
     # Some processes that look at an empty store at once would do.
-    found = ended(torchrun(3, *words, "--track=mlflow", "--out=model"), tmp_path, MLFLOW_TRACKING_URI=store)
-    assert found.returncode == 0, found.stderr[-3000:]
+    tracked = fewlabels(*words, "--track=mlflow", "--out=model")
+    codes, said = together(3, *tracked, folder=tmp_path, MLFLOW_TRACKING_URI=store)
+    assert codes == [0, 0, 0], said[-3000:]
     assert (tmp_path / "mlflow.db").exists()
 
 
@@ -138,15 +138,15 @@ def test_a_bad_setting_is_told_once(tmp_path):
 def test_a_folder_in_use_is_refused_in_all_processes_and_told_once(tmp_path):
     (tmp_path / "model.checkpoint").mkdir()
     (tmp_path / "model.checkpoint" / "training.json").write_text("{}")
-    found = ended(torchrun(2, *FIT, "--out", tmp_path / "model"))
-    assert found.returncode != 0
-    assert len(re.findall("holds a training of this model that was stopped", found.stderr)) == 1
+    codes, said = together(2, *fewlabels(*FIT[2:], "--out", tmp_path / "model"))
+    assert all(codes)
+    assert len(re.findall("holds a training of this model that was stopped", said)) == 1
 
 
 def test_what_several_processes_cannot_divide_is_refused(tmp_path):
-    found = ended(torchrun(2, "-m", "fewlabels", "compare", "digits", "--out", tmp_path / "run"))
-    assert found.returncode != 0
-    assert len(re.findall("fewlabels compare runs in one process, and 2 were started", found.stderr)) == 1
+    codes, said = together(2, *fewlabels("compare", "digits", "--out", tmp_path / "run"))
+    assert all(codes)
+    assert len(re.findall("fewlabels compare runs in one process, and 2 were started", said)) == 1
     assert not (tmp_path / "run").exists()
 
 
@@ -190,23 +190,12 @@ def test_two_hosts_end_as_two_processes_of_one(undisturbed, two_hosts, tmp_path)
     assert not list((tmp_path / "1").iterdir())
 
 
-@contextlib.contextmanager
-def started(command: list[str]):
-    launcher = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        yield launcher
-    finally:
-        if launcher.poll() is None:
-            launcher.terminate()
-            launcher.wait(60)
-
-
 def checkpoints(out: Path) -> list[Path]:
     # Past the first stage, so that one of those that were finished is taken up too.
     return list(out.with_name(out.name + ".checkpoint").glob("at-002-*.safetensors"))
 
 
-def wait_for(condition, launcher: subprocess.Popen[str]) -> None:
+def wait_for(condition, launcher: Started) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert launcher.poll() is None, launcher.communicate()

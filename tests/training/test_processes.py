@@ -1,21 +1,21 @@
 """Trainings that are divided among processes end as those of one process do."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from divided import STEPS
-from launches import succeeded, torchrun
+from launches import succeeded_together
 
 from fewlabels.methods import METHODS
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.launch import Launch
 from fewlabels.training.processes import current, joined
 from made_once import made_once
+from prestarted import file
 
-HERE = Path(__file__).parent
+PROGRAM = Path(__file__).parent / "divided.py"
 # Some whose losses join the rows of a batch in ways of their own.
 BY_FOUR = ("supervised", "vicreg", "joint-autoencoder", "free-match", "sim-match")
 
@@ -23,7 +23,7 @@ BY_FOUR = ("supervised", "vicreg", "joint-autoencoder", "free-match", "sim-match
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     def fit(folder):
-        succeeded([sys.executable, str(HERE / "divided.py"), str(folder), ",".join(METHODS)])
+        succeeded_together(1, file, PROGRAM, (str(folder), ",".join(METHODS)))
 
     return made_once(tmp_path_factory, "processes-alone", fit)
 
@@ -31,7 +31,7 @@ def alone(tmp_path_factory):
 @pytest.fixture(scope="module")
 def by_four(tmp_path_factory):
     def fit(folder):
-        succeeded(torchrun(4, HERE / "divided.py", folder, ",".join(BY_FOUR)))
+        succeeded_together(4, file, PROGRAM, (str(folder), ",".join(BY_FOUR)))
 
     return made_once(tmp_path_factory, "processes-four", fit)
 

@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from divided_layers import layers
-from launches import succeeded, torchrun
+from launches import succeeded_together
+
+from prestarted import file
 
 
 @pytest.fixture
 def by_three(tmp_path):
-    succeeded(torchrun(3, Path(__file__).parent / "divided_layers.py", tmp_path))
+    succeeded_together(3, file, Path(__file__).parent / "divided_layers.py", (str(tmp_path),))
     return tmp_path
 
 
