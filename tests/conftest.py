@@ -40,8 +40,8 @@ def narrow_net(monkeypatch):
 
 
 @pytest.fixture
-def bare_net(monkeypatch):
-    """Make it as small as it can be, for tests of how many steps are made."""
+def bare_net(monkeypatch, narrow_net):
+    """Make it as small as it can be, also in a file of narrow ones, for tests of how many steps are made."""
     monkeypatch.setitem(registry._ENCODERS, "fast", partial(FastNet, widths=(4,)))
 
 

@@ -1,5 +1,7 @@
 """Net and patches: the answer is the geometric mean of two calibrated ones, and the net is that of the labels alone."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -12,12 +14,15 @@ from fewlabels.methods.choices import choices
 from fewlabels.methods.findings import findings
 from fewlabels.methods.net_and_patches import chosen_share
 from fewlabels.methods.prediction import logits_and_features
-from fewlabels.nets import Classifier
+from fewlabels.nets import Classifier, registry
+from fewlabels.nets.fast import FastNet
 from fewlabels.nets.joined import joined
 from fewlabels.nets.registry import build_classifier
 from fewlabels.training.batches import Rows
 from fewlabels.training.calibration import best_temperature
 from small_backbones import colors
+
+pytestmark = pytest.mark.usefixtures("narrow_net")
 
 NO_NET = {"auto", "kmeans-features", "net-and-patches", "linear-probe", "prototypes"}
 NET_METHODS = [name for name in METHODS if name not in NO_NET]
@@ -103,8 +108,10 @@ def test_the_patches_are_those_of_kmeans_features(digits):
 
 
 @pytest.mark.filterwarnings("ignore:no labeled sample of:fewlabels.storage.errors.TrainingWarning")
-def test_with_few_labels_both_together_are_better_than_either(digits):
+def test_with_few_labels_both_together_are_better_than_either(digits, monkeypatch):
     images, labels = digits
+    # A small net that errs about as often as the patches do.
+    monkeypatch.setitem(registry._ENCODERS, "fast", partial(FastNet, widths=(16, 32)))
     settings = {"random_state": 0, "validation_fraction": 0.2}
     scores = []
     # Of three draws the means are so near that rounding decides.
@@ -112,9 +119,9 @@ def test_with_few_labels_both_together_are_better_than_either(digits):
         rows = np.random.default_rng(seed).permutation(len(images))
         train, pool, test = rows[:60], rows[60:900], rows[900:]
         methods = (
-            Supervised(steps=60, batch_size=32, **settings),
+            Supervised(steps=40, batch_size=32, **settings),
             KMeansFeatures(centroids=60, patches=4000, **settings),
-            NetAndPatches(steps=60, batch_size=32, centroids=60, patches=4000, **settings),
+            NetAndPatches(steps=40, batch_size=32, centroids=60, patches=4000, **settings),
         )
         fitted = [method.fit(images[train], labels[train], unlabeled=images[pool]) for method in methods]
         scores.append([method.score(images[test], labels[test]) for method in fitted])
@@ -153,7 +160,6 @@ def test_a_saved_model_predicts_the_same(fitted, digits, tmp_path):
 
 
 @pytest.mark.parametrize("name", NET_METHODS)
-@pytest.mark.usefixtures("narrow_net")
 def test_the_net_is_what_its_method_makes_of_it(name, few_labels, tmp_path):
     """And answers with the patches, also when the model was saved."""
     X, y, test, _ = few_labels
@@ -170,7 +176,6 @@ def test_the_net_is_what_its_method_makes_of_it(name, few_labels, tmp_path):
     assert np.array_equal(load(tmp_path / "model").predict_proba(test), method.predict_proba(test))
 
 
-@pytest.mark.usefixtures("narrow_net")
 def test_the_guard_guards_the_net(few_labels):
     X, y, test, truth = few_labels
     method = NetAndPatches(net_method="uda", guard=True, **BRIEF).fit(X, y)
@@ -238,7 +243,8 @@ def test_where_the_labels_alone_are_learned_the_settings_are_theirs(few_labels):
     assert (method.settings_["view"], method.settings_["label_smoothing"]) == ("medium", 0.1)
 
 
-def test_a_budget_of_time_is_for_both(color_images):
+def test_a_budget_of_time_is_for_both(color_images, monkeypatch):
+    monkeypatch.setitem(registry._ENCODERS, "fast", FastNet)
     X, y = color_images
     method = NetAndPatches(centroids=10, patches=500, budget="3s", random_state=0).fit(X, y)
     assert list(method.stage_steps_) == ["typical patches", "classifier of patches", "classifier", "both"]

@@ -12,6 +12,8 @@ from fewlabels.methods.self_training import top_of_each_class
 from fewlabels.methods.supervised import labeled_loss
 from fewlabels.training.batches import Batch
 
+pytestmark = pytest.mark.usefixtures("narrow_net")
+
 
 def test_the_top_share_is_taken_of_each_predicted_class():
     confidences = np.array([0.9, 0.1, 0.5, 0.8, 0.3, 0.7])
@@ -20,7 +22,6 @@ def test_the_top_share_is_taken_of_each_predicted_class():
     assert top_of_each_class(confidences, guesses, 1.0).all()
 
 
-@pytest.mark.usefixtures("narrow_net")
 def test_every_round_labels_the_whole_pool_anew(few_labels):
     X, y, *_ = few_labels
     method = SelfTraining(rounds=3, steps=15, first_share=1.0, top_share=1.0, random_state=0).fit(X, y)
@@ -55,7 +56,6 @@ def test_when_no_pool_image_is_sure_enough_training_ends(few_labels):
     assert set(method.labeled_iter_[60:]) == {-1}
 
 
-@pytest.mark.usefixtures("narrow_net")
 @pytest.mark.parametrize("name", ["self-training", "noisy-student"])
 def test_a_budget_is_the_teachers_where_there_is_no_pool(name, few_labels):
     X, y, *_ = few_labels
@@ -94,7 +94,6 @@ def test_labeled_iter_tells_in_which_round_a_row_got_its_final_label(few_labels)
     assert np.array_equal(own == 2, (second >= 0) & (first != second))
 
 
-@pytest.mark.usefixtures("narrow_net")
 def test_a_fresh_start_forgets_and_going_on_does_not(few_labels):
     X, y, *_ = few_labels
 
@@ -107,7 +106,7 @@ def test_a_fresh_start_forgets_and_going_on_does_not(few_labels):
 
 def test_labels_are_averaged_over_the_nets_of_all_rounds(few_labels):
     X, y, *_ = few_labels
-    settings = {"rounds": 2, "steps": 6, "student_steps": 1.0, "first_share": 1.0, "top_share": 1.0}
+    settings = {"rounds": 2, "steps": 15, "student_steps": 1.0, "first_share": 1.0, "top_share": 1.0}
     settings |= {"random_state": 0, "validation_fraction": 0.0}
     averaged = SelfTraining(ensemble=True, **settings).fit(X, y).round_pseudo_labels_
     alone = SelfTraining(ensemble=False, **settings).fit(X, y).round_pseudo_labels_
@@ -126,7 +125,6 @@ def test_a_student_that_is_far_worse_is_thrown_away(few_labels):
     assert np.array_equal(method.predict(X), teacher.predict(X))
 
 
-@pytest.mark.usefixtures("narrow_net")
 @pytest.mark.parametrize("labeled_share", [0.5, None])
 def test_a_pool_sample_of_zero_weight_gets_no_gradient(labeled_share, few_labels):
     """With a threshold, pool samples below it are in no batch."""
@@ -201,13 +199,16 @@ def test_a_budget_too_short_for_several_students_goes_into_one(name, few_labels)
 
 
 @pytest.mark.usefixtures("bare_net")
-def test_a_budget_with_time_for_a_teacher_goes_into_all_rounds(few_labels):
+def test_a_budget_with_time_for_a_teacher_goes_into_all_rounds(few_labels, monkeypatch):
+    assert self_training._LEAST_TEACHER == 250
+    monkeypatch.setattr(self_training, "_LEAST_TEACHER", 25)
     X, y, *_ = few_labels
-    method = SelfTraining(budget="7k images", batch_size=4, random_state=0).fit(X, y)
-    assert method.stage_steps_ == {"teacher": 250, "round 1": 750, "round 2": 750}
+    method = SelfTraining(budget="700 images", batch_size=4, random_state=0).fit(X, y)
+    assert method.stage_steps_ == {"teacher": 25, "round 1": 75, "round 2": 75}
+    shorter = SelfTraining(budget="690 images", batch_size=4, random_state=0).fit(X, y)
+    assert list(shorter.stage_steps_) == ["teacher", "round 1"]
 
 
-@pytest.mark.usefixtures("narrow_net")
 def test_a_short_training_asks_for_no_more_labels_than_its_students_can_learn_from(few_labels):
     X, y, *_ = few_labels
     settings = {"rounds": 2, "steps": 2, "student_steps": 1.0, "batch_size": 16, "random_state": 0}
@@ -225,7 +226,6 @@ def test_a_short_training_asks_for_no_more_labels_than_its_students_can_learn_fr
     assert [entry["asked"] for entry in SelfTraining(asked_share=None, **settings).fit(X, y).rounds_] == [90, 90]
 
 
-@pytest.mark.usefixtures("narrow_net")
 @pytest.mark.parametrize(
     ("method", "settings", "asked"),
     [
@@ -249,7 +249,6 @@ def test_how_many_labels_a_method_asks_for(method, settings, asked, few_labels):
         assert fitted.rounds_[0]["asked"] == 90
 
 
-@pytest.mark.usefixtures("narrow_net")
 def test_what_labels_cost_is_taken_from_the_time_of_steps_and_grows_with_them(few_labels, monkeypatch):
     X, y, *_ = few_labels
     monkeypatch.setattr(session, "cost_of_step", lambda *_, **__: 0.01)
