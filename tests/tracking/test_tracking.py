@@ -186,6 +186,7 @@ sys.argv = ["fewlabels", *sys.argv[2:]]
 main()
 """
 WORDS = ["fit", "--method", "supervised", "--steps", "40", "--labels-per-class", "10", "--out", "model", "-q"]
+WORDS += ["--set", "batch_size=16"]
 WORDS += ["--track", "tensorboard", "--track", "mlflow", "--checkpoint-every", "0"]
 
 
