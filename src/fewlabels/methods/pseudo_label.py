@@ -45,7 +45,7 @@ class PseudoLabel(OnlineClassifier):
     >>> y = digits.target.copy()
     >>> y[100:] = -1
     >>> images = (digits.images / 16).astype("float32")
-    >>> method = PseudoLabel(steps=60, random_state=0).fit(images, y)
+    >>> method = PseudoLabel(steps=40, batch_size=32, random_state=0).fit(images, y)
     >>> method.score(images[100:], digits.target[100:]) > 0.8
     True
     """

@@ -41,7 +41,7 @@ class SimCLR(PretrainingClassifier):
     >>> y = digits.target.copy()
     >>> y[100:] = -1
     >>> images = (digits.images / 16).astype("float32")
-    >>> method = SimCLR(steps=60, batch_size=32, pretraining_batch=64, random_state=0).fit(images, y)
+    >>> method = SimCLR(steps=30, batch_size=32, pretraining_batch=64, random_state=0).fit(images, y)
     >>> method.score(images[100:], digits.target[100:]) > 0.8
     True
     """

@@ -49,7 +49,7 @@ class VAT(OnlineClassifier):
     >>> y = digits.target.copy()
     >>> y[100:] = -1
     >>> images = (digits.images / 16).astype("float32")
-    >>> method = VAT(steps=60, batch_size=32, random_state=0).fit(images, y)
+    >>> method = VAT(steps=30, batch_size=32, random_state=0).fit(images, y)
     >>> method.score(images[100:], digits.target[100:]) > 0.8
     True
     """
