@@ -112,6 +112,17 @@ def test_of_a_guard_that_fell_back_the_verdict_says_so_beside_the_difference(see
     assert line.endswith(told)
 
 
+def test_a_guard_that_fell_back_on_a_pretrained_encoder_is_told_apart():
+    alone = [run("supervised", 700, seed=seed) for seed in range(3)]
+    fallen = [
+        dataclasses.replace(run("auto", 690, seed=seed), fell_back=True, fell_back_pretrained=seed == 1)
+        for seed in range(3)
+    ]
+    line = pool_lines(group(*alone, *fallen))["auto"]
+    told = "the guard fell back on the labels alone in 2 of 3 seeds; the guard fell back on the labels alone after "
+    assert line.endswith(f"; {told}pretraining on the pool in 1 of 3 seeds")
+
+
 def test_what_is_true_of_some_seeds_alone_says_of_which():
     findings = (["the guard fired", "a wolf"], ["a wolf"], ["a wolf", "the guard fired"])
     rounds = [{"pool_share": 0.8, "precision": 0.9, "accepted": True}]

@@ -1,17 +1,22 @@
 import json
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from ruined import ruined
 
 import fewlabels
-from fewlabels import METHODS, InputError, Supervised, load_dataset, make_method
+from fewlabels import METHODS, UDA, InputError, Supervised, TrainingWarning, load_dataset, make_method
 from fewlabels.data import FeatureRows
 from fewlabels.evaluation import evaluate_model, wilson_interval
 from fewlabels.methods.card import measurement, model_card
+from fewlabels.methods.choices import choices
 from fewlabels.methods.embedding import features_of
+from fewlabels.methods.findings import findings
+from fewlabels.methods.guard import has_fallen_back
 from fewlabels.methods.registry import method_name
 from fewlabels.methods.saved import add_measurement
 from fewlabels.nets import load_backbone
@@ -60,6 +65,33 @@ def test_what_a_guard_held_back_is_not_said_to_have_been_learned_from(few_labels
     method = make_method("uda", preset="short", budget="600 images", batch_size=8, guard=True, random_state=0).fit(X, y)
     assert method.guard_["held_back"]
     assert "labeled samples (90 unlabeled ones say how inputs are scaled)" in read(method.save(tmp_path / "model"))
+
+
+@pytest.mark.parametrize(("net", "pretrained"), [("auto", True), ("linear", False)])
+def test_what_a_guard_fell_back_on_is_said_to_be_pretrained_on_the_pool(
+    net, pretrained, few_labels, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(METHODS, "uda", ruined(UDA))
+    X, y, *_ = few_labels
+    settings = {"preset": "short", "classifier_method": "uda", "guard": True, "validation_fraction": 0.4}
+    method = make_method("sim-clr", net=net, steps=40, batch_size=32, pretraining_batch=32, random_state=0, **settings)
+    with warnings.catch_warnings():
+        # Of a net without an encoder.
+        warnings.simplefilter("ignore", TrainingWarning)
+        method.fit(X if pretrained else X.reshape(len(X), -1), y)
+    assert has_fallen_back(method)
+    told = "the labels alone after pretraining on the pool"
+    assert choices(method)[-1]["result"].endswith(told) == pretrained
+    assert ("what the labels alone gave after pretraining on the pool" in findings(method)[-1]) == pretrained
+    of_both = f"{method.n_labeled_} labeled and 90 unlabeled samples"
+    card = read(method.save(tmp_path / "model"))
+    assert (of_both in card) == pretrained
+    # A model of before does not tell, and is told of as it was.
+    del method.guard_["pretrained"]
+    before = fewlabels.load(method.save(tmp_path / "before"))
+    assert of_both not in read(tmp_path / "before")
+    assert choices(method)[-1]["result"].endswith("the labels alone")
+    assert before.guard_ == method.guard_
 
 
 class Silent(Supervised):

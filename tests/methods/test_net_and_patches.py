@@ -9,7 +9,7 @@ from ruined import ruined
 from scipy.special import softmax
 
 from fewlabels import METHODS, InputError, TrainingWarning, load, make_method
-from fewlabels.methods import UDA, KMeansFeatures, NetAndPatches, Supervised
+from fewlabels.methods import UDA, FreeMatch, KMeansFeatures, NetAndPatches, Supervised
 from fewlabels.methods.choices import choices
 from fewlabels.methods.findings import findings
 from fewlabels.methods.net_and_patches import chosen_share
@@ -203,6 +203,14 @@ def test_a_net_that_falls_back_on_the_labels_still_has_patches_of_the_pool(few_l
     assert not any("the result is what the labels alone gave" in finding for finding in findings(method))
     card = (method.save(tmp_path / "model") / "README.md").read_text()
     assert f"{method.n_labeled_} labeled and {method.n_pool_} unlabeled samples" in card
+
+
+def test_a_net_that_falls_back_on_a_pretrained_encoder_is_not_said_to_have_the_labels_alone(few_labels, monkeypatch):
+    monkeypatch.setitem(METHODS, "free-match", ruined(FreeMatch))
+    X, y, *_ = few_labels
+    told = "the net is what the labels alone gave after pretraining on the pool, .*% on held-out images"
+    with pytest.warns(TrainingWarning, match=told):
+        NetAndPatches(net_method="sim-clr", preset="short", guard=True, validation_fraction=0.4, **BRIEF).fit(X, y)
 
 
 @pytest.mark.parametrize(("name", "hint"), [("ufa", "did you mean 'uda'"), ("linear-probe", "known: supervised")])

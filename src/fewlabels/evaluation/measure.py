@@ -17,7 +17,7 @@ from fewlabels.evaluation.trust import measure_trust
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.methods.choices import choices
 from fewlabels.methods.findings import findings, learner_of
-from fewlabels.methods.guard import has_fallen_back, was_held_back
+from fewlabels.methods.guard import has_fallen_back, has_fallen_back_on_pretrained, was_held_back
 from fewlabels.methods.reconstruction import AutoencoderClassifier
 from fewlabels.storage.wording import counted
 from fewlabels.training.watch import POOL_ACCURACY
@@ -74,6 +74,7 @@ def measure(
         held_back=was_held_back(method),
         labels_alone=method._learns_from_pool and not learner_of(method)._learns_from_pool,
         fell_back=has_fallen_back(method),
+        fell_back_pretrained=has_fallen_back_on_pretrained(method),
         mistakes=_mistakes(probabilities, data),
         reconstructions=_reconstructions(method, data),
         pool_sample=sample_pool(method, data, columns, at_hand),

@@ -122,6 +122,8 @@ class Run:
         Whether a method that may learn from the pool chose one that does not, as `Auto` does.
     fell_back : bool
         Whether the guard took a net of the labels alone in place of the method's own.
+    fell_back_pretrained : bool
+        Whether the encoder of that net had learned from the pool before.
     mistakes : list of Mistake
         Those of highest confidence first.
     reconstructions : Reconstructions or None
@@ -163,6 +165,7 @@ class Run:
     held_back: bool = False
     labels_alone: bool = False
     fell_back: bool = False
+    fell_back_pretrained: bool = False
     mistakes: list[Mistake] = field(default_factory=list)
     reconstructions: Reconstructions | None = None
     pool_sample: PoolSample | None = None
@@ -238,6 +241,7 @@ class Run:
             "held_back": self.held_back,
             "labels_alone": self.labels_alone,
             "fell_back": self.fell_back,
+            "fell_back_pretrained": self.fell_back_pretrained,
             "mistakes": [
                 {"index": m.index, "truth": m.truth, "guess": m.guess, "confidence": m.confidence}
                 for m in self.mistakes

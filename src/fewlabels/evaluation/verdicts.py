@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from fewlabels.evaluation.standings import LEVEL, Duel, Group, Standing
+from fewlabels.methods.guard import after_pretraining
 from fewlabels.storage.wording import counted, enumeration
 
 
@@ -123,9 +124,11 @@ def pool_lines(group: Group) -> dict[str, str]:
         elif (duel := group.pool_duel(standing.method)) is not None:
             partly = f"; the guard held the pool back in {held_back} of {seeds} seeds" if held_back else ""
             partly += f"; it took the labels alone in {alone} of {seeds} seeds" if alone else ""
-            if fell_back := sum(run.fell_back for run in standing.runs):
-                partly += "; the guard fell back on the labels alone"
-                if seeds > 1:
+            for pretrained in (False, True):
+                fell_back = sum(run.fell_back and run.fell_back_pretrained == pretrained for run in standing.runs)
+                if fell_back:
+                    partly += f"; the guard fell back on the labels alone{after_pretraining(pretrained)}"
+                if fell_back and seeds > 1:
                     partly += " in every seed" if fell_back == seeds else f" in {fell_back} of {seeds} seeds"
             same_net = group.has_net_of_labels_alone(standing.method)
             lines[standing.method] = pool_sentence(duel, same_net=same_net) + partly

@@ -236,8 +236,9 @@ def _learned_from(config: dict[str, Any]) -> str:
         return "labeled and unlabeled samples; how many was not kept"
     held_out = f"; {records['n_validation_']:,} more labeled ones were held out" if records["n_validation_"] else ""
     known = METHODS.get((records.get("choice_") or {}).get("method", config["method"]))
-    # Held back, or the result is what the labels alone gave.
-    without_pool = not (records.get("guard_") or {}).get("accepted", True)
+    guard = records.get("guard_") or {}
+    # Held back, or the result is what the labels alone gave, from the first step on.
+    without_pool = not guard.get("accepted", True) and not guard.get("pretrained", False)
     if without_pool or (known is not None and not known._learns_from_pool):
         shared = f" ({records['n_pool_']:,} unlabeled ones say how inputs are scaled)" if records["n_pool_"] else ""
         return f"{records['n_labeled_']:,} labeled samples{shared}{held_out}"

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fewlabels.methods.guard import had_nothing_to_compare_on, was_held_back
+from fewlabels.methods.guard import (
+    after_pretraining,
+    had_nothing_to_compare_on,
+    has_fallen_back_on_pretrained,
+    was_held_back,
+)
 from fewlabels.storage.wording import counted
 from fewlabels.training.kept import AVERAGE, BEST
 
@@ -56,7 +61,8 @@ def choices(method: SemiSupervisedClassifier) -> list[dict[str, str]]:
         found.append(_row("what of the pool to learn from", f"{method.pool_inside_share_:.0%} at most", looked))
     guard = getattr(method, "guard_", None)
     if guard is not None:
-        result = "the method's own" if guard["accepted"] else "those that learned from the labels alone"
+        after = after_pretraining(has_fallen_back_on_pretrained(method))
+        result = "the method's own" if guard["accepted"] else f"those that learned from the labels alone{after}"
         looked = "no image: the budget is too short for any pool to pay" if held_back else held_out
         if had_nothing_to_compare_on(method):
             looked = "no image: none is held out"

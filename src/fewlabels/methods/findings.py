@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fewlabels.methods.guard import had_nothing_to_compare_on, has_fallen_back, was_held_back
+from fewlabels.methods.guard import (
+    after_pretraining,
+    had_nothing_to_compare_on,
+    has_fallen_back,
+    has_fallen_back_on_pretrained,
+    was_held_back,
+)
 from fewlabels.methods.pool_quality import learned_from
 
 if TYPE_CHECKING:
@@ -76,8 +82,9 @@ def findings(method: SemiSupervisedClassifier, class_names: Sequence[object] | N
         elif had_nothing_to_compare_on(method):
             found.append("the guard had nothing to compare with the labels alone on: no labeled image is held out")
         elif has_fallen_back(method):
+            after = after_pretraining(has_fallen_back_on_pretrained(method))
             found.append(
-                "the pool did harm, and the guard fired: the result is what the labels alone gave, "
+                f"the pool did harm, and the guard fired: the result is what the labels alone gave{after}, "
                 f"{guard['supervised_accuracy']:.1%} on held-out images against {guard['accuracy']:.1%} with the pool"
             )
     return found

@@ -41,6 +41,7 @@ class Guard:
     ----------
     record : dict
         `accepted`: whether the method's net was no worse; `held_back`: whether nothing was learned from the pool;
+        `pretrained`: whether the encoder of the net to fall back on had learned from the pool before;
         `supervised_accuracy` and `accuracy` on the held-out samples, None where there is none; `pool_steps`: steps
         that learned from the pool, and `steps_left_out`: those of them in which the pool's gradient pointed against
         the labels' and was left out.
@@ -49,6 +50,7 @@ class Guard:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._network: Classifier | None = None
+        self._pretrained = False
         self._per_step = math.nan
         self.record: dict[str, Any] = {}
 
@@ -68,9 +70,17 @@ class Guard:
             **length,
         )
 
-    def keep(self, network: Classifier) -> None:
-        """Fall back on a net as it is now: it has learned from the labeled samples alone, and will go on."""
-        self._network = copy.deepcopy(network)
+    def keep(self, network: Classifier, *, pretrained: bool) -> None:
+        """Fall back on a net as it is now: it has learned from the labeled samples alone, and will go on.
+
+        Parameters
+        ----------
+        network : Classifier
+            Is copied.
+        pretrained : bool
+            Whether its encoder has learned from the pool before.
+        """
+        self._network, self._pretrained = copy.deepcopy(network), pretrained
         self._session.kept[self._network] = dict(self._session.kept.get(network, {}))
 
     def is_hasty(self, share: float = 1.0) -> bool:
@@ -126,6 +136,7 @@ class Guard:
         self.record = {
             "accepted": accepted,
             "held_back": held_back,
+            "pretrained": self._pretrained,
             "supervised_accuracy": float(without.mean()) if len(without) else None,
             "accuracy": float(with_pool.mean()) if len(with_pool) else None,
             "pool_steps": monitor.pool_steps,
@@ -188,6 +199,16 @@ def has_fallen_back(method: object) -> bool:
     """Say whether the guard of a fitted method took a net of the labels alone, as the method's own did worse."""
     guard = getattr(method, "guard_", None)
     return guard is not None and not guard["accepted"] and not was_held_back(method)
+
+
+def has_fallen_back_on_pretrained(method: object) -> bool:
+    """Say whether the encoder of that net had learned from the pool before; models of earlier versions do not tell."""
+    return has_fallen_back(method) and bool(getattr(method, "guard_", {}).get("pretrained", False))
+
+
+def after_pretraining(pretrained: bool) -> str:
+    """Return what is said after "the labels alone" of a net whose encoder had learned from the pool before."""
+    return " after pretraining on the pool" if pretrained else ""
 
 
 def right_answers(session: Session, network: nn.Module) -> NDArray[np.bool_]:

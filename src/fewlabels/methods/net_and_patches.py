@@ -13,7 +13,13 @@ from scipy.special import log_softmax
 from torch import Tensor, nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
-from fewlabels.methods.guard import has_fallen_back, learn_guarded, was_held_back
+from fewlabels.methods.guard import (
+    after_pretraining,
+    has_fallen_back,
+    has_fallen_back_on_pretrained,
+    learn_guarded,
+    was_held_back,
+)
 from fewlabels.methods.inner import inner_method, learned_attributes, settings_with_inner
 from fewlabels.methods.kmeans_features import KMeansFeatures
 from fewlabels.methods.looks import accuracies
@@ -123,9 +129,10 @@ class NetAndPatches(KMeansFeatures):
         if was_held_back(self):
             why = f"in so short a budget the net learned from the labels alone: {self.net_method} needs a longer one"
         elif has_fallen_back(self):
+            after = after_pretraining(has_fallen_back_on_pretrained(self))
             why = (
                 f"the pool did harm to the net by {self.net_method}, and the guard fired: the net is what the labels "
-                f"alone gave, {self.guard_['supervised_accuracy']:.1%} on held-out images against "
+                f"alone gave{after}, {self.guard_['supervised_accuracy']:.1%} on held-out images against "
                 f"{self.guard_['accuracy']:.1%} with the pool; the patches learned from the pool"
             )
         if why is not None:

@@ -207,11 +207,12 @@ class PretrainingClassifier(SemiSupervisedClassifier):
         """Return what the method of step 2 makes of the encoder."""
         assert self._further is not None
         method = inner_method(self, self._further)
-        if can_pretrain(network):
+        pretrained = can_pretrain(network)
+        if pretrained:
             session.monitor.stages_before += 1
         session.monitor.stage_count = 1
         rate = 0.0 if self.freeze_encoder else self.encoder_rate
-        learned = method._learn(session.of(method).beginning_with(network.encoder, rate))
+        learned = method._learn(session.of(method).beginning_with(network.encoder, rate, pretrained=pretrained))
         self.__dict__.update(learned_attributes(method))
         self.settings_ = settings_with_inner(self, method, "classifier")
         return learned

@@ -153,9 +153,11 @@ class Session:
         self.kept: weakref.WeakKeyDictionary[nn.Module, dict[str, dict[str, Any]]] = weakref.WeakKeyDictionary()
         # Of the stage that runs, and so part of its checkpoints.
         self._stage_kept: dict[str, dict[str, Any]] = {}
-        # What new classifiers begin with, and at which share of the rate that is trained; see `beginning_with`.
+        # What new classifiers begin with, at which share of the rate that is trained, and whether it has learned from
+        # the pool; see `beginning_with`.
         self._encoder: dict[str, Tensor] | None = None
         self._encoder_rate = 1.0
+        self._pretrained = False
         self._drawn = 0
         self._random = GlobalRandom(device)
         self._sample = self.everything.sample(_SAMPLE, device)
@@ -216,7 +218,7 @@ class Session:
         other.recipe = method._recipe(self.device, vectors=self.is_vectors)
         return other
 
-    def beginning_with(self, encoder: nn.Module, rate: float) -> Session:
+    def beginning_with(self, encoder: nn.Module, rate: float, *, pretrained: bool) -> Session:
         """Return a session whose new classifiers begin with an encoder's weights, as they are now.
 
         Parameters
@@ -225,9 +227,11 @@ class Session:
             Of a classifier that this session made.
         rate : float
             Learning rate of the encoder as a multiple of the head's; 0: it stays as it is.
+        pretrained : bool
+            Whether it has learned from the pool.
         """
         other = copy.copy(self)
-        other._encoder, other._encoder_rate = copied_state(encoder), rate
+        other._encoder, other._encoder_rate, other._pretrained = copied_state(encoder), rate, pretrained
         return other
 
     @property
@@ -521,7 +525,7 @@ class Session:
     def learned_alone(self, network: Classifier) -> None:
         """Tell that a net has learned from the labeled samples alone so far, as far as that goes."""
         if self.guard is not None:
-            self.guard.keep(network)
+            self.guard.keep(network, pretrained=self._pretrained)
 
     def keep_average(self, network: nn.Module, average: WeightAverage) -> None:
         """Keep the weights of a net's average, unless one was kept in training."""
