@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from fewlabels import InputError, TrainingWarning
+from fewlabels import InputError, TrainingWarning, make_method
 from fewlabels.methods import MaskedAutoencoder, SimCLR, TwoStepAutoencoder, VICReg, session
+from fewlabels.methods.inner import inner_method
 from fewlabels.methods.simclr import contrast
 from fewlabels.methods.vicreg import covariance, missing_variance
 from small_backbones import colors
@@ -267,3 +268,15 @@ def test_features_without_an_encoder_learn_by_the_method_alone(color_images):
     with pytest.warns(TrainingWarning, match="no encoder to pretrain"):
         fitted = SimCLR(net="linear", preset="short", steps=10, random_state=0).fit(vectors, y, unlabeled=vectors)
     assert fitted.stage_steps_ == {"labeled samples alone": 2, "classifier": 8}
+
+
+@pytest.mark.parametrize("name", ["noisy-student", "re-mix-match"])
+def test_a_method_that_goes_on_from_a_pretrained_net_keeps_a_default_of_its_own(name):
+    settings = {"net": colors(), "freeze": False, "classifier_method": name}
+    further = inner_method(SimCLR(**settings)._resolved(), name)
+    alone = make_method(name, net=colors(), freeze=False)._resolved()
+    for setting in ("view", "batch_size", "learning_rate", "weight_decay", "optimizer"):
+        assert getattr(further, setting) == getattr(alone, setting)
+    assert further.view == "strong"
+    # What was asked for is passed on.
+    assert inner_method(SimCLR(**settings, view="weak")._resolved(), name).view == "weak"

@@ -53,6 +53,8 @@ class Settings(BaseEstimator):
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
     # Of a method that cannot train a pretrained net further: why not.
     _why_frozen: ClassVar[str] = ""
+    # Of one that was resolved: the settings that neither its user nor the preset has set, but others brought along.
+    _brought_along: ClassVar[tuple[str, ...]] = ()
 
     preset: str = "default"
     net: Any = "auto"
@@ -126,8 +128,12 @@ class Settings(BaseEstimator):
         return {name: value for name, value in settings.items() if isinstance(value, str | int | float | None)}
 
     def _shared_settings(self) -> dict[str, Any]:
-        """Return those of the settings that all methods share which are not at their default, to pass them on."""
-        return {name: getattr(self, name) for name, default in _usual().items() if getattr(self, name) != default}
+        """Return those of the settings that all methods share which are not at their default, to pass them on.
+
+        What others brought along is left to the method that they are passed on to, which has defaults of its own.
+        """
+        usual = {name: default for name, default in _usual().items() if name not in self._brought_along}
+        return {name: getattr(self, name) for name, default in usual.items() if getattr(self, name) != default}
 
     def _length(self, session: Session) -> dict[str, Any]:
         """Return the length of the classifier's training as arguments of `Session.train`."""
@@ -157,14 +163,16 @@ class Settings(BaseEstimator):
             chosen = {name: value for name, value in chosen.items() if name not in _LENGTHS}
         if any(getattr(self, name, None) is not None for name in _LENGTHS[3:]):
             chosen = {name: value for name, value in chosen.items() if name not in _LENGTHS[3:]}
+        brought: dict[str, Any] = {}
         if is_backbone(self.net) and not self.freeze:
             usual = _usual()
             at_usual = [name for name in FINE_TUNING if getattr(self, name) == defaults[name] == usual[name]]
-            chosen = {name: FINE_TUNING[name] for name in at_usual} | chosen
-        if chosen.get("optimizer", self.optimizer) == "adam":
+            brought = {name: FINE_TUNING[name] for name in at_usual if name not in chosen}
+        if (brought | chosen).get("optimizer", self.optimizer) == "adam":
             at_default = [name for name in _RATES if name in defaults and getattr(self, name) == defaults[name]]
-            chosen = dict.fromkeys(at_default, _ADAM_RATE) | chosen
-        worker.set_params(**chosen)
+            brought = {name: _ADAM_RATE for name in at_default if name not in chosen} | brought
+        worker.set_params(**brought, **chosen)
+        worker._brought_along = tuple(brought)  # type: ignore[misc]
         worker._check_settings()
         return worker
 
