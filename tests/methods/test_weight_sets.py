@@ -5,7 +5,16 @@ import pytest
 import torch
 
 import fewlabels
-from fewlabels import FixMatch, InputError, JointAutoencoder, SelfTraining, Supervised, TwoStepAutoencoder
+from fewlabels import (
+    FixMatch,
+    InputError,
+    JointAutoencoder,
+    NetAndPatches,
+    SelfTraining,
+    SimCLR,
+    Supervised,
+    TwoStepAutoencoder,
+)
 from fewlabels.storage.errors import Interrupted, TrainingWarning
 from fewlabels.training.kept import AVERAGE, BEST, LAST, KeptWeights
 
@@ -219,3 +228,24 @@ def test_held_out_images_are_measured_as_others_are_predicted():
     right = method.predict_proba(noise[held_out])[np.arange(len(held_out)), labels[held_out]]
     assert np.allclose(method.conformal_scores_, np.sort(1 - right), atol=1e-5)
     assert method.validation_accuracy_ == pytest.approx(method.score(noise[held_out], labels[held_out]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (SimCLR, {"classifier_method": "mean-teacher", "pretraining_batch": 16}),
+        (NetAndPatches, {"net_method": "uda", "centroids": 20, "patches": 500}),
+    ],
+)
+def test_the_average_of_the_method_that_teaches_a_part_can_be_asked_for(kind, settings, few_labels):
+    images, y, *_ = few_labels
+    settings = settings | {"preset": "short", "final_weights": "average", "steps": 10, "batch_size": 16}
+    assert kind(**settings, random_state=0).fit(images, y).used_weights_ == AVERAGE
+
+
+@pytest.mark.parametrize("settings", [{}, {"classifier_method": "supervised"}, {"classifier_method": "fix-match"}])
+def test_an_average_that_no_part_keeps_is_refused(settings):
+    with pytest.raises(InputError, match="needs an average; give ema_decay"):
+        SimCLR(final_weights="average", **settings).check_settings()
+    with pytest.raises(InputError, match="needs an average; give ema_decay"):
+        NetAndPatches(final_weights="average").check_settings()

@@ -144,6 +144,11 @@ class NetAndPatches(KMeansFeatures):
         session.monitor.conclude(accuracies(session, both))
         return both
 
+    @property
+    def _keeps_average(self) -> bool:
+        # That is for the net's method to say: it has the setting too, and is checked.
+        return True
+
     def _of_net(self) -> SemiSupervisedClassifier:
         """Return the method that the net learns by."""
         return inner_method(self, self.net_method)

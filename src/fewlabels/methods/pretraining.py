@@ -223,6 +223,11 @@ class PretrainingClassifier(SemiSupervisedClassifier):
         return None if self.classifier_method == "supervised" else self.classifier_method
 
     @property
+    def _keeps_average(self) -> bool:
+        # Of step 2, the method that goes on says whether it does: it has the setting too, and is checked.
+        return super()._keeps_average or self._further is not None
+
+    @property
     def _begins_with_labels(self) -> bool:
         return self._further is not None and inner_method(self, self._further)._begins_with_labels
 

@@ -213,7 +213,7 @@ class Settings(BaseEstimator):
             raise InputError(f"operations={self.operations} is not a whole number from 0 to 10")
         if self.final_weights not in ("auto", LAST, BEST, AVERAGE):
             raise InputError(f"unknown final_weights {self.final_weights!r} (known: auto, {LAST}, {BEST}, {AVERAGE})")
-        if self.final_weights == AVERAGE and not (self.ema_decay > 0 or getattr(self, "teacher_decay", 0) > 0):
+        if self.final_weights == AVERAGE and not self._keeps_average:
             raise InputError(f"final_weights={AVERAGE!r} needs an average; give ema_decay, such as 0.99")
         for name in ("weights_seed", "order_seed"):
             if getattr(self, name) is not None:
@@ -232,6 +232,11 @@ class Settings(BaseEstimator):
                 f"{self._why_frozen}, so freeze=False has no meaning for {type(self).__name__}; leave freeze=True, or "
                 "take a method that trains a pretrained net further, such as Supervised"
             )
+
+    @property
+    def _keeps_average(self) -> bool:
+        """Whether training keeps a moving average of the weights."""
+        return self.ema_decay > 0 or getattr(self, "teacher_decay", 0) > 0
 
     def _recipe(self, device: torch.device, *, vectors: bool) -> Recipe:
         precision = choose_precision(self.precision, device)
