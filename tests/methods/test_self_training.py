@@ -6,7 +6,7 @@ import torch
 from scipy.special import softmax
 
 import fewlabels
-from fewlabels import InputError, SelfTraining, TrainingWarning
+from fewlabels import InputError, SelfTraining, TrainingWarning, make_method
 from fewlabels.methods import self_training, session, spending
 from fewlabels.methods.self_training import top_of_each_class
 from fewlabels.methods.supervised import labeled_loss
@@ -315,3 +315,18 @@ def test_a_pass_of_a_student_is_over_labels_and_pseudo_labels(few_labels):
     method = SelfTraining(**settings, random_state=0).fit(X, y)
     # 60 samples are labeled, and 90 more are then.
     assert method.stage_steps_ == {"teacher": 2 * 60 // 10, "round 1": 2 * 150 // 10}
+
+
+@pytest.mark.usefixtures("narrow_net")
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("sim-clr", {"classifier_method": "self-training", "pretraining_steps": 3}),
+        ("net-and-patches", {"net_method": "self-training", "centroids": 20, "patches": 500}),
+    ],
+)
+def test_rounds_are_not_the_iterations_of_a_method_that_it_is_a_part_of(name, settings, few_labels):
+    X, y, *_ = few_labels
+    method = make_method(name, steps=2, batch_size=16, random_state=0, **settings).fit(X, y)
+    assert method.rounds_
+    assert method.n_iter_ == sum(method.stage_steps_.values()) > len(method.rounds_)

@@ -37,8 +37,11 @@ def inner_method(outer: SemiSupervisedClassifier, name: str) -> SemiSupervisedCl
 
 
 def learned_attributes(inner: SemiSupervisedClassifier) -> dict[str, Any]:
-    """Return what a method has learned so far, by name, for the one that it teaches a part of."""
-    return {name: value for name, value in vars(inner).items() if name.endswith("_")}
+    """Return what a method has learned so far, by name, for the one that it teaches a part of.
+
+    But for `n_iter_`: what it counts, such as rounds, is not what the other one does.
+    """
+    return {name: value for name, value in vars(inner).items() if name.endswith("_") and name != "n_iter_"}
 
 
 def settings_with_inner(outer: SemiSupervisedClassifier, inner: SemiSupervisedClassifier, part: str) -> dict[str, Any]:
