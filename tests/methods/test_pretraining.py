@@ -280,3 +280,24 @@ def test_a_method_that_goes_on_from_a_pretrained_net_keeps_a_default_of_its_own(
     assert further.view == "strong"
     # What was asked for is passed on.
     assert inner_method(SimCLR(**settings, view="weak")._resolved(), name).view == "weak"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "count"),
+    [
+        ("sim-clr", {}, 2),
+        ("sim-clr", {"classifier_method": "self-training"}, 4),
+        ("sim-clr", {"classifier_method": "uda", "preset": "short", "guard": True}, 3),
+        ("vicreg", {"classifier_method": "fix-match", "guard": True}, 3),
+        ("vicreg", {"classifier_method": "uda", "preset": "short", "assess_pool": True}, 5),
+        ("net-and-patches", {"net_method": "sim-clr", "preset": "short", "centroids": 20, "patches": 500}, 6),
+    ],
+)
+@pytest.mark.usefixtures("narrow_net")
+def test_whoever_watches_is_told_of_all_stages_from_the_start(name, settings, count, few_labels):
+    X, y, *_ = few_labels
+    told = []
+    method = make_method(name, steps=6, batch_size=16, random_state=0, **settings)
+    method.fit(X, y, observer=told.append)
+    assert len(method.stage_steps_) == count
+    assert {event["stage_count"] for event in told} == {count}

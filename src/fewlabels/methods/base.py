@@ -517,6 +517,7 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         guard = Guard(session)
         if guard.can_compare and not self._begins_with_labels:
             session.monitor.stages_before += 1
+            session.monitor.stage_count = self._stage_count
             guard.train(self._length(session) if session.budget is None else {"budget_share": _GUARD_SHARE})
         return guard
 
@@ -533,6 +534,11 @@ class SemiSupervisedClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         network = guard.hold_back()
         self.guard_ = guard.record
         return network
+
+    @property
+    def _stage_count(self) -> int:
+        """How many stages it will have, as far as its settings tell."""
+        return 1
 
     @property
     def _begins_with_labels(self) -> bool:

@@ -105,7 +105,7 @@ class EnsembleLabels(SelfTraining):
             return super()._learn(session)
         network = self._empty_network(session.sample_shape, session.classes).to(session.device)
         session.start(network)
-        session.monitor.stage_count = 1 + int(self.rounds)
+        session.monitor.stage_count = self._stage_count
         session.monitor.begin("teachers", 1)
         given = session.labeled.stored
         labels = session.labeled.labels

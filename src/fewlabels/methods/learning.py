@@ -263,6 +263,7 @@ def _train(worker: SemiSupervisedClassifier, session: Session) -> Classifier:
         from fewlabels.methods.pool_quality import assess_pool
 
         session.monitor.stages_before += 2
+        session.monitor.stage_count = worker._stage_count
         session.quality = assess_pool(session, _length_to_assess(worker, session))
         worker.pool_inside_share_ = session.quality.inside_share
         worker.pool_prior_ = session.quality.prior

@@ -115,8 +115,9 @@ class NetAndPatches(KMeansFeatures):
     def _learn(self, session: Session) -> Any:
         # Typical patches, their classifier, and both together; the net's own are counted as it learns.
         session.monitor.stages_before += 3
-        patches = self._learn_patches(session, classifier="classifier of patches")
         method = self._of_net()
+        session.monitor.stage_count = method._stage_count
+        patches = self._learn_patches(session, classifier="classifier of patches")
         own = session.of(method)
         if session.budget is not None:
             afterwards = session.budget.cost_of(partial(self._seconds_to_answer, session, patches))

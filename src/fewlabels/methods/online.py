@@ -124,7 +124,7 @@ class OnlineClassifier(SemiSupervisedClassifier):
             self._alignment = AlignedGuesses(session.prior())
         length = self._length(session)
         if self.warm_start > 0:
-            session.monitor.stage_count = 2
+            session.monitor.stage_count = self._stage_count
             if session.budget is not None:
                 length = {"steps": self._steps_in_budget(session, nets, network)}
             if self.second_rate == 0:
@@ -171,6 +171,10 @@ class OnlineClassifier(SemiSupervisedClassifier):
             after_step=None if self._teacher is None else self._teacher.update,
             **settings,
         )
+
+    @property
+    def _stage_count(self) -> int:
+        return 2 if self.warm_start > 0 else 1
 
     @property
     def _begins_with_labels(self) -> bool:

@@ -182,7 +182,7 @@ class PretrainingClassifier(SemiSupervisedClassifier):
     def _learn(self, session: Session) -> Any:
         network = session.new_classifier()
         if can_pretrain(network):
-            session.monitor.stage_count = 3 if self._begins_with_labels else 2
+            session.monitor.stage_count = self._stage_count
             self._pretrain(session, network)
         else:
             rest = ", and nothing was learned from the pool" if self._further is None else f", by {self._further}"
@@ -210,7 +210,7 @@ class PretrainingClassifier(SemiSupervisedClassifier):
         pretrained = can_pretrain(network)
         if pretrained:
             session.monitor.stages_before += 1
-        session.monitor.stage_count = 1
+        session.monitor.stage_count = method._stage_count
         rate = 0.0 if self.freeze_encoder else self.encoder_rate
         learned = method._learn(session.of(method).beginning_with(network.encoder, rate, pretrained=pretrained))
         self.__dict__.update(learned_attributes(method))
@@ -226,6 +226,10 @@ class PretrainingClassifier(SemiSupervisedClassifier):
     def _keeps_average(self) -> bool:
         # Of step 2, the method that goes on says whether it does: it has the setting too, and is checked.
         return super()._keeps_average or self._further is not None
+
+    @property
+    def _stage_count(self) -> int:
+        return 1 + (1 if self._further is None else inner_method(self, self._further)._stage_count)
 
     @property
     def _begins_with_labels(self) -> bool:

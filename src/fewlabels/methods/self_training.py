@@ -169,7 +169,7 @@ class SelfTraining(SemiSupervisedClassifier):
         network = session.new_classifier()
         if session.budget is not None:
             length = {"steps": self._steps_in_budget(session, network), "epochs": None}
-        session.monitor.stage_count = self.rounds + 1
+        session.monitor.stage_count = self._stage_count
         self._train(session, network, "teacher", length)
         session.learned_alone(network)
         asked = self._asked(session, length["steps"])
@@ -229,6 +229,10 @@ class SelfTraining(SemiSupervisedClassifier):
         self.n_iter_ = len(self.rounds_)
         self._last_pseudo_labels = last
         return network
+
+    @property
+    def _stage_count(self) -> int:
+        return 1 + int(self.rounds)
 
     @property
     def _begins_with_labels(self) -> bool:

@@ -107,7 +107,7 @@ class TwoStepAutoencoder(AutoencoderClassifier):
         return {"reconstruction": self._reconstruction_loss(nets, feature_map, originals, mask)}
 
     def _learn(self, session: Session) -> Any:
-        session.monitor.stage_count = 2
+        session.monitor.stage_count = self._stage_count
         nets = self._new_autoencoder(session)
         if not can_pretrain(nets.classifier):
             session.monitor.note(
@@ -144,6 +144,10 @@ class TwoStepAutoencoder(AutoencoderClassifier):
             rate_factors={"encoder.": self.encoder_rate},
         )
         return classifier
+
+    @property
+    def _stage_count(self) -> int:
+        return 2
 
     def _pretrain(self, session: Session, nets: Autoencoder) -> None:
         everything = session.everything
