@@ -301,3 +301,31 @@ def test_whoever_watches_is_told_of_all_stages_from_the_start(name, settings, co
     method.fit(X, y, observer=told.append)
     assert len(method.stage_steps_) == count
     assert {event["stage_count"] for event in told} == {count}
+
+
+@pytest.mark.usefixtures("narrow_net")
+@pytest.mark.parametrize("kind", [SimCLR, TwoStepAutoencoder])
+@pytest.mark.parametrize(("setting", "budget"), [("steps", "300 images"), ("epochs", "300 images"), ("steps", "0.01s")])
+def test_a_first_step_that_the_budget_has_no_room_for_is_told_of_before_it_is_taken(kind, setting, budget, few_labels):
+    X, y, *_ = few_labels
+    asked = {f"pretraining_{setting}": 12}
+    method = kind(budget=budget, batch_size=32, random_state=0, **asked)
+    begun = []
+    told = f"budget='{budget}' has no room for pretraining_{setting}=12, which takes "
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        method.fit(X, y, observer=lambda event: begun.append(len(found)))
+    assert [str(one.message).startswith(told) for one in found if "budget" in str(one.message)] == [True]
+    assert begun[0] == 1
+    # What was found out has left no trace in what is learned.
+    if budget != "0.01s":
+        steps = method.stage_steps_["classifier"]
+        alone = kind(steps=steps, batch_size=32, random_state=0, **asked).fit(X, y)
+        assert np.array_equal(alone.predict_proba(X), method.predict_proba(X))
+
+
+def test_a_first_step_that_the_budget_has_room_for_is_not_warned_of(few_labels):
+    X, y, *_ = few_labels
+    method = SimCLR(budget="2k images", pretraining_steps=5, pretraining_batch=20, batch_size=32, random_state=0)
+    assert method.fit(X, y).stage_steps_ == {"encoder": 5, "classifier": 56}
+    assert not any("has no room" in note for note in method.notes_)

@@ -52,12 +52,13 @@ def pretraining_length(method: Any, session: Session) -> dict[str, Any]:
     As its `pretraining_steps` or `pretraining_epochs` say; with neither, as many steps as the classifier's training.
     """
     steps, epochs = method.pretraining_steps, method.pretraining_epochs
-    if steps is None and epochs is None:
+    asked_by = "pretraining_steps" if steps is not None else "pretraining_epochs" if epochs is not None else None
+    if asked_by is None:
         classifier = method._length(session)
         steps = classifier.get("steps")
         if not steps and classifier.get("epochs"):
             steps = session.steps_of(classifier["epochs"])
-    return {"steps": steps, "epochs": epochs}
+    return {"steps": steps, "epochs": epochs, "asked_by": asked_by}
 
 
 def can_pretrain(network: Classifier) -> bool:
@@ -121,7 +122,7 @@ class PretrainingClassifier(SemiSupervisedClassifier):
     ----------
     pretraining_steps, pretraining_epochs : optional
         Length of step 1: steps, or passes over all samples; with neither, as many steps as step 2, or its share of
-        the budget.
+        the budget. Given beside a budget, step 1 takes what it takes, and step 2 has the rest.
     pretraining_share : float
         Share of a budget for step 1, in (0, 1).
     pretraining_batch : int

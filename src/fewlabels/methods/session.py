@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fewlabels.methods.looks import look
 from fewlabels.methods.prediction import predict_logits
-from fewlabels.methods.spending import cost_of_step, steps_in_budget
+from fewlabels.methods.spending import cost_of_step, steps_in_budget, tell_costly
 from fewlabels.methods.training_set import TrainingSet
 from fewlabels.nets import Classifier, build_classifier
 from fewlabels.nets.backbone import PretrainedClassifier, layer_rates
@@ -403,6 +403,7 @@ class Session:
         steps: int | None = None,
         epochs: float | None = None,
         epoch_samples: int | None = None,
+        asked_by: str | None = None,
         budget_share: float = 1.0,
         budget_rest: Callable[[int], float] | None = None,
         budget_stages: int = 1,
@@ -427,6 +428,8 @@ class Session:
         steps, epochs : optional
             Length: steps, or passes over `epoch_samples` (the labeled samples when not given); with neither,
             what fits into the budget.
+        asked_by : str, optional
+            The setting that gave the length, where that is asked for beside a budget: what is dearer is told of.
         budget_share : float
             Share of what is left of a budget that this stage gets.
         budget_rest : callable, optional
@@ -469,6 +472,8 @@ class Session:
             )
         elif steps is None:
             steps = self.steps_of(epochs or 0, epoch_samples)
+        if asked_by is not None and self.budget is not None:
+            tell_costly(self, asked_by, steps * cost_of_step(self, nets, loss, batches, **settings))
         # Dropout draws from the global generator, which `fit` gives back as it was.
         torch.manual_seed(self.next_seed())
         keep = None if classifier is None else KeptWeights(classifier, self._stage_kept)

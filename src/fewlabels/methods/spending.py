@@ -128,9 +128,27 @@ def steps_in_budget(
     return max(1, int(fitting))
 
 
+def tell_costly(session: Session, setting: str, cost: float) -> None:
+    """Warn of a length that is asked for beside a budget, and costs more than what is left of that."""
+    assert session.budget is not None
+    left = session.decided(session.budget.left)
+    if cost <= left or _is_told(session):
+        return
+    times = f"{cost / left:.1f} times what is left of it" if left > 0 else "far more"
+    asked = f"{setting}={getattr(session.method, setting)}"
+    session.monitor.note(
+        f"budget={session.method.budget!r} has no room for {asked}, which takes {times}, and is overrun: leave "
+        f"{setting} away, so that this stage has its share, or give more"
+    )
+
+
+def _is_told(session: Session) -> bool:
+    return any(note.startswith("budget=") for note in session.monitor.notes)
+
+
 def _tell_short(session: Session, steps: float) -> None:
     """Warn of a budget that allows so few steps, or no whole one; once."""
-    if any(note.startswith("budget=") for note in session.monitor.notes):
+    if _is_told(session):
         return
     instead = []
     if not session.is_vectors and min(session.sample_shape[:2]) >= QUICKEST_FROM:

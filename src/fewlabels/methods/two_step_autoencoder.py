@@ -45,7 +45,8 @@ class TwoStepAutoencoder(AutoencoderClassifier):
     pretraining_steps : int, optional
         Steps of the autoencoder.
     pretraining_epochs : float, optional
-        The same as passes over labeled and pool samples. With neither, as many steps as the classifier has.
+        The same as passes over labeled and pool samples. With neither, as many steps as the classifier has, or half of
+        a budget; given beside a budget, step 1 takes what it takes, and step 2 has the rest.
     pretraining_rate : float
         Peak rate of the autoencoder's training, > 0. With Adam and the default, 0.001.
     freeze_encoder : bool
