@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import torch
 from sklearn.base import clone
@@ -53,8 +53,9 @@ class Settings(BaseEstimator):
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
     # Of a method that cannot train a pretrained net further: why not.
     _why_frozen: ClassVar[str] = ""
-    # Of one that was resolved: the settings that neither its user nor the preset has set, but others brought along.
-    _brought_along: ClassVar[tuple[str, ...]] = ()
+    # Of one that was resolved: the settings that neither its user nor the preset has set, but others brought along;
+    # without an annotation it is no hyper-parameter.
+    _brought_along = cast("tuple[str, ...]", ())
 
     preset: str = "default"
     net: Any = "auto"
@@ -172,7 +173,7 @@ class Settings(BaseEstimator):
             at_default = [name for name in _RATES if name in defaults and getattr(self, name) == defaults[name]]
             brought = {name: _ADAM_RATE for name in at_default if name not in chosen} | brought
         worker.set_params(**brought, **chosen)
-        worker._brought_along = tuple(brought)  # type: ignore[misc]
+        worker._brought_along = tuple(brought)
         worker._check_settings()
         return worker
 
