@@ -152,6 +152,7 @@ def test_all_of_a_budget_in_which_no_pool_pays_goes_into_the_labels(few_labels, 
     assert method.guard_ == {
         "accepted": False,
         "held_back": True,
+        "pretrained": False,
         "supervised_accuracy": alone.validation_accuracy_,
         "accuracy": None,
         "pool_steps": 0,
