@@ -1,10 +1,12 @@
 """A training that is stopped and continued ends as if it had never been stopped."""
 
+import errno
 import json
 import os
 import shutil
 import signal
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -219,14 +221,51 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(few, tmp_path):
     newest, before = sorted((tmp_path / "c").glob("at-*"), reverse=True)
     newest.write_bytes(newest.read_bytes()[:-7])
     content = bytearray(before.read_bytes())
-    shutil.copy(before, tmp_path / "kept")
-    assert_same(
-        whole, brief("self-training").fit(*few, checkpoint=shutil.copytree(tmp_path / "c", tmp_path / "d")), few[0]
-    )
+    shutil.copytree(tmp_path / "c", tmp_path / "d")
+    with pytest.warns(TrainingWarning, match=f"passed over as damaged: .*{newest.name}; training goes on after step"):
+        assert_same(whole, brief("self-training").fit(*few, checkpoint=tmp_path / "d"), few[0])
     # Of one that is whole but for a bit, the checksum tells.
     content[-100] ^= 1
     before.write_bytes(bytes(content))
-    assert_same(whole, brief("self-training").fit(*few, checkpoint=tmp_path / "c"), few[0])
+    with pytest.warns(TrainingWarning, match=f"{newest.name}, .*{before.name}; this stage begins anew"):
+        assert_same(whole, brief("self-training").fit(*few, checkpoint=tmp_path / "c"), few[0])
+
+
+@pytest.mark.parametrize("size", [0, 5000])
+def test_damaged_checkpoints_do_not_outlive_those_that_come_after_them(size, few, tmp_path):
+    def stopped(number):
+        with pytest.raises(Interrupted):
+            brief("supervised").fit(*few, checkpoint=tmp_path / "c", checkpoint_every=0, observer=stop_at(number))
+        return sorted((tmp_path / "c").glob("at-*"))
+
+    damaged = stopped(5)
+    for path in damaged:
+        os.truncate(path, size)
+    with pytest.warns(TrainingWarning, match="this stage begins anew"):
+        reached = stopped(3)
+    assert 0 < len(reached) <= 2
+    assert not set(reached) & set(damaged)
+    assert_same(brief("supervised").fit(*few), brief("supervised").fit(*few, checkpoint=tmp_path / "c"), few[0])
+
+
+@pytest.mark.parametrize("kind", ["at", "stage"])
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EIO])
+def test_a_checkpoint_that_cannot_be_read_is_refused_and_all_is_kept(kind, error, few, tmp_path, monkeypatch):
+    with pytest.raises(Interrupted):
+        brief("self-training").fit(*few, checkpoint=tmp_path / "c", checkpoint_every=0, observer=stop_at(11))
+    before = sorted(os.listdir(tmp_path / "c"))
+    refused = sorted((tmp_path / "c").glob(f"{kind}-*"))[-1]
+    opened = Path.open
+
+    def unreadable(path, *args, **kwargs):
+        if path == refused:
+            raise OSError(error, os.strerror(error))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", unreadable)
+    with pytest.raises(OSError, match=f"{os.strerror(error)}: '{refused}'"):
+        brief("self-training").fit(*few, checkpoint=tmp_path / "c")
+    assert sorted(os.listdir(tmp_path / "c")) == before
 
 
 def test_after_a_damaged_stage_what_is_saved_of_it_stays(few, tmp_path):
@@ -236,7 +275,10 @@ def test_after_a_damaged_stage_what_is_saved_of_it_stays(few, tmp_path):
     stage = tmp_path / "c" / "stage-001.safetensors"
     stage.write_bytes(stage.read_bytes()[:-7])
     # It is learned again, and stopped in the midst of that.
-    with pytest.raises(Interrupted):
+    with (
+        pytest.raises(Interrupted),
+        pytest.warns(TrainingWarning, match=f"{stage.name} is damaged; its stage is trained again, and what comes"),
+    ):
         brief("self-training").fit(*few, checkpoint=tmp_path / "c", checkpoint_every=0, observer=stop_at(4))
     assert {path.name[:6] for path in (tmp_path / "c").glob("at-*")} == {"at-001"}
     assert_same(whole, brief("self-training").fit(*few, checkpoint=tmp_path / "c"), few[0])

@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from fewlabels import __version__
-from fewlabels.storage.atomic import remove_leftovers, write_bytes, write_json
+from fewlabels.storage.atomic import located, remove_leftovers, write_bytes, write_json
 from fewlabels.storage.errors import InputError, Interrupted, TrainingWarning, tell_kept
 from fewlabels.storage.lock import FolderLock
 from fewlabels.storage.plain import python_number
@@ -80,7 +80,8 @@ class Checkpoints:
     """A folder that a training is saved in as it goes, and continued from.
 
     Every finished stage is a file; of the stage that runs, the newest two checkpoints are kept. A file is written
-    whole or not at all, and carries a checksum: one that does not match is passed over for the one before.
+    whole or not at all, and carries a checksum: one that does not match is passed over for the one before, with a
+    warning.
 
     Parameters
     ----------
@@ -100,6 +101,8 @@ class Checkpoints:
     ------
     InputError
         If the folder holds other files, or another process works in it.
+    OSError
+        If a file cannot be read: what it holds may be whole.
     """
 
     def __init__(self, folder: str | Path, *, every: float = EVERY) -> None:
@@ -122,7 +125,7 @@ class Checkpoints:
         try:
             remove_leftovers(self.folder)
             self.training = self._read_training()
-            self._newest = self._newest_middle()
+            self._newest, self._damaged = self._newest_middle()
             self._decisions: list[float] = self._recorded_decisions()
         except BaseException:
             self.close()
@@ -263,6 +266,11 @@ class Checkpoints:
         finally:
             took = time.perf_counter() - began
             self._due = time.perf_counter() + max(self._every, min(_PATIENCE * took, 10 * self._every))
+        # Where their steps are later ones, they would outlive what is written now.
+        for damaged in self._damaged:
+            if damaged not in [path for path, *_ in more]:
+                damaged.unlink(missing_ok=True)
+        self._damaged = []
         for old in sorted(self.folder.glob("at-*.safetensors"))[:-_KEPT]:
             old.unlink(missing_ok=True)
         return True
@@ -295,6 +303,12 @@ class Checkpoints:
         path = self._stage_file(number)
         found = _read(path) if path.exists() else None
         if found is None:
+            if path.exists():
+                warnings.warn(
+                    f"{path} is damaged; its stage is trained again, and what comes after it",
+                    TrainingWarning,
+                    stacklevel=4,
+                )
             # What came after it is of no use either: it is made again, and comes out the same.
             for later in self.folder.glob("stage-*.safetensors"):
                 if later >= path:
@@ -308,7 +322,12 @@ class Checkpoints:
     def middle(self, number: int) -> tuple[dict[str, Any], Snapshot] | None:
         """Return the newest checkpoint in the midst of a stage, None if there is none."""
         found, self._newest = self._newest, None
-        return found if found is not None and found[0]["stage"] == number else None
+        found = found if found is not None and found[0]["stage"] == number else None
+        # Those of stages that are finished are not missed.
+        if missed := [str(path) for path in self._damaged if path.name > f"at-{number:03}"]:
+            where = "this stage begins anew" if found is None else f"training goes on after step {found[0]['step']}"
+            warnings.warn(f"passed over as damaged: {', '.join(missed)}; {where}", TrainingWarning, stacklevel=4)
+        return found
 
     def _write_one(self, path: Path, header: dict[str, Any], snapshot: Snapshot) -> None:
         text = json.dumps(
@@ -321,11 +340,14 @@ class Checkpoints:
     def _stage_file(self, number: int) -> Path:
         return self.folder / f"stage-{number:03}.safetensors"
 
-    def _newest_middle(self) -> tuple[dict[str, Any], Snapshot] | None:
+    def _newest_middle(self) -> tuple[tuple[dict[str, Any], Snapshot] | None, list[Path]]:
+        """Return the newest checkpoint that is whole, and the later ones, which are damaged."""
+        damaged: list[Path] = []
         for path in sorted(self.folder.glob("at-*.safetensors"), reverse=True):
             if (found := _read(path)) is not None:
-                return found
-        return None
+                return found, damaged
+            damaged.append(path)
+        return None, damaged
 
     def _recorded_decisions(self) -> list[float]:
         found = [self._newest] + [_read(path) for path in self.folder.glob("stage-*.safetensors")]
@@ -471,7 +493,15 @@ def checkpoint_beside(model: Path, *, resume: bool) -> Path:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Snapshot] | None:
-    """Return header and state of a file, None if it is damaged."""
+    """Return header and state of a file, None if it is damaged; one that cannot be read may be whole, and raises."""
+    # Safetensors says of one that is refused that it is not there, and where a disk fails under its mapped memory, the
+    # process ends.
+    try:
+        with path.open("rb") as plain:
+            while plain.read(1 << 20):
+                pass
+    except OSError as error:
+        raise located(error, path) from error
     try:
         with safe_open(path, "pt") as file:
             metadata = dict(file.metadata() or {})
@@ -479,7 +509,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Snapshot] | None:
         if metadata.pop("sha256") != _checksum(metadata, tensors):
             return None
         return json.loads(metadata["header"]), Snapshot(json.loads(metadata["tree"]), tensors)
-    except (OSError, SafetensorError, ValueError, KeyError):
+    except (SafetensorError, ValueError, KeyError):
         return None
 
 

@@ -43,7 +43,7 @@ class SharedCheckpoints(Checkpoints):
         self.folder = Path(folder)
         self.training, self._decisions = found["training"], list(found["decisions"])
         self._number = self.asked = 0
-        self._waiting, self._newest = [], None
+        self._waiting, self._damaged, self._newest = [], [], None
 
     def describe(self, training: dict[str, Any], conditions: dict[str, Any]) -> None:
         """Say what is trained; a folder that holds another training is refused, in all processes."""
