@@ -408,6 +408,14 @@ def test_a_place_that_cannot_be_written_is_told_before_the_fit(run, photos):
     assert "labeled" not in errors
 
 
+def test_a_file_that_cannot_be_written_is_told_before_images_are_classified(run, photos):
+    model = Path(__file__).parent / "golden" / "2" / "images"
+    code, output, errors = run("predict", model, photos / "unlabeled", "--out", "m" * 250 + ".csv")
+    assert (code, output) == (2, "")
+    assert "cannot be written" in errors
+    assert "File name too long" in errors
+
+
 def test_a_fit_names_the_classes_of_which_nothing_was_held_out(run, photos):
     for number in range(4, 10):
         (photos / "train" / "blue" / f"{number}.png").unlink()

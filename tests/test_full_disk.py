@@ -118,9 +118,12 @@ def test_what_was_found_out_is_told_where_a_full_disk_has_no_room_for_its_file(s
         ("evaluate", "model", "--card", "-q", "--json"),
         ("label", "model", "--out", "table.csv", "-q"),
         ("label", "model", "--out", "table.csv", "-q", "--json"),
+        ("predict", "model", photos / "train" / "red" / "1.jpg", "--out", "classes.csv", "-q"),
+        ("predict", "model", photos / "train" / "red" / "1.jpg", "--out", "classes.csv", "-q", "--json"),
         cache=tmp_path / "cache",
     )
-    for (code, _, errors), path in zip(found, ("config.json", "config.json", "table.csv", "table.csv"), strict=True):
+    paths = [name for name in ("config.json", "table.csv", "classes.csv") for _ in range(2)]
+    for (code, _, errors), path in zip(found, paths, strict=True):
         assert code == 1, errors
         line = last_line(errors)
         assert line.startswith("error: No space left on device")
@@ -130,6 +133,9 @@ def test_what_was_found_out_is_told_where_a_full_disk_has_no_room_for_its_file(s
     assert "probability" in found[2][1]
     assert "table.csv" not in found[2][1]
     assert json.loads(found[3][1])["out"] is None
+    assert "1.jpg" in found[4][1]
+    answer = json.loads(found[5][1])
+    assert (len(answer["predictions"]), answer["out"]) == (1, None)
 
 
 def test_a_cache_on_a_full_disk_is_told_with_its_path_and_need(small_disk, photos, tmp_path):

@@ -40,8 +40,12 @@ def predict(
         check_place(out)
     predictions = predict_files(load(model, net=net), images, strict=strict, progress=not quiet)
     show_left_out(predictions.skipped)
+    unwritten = None
     if out is not None:
-        write_predictions(predictions, out)
+        try:
+            write_predictions(predictions, out)
+        except OSError as error:
+            unwritten, out = error, None
 
     def show() -> None:
         if out is None:
@@ -49,4 +53,4 @@ def predict(
         else:
             tell(f"{len(predictions.paths):,} images classified in {out}")
 
-    return Answer(lambda: {**predictions.to_dict(), "out": out}, show)
+    return Answer(lambda: {**predictions.to_dict(), "out": out}, show, unwritten=unwritten)

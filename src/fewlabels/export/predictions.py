@@ -19,7 +19,7 @@ from fewlabels.data.files import files_in, image_chunks
 from fewlabels.data.heading import TABLE_SUFFIXES, heading_of
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.storage.arguments import check_kind
-from fewlabels.storage.atomic import write_bytes
+from fewlabels.storage.atomic import check_beside, write_bytes
 from fewlabels.storage.cells import table
 from fewlabels.storage.csv_quoting import quoting_for
 from fewlabels.storage.errors import InputError
@@ -130,6 +130,9 @@ def check_place(out: Path) -> None:
         raise InputError(f"--out {out} is neither .csv nor .parquet")
     if heading_of(out) not in (None, list(_COLUMNS)):
         raise InputError(f"{out} is no table that `fewlabels predict` wrote, and would be lost; give another --out")
+    # A pipe is written to as it is.
+    if out.is_file() or not out.exists():
+        check_beside(out)
 
 
 def write_predictions(predictions: Predictions, out: Path | None) -> None:

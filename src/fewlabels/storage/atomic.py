@@ -43,6 +43,17 @@ def check_writable(target: Path) -> None:
         raise InputError(
             f"{target} is a mount point, which cannot be replaced as a whole; give a folder in it: {target / 'model'}"
         )
+    check_beside(target)
+
+
+def check_beside(target: Path) -> None:
+    """Refuse a place beside which nothing can be written, as a file or a folder is before it takes its place.
+
+    Raises
+    ------
+    InputError
+        With why.
+    """
     parent = next(folder for folder in target.resolve().parents if folder.is_dir())
     try:
         Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=parent)).rmdir()
