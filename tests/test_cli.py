@@ -459,6 +459,45 @@ def test_one_image_that_makes_the_others_color_or_gray_by_its_coming_or_going_st
     assert (code, f"images are taken as {kind} ones, which the model reads" in errors) == (0, True)
 
 
+def test_in_a_folder_that_was_removed_one_line_says_so(run, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    told = (2, "", "error: the folder that you work in is gone; cd to another\n")
+    assert run("predict", "m", "photos") == told
+
+
+def test_memory_that_runs_out_as_pytorch_is_imported_is_told_in_one_line(run, monkeypatch):
+    def too_large(*given):
+        raise MemoryError
+
+    monkeypatch.setattr(sys.modules["fewlabels.cli.main"], "read_config", too_large)
+    monkeypatch.setitem(sys.modules, "fewlabels.training.memory", None)
+    code, output, errors = run("methods")
+    assert (code, output) == (1, "")
+    assert errors.startswith("error: memory ran out; ")
+
+
+def test_an_error_after_which_pytorch_cannot_be_imported_is_shown_as_it_is(run, monkeypatch):
+    def broken(*given):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(sys.modules["fewlabels.cli.main"], "read_config", broken)
+    monkeypatch.setitem(sys.modules, "fewlabels.training.memory", None)
+    with pytest.raises(RuntimeError, match="broken"):
+        run("methods")
+
+
+def test_a_user_without_a_home_is_told_to_set_one(run, monkeypatch):
+    def nobody(number):
+        raise KeyError(number)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    monkeypatch.setattr(sys.modules["fewlabels.cli.main"], "read_config", lambda *given: Path.home())
+    assert run("methods") == (2, "", "error: no home folder of this user is known; set HOME to a folder\n")
+
+
 # Ctrl-C is sent to a program that has begun to work, not to Python while it imports.
 BEGIN = """
 import sys

@@ -37,6 +37,8 @@ _INTERRUPTED, _ENDED = 130, 143
 # Of a folder that cannot be written to, lies in what is none, or cannot be made.
 _NO_PLACE = {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOENT}
 _STOPPED = "stopped; nothing was written"
+# What pathlib says, by Typer too, where neither HOME nor the list of users tells.
+_HOMELESS = "Could not determine home directory"
 
 
 def main() -> None:
@@ -55,6 +57,7 @@ def main() -> None:
         # Several processes are ended together by what launched them, and the first alone speaks.
         if not Launch.read().is_one_of_several:
             _end_by_sigterm(ended)
+        _check_folder()
         _check_words(sys.argv[1:])
         _among_several(Launch.read())
         # A shell that asks what could come next is told, whatever the file says.
@@ -91,6 +94,8 @@ def main() -> None:
         # Python 3.11 wraps what is raised while a class is being made.
         if isinstance(error.__cause__, KeyboardInterrupt):
             _fail(_STOPPED, _ENDED if ended else _INTERRUPTED)
+        if str(error).startswith(_HOMELESS):
+            _fail("no home folder of this user is known; set HOME to a folder", 2)
         if not _ran_out_of_memory(error):
             raise
         _fail("memory ran out; close other programs, or take a smaller net, smaller images or fewer of them", 1)
@@ -164,6 +169,14 @@ def _not_typed(defaults: Mapping[str, Mapping[str, Any]], typed: Collection[str]
     return f" (from {CONFIG_NAME}: {', '.join(found)})" if found else ""
 
 
+def _check_folder() -> None:
+    """Refuse to work in a folder that was removed: there PyTorch would end the process as it is imported."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise InputError("the folder that you work in is gone; cd to another") from error
+
+
 def _check_words(words: list[str]) -> None:
     """Refuse an empty word: as a path it would be the current folder, and it is hardly ever meant."""
     options = True
@@ -191,8 +204,12 @@ def _among_several(launch: Launch) -> None:
 
 
 def _ran_out_of_memory(error: BaseException) -> bool:
-    from fewlabels.training.memory import ran_out_of_memory
-
+    if isinstance(error, MemoryError):
+        return True
+    try:
+        from fewlabels.training.memory import ran_out_of_memory
+    except Exception as second:  # the first error says more than that PyTorch cannot be imported after it
+        return isinstance(second, MemoryError)
     return ran_out_of_memory(error)
 
 
