@@ -128,6 +128,15 @@ def test_a_changed_image_is_noticed(photos, tmp_path):
     assert before.fingerprint != after.fingerprint
 
 
+def test_images_from_a_clock_that_is_centuries_ahead_are_read(photos, tmp_path, aged):
+    for place in ("train/blue/img0.png", "unlabeled/deep"):
+        os.utime(photos / place, (9_999_999_999, 9_999_999_999))
+    aged()
+    first = read(photos, tmp_path)
+    assert (len(first.labeled), len(first.pool)) == (12, 3)
+    assert read(photos, tmp_path).fingerprint == first.fingerprint
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="its files have neither number nor time of change to tell by")
 def test_files_of_one_size_and_time_that_swap_their_names_are_told_apart(tmp_path):
     for name, color in (("red", RED), ("blue", BLUE)):

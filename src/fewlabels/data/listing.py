@@ -46,8 +46,10 @@ def stamp_of(facts: os.stat_result) -> Stamp:
     its number on the disk. When it was last written, an archive that is unpacked sets to what it likes.
     """
     # Windows does not tell the number where it lists a folder.
-    inode = 0 if sys.platform == "win32" else facts.st_ino & (2**63 - 1)
-    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, inode
+    inode = 0 if sys.platform == "win32" else facts.st_ino
+    # From 2262 on, as a clock or an archive may have it, nanoseconds take more.
+    written, changed, number = (value & (2**63 - 1) for value in (facts.st_mtime_ns, facts.st_ctime_ns, inode))
+    return facts.st_size, written, changed, number
 
 
 @dataclass
@@ -90,11 +92,10 @@ class Listing:
     def entries(self, folder: str | Path) -> list[os.DirEntry[str]]:
         """Return what a folder holds, but for hidden things, in natural order."""
         place = os.fspath(folder)
-        stamp = stamp_of(os.stat(place))
+        facts = os.stat(place)
         # Not normalized: `..` after a link leads elsewhere than the path without both.
-        self.folders[str(Path(place).absolute())] = stamp
-        _, written, changed, _ = stamp
-        self._settled = self._settled and time.time_ns() - max(written, changed) > _TICK_NS
+        self.folders[str(Path(place).absolute())] = stamp_of(facts)
+        self._settled = self._settled and time.time_ns() - max(facts.st_mtime_ns, facts.st_ctime_ns) > _TICK_NS
         with os.scandir(place) as found:
             visible = [entry for entry in found if not entry.name.startswith(".")]
         return sorted(visible, key=lambda entry: natural_key(entry.name))
