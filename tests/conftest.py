@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import builtins
+import errno
+import io
 import sys
 import time
 from functools import partial
@@ -132,6 +135,21 @@ def aged():
         # Nobody can set when a file was last changed.
         clock = SimpleNamespace(time_ns=lambda: time.time_ns() + 60 * 10**9)
         yield lambda: patch.setattr("fewlabels.data.listing.time", clock)
+
+
+@pytest.fixture
+def refused(monkeypatch):
+    """Return what keeps Python from opening a file, as its mode does, but not for root."""
+    paths, opened = set(), io.open
+
+    def checked(file, *arguments, **options):
+        if str(file) in paths:
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        return opened(file, *arguments, **options)
+
+    for module in (io, builtins):
+        monkeypatch.setattr(module, "open", checked)
+    return lambda path: paths.add(str(path))
 
 
 @pytest.fixture

@@ -357,6 +357,18 @@ def test_labeled_images_that_are_damaged_are_named_with_what_to_do(tmp_path):
         fewlabels.load(tmp_path / "model")
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", EXAMPLES])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(name, tmp_path, refused):
+    data = fewlabels.load_dataset("digits", labels_per_class=3)
+    method = make_method("linear-probe", random_state=0).fit(data.labeled, data.labels)
+    remember(method, data)
+    file = method.save(tmp_path / "model") / name
+    refused(file)
+    with pytest.raises(PermissionError) as error:
+        fewlabels.load(tmp_path / "model")
+    assert error.value.filename == str(file)
+
+
 def test_a_model_of_a_newer_version_is_not_called_other_files(saved, few_labels):
     X, y, *_ = few_labels
     edit(saved, lambda config: config.update(format_version=99))

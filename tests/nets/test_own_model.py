@@ -147,6 +147,13 @@ def test_weights_that_are_not_what_was_saved_are_refused(pretrained):
         load_backbone(f"model:{folder}")
 
 
+def test_weights_that_may_not_be_read_are_not_called_damaged(pretrained, refused):
+    _, folder = pretrained
+    refused(folder / WEIGHTS)
+    with pytest.raises(PermissionError):
+        load_backbone(f"model:{folder}")
+
+
 def test_a_damaged_description_is_told_in_a_line(pretrained):
     _, folder = pretrained
     config = json.loads((folder / "config.json").read_text())

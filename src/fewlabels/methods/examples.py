@@ -225,7 +225,8 @@ def unpack(path: Path, method: SemiSupervisedClassifier, checksum: str) -> Examp
         If its sizes are not those of the model's samples and features, or it is not what was saved.
     """
     shapes, kinds = dict[str, tuple[int, ...]](), dict[str, str]()
-    with safe_open(path, "np") as file:
+    # Opened here first: safetensors calls missing what may not be read.
+    with path.open("rb"), safe_open(path, "np") as file:
         for name in file.keys():  # noqa: SIM118
             part = file.get_slice(name)
             shapes[name], kinds[name] = tuple(part.get_shape()), str(part.get_dtype())

@@ -280,7 +280,7 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
             setattr(method, f"{name}_", part.eval())
         if "examples_sha256" in config and keeps_examples(folder):
             method.examples_ = _examples(folder / EXAMPLES, method, config["examples_sha256"])
-    except InputError:
+    except (InputError, PermissionError):
         raise
     except Exception as error:  # what somebody else wrote may be wrong in any way
         raise InputError(f"{folder} is damaged and cannot be loaded: {first_line(error)}") from error
@@ -290,7 +290,7 @@ def load(folder: str | Path, *, weights: str | None = None, net: Any = None) -> 
 def _examples(file: Path, method: SemiSupervisedClassifier, checksum: str) -> Any:
     try:
         return examples.unpack(file, method, checksum)
-    except InputError:
+    except (InputError, PermissionError):
         raise
     except Exception as error:  # as of the weights
         raise InputError(
@@ -391,7 +391,8 @@ def _empty_parts(
 
 def _check_sizes(path: Path, build: Callable[[], dict[str, nn.Module]]) -> None:
     """Refuse weights that are not those of the nets that the description asks for, before memory is taken for them."""
-    with safe_open(path, "pt") as file:
+    # Opened here first: safetensors calls missing what may not be read.
+    with path.open("rb"), safe_open(path, "pt") as file:
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     with torch.device("meta"):
         parts = build()

@@ -37,7 +37,7 @@ def backbone_of_model(net: str, folder: Path) -> Backbone:
     config = read_description(folder)
     try:
         return _backbone(net, folder, config)
-    except InputError:
+    except (InputError, PermissionError):
         raise
     except Exception as error:  # what somebody else wrote may be wrong in any way
         raise InputError(f"{folder} is damaged and cannot be read: {first_line(error)}") from error
