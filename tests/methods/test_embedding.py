@@ -174,6 +174,21 @@ def test_features_of_another_net_are_replaced_only_when_asked(arrays, tmp_path):
         embed(arrays, Colors(), tmp_path / "full", cache_dir=tmp_path)
 
 
+def test_features_of_other_views_alone_are_told_so(arrays, tmp_path):
+    embed(arrays, Colors(), tmp_path / "features", cache_dir=tmp_path)
+    with pytest.raises(InputError, match=r"holds features of other views of these images \(1 of each\)"):
+        embed(arrays, Colors(), tmp_path / "features", views=2, cache_dir=tmp_path)
+
+
+def test_features_that_may_not_be_read_are_neither_called_damaged_nor_replaced(arrays, tmp_path, refused):
+    file = embed(arrays, Colors(), tmp_path / "features", cache_dir=tmp_path).folder / "features.npy"
+    refused(file)
+    for use in (lambda: embed(arrays, Colors(), file.parent, cache_dir=tmp_path), lambda: load_dataset(file.parent)):
+        with pytest.raises(PermissionError) as error:
+            use()
+        assert error.value.filename == str(file)
+
+
 @pytest.mark.parametrize("change", [{"image_mean": (0.9, 0.1, 0.5)}, {"pooling": nn.AdaptiveMaxPool2d(1)}])
 def test_features_of_a_net_that_has_changed_but_for_its_weights_are_told(change, arrays, tmp_path):
     class Pooled(Colors):

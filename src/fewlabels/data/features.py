@@ -24,6 +24,8 @@ from fewlabels.storage.mapped import new_mapped_array
 
 FORMAT_VERSION = 1
 _FEATURES, _LABELS, _DESCRIPTION, _PROGRESS = "features.npy", "labels.npy", "features.json", "progress.json"
+# What a plan says of the views.
+_OF_VIEWS = ("views", "further_views")
 # Rows between two notes of how far the writing has come.
 _NOTED = 1024
 # Images by which a net is known again, and how far off their features may be: another device rounds otherwise.
@@ -232,9 +234,10 @@ def _done(
                     "changed; give another folder, or --overwrite"
                 )
         if not overwrite:
-            raise InputError(
-                f"{folder} holds features of other images or another net; give another folder, or --overwrite"
-            )
+            others, kept = "other images or another net", found.get("plan")
+            if isinstance(kept, dict) and kept | {name: plan.get(name) for name in _OF_VIEWS} == plan:
+                others = f"other views of these images ({kept.get('views')} of each)"
+            raise InputError(f"{folder} holds features of {others}; give another folder, or --overwrite")
         return 0, False
     # The lock may be that of a process that was killed.
     if any(path.name != LOCK_NAME for path in folder.iterdir()):
@@ -249,7 +252,7 @@ def _are_given(folder: Path, count: int, probe: Callable[[int], NDArray[np.float
         return True
     try:
         kept = np.array(np.load(folder / _FEATURES, mmap_mode="r", allow_pickle=False)[:count])
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return False
     now = probe(count)
     apart = np.linalg.norm(kept[:, : now.shape[1]] - now, axis=1)
@@ -311,7 +314,7 @@ def read_feature_folder(folder: Path) -> Parts:
             # Those of before do not tell.
             folders_tell=bool(facts.get("folders_tell", facts.get("images_in") is not None)),
         )
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (FileNotFoundError, ValueError, KeyError, TypeError, IndexError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{folder} is damaged and cannot be read as features: {error}") from error
