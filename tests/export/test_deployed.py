@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +87,20 @@ def test_vectors_are_exported_too(tmp_path):
     model = Supervised(steps=20, random_state=0).fit(X, X[:, 0] > 0)
     program = torch.export.load(export_model(model, tmp_path / "model.pt2")).module()
     assert np.abs(program(torch.from_numpy(X)).numpy() - model.predict_proba(X)).max() <= 1e-4
+
+
+def test_a_temporary_folder_without_room_is_named(model, tmp_path, monkeypatch):
+    needs_onnx()
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("torch.onnx.export", full)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        export_model(model, tmp_path / "model.onnx")
+    assert Path(error.value.filename).parent.parent == tmp_path
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_pytorch_that_cannot_translate_is_told_in_one_line(model, tmp_path, monkeypatch):

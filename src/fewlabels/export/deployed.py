@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fewlabels.methods import SemiSupervisedClassifier
 from fewlabels.storage.arguments import check_kind
-from fewlabels.storage.atomic import write_bytes
+from fewlabels.storage.atomic import located, write_bytes
 from fewlabels.storage.errors import InputError, nearest
 from fewlabels.storage.visible import encodable
 from fewlabels.storage.wording import first_line
@@ -178,18 +178,24 @@ def _onnx(module: Deployed, example: Tensor, facts: dict[str, str]) -> bytes:
         )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
-        torch.onnx.export(
-            module,
-            (example,),
-            str(file),
-            input_names=["samples"],
-            output_names=["probabilities"],
-            dynamic_shapes=_any_number(),
-            opset_version=_OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+        try:
+            torch.onnx.export(
+                module,
+                (example,),
+                str(file),
+                input_names=["samples"],
+                output_names=["probabilities"],
+                dynamic_shapes=_any_number(),
+                opset_version=_OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+        except OSError as error:
+            # Of a disk that is full, its place is not told.
+            if error.filename is None:
+                raise located(error, file) from error
+            raise
         model = onnx.load(str(file))
     for name, value in facts.items():
         entry = model.metadata_props.add()
