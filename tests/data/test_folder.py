@@ -939,6 +939,20 @@ def test_a_progress_file_of_another_program_makes_no_features_of_a_folder(photos
     assert len(load_dataset(photos).labeled) == 12
 
 
+def test_a_folder_that_may_not_be_entered_is_named_itself(photos, monkeypatch):
+    stat = os.stat
+
+    def refuse(path, *arguments, **options):
+        if str(path).startswith(f"{photos}{os.sep}"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(PermissionError) as error:
+        load_dataset(photos)
+    assert error.value.filename == str(photos)
+
+
 def test_a_damaged_image_in_a_list_is_told():
     content = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)

@@ -24,6 +24,7 @@ from fewlabels.data.parts import Parts
 from fewlabels.data.pool import DEFAULT_LIMIT, with_pool
 from fewlabels.data.split import split_parts, without_test
 from fewlabels.storage.addresses import without_secrets
+from fewlabels.storage.atomic import located
 from fewlabels.storage.cache_folder import cache_folder
 from fewlabels.storage.errors import InputError, MissingSource, nearest
 
@@ -330,6 +331,8 @@ def read_parts(
         archive = _given(path) if colon else _fetch(name, url or stl10.URL, stl10.MD5, cache, progress)
         return stl10.read_stl10(archive, image_size, cache, fold=fold, progress=progress)
     place = Path(text)
+    if place.is_dir():
+        _check_entry(place)
     if place.exists() and _is_stl10(place):
         return stl10.read_stl10(place, image_size, cache, fold=fold, progress=progress)
     _refuse_fold(fold, text)
@@ -384,6 +387,14 @@ def read_parts(
 def _refuse_fold(fold: int | None, source: str) -> None:
     if fold is not None:
         raise InputError(f"fold={fold} is for stl10 alone, not for {source}")
+
+
+def _check_entry(folder: Path) -> None:
+    """Name a folder that may not be entered by itself, not by what might lie there."""
+    try:
+        os.stat(os.path.join(folder, "."))
+    except OSError as error:
+        raise located(error, folder) from error
 
 
 def _given(path: str) -> Path:
