@@ -95,7 +95,11 @@ def image_chunks(
             kept: list[str] = []
             good: list[NDArray[np.uint8]] = []
             skipped: list[SkippedImage] = []
-            for file, result in zip(chunk, threads.map(read, chunk), strict=True):
+            try:
+                results = threads.map(read, chunk)
+            except RuntimeError:  # no thread can be made
+                results = map(read, chunk)
+            for file, result in zip(chunk, results, strict=True):
                 if not isinstance(result, str):
                     kept.append(str(file))
                     good.append(result)
