@@ -57,6 +57,12 @@ def test_a_setting_that_is_typed_takes_the_place_of_that_one_alone(tmp_path):
     assert len(tried) == 4
 
 
+def test_a_file_that_is_nested_without_end_is_told_in_a_line(tmp_path):
+    (tmp_path / NAME).write_text("seed = " + "[" * 3000 + "]" * 3000)
+    with pytest.raises(InputError, match=f"{NAME} is nested too deeply to be read"):
+        read_config(tmp_path, _options())
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

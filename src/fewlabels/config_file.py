@@ -68,6 +68,8 @@ def read_config(
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not TOML: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{path} is nested too deeply to be read") from error
     shared = {key: value for key, value in values.items() if not isinstance(value, dict)}
     known = sorted({name for names in options.values() for name in names})
     for key in shared:
