@@ -9,6 +9,7 @@ import torch
 from fewlabels import InputError, TrainingWarning, make_method
 from fewlabels.methods import MaskedAutoencoder, SimCLR, TwoStepAutoencoder, VICReg, session
 from fewlabels.methods.inner import inner_method
+from fewlabels.methods.pretraining import Projected
 from fewlabels.methods.simclr import contrast
 from fewlabels.methods.vicreg import covariance, missing_variance
 from small_backbones import colors
@@ -146,6 +147,7 @@ def test_a_masked_autoencoder_is_judged_by_what_was_hidden(color_images):
     [
         {"encoder_rate": 0},
         {"pretraining_rate": 0},
+        {"pretraining_scale": 0.4},
         {"pretraining_batch": 1},
         {"projection_size": 0},
         {"pretraining_steps": 0},
@@ -221,6 +223,38 @@ def test_another_method_leaves_a_frozen_encoder_as_it_is(name, color_images):
         )
     before, after = alone.encoder.state_dict(), gone_on.encoder.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+@pytest.mark.parametrize(
+    ("net", "side", "scale", "seen"),
+    [
+        ("fast", 16, None, 12),
+        ("fast", 14, None, 14),
+        ("fast", 16, 0.5, 8),
+        ("fast", 16, 1.0, 16),
+        ("resnet-18", 16, None, 12),
+        ("notebook", 28, None, 28),
+    ],
+)
+def test_views_to_pretrain_on_are_smaller_where_the_net_takes_any_size(net, side, scale, seen, monkeypatch):
+    generator = np.random.default_rng(0)
+    X, y = generator.integers(0, 256, (12, side, side, 3), dtype=np.uint8), np.arange(12) % 2
+    sides, forward = [], Projected.forward
+
+    def watched(nets, inputs):
+        sides.append(inputs.shape[2:])
+        return forward(nets, inputs)
+
+    monkeypatch.setattr(Projected, "forward", watched)
+    SimCLR(net=net, steps=1, pretraining_steps=1, pretraining_scale=scale, random_state=0).fit(X, y, unlabeled=X)
+    assert sides == [(seen, seen)]
+
+
+def test_a_scale_is_refused_for_a_net_that_takes_one_size(color_images):
+    settings = {"pretraining_steps": 1, "steps": 1, "pretraining_batch": 16, "random_state": 0}
+    with pytest.raises(InputError, match=r"pretraining_scale=0\.5 does not count .* leave it away"):
+        SimCLR(net=colors(), freeze=False, pretraining_scale=0.5, **settings).fit(*color_images)
+    SimCLR(net=colors(), freeze=False, pretraining_scale=1, **settings).fit(*color_images)
 
 
 def test_the_labels_alone_can_be_asked_for_whatever_the_preset(color_images):

@@ -19,6 +19,15 @@ def test_every_image_net_classifies_and_its_decoder_returns_the_image_shape(net,
     assert build_decoder(net, classifier.encoder, shape)(feature_map).shape == images.shape
 
 
+@pytest.mark.parametrize("net", ["fast", "fast-coarse", "wrn-28-2", "resnet-18"])
+@pytest.mark.parametrize("side", [4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64])
+def test_a_net_for_any_side_reads_images_of_half_the_side_and_no_other_does(net, side):
+    encoder = build_classifier(net, (side, side, 3), classes=2).encoder
+    assert encoder.any_side
+    assert encoder(torch.rand(2, 3, round(side / 2), round(side / 2))).shape == (2, encoder.feature_size)
+    assert not build_classifier("notebook", (32, 32, 3), classes=2).encoder.any_side
+
+
 @pytest.mark.parametrize("net", ["fast", "fast-coarse"])
 def test_the_stem_whitens_patches_of_the_data(net):
     torch.manual_seed(0)

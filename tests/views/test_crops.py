@@ -73,3 +73,15 @@ def test_how_high_a_part_lies_says_nothing_of_how_far_right_it_lies():
     middle = crops(flip=False, least=0.2, color=0.0, gray=0.0)(ramps)[:, :2, 15:17, 15:17].mean((2, 3))
     assert middle.std(0).min() > 0.05
     assert torch.corrcoef(middle.T)[0, 1].abs() < 0.2
+
+
+def test_views_that_are_smaller_show_the_same_parts():
+    # What changes slowly looks alike in all sizes.
+    ramps = torch.zeros(50, 24, 40, 3, dtype=torch.uint8)
+    ramps[..., 0] = torch.arange(40).mul(6).view(1, 1, 40)
+    ramps[..., 1] = torch.arange(24).mul(10).view(1, 24, 1)
+    whole, small = crops()(ramps), crops()(ramps, 0.75)
+    assert small.shape == (50, 3, 18, 30)
+    assert small.is_contiguous(memory_format=torch.channels_last)
+    again = torch.nn.functional.interpolate(whole, (18, 30), mode="bilinear")
+    assert (small - again).abs().max() < 0.01

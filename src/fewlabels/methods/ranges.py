@@ -20,6 +20,7 @@ _PLAIN = {"int", "float", "bool", "str", "None"}
 _RANGES: dict[str, Callable[[Any], bool]] = {
     "[0, 1)": lambda value: 0 <= value < 1,
     "(0, 1]": lambda value: 0 < value <= 1,
+    "[0.5, 1]": lambda value: 0.5 <= value <= 1,
     "(0, 1)": lambda value: 0 < value < 1,
     "[0, 1]": lambda value: 0 <= value <= 1,
 }

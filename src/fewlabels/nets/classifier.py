@@ -25,9 +25,12 @@ class Encoder(nn.Module):
     row_by_row : tuple of str
         Names of methods that treat each row of a batch by itself, but for batch normalization: several processes may
         divide the rows among them.
+    any_side : bool
+        Whether images of other sides than those it was built for have features too.
     """
 
     row_by_row: ClassVar[tuple[str, ...]] = ("forward", "feature_map")
+    any_side: ClassVar[bool] = False
     map_shape: tuple[int, ...]
     feature_size: int
 

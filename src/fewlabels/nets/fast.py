@@ -51,6 +51,8 @@ class FastNet(Encoder):
     torch.Size([2, 128])
     """
 
+    any_side: ClassVar[bool] = True
+
     def __init__(
         self,
         channels: int,

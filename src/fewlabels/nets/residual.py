@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -40,6 +42,8 @@ class WideResNet(Encoder):
     >>> net.map_shape
     (128, 8, 8)
     """
+
+    any_side: ClassVar[bool] = True
 
     def __init__(self, channels: int, size: tuple[int, int], stages: int = 3, factor: int = 2) -> None:
         super().__init__()
@@ -111,6 +115,8 @@ class ResNet18(Encoder):
     >>> ResNet18(channels=3, size=(32, 32)).map_shape
     (512, 4, 4)
     """
+
+    any_side: ClassVar[bool] = True
 
     def __init__(self, channels: int, size: tuple[int, int]) -> None:
         super().__init__()

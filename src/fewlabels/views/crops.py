@@ -14,7 +14,7 @@ from fewlabels.views.randaugment import LUMA, centers
 
 @dataclass
 class ResizedCrops:
-    """A random part of each image, resized to the image's size, mirrored, recolored, sometimes gray.
+    """A random part of each image, resized to one size for all, mirrored, recolored, sometimes gray.
 
     What contrastive learning takes for two looks at the same thing (Chen et al., "A simple framework for
     contrastive learning of visual representations", 2020), without blur, which at 32 px leaves too little.
@@ -47,31 +47,36 @@ class ResizedCrops:
     recolored: float = 0.8
     gray: float = 0.2
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, scale: float = 1.0) -> Tensor:
         """Return views.
 
         Parameters
         ----------
         images : Tensor
             uint8, (batch, height, width, channels).
+        scale : float
+            Sides of the views as a share of the images', in (0, 1].
 
         Returns
         -------
         Tensor
-            float32 in [0, 1], (batch, channels, height, width), channels-last in memory.
+            float32 in [0, 1], (batch, channels, scale * height, scale * width), channels-last in memory.
         """
+        sides = [max(1, round(scale * side)) for side in images.shape[1:3]]
         with torch.autocast(images.device.type, enabled=False):
             planes = images.permute(0, 3, 1, 2).to(torch.float32).div_(255)
             colored = self._recolor(planes)
-            views = F.grid_sample(colored, self._grid(images), padding_mode="reflection", align_corners=False)
+            views = F.grid_sample(
+                colored, self._grid(len(images), *sides), padding_mode="reflection", align_corners=False
+            )
             return views.clamp_(0, 1).contiguous(memory_format=torch.channels_last)
 
     def _uniform(self, count: int, batch: int) -> Tensor:
         return torch.rand(count, batch, generator=self.generator, device=self.generator.device)
 
-    def _grid(self, images: Tensor) -> Tensor:
+    def _grid(self, batch: int, height: int, width: int) -> Tensor:
         """Return where each pixel of the views is read, in [-1, 1], (batch, height, width, 2)."""
-        batch, height, width = images.shape[:3]
+        device = self.generator.device
         area, shape, x, y, side = self._uniform(5, batch)
         area = self.least + (1 - self.least) * area
         # As many upright parts as lying ones: the logarithm of the ratio is uniform.
@@ -79,11 +84,11 @@ class ResizedCrops:
         across = (area.sqrt() * ratio).clamp_max(1)
         down = (area.sqrt() / ratio).clamp_max(1)
         mirror = 1 - 2 * (side < 0.5).to(area.dtype) if self.flip else torch.ones_like(area)
-        columns = centers(width, images.device) * (across * mirror).view(-1, 1)
-        rows = centers(height, images.device) * down.view(-1, 1)
+        columns = centers(width, device) * (across * mirror).view(-1, 1)
+        rows = centers(height, device) * down.view(-1, 1)
         columns = columns + ((1 - across) * (2 * x - 1)).view(-1, 1)
         rows = rows + ((1 - down) * (2 * y - 1)).view(-1, 1)
-        grid = torch.empty(batch, height, width, 2, device=images.device)
+        grid = torch.empty(batch, height, width, 2, device=device)
         grid[..., 0] = columns.unsqueeze(1)
         grid[..., 1] = rows.unsqueeze(2)
         return grid

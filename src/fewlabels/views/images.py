@@ -109,9 +109,9 @@ class ImageViews:
     def _randaugment(self) -> RandAugment:
         return RandAugment(self.generator, self.operations, self.flip, self.shift, self.cutout)
 
-    def cropped(self, images: Tensor) -> Tensor:
-        """Return random parts of the images, resized to their size, with other colors."""
-        return self._crops(images)
+    def cropped(self, images: Tensor, scale: float = 1.0) -> Tensor:
+        """Return random parts of the images with other colors, their sides `scale` times the images'."""
+        return self._crops(images, scale)
 
     @cached_property
     def _crops(self) -> ResizedCrops:

@@ -78,8 +78,12 @@ class VectorViews:
         """Return the vectors mixed with others, some features dropped, with Gaussian noise."""
         return self._changed(self.weak(vectors))
 
-    def cropped(self, vectors: Tensor) -> Tensor:
-        """Return the vectors with a fifth of the features replaced by another row's, and Gaussian noise."""
+    def cropped(self, vectors: Tensor, scale: float = 1.0) -> Tensor:
+        """Return the vectors with a fifth of the features replaced by another row's, and Gaussian noise.
+
+        All have one length, so that `scale` is not used.
+        """
+        del scale
         return self.noisy(self.masked(self.weak(vectors), _REPLACED, 1)[0], self.noise)
 
     def strong_and_original(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
