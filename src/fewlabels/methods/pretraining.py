@@ -58,7 +58,8 @@ def pretraining_length(method: Any, session: Session) -> dict[str, Any]:
     As its `pretraining_steps` or `pretraining_epochs` say; with neither, as many steps as the classifier's training.
     """
     steps, epochs = method.pretraining_steps, method.pretraining_epochs
-    asked_by = "pretraining_steps" if steps is not None else "pretraining_epochs" if epochs is not None else None
+    given = {"pretraining_steps": steps, "pretraining_epochs": epochs}
+    asked_by = next((name for name, length in given.items() if length is not None), None)
     if asked_by is None:
         classifier = method._length(session)
         steps = classifier.get("steps")
