@@ -150,6 +150,13 @@ def test_a_mount_point_which_no_rename_replaces_is_refused(tmp_path, words):
         subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
+@pytest.mark.parametrize("name", ["model", "models/first"])
+def test_a_place_below_a_file_is_refused(tmp_path, name):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"cannot be written: .*notes\.txt is a file, and no folder$"):
+        check_writable(tmp_path / "notes.txt" / name)
+
+
 def test_where_no_mode_can_be_set_files_and_folders_are_written_all_the_same(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(1, "Operation not permitted")

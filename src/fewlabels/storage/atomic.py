@@ -54,7 +54,9 @@ def check_beside(target: Path) -> None:
     InputError
         With why.
     """
-    parent = next(folder for folder in target.resolve().parents if folder.is_dir())
+    parent = next(folder for folder in target.resolve().parents if folder.exists())
+    if not parent.is_dir():
+        raise InputError(f"{target} cannot be written: {parent} is a file, and no folder")
     try:
         Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=parent)).rmdir()
     except OSError as error:
