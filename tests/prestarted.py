@@ -59,7 +59,7 @@ class Started:
     environment : mapping, optional
         All of its environment; that of the tests, when not given.
     out, errors : Path
-        Files that its standard output and standard error are added to.
+        Files, pipes or terminals that its standard output and standard error are added to.
     """
 
     def __init__(
@@ -132,6 +132,15 @@ def fewlabels(*words: object) -> tuple[Callable[..., object], str, tuple[str, ..
     return module, "fewlabels", tuple(map(str, words))
 
 
+def starting_fewlabels(words: tuple[str, ...]) -> None:
+    """Be a command line that says that it is starting, as where PyTorch is yet to be imported."""
+    # Here, since it looks at the environment as it is imported.
+    from fewlabels.cli.app import starting
+
+    starting.__wrapped__.__defaults__ = (False, "what is yet to be imported")
+    module("fewlabels", words)
+
+
 def module(name: str, words: tuple[str, ...]) -> None:
     """Run a module as `python -m` does."""
     sys.argv = ["", *words]
@@ -155,6 +164,9 @@ def _begin(settings: tuple[dict[str, str], Path, Path, Path], work: Callable[...
     os.chdir(folder)
     for path, descriptor in ((out, 1), (errors, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), descriptor)
+    # What these are, files, pipes or terminals, is seen as they are opened.
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     # A shell that starts the tests in the background has it ignored, and children would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

@@ -20,6 +20,7 @@ from PIL import Image
 
 import fewlabels
 from command_line import run_here
+from prestarted import Started, starting_fewlabels
 
 NET = f"python:{Path(__file__).parent / 'small_backbones.py'}:colors"
 
@@ -179,29 +180,48 @@ def test_what_goes_wrong_in_training_is_told_once(place):
     assert "is enough for" not in output
 
 
-def in_a_terminal(place, words, **environment):
-    """Return what a command writes to a terminal, and its exit code."""
-    pid, terminal = pty.fork()
-    if pid == 0:  # the child
-        os.chdir(place)
-        env = os.environ | {"OMP_NUM_THREADS": "1", "FEWLABELS_CACHE": str(place / "cache"), "COLUMNS": "100"}
-        os.execve(sys.executable, [sys.executable, "-m", "fewlabels", *words], env | environment)
+def in_a_terminal(begin, **environment):
+    """Return what a command writes to a terminal, which `begin` is given with all variables, and its exit code."""
+    terminal, end = pty.openpty()
+    process = begin(end, os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "100"} | environment)
     shown, deadline = b"", time.monotonic() + 300
-    while time.monotonic() < deadline:
-        if select.select([terminal], [], [], 0.5)[0]:
-            try:
+    try:
+        while process.poll() is None or select.select([terminal], [], [], 0)[0]:
+            assert time.monotonic() < deadline
+            if select.select([terminal], [], [], 0.1)[0]:
                 shown += os.read(terminal, 65536)
-            except OSError:  # closed at the other end
-                break
-    os.close(terminal)
-    return shown.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    finally:
+        process.kill()
+        os.close(terminal)
+        os.close(end)
+    return shown.decode(), process.poll()
 
 
-FIT = ["fit", "photos", "--method", "supervised", "--steps", "30", "--out"]
+def prestarted(place, words):
+    """Return what begins a command in a process that has imported PyTorch."""
+
+    def begin(end, environment):
+        screen = Path(os.ttyname(end))
+        return Started(starting_fewlabels, words, folder=place, environment=environment, out=screen, errors=screen)
+
+    return begin
 
 
+@pytest.fixture
+def cached(place, monkeypatch):
+    monkeypatch.setenv("FEWLABELS_CACHE", str(place / "cache"))
+
+
+FIT = ("fit", "photos", "--method", "supervised", "--steps", "30", "--out")
+
+
+@pytest.mark.usefixtures("cached")
 def test_a_terminal_gets_a_bar_and_color(place):
-    shown, code = in_a_terminal(place, [*FIT, "t"], TERM="xterm-256color", NO_COLOR="")
+    def begin(end, environment):
+        words = [sys.executable, "-m", "fewlabels", *FIT, "t"]
+        return subprocess.Popen(words, cwd=place, env=environment, stdin=end, stdout=end, stderr=end)
+
+    shown, code = in_a_terminal(begin, TERM="xterm-256color", NO_COLOR="")
     assert code == 0
     assert "\x1b[" in shown
     # What it waits for in the first seconds is said, and taken away before anything else stands there.
@@ -212,26 +232,36 @@ def test_a_terminal_gets_a_bar_and_color(place):
     assert "30/30" in shown
 
 
+@pytest.mark.usefixtures("cached")
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1", "TERM": "xterm-256color"}, {"TERM": "dumb"}])
 def test_a_terminal_that_wants_plain_text_gets_no_code_and_no_bar(environment, place):
-    shown, code = in_a_terminal(place, [*FIT, environment["TERM"]], **environment)
-    assert code == 0
+    shown, code = in_a_terminal(prestarted(place, (*FIT, environment["TERM"])), **environment)
+    assert code == 0, shown
     assert "\x1b" not in shown
     assert "30/30" not in shown
     assert "model saved in" in shown
-    helped, _ = in_a_terminal(place, ["fit", "--help"], **environment)
+    helped, _ = in_a_terminal(prestarted(place, ("fit", "--help")), **environment)
     assert "--track" in helped
     assert "\x1b" not in helped
 
 
+@pytest.mark.usefixtures("cached")
 def test_a_pipe_gets_no_code_and_no_bar(place):
-    environment = os.environ | {"FEWLABELS_CACHE": str(place / "cache"), "TERM": "xterm-256color"}
-    words = [sys.executable, "-m", "fewlabels", *FIT, "piped"]
-    ended = subprocess.run(words, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
-    assert ended.returncode == 0
-    assert "\x1b" not in ended.stdout + ended.stderr
-    assert "starting" not in ended.stderr
-    assert "30/30" not in ended.stderr
+    pipes = {name: place / name for name in ("out", "errors")}
+    for pipe in pipes.values():
+        os.mkfifo(pipe)
+    ends = [os.open(pipe, os.O_RDONLY | os.O_NONBLOCK) for pipe in pipes.values()]
+    environment = os.environ | {"TERM": "xterm-256color"}
+    process = Started(starting_fewlabels, (*FIT, "piped"), folder=place, environment=environment, **pipes)
+    code = process.wait(300)
+    output, errors = (os.read(end, 65536).decode() for end in ends)
+    for end in ends:
+        os.close(end)
+    assert code == 0
+    assert "model saved in" in output
+    assert "\x1b" not in output + errors
+    assert "starting" not in errors
+    assert "30/30" not in errors
 
 
 def test_characters_that_the_output_has_not_are_written_out(run, place, monkeypatch):
