@@ -18,11 +18,15 @@ from launches import ENVIRONMENT, PATIENCE, ended, started, succeeded, together,
 
 from fewlabels import load
 from made_once import made_once
-from prestarted import Started, fewlabels
+from prestarted import Started, fewlabels, file
 
 SETTINGS = ("batch_size=8", "unlabeled_ratio=1", "warm_start=0.2", "dropout=0.1")
-FIT = ["-m", "fewlabels", "fit", "digits", "--labels-per-class=6", "--method=flex-match", "--steps=40", "--quiet"]
-FIT += ["--checkpoint-every=0", *(f"--set={setting}" for setting in SETTINGS)]
+COMMAND = ["-m", "fewlabels"]
+WORDS = ["fit", "digits", "--labels-per-class=6", "--method=flex-match", "--steps=40", "--quiet"]
+WORDS += ["--checkpoint-every=0", *(f"--set={setting}" for setting in SETTINGS)]
+# Of nets as users get them, the steps of these trainings would take longer than to launch them.
+NARROW = Path(__file__).parent / "narrow_command.py"
+FIT = [NARROW, *WORDS]
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
 
 
@@ -35,12 +39,20 @@ def undisturbed(tmp_path_factory):
     """Return the folder of a fit of two processes that nothing has happened to, and what it said."""
 
     def fit(folder):
-        (folder / "said.txt").write_text(succeeded(torchrun(2, *FIT, "--out", folder / "model")).stdout)
+        (folder / "said.txt").write_text(fitted_together("--out", folder / "model"))
 
     folder = made_once(tmp_path_factory, "launch-undisturbed", fit)
     return folder / "model", (folder / "said.txt").read_text()
 
 
+def fitted_together(*more):
+    """Return what two processes have said that are told of each other without a launcher."""
+    codes, said = together(2, file, NARROW, (*WORDS, *map(str, more)))
+    assert codes == [0, 0], said[-3000:]
+    return said
+
+
+@pytest.mark.usefixtures("bare_net")
 def test_the_first_process_alone_saves_and_speaks(undisturbed):
     folder, said = undisturbed
     assert len(re.findall("model saved in", said)) == 1
@@ -52,7 +64,8 @@ def test_the_first_process_alone_saves_and_speaks(undisturbed):
 def test_accelerate_launches_the_same(undisturbed, tmp_path):
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
     launch += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
-    succeeded([*launch, *FIT, "--out", str(tmp_path / "model")])
+    said = succeeded([*launch, *map(str, FIT), "--out", str(tmp_path / "model")]).stdout
+    assert len(re.findall("model saved in", said)) == 1
     assert weights(tmp_path / "model") == weights(undisturbed[0])
 
 
@@ -63,8 +76,9 @@ def test_a_worker_that_is_killed_comes_back_and_the_end_is_the_same(undisturbed,
         wait_for(lambda: any(checkpoints(out)), launcher)
         killed = worker(out, rank=1)
         os.kill(killed, signal.SIGKILL)
-        _, errors = launcher.communicate(timeout=PATIENCE)
+        said, errors = launcher.communicate(timeout=PATIENCE)
     assert launcher.returncode == 0, errors[-3000:]
+    assert len(re.findall("model saved in", said)) == 1
     assert weights(out) == weights(undisturbed[0])
     assert not out.with_name("model.checkpoint").exists()
 
@@ -81,7 +95,7 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(undisturbed, tmp_
     assert "what was reached is saved" in line
     assert line.endswith("to go on, give the same command with --resume")
     assert not out.exists()
-    succeeded(torchrun(2, *FIT, "--out", out, "--resume"))
+    fitted_together("--out", out, "--resume")
     assert weights(out) == weights(undisturbed[0])
 
 
@@ -89,7 +103,7 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(undisturbed, tmp_
 def test_a_signal_to_all_processes_which_the_launcher_sends_on_is_one(tmp_path):
     out = tmp_path / "model"
     # Of steps that take seconds, so that both signals come within one.
-    words = ["-m", "fewlabels", "fit", "digits", "--labels-per-class=6", "--method=fix-match", "--steps=40", "--quiet"]
+    words = [*COMMAND, "fit", "digits", "--labels-per-class=6", "--method=fix-match", "--steps=40", "--quiet"]
     words += ["--checkpoint-every=0", "--set=batch_size=256"]
     with started(torchrun(2, *words, "--out", out)) as launcher:
         wait_for(lambda: any(out.with_name("model.checkpoint").glob("at-*.safetensors")), launcher)
@@ -130,7 +144,7 @@ def test_one_process_alone_makes_the_tables_of_a_tracker(tmp_path):
 
 
 def test_a_bad_setting_is_told_once(tmp_path):
-    found = ended(torchrun(2, *FIT, "--out", tmp_path / "model", "--set", "threshold=2"))
+    found = ended(torchrun(2, *COMMAND, *WORDS, "--out", tmp_path / "model", "--set", "threshold=2"))
     assert found.returncode != 0
     assert "error: threshold=2 is not in [0, 1)" in found.stderr
 
@@ -138,7 +152,7 @@ def test_a_bad_setting_is_told_once(tmp_path):
 def test_a_folder_in_use_is_refused_in_all_processes_and_told_once(tmp_path):
     (tmp_path / "model.checkpoint").mkdir()
     (tmp_path / "model.checkpoint" / "training.json").write_text("{}")
-    codes, said = together(2, *fewlabels(*FIT[2:], "--out", tmp_path / "model"))
+    codes, said = together(2, *fewlabels(*WORDS, "--out", tmp_path / "model"))
     assert all(codes)
     assert len(re.findall("holds a training of this model that was stopped", said)) == 1
 
