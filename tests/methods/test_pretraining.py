@@ -12,7 +12,11 @@ from fewlabels.methods.inner import inner_method
 from fewlabels.methods.pretraining import Projected
 from fewlabels.methods.simclr import contrast
 from fewlabels.methods.vicreg import covariance, missing_variance
+from fewlabels.nets import registry
+from fewlabels.nets.fast import FastNet
 from small_backbones import colors
+
+pytestmark = pytest.mark.usefixtures("narrow_net")
 
 
 def test_simclrs_loss_is_the_papers():
@@ -85,7 +89,9 @@ def test_a_frozen_encoder_stays_as_pretraining_left_it(method, color_images):
     assert any(not torch.equal(states[0][key], moved[key]) for key in moved)
 
 
-def test_adam_teaches_an_encoder_something(digits):
+def test_adam_teaches_an_encoder_something(digits, monkeypatch):
+    # A narrow one learns too little in so many steps.
+    monkeypatch.setitem(registry._ENCODERS, "fast", FastNet)
     images, labels = digits
     method = TwoStepAutoencoder(optimizer="adam", steps=60, random_state=0)
     method.fit(images[:100], labels[:100], unlabeled=images[100:800])
@@ -184,7 +190,8 @@ GOING_ON = ("self-training", "noisy-student", "uda", "vat", "free-match", "re-mi
 @pytest.mark.parametrize("name", GOING_ON)
 def test_another_method_goes_on_from_the_pretrained_encoder_at_its_rate(name, color_images):
     X, y = color_images
-    shared = {"steps": 6, "pretraining_steps": 6, "pretraining_batch": 32, "random_state": 0, "precision": "float32"}
+    shared = {"steps": 6, "pretraining_steps": 6, "batch_size": 32, "pretraining_batch": 32, "random_state": 0}
+    shared["precision"] = "float32"
     left = dict(SimCLR(freeze_encoder=True, **shared).fit(X, y, unlabeled=X).network_.encoder.named_parameters())
     with warnings.catch_warnings():
         # Of so short a training, that nothing was sure enough.
@@ -214,7 +221,8 @@ def test_for_minutes_the_pool_is_learned_from_by_its_classes_too(method, color_i
 @pytest.mark.parametrize("name", GOING_ON)
 def test_another_method_leaves_a_frozen_encoder_as_it_is(name, color_images):
     X, y = color_images
-    shared = {"pretraining_steps": 4, "pretraining_batch": 16, "freeze_encoder": True, "random_state": 0}
+    shared = {"pretraining_steps": 4, "pretraining_batch": 16, "batch_size": 32, "random_state": 0}
+    shared["freeze_encoder"] = True
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TrainingWarning)
         alone, gone_on = (
@@ -266,11 +274,11 @@ def test_the_labels_alone_can_be_asked_for_whatever_the_preset(color_images):
 
 def test_a_share_of_a_budget_is_for_the_encoder(color_images):
     X, y = color_images
-    method = SimCLR(pretraining_share=0.8, budget="20k images", pretraining_batch=50, random_state=0)
+    method = SimCLR(pretraining_share=0.8, budget="5k images", pretraining_batch=50, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TrainingWarning)
         steps = method.fit(X, y, unlabeled=X).stage_steps_
-    assert steps == {"encoder": 16_000 // 100, "classifier": 4_000 // 128}
+    assert steps == {"encoder": 4_000 // 100, "classifier": 1_000 // 128}
 
 
 @pytest.mark.parametrize(
@@ -327,7 +335,6 @@ def test_a_method_that_goes_on_from_a_pretrained_net_keeps_a_default_of_its_own(
         ("net-and-patches", {"net_method": "sim-clr", "preset": "short", "centroids": 20, "patches": 500}, 6),
     ],
 )
-@pytest.mark.usefixtures("narrow_net")
 def test_whoever_watches_is_told_of_all_stages_from_the_start(name, settings, count, few_labels):
     X, y, *_ = few_labels
     told = []
@@ -337,7 +344,6 @@ def test_whoever_watches_is_told_of_all_stages_from_the_start(name, settings, co
     assert {event["stage_count"] for event in told} == {count}
 
 
-@pytest.mark.usefixtures("narrow_net")
 @pytest.mark.parametrize("kind", [SimCLR, TwoStepAutoencoder])
 @pytest.mark.parametrize(("setting", "budget"), [("steps", "300 images"), ("epochs", "300 images"), ("steps", "0.01s")])
 def test_a_first_step_that_the_budget_has_no_room_for_is_told_of_before_it_is_taken(kind, setting, budget, few_labels):
