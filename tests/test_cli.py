@@ -20,14 +20,23 @@ from fewlabels import METHODS
 from fewlabels.cli.app import screen
 from fewlabels.methods import BASIC_METHODS
 from fewlabels.methods.fitting import fit_dataset
+from fewlabels.nets import registry
+from fewlabels.nets.fast import FastNet
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.lock import FolderLock
 from fewlabels.training.checkpoint import Checkpoints
 from interruptions import interrupted_script
 from small_backbones import tiny_dinov2
 
+pytestmark = pytest.mark.usefixtures("narrow_net")
 
-@pytest.mark.usefixtures("narrow_net")
+
+@pytest.fixture
+def whole_net(monkeypatch, narrow_net):
+    """The net as users get it, as it is in other processes and in models that were saved by these."""
+    monkeypatch.setitem(registry._ENCODERS, "fast", FastNet)
+
+
 def test_compare_leaves_everything_of_the_run_in_one_folder(run, tmp_path):
     code, output, _ = run("compare", "digits", "--steps", 3, "--out", "here", "--quiet")
     assert code == 0
@@ -47,7 +56,6 @@ def test_compare_leaves_everything_of_the_run_in_one_folder(run, tmp_path):
     assert config["command"].startswith("fewlabels compare digits")
 
 
-@pytest.mark.usefixtures("narrow_net")
 def test_on_a_narrow_screen_methods_keep_their_names_and_figures_are_whole(run, monkeypatch):
     for width, shown in ((80, "train valid. test 95 % seconds"), (50, "train valid. test 95 %"), (40, "test 95 %")):
         monkeypatch.setattr(screen, "_width", width)
@@ -66,7 +74,6 @@ def test_on_a_narrow_screen_data_sets_keep_their_names(run, monkeypatch):
     assert all(name in output for name in ("digits", "cifar10", "cifar100", "stl10"))
 
 
-@pytest.mark.usefixtures("narrow_net")
 def test_the_report_of_a_folder_is_written_anew(run):
     assert run("compare", "digits", "--methods", "supervised", "--steps", 2, "--out", "here", "-q")[0] == 0
     before = Path("here/report.html").read_text()
@@ -82,7 +89,6 @@ def test_the_report_of_a_folder_is_written_anew(run):
     assert errors == "error: nowhere is no folder; give the one that `fewlabels compare --out` wrote\n"
 
 
-@pytest.mark.usefixtures("narrow_net")
 def test_compare_takes_several_label_counts_and_seeds(run):
     code, *_ = run(
         "compare",
@@ -157,7 +163,6 @@ def test_the_table_of_a_comparison_says_how_many_labels_it_is_of(run):
     assert "digits with 1 label per class: accuracy in %" in output
 
 
-@pytest.mark.usefixtures("narrow_net")
 def test_the_ladder_is_climbed_on_the_same_images_and_ends_in_advice(run, photos, tmp_path):
     net = tiny_dinov2(tmp_path / "dino")
     words = ("compare", photos, "--net", net, "--steps", 5, "--labels-per-class", 3, "--out", "ladder", "-q")
@@ -304,7 +309,6 @@ def test_a_model_of_images_that_are_no_squares_is_measured_and_asked_as_it_was_f
     assert json.loads(run("label", "model", "--json")[1])["images"] == 10
 
 
-@pytest.mark.usefixtures("narrow_net")
 def test_a_folder_that_holds_a_run_is_not_overwritten_unasked(run, tmp_path):
     words = ("compare", "--methods", "supervised", "--steps", 1, "--out", "o", "-q")
     assert run(*words)[0] == 0
@@ -408,6 +412,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_fit(run, photos):
     assert "labeled" not in errors
 
 
+@pytest.mark.usefixtures("whole_net")
 def test_a_file_that_cannot_be_written_is_told_before_images_are_classified(run, photos):
     model = Path(__file__).parent / "golden" / "2" / "images"
     code, output, errors = run("predict", model, photos / "unlabeled", "--out", "m" * 250 + ".csv")
@@ -575,6 +580,7 @@ def weights(folder):
     return (folder / "model.safetensors").read_bytes()
 
 
+@pytest.mark.usefixtures("whole_net")
 @pytest.mark.parametrize(("kind", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_fit_that_is_stopped_says_how_to_go_on_and_ends_the_same(kind, expected, run, tmp_path):
     words = ["fit", "--steps", "30", "--labels-per-class", "10", "--out", "model", "--method", "self-training", "-q"]
@@ -698,6 +704,7 @@ def test_a_training_that_runs_is_in_use_and_not_stopped(run, tmp_path):
     assert errors.startswith(f"error: model.checkpoint is in use by process {os.getpid()}; wait until it ends")
 
 
+@pytest.mark.usefixtures("whole_net")
 def test_a_comparison_that_is_killed_goes_on_and_ends_the_same(run, tmp_path):
     words = ["compare", "--methods", "supervised,fix-match", "--steps", "20", "-q", "--checkpoint-every", "0"]
     words += ["--labels-per-class", "10", "--set", "batch_size=16", "--out"]

@@ -21,6 +21,8 @@ from fewlabels.methods.examples import remember
 from fewlabels.methods.origin import size_to_read
 from fewlabels.serving.training import data_to_fit
 
+pytestmark = pytest.mark.usefixtures("narrow_net")
+
 
 @pytest.fixture
 def of_photos(photos, tmp_path, monkeypatch):
