@@ -20,7 +20,7 @@ from fewlabels.nets.fast import FastNet
 from fewlabels.storage.errors import TrainingWarning
 from fewlabels.training.processes import joined
 
-STEPS = 25
+STEPS = 15
 # Beside what all are given: what each needs to be quick.
 SETTINGS = {
     "sim-clr": {"pretraining_batch": 16, "pretraining_rate": 0.01},
@@ -34,23 +34,23 @@ SETTINGS = {
     "kmeans-features": {"centroids": 16, "patch": 3, "patches": 1000},
     "net-and-patches": {"centroids": 16, "patch": 3, "patches": 1000},
     "auto": {"trial_share": 0.0},
-    # Within 25 steps their thresholds, averages and banks are to have changed what counts.
+    # Within so few steps their thresholds, averages and banks are to have changed what counts.
     "supervised": {"ema_decay": 0.9},
-    "pseudo-label": {"threshold": 0.4},
+    "pseudo-label": {"threshold": 0.35},
     "pi-model": {"guard": True},
     "re-mix-match": {"mean_decay": 0.9},
-    "uda": {"threshold": 0.2, "teacher_decay": 0.9},
-    "fix-match": {"threshold": 0.4, "align_guesses": True},
+    "uda": {"threshold": 0.13, "teacher_decay": 0.9},
+    "fix-match": {"threshold": 0.3, "align_guesses": True},
     "flex-match": {"threshold": 0.4},
     "free-match": {"mean_decay": 0.9},
     "soft-match": {"mean_decay": 0.9},
-    "sim-match": {"threshold": 0.4, "mean_decay": 0.9},
+    "sim-match": {"threshold": 0.25, "mean_decay": 0.9},
 }
 
 
 @contextlib.contextmanager
 def small_nets_in_double_precision():
-    """Train nets in float64: what rounding changes then stays small, where float32 lets it grow in 25 steps.
+    """Train nets in float64: what rounding changes then stays small, where float32 lets it grow from step to step.
 
     A batch-norm layer waits for the other processes twice a step, so nets of one stage take a third of the time;
     `test_shares.py` has those of three.
