@@ -73,7 +73,8 @@ def test_where_it_went_wrong_what_was_guessed_is_taken_back(few_labels, monkeypa
 
 def test_the_second_rate_is_a_share_of_the_first(color_images):
     X, y = color_images
-    method = FixMatch(steps=40, warm_start=0.5, second_rate=0.25, learning_rate=0.2, random_state=0)
+    settings = {"steps": 40, "batch_size": 8, "unlabeled_ratio": 1.0, "random_state": 0}
+    method = FixMatch(**settings, warm_start=0.5, second_rate=0.25, learning_rate=0.2)
     method.fit(X, y, unlabeled=X)
     peaks = {}
     for event in method.history_:
@@ -121,7 +122,8 @@ def test_an_averaged_teacher_guesses_and_is_what_remains(color_images, monkeypat
     asked = []
     original = fixmatch.probabilities
     monkeypatch.setattr(fixmatch, "probabilities", lambda net, weak: asked.append(net) or original(net, weak))
-    settings = {"steps": 40, "batch_size": 8, "warm_start": 0.5, "threshold": 0.0, "random_state": 0}
+    settings = {"steps": 40, "batch_size": 8, "unlabeled_ratio": 1.0, "warm_start": 0.5, "threshold": 0.0}
+    settings["random_state"] = 0
     method = FixMatch(**settings, teacher_decay=0.9).fit(X, y, unlabeled=X)
     assert len(asked) == 20
     assert all(net is asked[0] and not net.training for net in asked)
