@@ -47,3 +47,17 @@ def test_a_default_of_double_precision_changes_nothing(name, more, color_images)
     finally:
         torch.set_default_dtype(torch.float32)
     assert np.array_equal(usual, found)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.usefixtures("narrow_net")
+def test_a_fit_on_the_cpu_leaves_the_generators_of_gpus_alone(name, color_images, monkeypatch):
+    def seeded(*_):
+        raise AssertionError("a GPU's generator was seeded")
+
+    for seeds in ("manual_seed", "manual_seed_all", "seed_all"):
+        monkeypatch.setattr(torch.cuda, seeds, seeded)
+    X, y = color_images
+    known = METHODS[name]().get_params()
+    settings = {key: value for key, value in (BRIEF | {"batch_size": 8, "dropout": 0.1}).items() if key in known}
+    make_method(name, random_state=0, device="cpu", **settings).fit(X, y, unlabeled=X)

@@ -262,7 +262,7 @@ class PretrainingClassifier(SemiSupervisedClassifier):
                 f"pretraining_scale={self.pretraining_scale} does not count for a net that takes images of one size; "
                 "leave it away"
             )
-        torch.manual_seed(session.next_seed(weights=True))
+        session.seed_weights()
         nets = Projected(network, self.projection_width, self.projection_size).to(session.device)
         everything = session.everything
         size = min(self.pretraining_batch, len(everything))

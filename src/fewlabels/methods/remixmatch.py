@@ -135,7 +135,7 @@ class ReMixMatch(OnlineClassifier):
         shape = session.sample_shape
         if self.rotation_weight == 0 or session.is_vectors or shape[0] != shape[1]:
             return network
-        torch.manual_seed(session.next_seed(weights=True))
+        session.seed_weights()
         return TurnTeller(network).to(session.device)
 
     def _new_state(self, session: Session) -> Any:

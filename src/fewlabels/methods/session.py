@@ -25,7 +25,7 @@ from fewlabels.training.average import WeightAverage
 from fewlabels.training.batches import Batch, Batches, Rows, ShuffledRows, pool_order
 from fewlabels.training.budget import Budget, TimeBudget, read_budget
 from fewlabels.training.checkpoint import Checkpoints, GlobalRandom, Stage
-from fewlabels.training.device import has_room
+from fewlabels.training.device import has_room, seed_generators
 from fewlabels.training.kept import AVERAGE, LAST, KeptWeights, copied_state, kept_state
 from fewlabels.training.loop import EVALUATIONS, Loss, train
 from fewlabels.training.monitor import Monitor
@@ -262,6 +262,10 @@ class Session:
         root = self.weights_seed if weights else self.order_seed
         return int(np.random.SeedSequence([root, self._drawn]).generate_state(1)[0])
 
+    def seed_weights(self) -> None:
+        """Have new layers draw their initial weights by the next seed for these."""
+        seed_generators(self.device, self.next_seed(weights=True))
+
     def new_views(self) -> Views:
         """Return views with a generator of their own."""
         generator = torch.Generator(self.device).manual_seed(self.next_seed())
@@ -287,7 +291,7 @@ class Session:
         plain : bool
             Build what `net` names, also where the method has a net of its own.
         """
-        torch.manual_seed(self.next_seed(weights=True))
+        self.seed_weights()
         method = self.method
         if plain:
             network = build_classifier(method.net, self.sample_shape, self.classes, dropout=method.dropout)
@@ -475,7 +479,7 @@ class Session:
         if asked_by is not None and self.budget is not None:
             tell_costly(self, asked_by, steps * cost_of_step(self, nets, loss, batches, **settings))
         # Dropout draws from the global generator, which `fit` gives back as it was.
-        torch.manual_seed(self.next_seed())
+        seed_generators(self.device, self.next_seed())
         keep = None if classifier is None else KeptWeights(classifier, self._stage_kept)
         try:
             train(

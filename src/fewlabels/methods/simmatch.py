@@ -157,7 +157,7 @@ class SimMatch(OnlineClassifier):
     mean_decay: float = 0.999
 
     def _new_nets(self, session: Session, network: Classifier) -> nn.Module:
-        torch.manual_seed(session.next_seed(weights=True))
+        session.seed_weights()
         return Embedder(network, self.embedding_size).to(session.device)
 
     def _new_state(self, session: Session) -> Any:

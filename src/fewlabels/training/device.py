@@ -39,6 +39,24 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
+def seed_generators(device: torch.device, seed: int) -> None:
+    """Seed the generators that PyTorch itself draws from on the CPU and on a device, and those of no other device.
+
+    `torch.manual_seed` seeds those of every GPU, and what else computes there would go on by them.
+
+    Examples
+    --------
+    >>> seed_generators(torch.device("cpu"), 3)
+    >>> first = torch.rand(2)
+    >>> torch.equal(first, torch.rand(2, generator=torch.Generator().manual_seed(3)))
+    True
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
 def has_room(device: torch.device, nbytes: int) -> bool:
     """Say whether data of that size may be kept on a device: a GPU with four times as much memory free.
 

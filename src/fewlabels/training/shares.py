@@ -18,6 +18,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from fewlabels.training.device import seed_generators
 from fewlabels.training.processes import Processes
 from fewlabels.training.synchronized import SynchronizedStatistics
 
@@ -146,9 +147,9 @@ def _own_draws(processes: Processes, module: nn.Module) -> Iterator[None]:
         yield
         return
     seed = int(torch.randint(2**62, ()))
-    devices = sorted({p.device.index for p in module.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed + processes.rank)
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        seed_generators(device, seed + processes.rank)
         yield
 
 
