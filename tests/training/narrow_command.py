@@ -6,5 +6,6 @@ from functools import partial
 from fewlabels.nets import registry
 from fewlabels.nets.fast import FastNet
 
-registry._ENCODERS["fast"] = partial(FastNet, widths=(4,))
-runpy.run_module("fewlabels", run_name="__main__", alter_sys=True)
+if __name__ == "__main__":
+    registry._ENCODERS["fast"] = partial(FastNet, widths=(4,))
+    runpy.run_module("fewlabels", run_name="__main__", alter_sys=True)

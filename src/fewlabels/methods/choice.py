@@ -24,10 +24,10 @@ _SHORT = 150_000
 _LONG = 1_500_000
 # From so many gradient images of a budget on, with fewer labels a class than this on average, an encoder that first
 # learns without labels brings more than guesses from the first step on; where there is no budget, from `_SHORT` on, as
-# its steps are of more images. With 10 labels: at 256,000 images 42.3 to 35.6 % of uda (one draw), 42.2 to 40.4 %
-# (another, development images); at a million 45.2 to 38.9 % (the first). With 50 labels and a million images (one draw)
-# 65.6 to 65.8 %. Of a pool of 2,868 photos of clothes (20 labels, 200,000 images, one draw, validation images) 58.7 to
-# 61.6 %: in few images there is less to learn.
+# its steps are of more images. With 10 labels: at 256,000 images 39.6 to 35.6 % of uda (one draw; with patches beside
+# them 47.7 to 41.3 %, mean of three); at a million 53.2 to 38.9 % (the first). With 50 labels and a million images (one
+# draw) 66.4 to 65.8 %. Of a pool of 2,868 photos of clothes (20 labels, 200,000 images, one draw, validation images)
+# 58.7 to 61.6 %: in few images there is less to learn.
 _ENCODER, _ENCODER_LABELS, _ENCODER_POOL = 250_000, 25, 10_000
 # In a time in which the default net can learn from fewer images than this, or go over the labels fewer times, the net
 # that works at half the side is better, as it takes twice as many steps. Default net and coarse one in equal time,
