@@ -48,6 +48,12 @@ def bare_net(monkeypatch, narrow_net):
     monkeypatch.setitem(registry._ENCODERS, "fast", partial(FastNet, widths=(4,)))
 
 
+@pytest.fixture
+def whole_net(monkeypatch, narrow_net):
+    """Make it as users get it, in a file of narrow ones: as in other processes, or where these learn too little."""
+    monkeypatch.setitem(registry._ENCODERS, "fast", FastNet)
+
+
 @pytest.fixture(scope="module")
 def narrow_nets():
     """The same for all tests of a file whose fixtures train too."""

@@ -20,8 +20,6 @@ from fewlabels import METHODS
 from fewlabels.cli.app import screen
 from fewlabels.methods import BASIC_METHODS
 from fewlabels.methods.fitting import fit_dataset
-from fewlabels.nets import registry
-from fewlabels.nets.fast import FastNet
 from fewlabels.storage.errors import InputError
 from fewlabels.storage.lock import FolderLock
 from fewlabels.training.checkpoint import Checkpoints
@@ -29,12 +27,6 @@ from interruptions import interrupted_script
 from small_backbones import tiny_dinov2
 
 pytestmark = pytest.mark.usefixtures("narrow_net")
-
-
-@pytest.fixture
-def whole_net(monkeypatch, narrow_net):
-    """The net as users get it, as it is in other processes and in models that were saved by these."""
-    monkeypatch.setitem(registry._ENCODERS, "fast", FastNet)
 
 
 def test_compare_leaves_everything_of_the_run_in_one_folder(run, tmp_path):

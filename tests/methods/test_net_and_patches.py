@@ -251,8 +251,8 @@ def test_where_the_labels_alone_are_learned_the_settings_are_theirs(few_labels):
     assert (method.settings_["view"], method.settings_["label_smoothing"]) == ("medium", 0.1)
 
 
-def test_a_budget_of_time_is_for_both(color_images, monkeypatch):
-    monkeypatch.setitem(registry._ENCODERS, "fast", FastNet)
+@pytest.mark.usefixtures("whole_net")
+def test_a_budget_of_time_is_for_both(color_images):
     X, y = color_images
     method = NetAndPatches(centroids=10, patches=500, budget="3s", random_state=0).fit(X, y)
     assert list(method.stage_steps_) == ["typical patches", "classifier of patches", "classifier", "both"]

@@ -12,8 +12,6 @@ from fewlabels.methods.inner import inner_method
 from fewlabels.methods.pretraining import Projected
 from fewlabels.methods.simclr import contrast
 from fewlabels.methods.vicreg import covariance, missing_variance
-from fewlabels.nets import registry
-from fewlabels.nets.fast import FastNet
 from small_backbones import colors
 
 pytestmark = pytest.mark.usefixtures("narrow_net")
@@ -89,9 +87,8 @@ def test_a_frozen_encoder_stays_as_pretraining_left_it(method, color_images):
     assert any(not torch.equal(states[0][key], moved[key]) for key in moved)
 
 
-def test_adam_teaches_an_encoder_something(digits, monkeypatch):
-    # A narrow one learns too little in so many steps.
-    monkeypatch.setitem(registry._ENCODERS, "fast", FastNet)
+@pytest.mark.usefixtures("whole_net")
+def test_adam_teaches_an_encoder_something(digits):
     images, labels = digits
     method = TwoStepAutoencoder(optimizer="adam", steps=60, random_state=0)
     method.fit(images[:100], labels[:100], unlabeled=images[100:800])
