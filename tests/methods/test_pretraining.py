@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from fewlabels import InputError, TrainingWarning, make_method
-from fewlabels.methods import MaskedAutoencoder, SimCLR, TwoStepAutoencoder, VICReg, session
+from fewlabels.methods import (
+    MaskedAutoencoder,
+    SelfTraining,
+    SimCLR,
+    TwoStepAutoencoder,
+    VICReg,
+    pretraining,
+    session,
+)
 from fewlabels.methods.inner import inner_method
 from fewlabels.methods.pretraining import Projected
 from fewlabels.methods.simclr import contrast
@@ -287,6 +295,8 @@ def test_a_share_of_a_budget_is_for_the_encoder(color_images):
         ),
         ({"classifier_method": "kmeans-features"}, r"further \(known: supervised, self-training, "),
         ({"pretraining_share": 1.0}, "pretraining_share="),
+        ({"preset": "short", "ensemble_size": 0}, "ensemble_size=0"),
+        ({"ensemble_size": 2}, "ensemble_size=2 counts only with a classifier_method that learns from the pool"),
     ],
 )
 def test_what_cannot_go_on_is_refused(settings, message):
@@ -299,6 +309,69 @@ def test_the_rate_of_the_preset_is_no_other_value_for_a_pretrained_net(color_ima
     method.check_settings()
     with pytest.raises(InputError, match=r"encoder_rate=0\.2 does not count"):
         method.set_params(encoder_rate=0.2).check_settings()
+
+
+def test_a_student_learns_the_mean_of_what_an_ensemble_says_of_the_pool(color_images, monkeypatch):
+    X, y = color_images
+    said, taught = [], []
+    label, batches = SelfTraining._label, SelfTraining._batches
+
+    def heard(method, *given):
+        said.append(label(method, *given))
+        return said[-1]
+
+    def seen(method, session, guesses, probabilities):
+        taught.append((guesses, probabilities))
+        return batches(method, session, guesses, probabilities)
+
+    monkeypatch.setattr(SelfTraining, "_label", heard)
+    monkeypatch.setattr(SelfTraining, "_batches", seen)
+    settings = {"pretraining_steps": 2, "pretraining_batch": 16, "batch_size": 32, "steps": 20, "random_state": 0}
+    fitted = SimCLR(preset="short", ensemble_size=3, **settings).fit(X, y, unlabeled=X)
+    (one, _), (other, _), (third, _) = said
+    assert not np.allclose(one, other, atol=0.01)
+    ((guesses, probabilities),) = taught
+    np.testing.assert_allclose(probabilities, (one + other + third) / 3, atol=1e-6)
+    assert np.array_equal(guesses, probabilities.argmax(1))
+    # The student begins with the encoder, as the members do, and at once with what these say.
+    assert list(fitted.stage_steps_)[-1] == "student"
+    assert len(fitted.stage_steps_) == 1 + 3 * 2 + 1
+    assert (fitted.predict(X) == fitted.classes_[guesses]).mean() > 0.8
+
+
+def test_an_ensemble_and_its_student_share_what_a_budget_leaves(color_images):
+    X, y = color_images
+    settings = {"preset": "short", "batch_size": 16, "pretraining_batch": 16, "random_state": 0}
+    fitted = SimCLR(ensemble_size=3, budget="6k images", **settings).fit(X, y, unlabeled=X)
+    steps = fitted.stage_steps_
+    names = [f"member {number}" for number in (1, 2, 3)]
+    members = [steps[f"{name}: labeled samples alone"] * 16 + steps[f"{name}: classifier"] * 48 for name in names]
+    assert 5_800 < fitted.gradient_images_ <= 6_000
+    assert min(members) > 0.9 * max(members)
+    # And less than a step of each member, which was no whole one.
+    assert 0.9 * members[0] / 2 < steps["student"] * 16 < members[0] / 2 + 3 * 48
+
+
+@pytest.mark.parametrize(("budget", "size", "stages"), [("1k images", 1, 3), ("3k images", 2, 6)])
+def test_an_ensemble_is_as_large_as_a_budget_has_room_for(budget, size, stages, color_images, monkeypatch):
+    monkeypatch.setattr(pretraining, "_MEMBER", 300)
+    X, y = color_images
+    method = SimCLR(preset="short", budget=budget, batch_size=8, pretraining_batch=8, random_state=0)
+    with warnings.catch_warnings():
+        # So few steps are told of.
+        warnings.simplefilter("ignore", TrainingWarning)
+        method.fit(X, y, unlabeled=X)
+    assert method.settings_["ensemble_size"] == size
+    assert len(method.stage_steps_) == stages
+    # What was asked for stays as it was.
+    assert method.ensemble_size == 1
+
+
+def test_without_a_pool_there_is_nothing_for_an_ensemble_to_say(color_images):
+    X, y = color_images
+    settings = {"pretraining_steps": 2, "pretraining_batch": 8, "steps": 4, "random_state": 0}
+    fitted = SimCLR(classifier_method="fix-match", ensemble_size=2, **settings).fit(X[:20], y[:20])
+    assert "student" not in fitted.stage_steps_
 
 
 def test_features_without_an_encoder_learn_by_the_method_alone(color_images):
@@ -330,6 +403,7 @@ def test_a_method_that_goes_on_from_a_pretrained_net_keeps_a_default_of_its_own(
         ("vicreg", {"classifier_method": "fix-match", "guard": True}, 3),
         ("vicreg", {"classifier_method": "uda", "preset": "short", "assess_pool": True}, 5),
         ("net-and-patches", {"net_method": "sim-clr", "preset": "short", "centroids": 20, "patches": 500}, 6),
+        ("sim-clr", {"preset": "short", "ensemble_size": 2}, 6),
     ],
 )
 def test_whoever_watches_is_told_of_all_stages_from_the_start(name, settings, count, few_labels):

@@ -41,6 +41,9 @@ BRIEF = {
 }
 
 
+SEVERAL = {"preset": "short", "ensemble_size": 2, "steps": None, "pretraining_steps": None, "budget": "1k images"}
+
+
 def brief(name, **settings):
     known = METHODS[name]().get_params()
     return make_method(name, **{key: value for key, value in (BRIEF | settings).items() if key in known})
@@ -103,6 +106,7 @@ def test_a_stopped_fit_ends_bit_for_bit_as_one_never_stopped(name, few, tmp_path
         ("fix-match", {"optimizer": "adam"}),
         ("uda", {"guard": True, "preset": "short"}),
         ("sim-clr", {"guard": True, "preset": "short"}),
+        ("sim-clr", SEVERAL),
         ("self-training", {"guard": True}),
         ("self-training", {"guard": True, "assess_pool": True, "steps": None, "budget": "1k images"}),
     ],

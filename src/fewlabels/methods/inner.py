@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fewlabels.methods.base import SemiSupervisedClassifier
 
 
-def inner_method(outer: SemiSupervisedClassifier, name: str) -> SemiSupervisedClassifier:
+def inner_method(outer: SemiSupervisedClassifier, name: str, **settings: Any) -> SemiSupervisedClassifier:
     """Return a method with what was set in another of the settings that all methods share, its preset applied.
 
     Parameters
@@ -20,6 +20,8 @@ def inner_method(outer: SemiSupervisedClassifier, name: str) -> SemiSupervisedCl
         Of which it teaches a part.
     name : str
         A key of `fewlabels.METHODS`. A `preset` that it does not have is not passed on.
+    **settings
+        Further ones of that method.
 
     Examples
     --------
@@ -33,7 +35,7 @@ def inner_method(outer: SemiSupervisedClassifier, name: str) -> SemiSupervisedCl
     given = outer._shared_settings()
     if given.get("preset") not in ("auto", *method.PRESETS):
         given.pop("preset", None)
-    return method(**given)._resolved()
+    return method(**given, **settings)._resolved()
 
 
 def learned_attributes(inner: SemiSupervisedClassifier) -> dict[str, Any]:

@@ -6,23 +6,31 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fewlabels.methods.base import SemiSupervisedClassifier
 from fewlabels.methods.inner import inner_method, learned_attributes, settings_with_inner
 from fewlabels.methods.ranges import check_above_zero, check_whole, check_within
+from fewlabels.methods.self_training import SelfTraining
 from fewlabels.methods.session import Session
 from fewlabels.methods.supervised import labeled_loss
 from fewlabels.nets import Classifier, Encoder, is_backbone
 from fewlabels.storage.errors import InputError, nearest
-from fewlabels.training.batches import Batch
+from fewlabels.training.batches import Batch, some_rows
 
 # Parts of images, enlarged to an image's size, show what is in them larger than whole images do. At three quarters of
 # the side they do so as large, for little more than half the arithmetic.
 _SCALE = 0.75
 # Below this side in pixels too little would be left.
 _LEAST_SCALED = 16
+# Gradient images of a member of an ensemble, and most members: three times as many images brought a single classifier
+# no more than a draw moves, and the fifth member still brought some.
+_MEMBER = 200_000
+_MOST_MEMBERS = 5
+# What the student of an ensemble has of the budget, as a multiple of what a member has.
+_STUDENT = 0.5
 
 
 class Projected(nn.Module):
@@ -80,6 +88,17 @@ def can_pretrain(network: Classifier) -> bool:
     return any(parameter.requires_grad for parameter in network.encoder.parameters())
 
 
+def affordable_members(images: float) -> int:
+    """Return how many members an ensemble has where so many gradient images are left for it and its student.
+
+    Examples
+    --------
+    >>> [affordable_members(images) for images in (150_000, 450_000, 1e6, 1e8)]
+    [1, 2, 5, 5]
+    """
+    return min(max(1, int(images / _MEMBER)), _MOST_MEMBERS)
+
+
 def check_pretraining(method: Any) -> None:
     """Refuse lengths and rates of a method's first step that cannot be used.
 
@@ -120,8 +139,8 @@ class PretrainingClassifier(SemiSupervisedClassifier):
     1, and `notes_` says so.
 
     `preset="short"` is for few labels and minutes to hours: most of a budget for step 1, then `FreeMatch`, the encoder
-    at a low rate. With `guard` and such a method, what there is to fall back on has learned from the labels alone, but
-    for step 1.
+    at a low rate; where a budget has room for it, an ensemble of several. With `guard` and such a method, what there is
+    to fall back on has learned from the labels alone, but for step 1.
 
     See `SemiSupervisedClassifier` for the other parameters and attributes.
 
@@ -152,6 +171,14 @@ class PretrainingClassifier(SemiSupervisedClassifier):
         What step 2 learns by: a key of `fewlabels.METHODS`, such as "free-match", which then has the pool too. Settings
         that all methods share are passed on to it, `preset` where it has that one; the others are at its defaults.
         "supervised", and the same when not given and no preset says otherwise: the labels alone.
+    ensemble_size : int, optional
+        How many classifiers step 2 trains by `classifier_method`, each from the encoder, at least 1. With more than
+        one, a student that begins with the encoder too learns from the labeled samples and, of the pool, the mean of
+        their calibrated probabilities (Hinton et al., "Distilling the knowledge in a neural network", 2015): what
+        guesses lead to differs from classifier to classifier where labels are few, and their mean is better than one.
+        Of a budget, a member has twice what the student has. None: as many as have 200,000 gradient images each, at
+        most 5, judged by those that step 1 took and its share; without a budget 1. Only with a `classifier_method`
+        that learns from the pool.
 
     Attributes
     ----------
@@ -161,7 +188,12 @@ class PretrainingClassifier(SemiSupervisedClassifier):
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "short": {"classifier_method": "free-match", "encoder_rate": 0.1, "pretraining_share": 0.75}
+        "short": {
+            "classifier_method": "free-match",
+            "encoder_rate": 0.1,
+            "pretraining_share": 0.75,
+            "ensemble_size": None,
+        }
     }
 
     _pretrains: ClassVar[bool] = True
@@ -177,6 +209,7 @@ class PretrainingClassifier(SemiSupervisedClassifier):
     freeze_encoder: bool = False
     encoder_rate: float = 0.5
     classifier_method: str | None = None
+    ensemble_size: int | None = 1
 
     def view_loss(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
         """Return the named loss terms of the projections of two views of the same samples, (batch, size)."""
@@ -202,16 +235,17 @@ class PretrainingClassifier(SemiSupervisedClassifier):
 
     def _learn(self, session: Session) -> Any:
         network = session.new_classifier()
+        images = 0
         if can_pretrain(network):
             session.monitor.stage_count = self._stage_count
-            self._pretrain(session, network)
+            images = self._pretrain(session, network)
         else:
             rest = ", and nothing was learned from the pool" if self._further is None else f", by {self._further}"
             session.monitor.note(
                 f"net={self.net!r} has no encoder to pretrain: all of the training went into the classifier{rest}"
             )
         if self._further is not None:
-            return self._learn_further(session, network)
+            return self._learn_further(session, network, images)
         if self.freeze_encoder:
             network.encoder.requires_grad_(False)
         session.train(
@@ -224,8 +258,8 @@ class PretrainingClassifier(SemiSupervisedClassifier):
         )
         return network
 
-    def _learn_further(self, session: Session, network: Classifier) -> Any:
-        """Return what the method of step 2 makes of the encoder."""
+    def _learn_further(self, session: Session, network: Classifier, images: int) -> Any:
+        """Return what the method of step 2 makes of the encoder, which has learned from so many gradient images."""
         assert self._further is not None
         method = inner_method(self, self._further)
         pretrained = can_pretrain(network)
@@ -233,10 +267,70 @@ class PretrainingClassifier(SemiSupervisedClassifier):
             session.monitor.stages_before += 1
         session.monitor.stage_count = method._stage_count
         rate = 0.0 if self.freeze_encoder else self.encoder_rate
-        learned = method._learn(session.of(method).beginning_with(network.encoder, rate, pretrained=pretrained))
+        own = session.of(method).beginning_with(network.encoder, rate, pretrained=pretrained)
+        images_left = images * (1 - self.pretraining_share) / self.pretraining_share
+        if self.ensemble_size is None:
+            self.ensemble_size = 1 if session.budget is None else affordable_members(images_left)
+        if not len(session.pool):
+            self.ensemble_size = 1
+        if self.ensemble_size == 1:
+            learned = method._learn(own)
+        else:
+            method, learned = self._learn_from_ensemble(own, images_left)
         self.__dict__.update(learned_attributes(method))
         self.settings_ = settings_with_inner(self, method, "classifier")
         return learned
+
+    def _learn_from_ensemble(self, session: Session, images: float) -> tuple[SemiSupervisedClassifier, Any]:
+        """Return the last member of the ensemble, and what a student learns from what all say of the pool.
+
+        Parameters
+        ----------
+        session : Session
+            Whose new classifiers begin with the encoder.
+        images : float
+            How many gradient images are left, about; used with a budget.
+        """
+        assert self._further is not None
+        assert self.ensemble_size is not None
+        count, whole, stage = int(self.ensemble_size), session.budget, session.stage
+        prefix = f"{stage}: " if stage else ""
+        student = inner_method(self, "self-training", soft_labels=True, student_steps=1.0)
+        assert isinstance(student, SelfTraining)
+        length = self._length(session)
+        steps = length["steps"]
+        if whole is not None:
+            steps = max(1, round(images * _STUDENT / (count + _STUDENT) / self.batch_size))
+        asked = student._asked(session, steps)
+        said = np.zeros((len(asked), session.classes))
+        own = session
+        own.monitor.stages_before += (count - 1) * own.method._stage_count + 1
+        for number in range(1, count + 1):
+            method = inner_method(self, self._further)
+            own = own.of(method)
+            own.stage = f"{prefix}member {number}"
+            if whole is not None:
+                own.budget = whole.part(own.decided(whole.left) / (count - number + 1 + _STUDENT))
+            member = method._learn(own)
+            said += student._label(own, member, some_rows(own.pool, asked))[0] / count
+        own = own.of(student)
+        own.stage, own.budget = stage, whole
+        taken = np.isin(asked, own.members)
+        if not taken.any():
+            return method, member
+        guesses = np.full(len(own.pool), -1)
+        guesses[asked[taken]] = said[taken].argmax(1)
+        probabilities = np.zeros((len(own.pool), own.classes))
+        probabilities[asked] = said
+        network = own.new_classifier()
+        student._train(
+            own,
+            network,
+            "student",
+            student._student_length(own, length, taken) if whole is None else {},
+            partial(student._batches, own, guesses, probabilities),
+        )
+        return method, network
 
     @property
     def _further(self) -> str | None:
@@ -250,13 +344,17 @@ class PretrainingClassifier(SemiSupervisedClassifier):
 
     @property
     def _stage_count(self) -> int:
-        return 1 + (1 if self._further is None else inner_method(self, self._further)._stage_count)
+        if self._further is None:
+            return 2
+        members = self.ensemble_size or 1
+        return 1 + members * inner_method(self, self._further)._stage_count + (members > 1)
 
     @property
     def _begins_with_labels(self) -> bool:
         return self._further is not None and inner_method(self, self._further)._begins_with_labels
 
-    def _pretrain(self, session: Session, network: Classifier) -> None:
+    def _pretrain(self, session: Session, network: Classifier) -> int:
+        """Have the encoder of a classifier learn, and return from how many gradient images it did."""
         if self.pretraining_scale not in (None, 1) and not session.is_vectors and not network.encoder.any_side:
             raise InputError(
                 f"pretraining_scale={self.pretraining_scale} does not count for a net that takes images of one size; "
@@ -266,7 +364,7 @@ class PretrainingClassifier(SemiSupervisedClassifier):
         nets = Projected(network, self.projection_width, self.projection_size).to(session.device)
         everything = session.everything
         size = min(self.pretraining_batch, len(everything))
-        session.train(
+        steps = session.train(
             nets,
             partial(self.loss, nets),
             stage="encoder",
@@ -282,6 +380,7 @@ class PretrainingClassifier(SemiSupervisedClassifier):
             recipe=replace(session.recipe, learning_rate=self.pretraining_rate),
             **pretraining_length(self, session),
         )
+        return 2 * steps * size
 
     def _check_settings(self) -> None:
         super()._check_settings()
@@ -308,3 +407,10 @@ class PretrainingClassifier(SemiSupervisedClassifier):
             )
         if self._further is not None:
             inner_method(self, self._further)
+        if self.ensemble_size is not None:
+            check_whole(self, 1, "ensemble_size")
+            if self.ensemble_size > 1 and self._further is None:
+                raise InputError(
+                    f"ensemble_size={self.ensemble_size} counts only with a classifier_method that learns from the "
+                    "pool, such as 'free-match'"
+                )
