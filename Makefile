@@ -16,15 +16,17 @@ OLD := -W default::DeprecationWarning -W default::PendingDeprecationWarning -W d
 help: ## list the targets
 	@grep -E '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-# torch goes first and alone: what depends on it must find this build and not bring another.
+# torch goes first and alone: what depends on it must find this build and not bring another. Sources are compiled at the
+# end, by all cores; pip would do it by one. A few files are no Python of this version, and are not told of.
 $(VENV)/.installed: requirements.txt requirements-serve.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "fewlabels needs Python 3.11 or newer; give one as 'make PYTHON=python3.12 ...'"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $$(grep '^torch==' requirements.txt)
-	$(BIN)/python -m pip install --quiet -r requirements.txt
-	$(BIN)/python -m pip install --quiet --no-deps -r requirements-serve.txt
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --no-compile $$(grep '^torch==' requirements.txt)
+	$(BIN)/python -m pip install --quiet --no-compile -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps -r requirements-serve.txt
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --editable .
+	@$(BIN)/python -m compileall -qq --workers 0 $(VENV)/lib || true
 	@touch $@
 
 demo: $(VENV)/.installed ## compare all methods on a small data set that is built in, and write a report

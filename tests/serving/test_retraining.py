@@ -13,12 +13,18 @@ from fewlabels.storage.atomic import located
 from fewlabels.storage.errors import InputError, TrainingWarning
 
 
+def tell_process(folder):
+    # At once with what is in it: whoever waits for the file reads it as soon as it is there.
+    (folder / "begun").write_text(str(os.getpid()))
+    (folder / "begun").rename(folder / "process")
+
+
 def count(tell, folder):
     for step in range(5):
         tell({"stage": "counting", "stage_number": 1, "stage_count": 2, "step": step, "steps": 4, "array": object()})
     tell({"stage": "counting", "stage_number": 1, "stage_count": 2, "step": 4, "steps": 4, "validation_accuracy": 0.75})
     warnings.warn("slow", TrainingWarning, stacklevel=1)
-    (folder / "process").write_text(str(os.getpid()))
+    tell_process(folder)
     while not (folder / "go on").exists():
         time.sleep(0.02)
     return "counted"
@@ -33,7 +39,7 @@ def fill(tell, folder):
 
 
 def wait(tell, folder):
-    (folder / "process").write_text(str(os.getpid()))
+    tell_process(folder)
     step = 0
     while True:
         tell({"stage": "waiting", "stage_number": 1, "stage_count": 1, "step": step, "steps": 1000})
