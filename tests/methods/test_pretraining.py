@@ -20,7 +20,6 @@ from fewlabels.methods.inner import inner_method
 from fewlabels.methods.pretraining import Projected
 from fewlabels.methods.simclr import contrast
 from fewlabels.methods.vicreg import covariance, missing_variance
-from fewlabels.training.kept import copied_state
 from small_backbones import colors
 
 pytestmark = pytest.mark.usefixtures("narrow_net")
@@ -298,11 +297,6 @@ def test_a_share_of_a_budget_is_for_the_encoder(color_images):
         ({"pretraining_share": 1.0}, "pretraining_share="),
         ({"preset": "short", "ensemble_size": 0}, "ensemble_size=0"),
         ({"ensemble_size": 2}, "ensemble_size=2 counts only with a classifier_method that learns from the pool"),
-        ({"preset": "short", "ensemble_rounds": 1.5}, "ensemble_rounds=1.5"),
-        (
-            {"classifier_method": "uda", "ensemble_rounds": 2},
-            "ensemble_rounds=2 counts only with an ensemble_size above",
-        ),
     ],
 )
 def test_what_cannot_go_on_is_refused(settings, message):
@@ -345,49 +339,21 @@ def test_a_student_learns_the_mean_of_what_an_ensemble_says_of_the_pool(color_im
     assert (fitted.predict(X) == fitted.classes_[guesses]).mean() > 0.8
 
 
-def test_ensembles_and_their_students_share_what_a_budget_leaves(color_images):
+def test_an_ensemble_and_its_student_share_what_a_budget_leaves(color_images):
     X, y = color_images
     settings = {"preset": "short", "batch_size": 16, "pretraining_batch": 16, "random_state": 0}
-    fitted = SimCLR(ensemble_size=2, ensemble_rounds=2, budget="8k images", **settings).fit(X, y, unlabeled=X)
+    fitted = SimCLR(ensemble_size=3, budget="6k images", **settings).fit(X, y, unlabeled=X)
     steps = fitted.stage_steps_
-    names = [f"round {number}, member {member}" for number in (1, 2) for member in (1, 2)]
+    names = [f"member {number}" for number in (1, 2, 3)]
     members = [steps[f"{name}: labeled samples alone"] * 16 + steps[f"{name}: classifier"] * 48 for name in names]
-    assert 7_800 < fitted.gradient_images_ <= 8_000
+    assert 5_800 < fitted.gradient_images_ <= 6_000
     assert min(members) > 0.85 * max(members)
-    first, last = (steps[f"round {number}: student"] * 16 for number in (1, 2))
-    # And what was no whole step of the members before.
-    for student in (first, last):
-        assert 0.85 * members[0] / 2 < student < members[0] / 2 + 4 * 48
+    # And what was no whole step of the members.
+    assert 0.9 * members[0] / 2 < steps["student"] * 16 < members[0] / 2 + 3 * 48
 
 
-def test_the_members_of_a_second_ensemble_begin_with_the_encoder_of_the_student(color_images, monkeypatch):
-    X, y = color_images
-    begins, students = [], []
-    beginning_with, train = session.Session.beginning_with, session.Session.train
-
-    def begun(one, encoder, rate, *, pretrained):
-        begins.append((copied_state(encoder), rate))
-        return beginning_with(one, encoder, rate, pretrained=pretrained)
-
-    def trained(one, nets, loss, *, stage, **settings):
-        steps = train(one, nets, loss, stage=stage, **settings)
-        if stage == "student":
-            students.append(copied_state(nets.encoder))
-        return steps
-
-    monkeypatch.setattr(session.Session, "beginning_with", begun)
-    monkeypatch.setattr(session.Session, "train", trained)
-    settings = {"pretraining_steps": 2, "pretraining_batch": 8, "batch_size": 8, "steps": 3, "random_state": 0}
-    SimCLR(preset="short", ensemble_size=2, ensemble_rounds=2, **settings).fit(X, y, unlabeled=X)
-    (_, rate), (second, second_rate) = begins
-    assert rate == second_rate == 0.1
-    first, last = students
-    assert all(torch.equal(value, first[name]) for name, value in second.items())
-    assert any(not torch.equal(value, last[name]) for name, value in first.items())
-
-
-@pytest.mark.parametrize(("budget", "size", "rounds"), [("500 images", 1, 1), ("2k images", 2, 2)])
-def test_there_are_as_many_members_and_rounds_as_a_budget_has_room_for(budget, size, rounds, color_images, monkeypatch):
+@pytest.mark.parametrize(("budget", "size"), [("500 images", 1), ("1k images", 2)])
+def test_an_ensemble_is_as_large_as_a_budget_has_room_for(budget, size, color_images, monkeypatch):
     monkeypatch.setattr(pretraining, "_MEMBER", 100)
     X, y = color_images
     method = SimCLR(preset="short", budget=budget, batch_size=8, pretraining_batch=8, random_state=0)
@@ -395,10 +361,10 @@ def test_there_are_as_many_members_and_rounds_as_a_budget_has_room_for(budget, s
         # So few steps are told of.
         warnings.simplefilter("ignore", TrainingWarning)
         method.fit(X, y, unlabeled=X)
-    assert (method.settings_["ensemble_size"], method.settings_["ensemble_rounds"]) == (size, rounds)
-    assert len(method.stage_steps_) == (3 if size == 1 else 1 + rounds * (size * 2 + 1))
+    assert method.settings_["ensemble_size"] == size
+    assert len(method.stage_steps_) == (3 if size == 1 else 1 + 2 * 2 + 1)
     # What was asked for stays as it was.
-    assert (method.ensemble_size, method.ensemble_rounds) == (1, 1)
+    assert method.ensemble_size == 1
 
 
 def test_without_a_pool_there_is_nothing_for_an_ensemble_to_say(color_images):
@@ -438,7 +404,6 @@ def test_a_method_that_goes_on_from_a_pretrained_net_keeps_a_default_of_its_own(
         ("vicreg", {"classifier_method": "uda", "preset": "short", "assess_pool": True}, 5),
         ("net-and-patches", {"net_method": "sim-clr", "preset": "short", "centroids": 20, "patches": 500}, 6),
         ("sim-clr", {"preset": "short", "ensemble_size": 2}, 6),
-        ("sim-clr", {"preset": "short", "ensemble_size": 2, "ensemble_rounds": 2, "guard": True}, 11),
     ],
 )
 def test_whoever_watches_is_told_of_all_stages_from_the_start(name, settings, count, few_labels):

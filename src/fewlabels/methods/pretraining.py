@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,21 +15,20 @@ from fewlabels.methods.inner import inner_method, learned_attributes, settings_w
 from fewlabels.methods.ranges import check_above_zero, check_whole, check_within
 from fewlabels.methods.self_training import SelfTraining
 from fewlabels.methods.session import Session
+from fewlabels.methods.spending import seconds_to_fill
 from fewlabels.methods.supervised import labeled_loss
 from fewlabels.nets import Classifier, Encoder, is_backbone
 from fewlabels.storage.errors import InputError, nearest
-from fewlabels.training.batches import Batch, some_rows
+from fewlabels.training.batches import Batch, Rows, some_rows
 
 # Parts of images, enlarged to an image's size, show what is in them larger than whole images do. At three quarters of
 # the side they do so as large, for little more than half the arithmetic.
 _SCALE = 0.75
 # Below this side in pixels too little would be left.
 _LEAST_SCALED = 16
-# Gradient images of a member of an ensemble, most members, and most ensembles one after the other.
-_MEMBER = 100_000
+# Gradient images of a member of an ensemble, and most members; see docs/methods/sim-clr.md.
+_MEMBER = 200_000
 _MOST_MEMBERS = 5
-_MOST_ROUNDS = 3
-_ENSEMBLE = ("ensemble_size", "ensemble_rounds")
 # What the student of an ensemble has of the budget, as a multiple of what a member has.
 _STUDENT = 0.5
 
@@ -90,29 +88,15 @@ def can_pretrain(network: Classifier) -> bool:
     return any(parameter.requires_grad for parameter in network.encoder.parameters())
 
 
-def affordable_ensembles(images: float, size: int | None, rounds: int | None) -> tuple[int, int]:
-    """Return how many members an ensemble has and how many ensembles there are, for so many gradient images.
-
-    Parameters
-    ----------
-    images : float
-        What is left for all of them, and their students.
-    size, rounds : int, optional
-        What was asked for; chosen when not given.
+def affordable_members(images: float) -> int:
+    """Return how many members an ensemble has where so many gradient images are left for it and its student.
 
     Examples
     --------
-    >>> [affordable_ensembles(images, None, None) for images in (150_000, 250_000, 1e6, 1e8)]
-    [(1, 1), (2, 1), (3, 3), (5, 3)]
-    >>> affordable_ensembles(1e6, 5, None)
-    (5, 2)
+    >>> [affordable_members(images) for images in (150_000, 450_000, 1e6, 1e8)]
+    [1, 2, 5, 5]
     """
-    members = int(images / _MEMBER)
-    if rounds is None:
-        rounds = min(max(1, math.isqrt(members) if size is None else members // size), _MOST_ROUNDS)
-    if size is None:
-        size = min(max(1, members // rounds), _MOST_MEMBERS)
-    return size, rounds
+    return min(max(1, int(images / _MEMBER)), _MOST_MEMBERS)
 
 
 def check_pretraining(method: Any) -> None:
@@ -192,13 +176,9 @@ class PretrainingClassifier(SemiSupervisedClassifier):
         one, a student that begins with the encoder too learns from the labeled samples and, of the pool, the mean of
         their calibrated probabilities (Hinton et al., "Distilling the knowledge in a neural network", 2015): what
         guesses lead to differs from classifier to classifier where labels are few, and their mean is better than one.
-        Of a budget, a member has twice what the student has. None: as many as have 100,000 gradient images each, at
+        Of a budget, a member has twice what the student has. None: as many as have 200,000 gradient images each, at
         most 5, judged by those that step 1 took and its share; without a budget 1. Only with a `classifier_method`
         that learns from the pool.
-    ensemble_rounds : int, optional
-        How many ensembles there are, at least 1: the members of each but the first begin with the encoder of the
-        student before them, as born-again networks do (Furlanello et al. 2018). None: as many as a budget has room
-        for, at most 3, and no more than an ensemble has members; without a budget 1. Only with an ensemble.
 
     Attributes
     ----------
@@ -213,7 +193,6 @@ class PretrainingClassifier(SemiSupervisedClassifier):
             "encoder_rate": 0.1,
             "pretraining_share": 0.75,
             "ensemble_size": None,
-            "ensemble_rounds": None,
         }
     }
 
@@ -231,7 +210,6 @@ class PretrainingClassifier(SemiSupervisedClassifier):
     encoder_rate: float = 0.5
     classifier_method: str | None = None
     ensemble_size: int | None = 1
-    ensemble_rounds: int | None = 1
 
     def view_loss(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
         """Return the named loss terms of the projections of two views of the same samples, (batch, size)."""
@@ -290,26 +268,18 @@ class PretrainingClassifier(SemiSupervisedClassifier):
         session.monitor.stage_count = method._stage_count
         own = session.of(method).beginning_with(network.encoder, self._rate_of_encoder, pretrained=pretrained)
         images_left = images * (1 - self.pretraining_share) / self.pretraining_share
-        self._resolve_ensemble(session, images_left)
-        if self.ensemble_size == 1:
-            learned = method._learn(own)
+        if self.ensemble_size is None:
+            self.ensemble_size = 1 if session.budget is None else affordable_members(images_left)
+        if self.ensemble_size > 1 and len(session.pool):
+            method, learned = self._learn_from_ensemble(own, images_left)
         else:
-            method, learned = self._learn_from_ensembles(own, images_left)
+            learned = method._learn(own)
         self.__dict__.update(learned_attributes(method))
         self.settings_ = settings_with_inner(self, method, "classifier")
         return learned
 
-    def _resolve_ensemble(self, session: Session, images: float) -> None:
-        """Choose the size and the rounds of ensembles that are left to choose, with so many gradient images left."""
-        size, rounds = self.ensemble_size, self.ensemble_rounds
-        if not len(session.pool):
-            size = rounds = 1
-        elif session.budget is None:
-            size, rounds = size or 1, rounds or 1
-        self.ensemble_size, self.ensemble_rounds = affordable_ensembles(images, size, rounds)
-
-    def _learn_from_ensembles(self, session: Session, images: float) -> tuple[SemiSupervisedClassifier, Any]:
-        """Return the last member of the last ensemble, and what a student learns from what all say of the pool.
+    def _learn_from_ensemble(self, session: Session, images: float) -> tuple[SemiSupervisedClassifier, Any]:
+        """Return the last member of the ensemble, and what a student learns from what all say of the pool.
 
         Parameters
         ----------
@@ -320,53 +290,58 @@ class PretrainingClassifier(SemiSupervisedClassifier):
         """
         assert self._further is not None
         assert self.ensemble_size is not None
-        assert self.ensemble_rounds is not None
-        count, rounds = int(self.ensemble_size), int(self.ensemble_rounds)
-        whole, stage, monitor = session.budget, session.stage, session.monitor
-        monitor.stages_before += rounds * (count * session.method._stage_count + 1) - session.method._stage_count
+        count, whole = int(self.ensemble_size), session.budget
+        session.monitor.stages_before += (count - 1) * session.method._stage_count + 1
         student = inner_method(self, "self-training", soft_labels=True, student_steps=1.0)
         assert isinstance(student, SelfTraining)
-        # What is still to come, as multiples of a member's training.
-        rest = rounds * (count + _STUDENT)
         length = self._length(session)
-        steps = length["steps"] if whole is None else max(1, round(images * _STUDENT / rest / self.batch_size))
+        steps = length["steps"]
+        if whole is not None:
+            steps = max(1, round(images * _STUDENT / (count + _STUDENT) / self.batch_size))
         asked = student._asked(session, steps)
-        taken = np.isin(asked, session.members)
-        own = session
-        for number in range(1, rounds + 1):
-            names = [stage] if stage else []
-            names += [f"round {number}"] if rounds > 1 else []
-            said = np.zeros((len(asked), session.classes))
-            for member in range(1, count + 1):
-                method = inner_method(self, self._further)
-                own = own.of(method)
-                own.stage = ", ".join([*names, f"member {member}"])
-                if whole is not None:
-                    own.budget = whole.part(own.decided(whole.left) / rest)
-                learned = method._learn(own)
-                said += student._label(own, learned, some_rows(own.pool, asked))[0] / count
-                rest -= 1
-            if not taken.any():
-                return method, learned
-            own = own.of(student)
-            own.stage, own.budget = ", ".join(names), whole
-            if whole is not None and number < rounds:
-                own.budget = whole.part(own.decided(whole.left) * _STUDENT / rest)
-            rest -= _STUDENT
-            learned = own.new_classifier()
-            guesses = np.full(len(own.pool), -1)
-            guesses[asked[taken]] = said[taken].argmax(1)
-            probabilities = np.zeros((len(own.pool), own.classes))
-            probabilities[asked] = said
-            student._train(
-                own,
-                learned,
-                "student",
-                student._student_length(own, length, taken) if whole is None else {},
-                partial(student._batches, own, guesses, probabilities),
-            )
-            if number < rounds:
-                own = own.beginning_with(learned.encoder, self._rate_of_encoder, pretrained=True)
+
+        @cache
+        def labels_of_a_member() -> float:
+            """Return what they cost, once what follows all trainings is reserved."""
+            assert whole is not None
+            network = session.new_classifier()
+            whole.reserve(partial(seconds_to_fill, session, network))
+            share = len(asked) / len(session.pool)
+            return share * whole.cost_of(partial(student._seconds_to_label, session, network))
+
+        def left(members: int) -> float:
+            assert whole is not None
+            return whole.left() - members * labels_of_a_member()
+
+        own = session.of(student)
+        own.to_fill = Rows([])
+        said = np.zeros((len(asked), session.classes))
+        for number in range(1, count + 1):
+            method = inner_method(self, self._further)
+            own = own.of(method)
+            own.stage = f"{session.stage}, member {number}" if session.stage else f"member {number}"
+            if whole is not None:
+                to_come = count - number + 1
+                own.budget = whole.part(own.decided(partial(left, to_come)) / (to_come + _STUDENT))
+            learned = method._learn(own)
+            said += student._label(own, learned, some_rows(own.pool, asked))[0] / count
+        taken = np.isin(asked, own.members)
+        if not taken.any():
+            return method, learned
+        own = own.of(student)
+        own.stage, own.budget, own.to_fill = session.stage, whole, session.to_fill
+        learned = own.new_classifier()
+        guesses = np.full(len(own.pool), -1)
+        guesses[asked[taken]] = said[taken].argmax(1)
+        probabilities = np.zeros((len(own.pool), own.classes))
+        probabilities[asked] = said
+        student._train(
+            own,
+            learned,
+            "student",
+            student._student_length(own, length, taken) if whole is None else {},
+            partial(student._batches, own, guesses, probabilities),
+        )
         return method, learned
 
     @property
@@ -387,9 +362,8 @@ class PretrainingClassifier(SemiSupervisedClassifier):
     def _stage_count(self) -> int:
         if self._further is None:
             return 2
-        members, rounds = self.ensemble_size or 1, self.ensemble_rounds or 1
-        inner = inner_method(self, self._further)._stage_count
-        return 1 + (inner if members == 1 else rounds * (members * inner + 1))
+        members = self.ensemble_size or 1
+        return 1 + members * inner_method(self, self._further)._stage_count + (members > 1)
 
     @property
     def _begins_with_labels(self) -> bool:
@@ -449,10 +423,10 @@ class PretrainingClassifier(SemiSupervisedClassifier):
             )
         if self._further is not None:
             inner_method(self, self._further)
-        check_whole(self, 1, *(name for name in _ENSEMBLE if getattr(self, name) is not None))
-        for name, needed, there in (
-            ("ensemble_size", "a classifier_method that learns from the pool, such as 'free-match'", self._further),
-            ("ensemble_rounds", "an ensemble_size above 1", self.ensemble_size != 1),
-        ):
-            if (getattr(self, name) or 1) > 1 and not there:
-                raise InputError(f"{name}={getattr(self, name)} counts only with {needed}")
+        if self.ensemble_size is not None:
+            check_whole(self, 1, "ensemble_size")
+            if self.ensemble_size > 1 and self._further is None:
+                raise InputError(
+                    f"ensemble_size={self.ensemble_size} counts only with a classifier_method that learns from the "
+                    "pool, such as 'free-match'"
+                )

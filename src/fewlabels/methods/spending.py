@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -98,9 +98,7 @@ def steps_in_budget(
     def looks() -> float:
         if classifier is None:
             return 0.0
-        budget.reserve(
-            lambda: seconds_to_predict(session, classifier, session.to_fill, flip=session.flip, precision=torch.float32)
-        )
+        budget.reserve(partial(seconds_to_fill, session, classifier))
         return stages * budget.cost_of(lambda: _seconds_to_look(session, classifier))
 
     def affordable() -> float:
@@ -167,6 +165,11 @@ def _tell_short(session: Session, steps: float) -> None:
         f"budget={budget!r}{unit} is enough for {count} of a stage here{taken}, too few to learn much: "
         + enumeration([longer, *instead], last="or")
     )
+
+
+def seconds_to_fill(session: Session, classifier: Classifier) -> float:
+    """Return how long it takes to classify what is to be classified when training is done, measured on some of it."""
+    return seconds_to_predict(session, classifier, session.to_fill, flip=session.flip, precision=torch.float32)
 
 
 def seconds_to_predict(
