@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import io
 import json
 import os
@@ -20,6 +22,7 @@ from PIL import Image
 
 import fewlabels
 from command_line import run_here
+from fewlabels.cli.app import starting
 from prestarted import Started, starting_fewlabels
 
 NET = f"python:{Path(__file__).parent / 'small_backbones.py'}:colors"
@@ -262,6 +265,18 @@ def test_a_pipe_gets_no_code_and_no_bar(place):
     assert "\x1b" not in output + errors
     assert "starting" not in errors
     assert "30/30" not in errors
+
+
+def test_what_a_command_imports_is_not_looked_through_for_garbage():
+    frozen = gc.get_freeze_count()
+    with starting(library="torch"):
+        assert gc.isenabled()
+    assert gc.get_freeze_count() == frozen
+    with contextlib.suppress(ImportError), starting(library="what is yet to be imported"):
+        assert not gc.isenabled()
+        raise ImportError
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > frozen
 
 
 def test_characters_that_the_output_has_not_are_written_out(run, place, monkeypatch):
