@@ -352,17 +352,20 @@ def test_an_ensemble_and_its_student_share_what_a_budget_leaves(color_images):
     assert 0.9 * members[0] / 2 < steps["student"] * 16 < members[0] / 2 + 3 * 48
 
 
-@pytest.mark.parametrize(("budget", "size"), [("500 images", 1), ("1k images", 2)])
-def test_an_ensemble_is_as_large_as_a_budget_has_room_for(budget, size, color_images, monkeypatch):
+@pytest.mark.parametrize(
+    ("budget", "steps", "size"), [("500 images", None, 1), ("1k images", None, 2), ("450 images", 2, 3)]
+)
+def test_an_ensemble_is_as_large_as_a_budget_has_room_for(budget, steps, size, color_images, monkeypatch):
     monkeypatch.setattr(pretraining, "_MEMBER", 100)
     X, y = color_images
-    method = SimCLR(preset="short", budget=budget, batch_size=8, pretraining_batch=8, random_state=0)
+    settings = {"pretraining_steps": steps, "batch_size": 8, "pretraining_batch": 8, "random_state": 0}
+    method = SimCLR(preset="short", budget=budget, **settings)
     with warnings.catch_warnings():
         # So few steps are told of.
         warnings.simplefilter("ignore", TrainingWarning)
         method.fit(X, y, unlabeled=X)
     assert method.settings_["ensemble_size"] == size
-    assert len(method.stage_steps_) == (3 if size == 1 else 1 + 2 * 2 + 1)
+    assert len(method.stage_steps_) == (3 if size == 1 else 1 + size * 2 + 1)
     # What was asked for stays as it was.
     assert method.ensemble_size == 1
 

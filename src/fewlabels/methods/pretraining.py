@@ -93,10 +93,10 @@ def affordable_members(images: float) -> int:
 
     Examples
     --------
-    >>> [affordable_members(images) for images in (150_000, 450_000, 1e6, 1e8)]
-    [1, 2, 5, 5]
+    >>> [affordable_members(images) for images in (150_000, 500_000, 1e6, 1e8)]
+    [1, 2, 4, 5]
     """
-    return min(max(1, int(images / _MEMBER)), _MOST_MEMBERS)
+    return min(max(1, int(images / _MEMBER - _STUDENT)), _MOST_MEMBERS)
 
 
 def check_pretraining(method: Any) -> None:
@@ -176,9 +176,9 @@ class PretrainingClassifier(SemiSupervisedClassifier):
         one, a student that begins with the encoder too learns from the labeled samples and, of the pool, the mean of
         their calibrated probabilities (Hinton et al., "Distilling the knowledge in a neural network", 2015): what
         guesses lead to differs from classifier to classifier where labels are few, and their mean is better than one.
-        Of a budget, a member has twice what the student has. None: as many as have 200,000 gradient images each, at
-        most 5, judged by those that step 1 took and its share; without a budget 1. Only with a `classifier_method`
-        that learns from the pool.
+        Of a budget, a member has twice what the student has. None: as many as have 200,000 gradient images each of
+        what step 1 leaves of a budget, at most 5; without a budget 1. Only with a `classifier_method` that learns from
+        the pool.
 
     Attributes
     ----------
@@ -235,17 +235,17 @@ class PretrainingClassifier(SemiSupervisedClassifier):
 
     def _learn(self, session: Session) -> Any:
         network = session.new_classifier()
-        images = 0
+        images_left = 0.0
         if can_pretrain(network):
             session.monitor.stage_count = self._stage_count
-            images = self._pretrain(session, network)
+            images_left = self._pretrain(session, network)
         else:
             rest = ", and nothing was learned from the pool" if self._further is None else f", by {self._further}"
             session.monitor.note(
                 f"net={self.net!r} has no encoder to pretrain: all of the training went into the classifier{rest}"
             )
         if self._further is not None:
-            return self._learn_further(session, network, images)
+            return self._learn_further(session, network, images_left)
         if self.freeze_encoder:
             network.encoder.requires_grad_(False)
         session.train(
@@ -258,8 +258,8 @@ class PretrainingClassifier(SemiSupervisedClassifier):
         )
         return network
 
-    def _learn_further(self, session: Session, network: Classifier, images: int) -> Any:
-        """Return what the method of step 2 makes of the encoder, which has learned from so many gradient images."""
+    def _learn_further(self, session: Session, network: Classifier, images: float) -> Any:
+        """Return what the method of step 2 makes of the encoder; about so many gradient images are left of a budget."""
         assert self._further is not None
         method = inner_method(self, self._further)
         pretrained = can_pretrain(network)
@@ -267,11 +267,10 @@ class PretrainingClassifier(SemiSupervisedClassifier):
             session.monitor.stages_before += 1
         session.monitor.stage_count = method._stage_count
         own = session.of(method).beginning_with(network.encoder, self._rate_of_encoder, pretrained=pretrained)
-        images_left = images * (1 - self.pretraining_share) / self.pretraining_share
         if self.ensemble_size is None:
-            self.ensemble_size = 1 if session.budget is None else affordable_members(images_left)
+            self.ensemble_size = affordable_members(images)
         if self.ensemble_size > 1 and len(session.pool):
-            method, learned = self._learn_from_ensemble(own, images_left)
+            method, learned = self._learn_from_ensemble(own, images)
         else:
             learned = method._learn(own)
         self.__dict__.update(learned_attributes(method))
@@ -286,7 +285,7 @@ class PretrainingClassifier(SemiSupervisedClassifier):
         session : Session
             Whose new classifiers begin with the encoder.
         images : float
-            How many gradient images are left, about; used with a budget.
+            How many gradient images are left of a budget, about.
         """
         assert self._further is not None
         assert self.ensemble_size is not None
@@ -369,8 +368,8 @@ class PretrainingClassifier(SemiSupervisedClassifier):
     def _begins_with_labels(self) -> bool:
         return self._further is not None and inner_method(self, self._further)._begins_with_labels
 
-    def _pretrain(self, session: Session, network: Classifier) -> int:
-        """Have the encoder of a classifier learn, and return from how many gradient images it did."""
+    def _pretrain(self, session: Session, network: Classifier) -> float:
+        """Have the encoder of a classifier learn, and return how many gradient images like its own a budget leaves."""
         if self.pretraining_scale not in (None, 1) and not session.is_vectors and not network.encoder.any_side:
             raise InputError(
                 f"pretraining_scale={self.pretraining_scale} does not count for a net that takes images of one size; "
@@ -380,6 +379,7 @@ class PretrainingClassifier(SemiSupervisedClassifier):
         nets = Projected(network, self.projection_width, self.projection_size).to(session.device)
         everything = session.everything
         size = min(self.pretraining_batch, len(everything))
+        before = 0.0 if session.budget is None else session.decided(session.budget.left)
         steps = session.train(
             nets,
             partial(self.loss, nets),
@@ -396,7 +396,10 @@ class PretrainingClassifier(SemiSupervisedClassifier):
             recipe=replace(session.recipe, learning_rate=self.pretraining_rate),
             **pretraining_length(self, session),
         )
-        return 2 * steps * size
+        if session.budget is None:
+            return 0.0
+        left = max(0.0, session.decided(session.budget.left))
+        return 2 * steps * size * left / max(before - left, 1e-9)
 
     def _check_settings(self) -> None:
         super()._check_settings()
