@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import builtins
 import errno
+import gc
 import io
 import sys
 import time
@@ -22,6 +23,15 @@ from fewlabels.nets.fast import FastNet
 from fewlabels.report import feature_map
 
 __all__ = ["chromium", "new_tab"]
+
+# What is imported, PyTorch above all, stays: to look through it for garbage took a third of the time to find all tests.
+gc.disable()
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import multiprocessing
 import os
 import runpy
@@ -181,4 +182,6 @@ def _begin(settings: tuple[dict[str, str], Path, Path, Path], work: Callable[...
 def _in_environment(environment: dict[str, str], work: Callable[..., object], given: tuple) -> None:
     os.environ.clear()
     os.environ.update(environment)
+    # What was imported before stays, and would be copied as it is looked through for garbage.
+    gc.freeze()
     work(*given)
