@@ -22,12 +22,13 @@ from waits import Waits
 
 from fewlabels import METHODS, FixMatch, InputError, SelfTraining, Supervised, TrainingWarning, make_method
 from fewlabels.data import ImageRows
+from fewlabels.methods import linear, linear_probe
 from fewlabels.methods.training_set import looked_at
 from small_backbones import colors
 
 # -1 and 1 are two classes where they are all there is; the warning that says so is wanted.
 signs = pytest.mark.filterwarnings("ignore:y holds only -1 and 1", "ignore:Estimator's parameters")
-pytestmark = pytest.mark.usefixtures("narrow_net")
+pytestmark = pytest.mark.usefixtures("narrow_net", "few_penalties")
 every_method = pytest.mark.parametrize("name", METHODS)
 # Their answer comes from a solver: they take no steps.
 NO_NET = ("kmeans-features", "linear-probe", "prototypes")
@@ -47,6 +48,15 @@ BRIEF = {
 
 # Checks of scikit-learn that look at how well a classifier does.
 NEED_LEARNING = ("check_classifiers", "check_class_weight", "check_supervised_y_2d", "check_methods")
+
+
+@pytest.fixture
+def few_penalties(monkeypatch):
+    """Choose between two penalties by two folds: `test_on_features.py` has all, which are most of such a fit's time."""
+    few = (0.01, 0.1)
+    monkeypatch.setattr(linear, "_FOLDS", 2)
+    monkeypatch.setattr(linear_probe, "PENALTIES", few)
+    monkeypatch.setattr(linear.choose_penalty, "__defaults__", (few,))
 
 
 def brief(method, **settings):
@@ -231,7 +241,7 @@ def test_methods_work_in_pipelines_searches_and_cross_validation(name):
     generator = np.random.default_rng(0)
     y = np.arange(60) % 2
     X = generator.normal(size=(60, 4)) + 3 * y[:, None]
-    method = brief(METHODS[name], steps=20, random_state=0)
+    method = brief(METHODS[name], steps=10, random_state=0)
     assert cross_val_score(method, X, y, cv=3).mean() > 0.9
     search = GridSearchCV(method, {"label_smoothing": [0.0, 0.2]}, cv=2).fit(X, y)
     assert search.best_score_ > 0.9
