@@ -25,7 +25,7 @@ def images():
 
 
 @pytest.fixture(scope="module")
-def model(images):
+def model(images, narrow_nets):
     # Color images are predicted on both sides.
     labels = images[:60, :8].mean((1, 2, 3)) > images[:60, 8:].mean((1, 2, 3))
     return Supervised(steps=30, random_state=0).fit(images[:60], np.where(labels, "above", "below"))
