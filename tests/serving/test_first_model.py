@@ -547,6 +547,10 @@ def test_in_a_browser_a_class_of_many_is_typed(flat, new_tab, tmp_path):
         # Whoever types on while the page still answers has the answer come between the keys.
         tab.page.wait_for_timeout(4000)
         assert len(server.labels) == 2  # there is a bobcat 24 too
+        # A list that is long enough to be scrolled by keys is no stop on the way to the button.
+        typed("cat")
+        tab.page.keyboard.press("Tab")
+        assert tab.page.evaluate("document.activeElement.id") == "fl-save"
         typed("cat 09")
         assert saved("Tab", "Enter") == "cat 09"
         # It stays for the next image.

@@ -78,5 +78,10 @@
       said[id] = say;
     }
   };
-  new MutationObserver(() => { tell(); typeOn(); }).observe(document.body, { childList: true, subtree: true });
+  // Browsers that let keys scroll a list stop there at Tab; it closes then, and the focus is nowhere. Tab is to go on to
+  // the button that saves.
+  const passBy = () => {
+    for (const list of document.querySelectorAll("#fl-choice ul:not([tabindex])")) list.tabIndex = -1;
+  };
+  new MutationObserver(() => { tell(); typeOn(); passBy(); }).observe(document.body, { childList: true, subtree: true });
 }
