@@ -39,7 +39,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "learning rate 0.24": {"pretraining_rate": 0.24},
     "projections of 128 from 512 units": {"projection_width": 512, "projection_size": 128},
 }
-# Gradient images of the encoder, and of one member and half, its student; by how many members there are.
+# Gradient images of the encoder, and of each member of an ensemble; the student has half as many as a member.
 ENCODER, MEMBER = 1_200_000, 200_000
 ENSEMBLES = (1, 2, 3, 5)
 
@@ -65,9 +65,11 @@ def main() -> None:
         length = f"{ENCODER} images" if options.ensembles else f"{options.images} images"
         key = f"{name} | {options.seed} | {length}"
         if key not in found:
-            run = followed(int(name.split()[0]), options.seed, *parts) if options.ensembles else None
-            found[key] = run or judged(ENCODERS[name], options.seed, length, *parts)
-            found[key] |= {"machine": machine(), "date": time.strftime("%Y-%m-%d")}
+            if options.ensembles:
+                run = followed(int(name.split()[0]), options.seed, *parts)
+            else:
+                run = judged(ENCODERS[name], options.seed, length, *parts)
+            found[key] = run | {"machine": machine(), "date": time.strftime("%Y-%m-%d")}
             write_json(path, found)
     for key, run in found.items():
         accuracies = ", ".join(f"{100 * value:.1f} % with {count}" for count, value in run["accuracy"].items())

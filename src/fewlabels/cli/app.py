@@ -48,7 +48,7 @@ def warn(text: str) -> None:
 def starting(quiet: bool = False, library: str = "torch") -> Iterator[None]:
     """Say on a terminal that the command starts, while what it needs is imported: PyTorch alone takes seconds.
 
-    What is imported stays, and is not looked through for garbage, which would be a fifth of that time.
+    What is imported stays, and is not looked through for garbage, which would be a quarter of the time.
 
     Parameters
     ----------

@@ -330,17 +330,8 @@ class PretrainingClassifier(SemiSupervisedClassifier):
         own = own.of(student)
         own.stage, own.budget, own.to_fill = session.stage, whole, session.to_fill
         learned = own.new_classifier()
-        guesses = np.full(len(own.pool), -1)
-        guesses[asked[taken]] = said[taken].argmax(1)
-        probabilities = np.zeros((len(own.pool), own.classes))
-        probabilities[asked] = said
-        student._train(
-            own,
-            learned,
-            "student",
-            student._student_length(own, length, taken) if whole is None else {},
-            partial(student._batches, own, guesses, probabilities),
-        )
+        rest = student._student_length(own, length, taken) if whole is None else {}
+        student._teach(own, learned, "student", rest, asked, said, taken)
         return method, learned
 
     @property

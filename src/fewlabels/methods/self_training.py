@@ -207,13 +207,9 @@ class SelfTraining(SemiSupervisedClassifier):
                 if number == 1 and session.budget is not None:
                     network = self._from_labels_alone(session)
                 break
-            pseudo_labels = np.full(len(session.pool), -1)
-            pseudo_labels[asked[taken]] = guesses[taken]
-            probabilities = np.zeros((len(session.pool), session.classes))
-            probabilities[asked] = found
             student = session.new_classifier() if self.restart else network
-            batches = partial(self._batches, session, pseudo_labels, probabilities)
-            self._train(session, student, f"round {number}", self._student_length(session, length, taken), batches)
+            student_length = self._student_length(session, length, taken)
+            pseudo_labels = self._teach(session, student, f"round {number}", student_length, asked, found, taken)
             now_correct = right_answers(session, student)
             accepted = not self.restart or not is_worse(correct, now_correct)
             record |= {
@@ -261,6 +257,37 @@ class SelfTraining(SemiSupervisedClassifier):
             batches=batches,
             **length,
         )
+
+    def _teach(
+        self,
+        session: Session,
+        student: nn.Module,
+        stage: str,
+        length: dict[str, Any],
+        asked: NDArray[np.int64],
+        found: NDArray[np.float64],
+        taken: NDArray[np.bool_],
+    ) -> NDArray[np.int64]:
+        """Train a student on labels and on what was found of the pool samples asked for, and return their classes.
+
+        Parameters
+        ----------
+        asked : ndarray of int
+            Rows of the pool.
+        found, taken : ndarray
+            For each of them its class probabilities, and whether it is learned from.
+
+        Returns
+        -------
+        ndarray of shape (pool samples,)
+            -1 for those that are not learned from.
+        """
+        pseudo_labels = np.full(len(session.pool), -1)
+        pseudo_labels[asked[taken]] = found[taken].argmax(1)
+        probabilities = np.zeros((len(session.pool), session.classes))
+        probabilities[asked] = found
+        self._train(session, student, stage, length, partial(self._batches, session, pseudo_labels, probabilities))
+        return pseudo_labels
 
     def _steps_in_budget(self, session: Session, network: Classifier) -> int:
         """Return the teacher's steps, of which students take a multiple: so recorded steps repeat the run.
