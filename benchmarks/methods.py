@@ -34,6 +34,7 @@ def contenders() -> dict[str, tuple[str, dict[str, Any]]]:
     }
     for name in PRETRAINING:
         found |= {name: (name, {}), f"{name} (short)": (name, {"preset": "short"})}
+    found["sim-clr (fast-wide)"] = ("sim-clr", {"preset": "short", "net": "fast-wide"})
     for name, method in METHODS.items():
         found.setdefault(name, (name, {"preset": "short"} if "short" in method.PRESETS else {}))
     for name in NOTEBOOK:

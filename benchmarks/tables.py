@@ -18,7 +18,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "methods" / "measured.md"
 BAR = "supervised"
 DRAWS = 3
 # Rows that do not train the net that the others train.
-OWN_NET = ("auto", "kmeans-features", "net-and-patches", "linear-probe", "prototypes")
+OWN_NET = ("auto", "kmeans-features", "net-and-patches", "linear-probe", "prototypes", "sim-clr (fast-wide)")
 HEAD = """# Measured, all beside each other
 
 <!-- Written by benchmarks/tables.py: change that, not this. -->
