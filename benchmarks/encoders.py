@@ -38,6 +38,8 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "learning rate 0.04": {"pretraining_rate": 0.04},
     "learning rate 0.24": {"pretraining_rate": 0.24},
     "projections of 128 from 512 units": {"projection_width": 512, "projection_size": 128},
+    "fast-wide": {"net": "fast-wide"},
+    "fast-large": {"net": "fast-large"},
 }
 # Gradient images of the encoder, and of each member of an ensemble; the student has half as many as a member.
 ENCODER, MEMBER = 1_200_000, 200_000

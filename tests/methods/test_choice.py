@@ -42,10 +42,12 @@ def test_the_likeliest_method_follows_from_the_situation(change, expected):
     assert candidates(replace(USUAL, **change))[0].method == expected
 
 
-def test_a_long_training_takes_a_wider_net():
-    assert "net" not in candidates(replace(USUAL, images=500_000))[0].settings
-    assert candidates(replace(USUAL, images=3_000_000))[0].settings["net"] == "fast-wide"
-    assert "net" not in candidates(replace(USUAL, images=3_000_000, any_net=False))[0].settings
+@pytest.mark.parametrize(("change", "long"), [({}, 1_500_000), ({"labels": 100, "least": 10}, 1_000_000)])
+def test_a_long_training_takes_a_wider_net(change, long):
+    usual = replace(USUAL, **change)
+    assert "net" not in candidates(replace(usual, images=long - 1))[0].settings
+    assert candidates(replace(usual, images=long))[0].settings["net"] == "fast-wide"
+    assert "net" not in candidates(replace(usual, images=long, any_net=False))[0].settings
 
 
 @pytest.mark.parametrize("change", [{}, {"pool": 0}, {"pool": 200}])
