@@ -22,6 +22,11 @@ USUAL = Situation(labels=500, classes=10, least=50, pool=45_000, side=32, images
         ({"images": 500_000, "labels": 200, "least": 20, "decodable": False}, "uda"),
         ({"images": 500_000, "labels": 250, "least": 25}, "uda"),
         ({"images": 500_000, "labels": 200, "least": 20, "pool": 9_000}, "uda"),
+        ({"images": 990_000}, "uda"),
+        ({"images": 1_000_000}, "sim-clr"),
+        ({"images": 1_000_000, "budgeted": True}, "sim-clr"),
+        ({"images": 1_000_000, "labels": 600, "least": 60}, "uda"),
+        ({"images": 1_000_000, "pool": 9_000}, "uda"),
         ({"decodable": False}, "self-training"),
         ({"budgeted": True}, "supervised"),
         ({"budgeted": True, "images": 500_000}, "uda"),
@@ -42,7 +47,9 @@ def test_the_likeliest_method_follows_from_the_situation(change, expected):
     assert candidates(replace(USUAL, **change))[0].method == expected
 
 
-@pytest.mark.parametrize(("change", "long"), [({}, 1_500_000), ({"labels": 100, "least": 10}, 1_000_000)])
+@pytest.mark.parametrize(
+    ("change", "long"), [({"labels": 5000, "least": 500}, 1_500_000), ({"labels": 100, "least": 10}, 1_000_000)]
+)
 def test_a_long_training_takes_a_wider_net(change, long):
     usual = replace(USUAL, **change)
     assert "net" not in candidates(replace(usual, images=long - 1))[0].settings
