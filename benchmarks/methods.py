@@ -3,21 +3,22 @@
     python benchmarks/methods.py CIFAR10_FOLDER [--only uda,fix-match] [--labels 50,500] [--seeds 0] [--images 256k]
 
 Each training may take so many gradient images. What is done is not done again: results are kept in
-benchmarks/results/methods.json. With no option it runs what is missing, for hours, prints the
-tables and writes docs/methods/measured.md.
+benchmarks/results/methods.json, and a training that was stopped or killed goes on from its last checkpoint. With no
+option it runs what is missing, for hours, prints the tables and writes docs/methods/measured.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import shutil
 import time
 from typing import Any
 
 import tables
 from fewlabels import METHODS, load_dataset, make_method
 from grid import Run, mean_and_spread, run_missing
-from harness import machine
+from harness import RESULTS, machine
 
 LABELS = (10, 50, 500)
 SEEDS = (0, 1, 2)
@@ -47,15 +48,19 @@ def measured(row: str, labels: int, seed: int, images: str, folder: str) -> Run:
     data = load_dataset(folder, labels_per_class=labels, test_per_class=800, random_state=seed)
     name, settings = contenders()[row]
     method = make_method(name, budget=f"{images} images", random_state=seed, **settings)
+    unfinished = RESULTS / "unfinished" / f"{row}, {labels} labels, draw {seed}, {images}"
+    goes_on = unfinished.exists()
     began = time.perf_counter()
-    method.fit(data.labeled, data.labels, unlabeled=data.pool)
+    method.fit(data.labeled, data.labels, unlabeled=data.pool, checkpoint=unfinished)
+    seconds = time.perf_counter() - began
+    shutil.rmtree(unfinished)
     return {
         "row": row,
         "labels_per_class": labels,
         "seed": seed,
         "images": images,
         "test_accuracy": method.score(data.test, data.test_labels),
-        "seconds": time.perf_counter() - began,
+        "seconds": None if goes_on else seconds,
         "gradient_images": method.gradient_images_,
         "steps": method.stage_steps_,
         "method": repr(method),

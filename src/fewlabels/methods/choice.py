@@ -29,8 +29,8 @@ _LONG = 1_500_000
 # labels, 200,000 images, one draw, validation images) 58.7 to 61.6 %: in few images there is less to learn.
 _ENCODER, _ENCODER_LABELS, _ENCODER_POOL = 250_000, 25, 10_000
 # With more labels it takes longer, as guesses are better. With 50 (one draw each): at 256,000 images 56.4 to 59.1 % of
-# uda, at a million 66.4 to 65.8 %; of the wider net and development images, 71.5 % after 1,270 s of one core to 68.6 %
-# after 980. With 500 (uda goes on from the encoder) 83.9 % after 1,520 s to 83.8 % after as long: nothing is won.
+# uda, at a million 66.4, and 70.2 of the wider net, to 65.8 %; both of the wider net, development images, 71.5 % after
+# 1,270 s of one core to 68.6 % after 980. With 500 (uda goes on from the encoder) 83.9 to 83.8 % in equal time.
 _LONG_ENCODER, _LONG_ENCODER_LABELS = 1_000_000, 60
 # An encoder gains from twice the width sooner: a linear probe on it, at equal time, has 47.1 and 47.6 % where the
 # default net learns from 500,000 images, 49.6 and 53.4 % where it learns from 2,000,000 (views of 24 px, which count
