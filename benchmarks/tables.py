@@ -35,12 +35,11 @@ NOTES = """
 `supervised (strong views)` learns from the labels alone as the methods do that ask for strong views: what they have \
 above it is the pool's. Rows with † do not train the common net: `kmeans-features` has features of patches and a \
 linear head, `net-and-patches` has the common net beside those, as `auto` does, `sim-clr (fast-wide)` has the \
-settings of `sim-clr (short)` and a net of twice the width, `linear-probe` and `prototypes` \
-stand on the pixels as they are, and those of the notebook have its net. `sim-clr (short)` goes on by `free-match` once the encoder has learned, with four million \
-images by four nets and a student of what they say together; what the encoders of \
+settings of `sim-clr (short)` and a net of twice the width, `linear-probe` and `prototypes` stand on the pixels as \
+they are, and those of the notebook have its net. `sim-clr (short)` goes on by `free-match` once the encoder has \
+learned, with four million images by four nets and a student of what they say together; what the encoders of \
 `sim-clr` and `vicreg` learn from are views of 24 px, which take little more than half the time of others. \
-Self-training and what is built on it also read the pool to label it, which takes no \
-gradient images.
+Self-training and what is built on it also read the pool to label it, which takes no gradient images.
 """
 
 
