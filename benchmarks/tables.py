@@ -19,6 +19,12 @@ BAR = "supervised"
 DRAWS = 3
 # Rows that do not train the net that the others train.
 OWN_NET = ("auto", "kmeans-features", "net-and-patches", "linear-probe", "prototypes", "sim-clr (fast-wide)")
+# What a method's own page says of rows whose names end so.
+SETTINGS = {
+    "": "",
+    " (short)": ' and `preset="short"`',
+    " (fast-wide)": ', `preset="short"` and `net="fast-wide"`',
+}
 HEAD = """# Measured, all beside each other
 
 <!-- Written by benchmarks/tables.py: change that, not this. -->
@@ -122,11 +128,13 @@ def sentence(by_length: dict[str, list[Run]], method: str) -> str:
     said = []
     for images, runs in by_length.items():
         parts = []
-        for row, how in ((method, ""), (f"{method} (short)", ' and `preset="short"`')):
+        for end, how in SETTINGS.items():
+            row = method + end
             for n in sorted({run["labels_per_class"] for run in runs}):
                 found = of(runs, row, n)
                 if found:
-                    beside = "" if row == BAR else f" ({gain(runs, row, n)} to {BAR} on the same draws)"
+                    more = "" if row == BAR else gain(runs, row, n)
+                    beside = more and f" ({more} to {BAR} on the same draws)"
                     few = "" if len(found) == DRAWS else f" in {len(found)} of {DRAWS} draws"
                     parts.append(f"{plain(found)} % with {n} labels a class{how}{few}{beside}")
         if parts:

@@ -45,6 +45,13 @@ def test_means_deviations_and_gains_on_the_same_draws():
     assert "[not yet](measured.md)" in text
 
 
+def test_a_methods_page_tells_of_its_settings_and_of_no_gain_where_there_is_no_bar():
+    runs = [run("sim-clr (fast-wide)", 10, seed, 0.6, images="2M") for seed in range(3)]
+    text = tables.page({str(number): one for number, one in enumerate(runs)})
+    said = '2,000,000 gradient images: 60.0 ± 0.0 % with 10 labels a class, `preset="short"` and `net="fast-wide"`.'
+    assert said in text
+
+
 def test_the_page_on_pools_is_written_from_what_was_measured():
     text = pool_tables.PAGE.read_text()
     assert text == pool_tables.page(pool_tables.written()), "python benchmarks/pool_tables.py writes it anew"
