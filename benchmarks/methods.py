@@ -53,13 +53,14 @@ def measured(row: str, labels: int, seed: int, images: str, folder: str) -> Run:
     began = time.perf_counter()
     method.fit(data.labeled, data.labels, unlabeled=data.pool, checkpoint=unfinished)
     seconds = time.perf_counter() - began
+    accuracy = method.score(data.test, data.test_labels)
     shutil.rmtree(unfinished)
     return {
         "row": row,
         "labels_per_class": labels,
         "seed": seed,
         "images": images,
-        "test_accuracy": method.score(data.test, data.test_labels),
+        "test_accuracy": accuracy,
         "seconds": None if goes_on else seconds,
         "gradient_images": method.gradient_images_,
         "steps": method.stage_steps_,
